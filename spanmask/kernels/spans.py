@@ -1,0 +1,423 @@
+"""Drawing spans: segments of words in, ascending spans out (FORMAT.md §6.2 to §6.5).
+
+Every sampler fills the same outputs. Positions are those of a stored row: token i of a segment stands at i + 1, after ``[CLS]``.
+Oracle of each: ``sample``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from spanmask.kernels._jit import kernel
+from spanmask.kernels.philox import (
+    BATCH_DRAWS,
+    LENGTHS,
+    STARTS,
+    Draws,
+    Key,
+    draw_below,
+    draw_length,
+    next_draw,
+    open_stream,
+)
+
+#: Failed trials after which a length, or an annotated unit, is given up.
+MAX_TRIALS = 100
+#: Why a trial fails: the order in which ties for a shortfall's cause are settled.
+LONG_WORD, PAST_END, OCCUPIED = 0, 1, 2
+CAUSES = ("long_word", "past_end", "occupied")
+#: Layout of ``Spans.counts``: failed trials by cause, short sequences by cause, ranges longer than the budget.
+FAILED, SHORT, RANGES_TOO_LONG = 0, 3, 6
+
+_HALF = np.uint64(1 << 31)
+
+Ints = npt.NDArray[np.int64]
+Marks = npt.NDArray[np.int32]
+
+
+class Segments(NamedTuple):
+    """S segments of a token array. word_starts: (T,) bool; starts, ends: (S,); document_ids: (S,) uint64; segments: (S,) uint32."""
+
+    word_starts: npt.NDArray[np.bool_]
+    starts: Ints
+    ends: Ints
+    document_ids: npt.NDArray[np.uint64]
+    segments: npt.NDArray[np.uint32]
+
+
+class Law(NamedTuple):
+    """The budget's exact ratio and the length law's thresholds (max_words − 1,) as uint64."""
+
+    numerator: int
+    denominator: int
+    thresholds: Draws
+
+
+class Annotated(NamedTuple):
+    """Ranges of S segments, token positions in the segment. offsets: (S + 1,); starts, ends: (A,)."""
+
+    offsets: Ints
+    starts: Ints
+    ends: Ints
+
+
+class Spans(NamedTuple):
+    """Where samplers write.
+
+    starts, ends: (≥ N,) uint16; offsets: (S + 1,); first: (S,) the first start drawn, −1 for none;
+    drawn: (max_words + 1,) lengths drawn; counts: (7,).
+    """
+
+    starts: npt.NDArray[np.uint16]
+    ends: npt.NDArray[np.uint16]
+    offsets: Ints
+    first: Ints
+    drawn: Ints
+    counts: Ints
+
+
+@kernel
+def budget_of(tokens: int, law: Law) -> int:
+    """Return ⌈ratio · tokens⌉."""
+    return (law.numerator * tokens + law.denominator - 1) // law.denominator
+
+
+@kernel
+def index_words(segments: Segments, i: int, words: Marks) -> int:
+    """Write the token at which each word of segment i starts, then its length in tokens; return the number of words.
+
+    words: (≥ tokens + 2,). The first token always starts a word.
+    """
+    start = segments.starts[i]
+    size = segments.ends[i] - start
+    count = 0
+    for token in range(size):
+        count += (token == 0) | segments.word_starts[start + token]
+        words[count] = token + 1
+    words[0] = 0
+    words[count] = size
+    return count
+
+
+@kernel
+def _longest(starts: Ints, ends: Ints) -> int:
+    longest = 0
+    for i in range(len(starts)):
+        longest = max(longest, ends[i] - starts[i])
+    return longest
+
+
+@kernel
+def _new_stream() -> Draws:
+    return np.empty(6 + BATCH_DRAWS, np.uint64)
+
+
+@kernel
+def _open(segments: Segments, i: int, purpose: int, key: Key, stream: Draws) -> None:
+    open_stream(segments.document_ids[i], np.uint64(segments.segments[i]), purpose, key, stream)
+
+
+@kernel
+def _most_frequent(failed: Ints) -> int:
+    cause = LONG_WORD
+    for other in range(1, 3):
+        if failed[other] > failed[cause]:
+            cause = other
+    return cause
+
+
+@kernel
+def _emit(start: int, end: int, n: int, spans: Spans) -> int:
+    spans.starts[n] = start + 1
+    spans.ends[n] = end + 1
+    return n + 1
+
+
+@kernel
+def _walk(words: Marks, count: int, first: int, length: int, budget: int, masked: int, marks: Marks) -> int:
+    """Walk words from ``first``; return the word after the last, or −1 − cause. marks[w + 1] is not 0 where word w is masked."""
+    if marks[first] != 0:
+        return -1 - OCCUPIED
+    word = first
+    stop = words[first] + budget - masked
+    while True:
+        if word == count:
+            return -1 - PAST_END
+        if words[word + 1] - words[word] > budget:
+            return -1 - LONG_WORD
+        if marks[word + 1] != 0:
+            return -1 - OCCUPIED
+        word += 1
+        if word - first == length or words[word] >= stop:
+            break
+    return word if marks[word + 1] == 0 else -1 - OCCUPIED
+
+
+@kernel
+def _mark(first: int, end: int, marks: Marks) -> None:
+    """Mark words as masked; the first carries where they end."""
+    for word in range(first, end):
+        marks[word + 1] = -1
+    marks[first + 1] = end
+
+
+@kernel
+def _emit_marked(words: Marks, count: int, marks: Marks, n: int, spans: Spans) -> int:
+    word = 0
+    while word < count:
+        end = marks[word + 1]
+        if end > 0:
+            n = _emit(words[word], words[end], n, spans)
+            word = end
+        word += 1
+    return n
+
+
+@kernel
+def _place(words: Marks, count: int, length: int, budget: int, masked: int, marks: Marks, starts: Draws, failed: Ints) -> Any:
+    """Try starts for one length; return the words placed [first, end), end −1 when all trials failed, and the first start."""
+    failed[:] = 0
+    tried = -1
+    for _ in range(MAX_TRIALS):
+        first = draw_below(count, starts)
+        if tried < 0:
+            tried = first
+        end = _walk(words, count, first, length, budget, masked, marks)
+        if end > 0:
+            return first, end, tried
+        failed[-1 - end] += 1
+    return 0, -1, tried
+
+
+@kernel
+def _tally(failed: Ints, short: bool, counts: Ints) -> None:
+    for cause in range(3):
+        counts[FAILED + cause] += failed[cause]
+    if short:
+        counts[SHORT + _most_frequent(failed)] += 1
+
+
+@kernel
+def sample_paper(segments: Segments, law: Law, key: Key, spans: Spans) -> None:
+    """Draw spans of geometric word lengths that never touch (§6.2; paper §3.1).
+
+    Draws: lengths, one a span and one for a shortfall; starts, one a trial.
+    """
+    size = _longest(segments.starts, segments.ends) + 3
+    words, marks = np.empty(size, np.int32), np.zeros(size, np.int32)
+    lengths, starts, failed = _new_stream(), _new_stream(), np.zeros(3, np.int64)
+    n = 0
+    for i in range(len(segments.starts)):
+        count = index_words(segments, i, words)
+        budget = budget_of(words[count], law)
+        marks[: count + 2] = 0
+        _open(segments, i, LENGTHS, key, lengths)
+        _open(segments, i, STARTS, key, starts)
+        spans.first[i] = -1
+        masked = 0
+        while masked < budget:
+            length = draw_length(law.thresholds, lengths)
+            spans.drawn[length] += 1
+            first, end, tried = _place(words, count, length, budget, masked, marks, starts, failed)
+            if masked == 0:
+                spans.first[i] = tried
+            _tally(failed, end < 0, spans.counts)
+            if end < 0:
+                break
+            _mark(first, end, marks)
+            masked += words[end] - words[first]
+        n = _emit_marked(words, count, marks, n, spans)
+        spans.offsets[i + 1] = n
+
+
+@kernel
+def _emit_runs(masked: Marks, size: int, n: int, spans: Spans) -> int:
+    """Emit the maximal runs of masked tokens. masked: (≥ size + 1,)."""
+    masked[size] = 0
+    start = -1
+    for token in range(size + 1):
+        if masked[token] != 0 and start < 0:
+            start = token
+        elif masked[token] == 0 and start >= 0:
+            n = _emit(start, token, n, spans)
+            start = -1
+    return n
+
+
+@kernel
+def _mask_right(segments: Segments, i: int, anchor: int, length: int, room: int, masked: Marks) -> int:
+    """Mask from the start of the anchor's word up to ``length`` words or ``room`` new tokens; return the new tokens."""
+    base = segments.starts[i]
+    size = segments.ends[i] - base
+    token = anchor
+    while token > 0 and not segments.word_starts[base + token]:
+        token -= 1
+    entered = 1
+    new = 0
+    while new < room:
+        if masked[token] == 0:
+            masked[token] = 1
+            new += 1
+        token += 1
+        if token == size:
+            break
+        if segments.word_starts[base + token]:
+            if entered == length:
+                break
+            entered += 1
+    return new
+
+
+@kernel
+def sample_reference(segments: Segments, law: Law, key: Key, spans: Spans) -> None:
+    """Draw spans as the paper's released implementation distributes them (§6.3). Draws: lengths and starts, one a trial."""
+    masked = np.zeros(_longest(segments.starts, segments.ends) + 1, np.int32)
+    lengths, starts = _new_stream(), _new_stream()
+    n = 0
+    for i in range(len(segments.starts)):
+        size = segments.ends[i] - segments.starts[i]
+        budget = budget_of(size, law)
+        masked[:size] = 0
+        _open(segments, i, LENGTHS, key, lengths)
+        _open(segments, i, STARTS, key, starts)
+        spans.first[i] = -1
+        total = 0
+        while total < budget:
+            length = draw_length(law.thresholds, lengths)
+            spans.drawn[length] += 1
+            anchor = draw_below(size, starts)
+            if spans.first[i] < 0:
+                spans.first[i] = anchor
+            if masked[anchor] != 0:
+                spans.counts[FAILED + OCCUPIED] += 1
+                continue
+            total += _mask_right(segments, i, anchor, length, budget - total, masked)
+        n = _emit_runs(masked, size, n, spans)
+        spans.offsets[i + 1] = n
+
+
+@kernel
+def _draw_words(words: Marks, count: int, budget: int, order: Marks, masked: Marks, starts: Draws, counts: Ints) -> int:
+    """Mask words drawn without replacement until the budget is reached; return the first word drawn."""
+    for word in range(count):
+        order[word] = word
+    total = 0
+    for k in range(count):
+        if total >= budget:
+            break
+        j = k + draw_below(count - k, starts)
+        order[k], order[j] = order[j], order[k]
+        word = order[k]
+        size = words[word + 1] - words[word]
+        if size > budget:
+            counts[FAILED + LONG_WORD] += 1
+            continue
+        masked[words[word] : words[word + 1]] = 1
+        total += size
+    counts[SHORT + LONG_WORD] += total < budget
+    return order[0]
+
+
+@kernel
+def sample_words(segments: Segments, law: Law, single_tokens: bool, key: Key, spans: Spans) -> None:
+    """Draw whole words, or single tokens, uniformly without replacement (§6.4). Draws: starts, one a unit."""
+    size = _longest(segments.starts, segments.ends) + 3
+    words, order, masked = np.empty(size, np.int32), np.empty(size, np.int32), np.zeros(size, np.int32)
+    starts = _new_stream()
+    n = 0
+    for i in range(len(segments.starts)):
+        count = index_words(segments, i, words)
+        tokens = words[count]
+        if single_tokens:
+            count = tokens
+            for token in range(tokens + 1):
+                words[token] = token
+        masked[:tokens] = 0
+        _open(segments, i, STARTS, key, starts)
+        spans.first[i] = _draw_words(words, count, budget_of(tokens, law), order, masked, starts, spans.counts)
+        n = _emit_runs(masked, tokens, n, spans)
+        spans.offsets[i + 1] = n
+
+
+@kernel
+def _fill_pool(ranges: Annotated, i: int, budget: int, words: Marks, pool: Ints, counts: Ints) -> int:
+    """Write segment i's ranges as words [first, end) into pool (A, 2), without those longer than the budget; return how many."""
+    size = 0
+    word = 0
+    for k in range(ranges.offsets[i], ranges.offsets[i + 1]):
+        if ranges.ends[k] - ranges.starts[k] > budget:
+            counts[RANGES_TOO_LONG] += 1
+            continue
+        while words[word] < ranges.starts[k]:
+            word += 1
+        pool[size, 0] = word
+        while words[word] < ranges.ends[k]:
+            word += 1
+        pool[size, 1] = word
+        size += 1
+    return size
+
+
+@kernel
+def _is_free(first: int, end: int, marks: Marks) -> bool:
+    for word in range(first - 1, end + 1):
+        if marks[word + 1] != 0:
+            return False
+    return True
+
+
+@kernel
+def _annotated_unit(
+    words: Marks, count: int, budget: int, size: int, pool: Ints, marks: Marks, lengths: Draws, starts: Draws, failed: Ints
+) -> Any:
+    """Draw one unit; return its words [first, end), end −1 for none placed, the pool's size after it, and the first draw."""
+    failed[:] = 0
+    if size > 0 and next_draw(lengths) < _HALF:
+        k = draw_below(size, starts)
+        first, end = pool[k, 0], pool[k, 1]
+        pool[k, 0], pool[k, 1] = pool[size - 1, 0], pool[size - 1, 1]
+        if _is_free(first, end, marks):
+            return first, end, size - 1, k
+        failed[OCCUPIED] = 1
+        return first, -1, size - 1, k
+    first, end, tried = _place(words, count, 1, budget, 0, marks, starts, failed)
+    return first, end, size, tried
+
+
+@kernel
+def sample_annotated(segments: Segments, ranges: Annotated, law: Law, key: Key, spans: Spans) -> None:
+    """Draw, half and half, annotated ranges and single words that never touch (§6.5; paper §6.1).
+
+    Draws: lengths, one a unit while ranges are left; starts, one a range and one a trial of a word.
+    """
+    longest = _longest(segments.starts, segments.ends) + 3
+    words, marks = np.empty(longest, np.int32), np.zeros(longest, np.int32)
+    pool = np.empty((_longest(ranges.offsets[:-1], ranges.offsets[1:]) + 1, 2), np.int64)
+    lengths, starts, failed = _new_stream(), _new_stream(), np.zeros(3, np.int64)
+    n = 0
+    for i in range(len(segments.starts)):
+        count = index_words(segments, i, words)
+        budget = budget_of(words[count], law)
+        marks[: count + 2] = 0
+        size = _fill_pool(ranges, i, budget, words, pool, spans.counts)
+        _open(segments, i, LENGTHS, key, lengths)
+        _open(segments, i, STARTS, key, starts)
+        spans.first[i] = -1
+        masked = 0
+        while masked < budget:
+            before = size
+            first, end, size, tried = _annotated_unit(words, count, budget, size, pool, marks, lengths, starts, failed)
+            if spans.first[i] < 0:
+                spans.first[i] = tried
+            given_up = end < 0 and size == before
+            _tally(failed, given_up, spans.counts)
+            if given_up:
+                break
+            if end > 0:
+                _mark(first, end, marks)
+                masked += words[end] - words[first]
+        n = _emit_marked(words, count, marks, n, spans)
+        spans.offsets[i + 1] = n

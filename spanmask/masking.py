@@ -1,0 +1,231 @@
+"""The one door to the masking kernels: segments in, masked rows and a tally of the draws out.
+
+A mask is a function of (seed, mask epoch, identity, tokens, word starts, configuration); see FORMAT.md §6.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spanmask.config import MaskingConfig, RandomIds, ReplacementUnit, Sampler, Scheme
+from spanmask.errors import ConfigError
+from spanmask.kernels import philox, replacement, spans
+from spanmask.records import MaskedBlock, Offsets, Points, Ranges, SequenceBlock
+from spanmask.vocab import Vocabulary
+
+_UNITS = {
+    ReplacementUnit.SPAN: replacement.UNIT_SPAN,
+    ReplacementUnit.WORD: replacement.UNIT_WORD,
+    ReplacementUnit.TOKEN: replacement.UNIT_TOKEN,
+}
+
+#: Segments of a document that the mask's counter can tell apart.
+SEGMENT_LIMIT = 1 << 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draws:
+    """What was drawn for S sequences, beyond what the rows show.
+
+    lengths: (max_words + 1,) span lengths drawn, in words. first_starts: (S,) first word (or token, or pool entry) tried, −1 for none.
+    failed, short: trials and sequences by cause. units: replacement units (masked, randomised, kept).
+    """
+
+    lengths: Offsets
+    first_starts: Offsets
+    failed: dict[str, int]
+    short: dict[str, int]
+    ranges_too_long: int
+    units: Offsets
+
+
+def length_law(p: Fraction, max_words: int) -> list[Fraction]:
+    """Return P(length = 1), …, P(length = max_words): the geometric law truncated and renormalised (paper §3.1)."""
+    weights = [p * (1 - p) ** k for k in range(max_words)]
+    total = sum(weights)
+    return [weight / total for weight in weights]
+
+
+def length_thresholds(law: list[Fraction]) -> npt.NDArray[np.uint64]:
+    """Return ⌊2³² · P(length ≤ k)⌋ for k below the longest, (max_words − 1,) uint64 (FORMAT.md §6.1)."""
+    cumulative, thresholds = Fraction(0), []
+    for probability in law[:-1]:
+        cumulative += probability
+        thresholds.append(int(cumulative * (1 << 32)))
+    return np.array(thresholds, dtype=np.uint64)
+
+
+class Masker:
+    """Masks blocks of segments under one configuration and vocabulary.
+
+    Parameters
+    ----------
+    config
+        Scheme, sampler, ratio, law and seed.
+    vocabulary
+        Roles of ids, and the ordinary ones that random replacements are drawn from.
+    unigram
+        (V,) integer counts of ids, for ``random_ids = unigram``; those of special and unused ids are not used.
+
+    Raises
+    ------
+    ConfigError
+        Unigram counts are missing, not of the vocabulary's size, or zero for every ordinary id.
+    """
+
+    def __init__(
+        self, config: MaskingConfig, vocabulary: Vocabulary, unigram: npt.NDArray[np.integer[Any]] | None = None
+    ) -> None:
+        self.config = config
+        self.vocabulary = vocabulary
+        ratio = config.mask_fraction
+        law = length_law(config.geometric_fraction, config.max_words)
+        self._law = spans.Law(ratio.numerator, ratio.denominator, length_thresholds(law))
+        self._key = philox.Key(np.uint64(config.seed), np.uint64(config.mask_epoch))
+        special = vocabulary.special
+        assert config.replacement_unit is not None
+        self._rule = replacement.Replacement(
+            unit=_UNITS[config.replacement_unit],
+            mask=special.mask,
+            cls=special.cls,
+            sep=special.sep,
+            ordinary=vocabulary.ordinary_ids,
+            cumulative=_cumulative(config, vocabulary, unigram),
+        )
+
+    def mask(self, block: SequenceBlock, *, store_words: bool = False) -> tuple[MaskedBlock, Draws]:
+        """Mask every segment of a block.
+
+        Parameters
+        ----------
+        block
+            S segments of at least one token, at most 65,533 each.
+        store_words
+            Whether the rows carry their word starts.
+
+        Raises
+        ------
+        ConfigError
+            The arrays do not fit together, or hold ids outside the vocabulary.
+        """
+        _validate(block, len(self.vocabulary), self.config.scheme)
+        segments = spans.Segments(block.word_starts, block.starts, block.ends, block.document_ids, block.segments)
+        drawn = self._draw_spans(block, segments)
+        rows = self._replace(block, segments, drawn)
+        n = int(drawn.offsets[-1])
+        masked = MaskedBlock(
+            document_ids=block.document_ids,
+            segments=block.segments,
+            input_ids=rows.input_ids,
+            input_offsets=rows.input_offsets,
+            span_starts=drawn.starts[:n],
+            span_ends=drawn.ends[:n],
+            span_offsets=drawn.offsets,
+            labels=rows.labels[: rows.label_offsets[-1]],
+            label_offsets=rows.label_offsets,
+            word_starts=_word_positions(block) if store_words else None,
+            annotations=_in_rows(block.annotations),
+        )
+        return masked, _draws(drawn, rows)
+
+    def _draw_spans(self, block: SequenceBlock, segments: spans.Segments) -> spans.Spans:
+        capacity = int((block.ends - block.starts + 1).sum()) // 2 + len(block)
+        out = spans.Spans(
+            starts=np.empty(capacity, np.uint16),
+            ends=np.empty(capacity, np.uint16),
+            offsets=np.zeros(len(block) + 1, np.int64),
+            first=np.empty(len(block), np.int64),
+            drawn=np.zeros(self.config.max_words + 1, np.int64),
+            counts=np.zeros(7, np.int64),
+        )
+        scheme = self.config.scheme
+        if scheme is Scheme.ANNOTATED:
+            assert block.annotations is not None
+            ranges = block.annotations
+            annotated = spans.Annotated(ranges.offsets, ranges.starts, ranges.ends)
+            spans.sample_annotated(segments, annotated, self._law, self._key, out)
+        elif scheme is not Scheme.SPAN:
+            spans.sample_words(segments, self._law, scheme is Scheme.TOKEN, self._key, out)
+        elif self.config.sampler is Sampler.REFERENCE:
+            spans.sample_reference(segments, self._law, self._key, out)
+        else:
+            spans.sample_paper(segments, self._law, self._key, out)
+        return out
+
+    def _replace(self, block: SequenceBlock, segments: spans.Segments, drawn: spans.Spans) -> replacement.Rows:
+        n = int(drawn.offsets[-1])
+        tokens = int((block.ends - block.starts).sum())
+        labels = int(drawn.ends[:n].sum(dtype=np.int64) - drawn.starts[:n].sum(dtype=np.int64))
+        dtype = block.token_ids.dtype
+        rows = replacement.Rows(
+            input_ids=np.empty(tokens + 2 * len(block), dtype),
+            input_offsets=np.zeros(len(block) + 1, np.int64),
+            labels=np.empty(labels, dtype),
+            label_offsets=np.zeros(len(block) + 1, np.int64),
+            units=np.zeros(3, np.int64),
+        )
+        replacement.replace_rows(block.token_ids, segments, drawn, self._rule, self._key, rows)
+        return rows
+
+
+def _cumulative(
+    config: MaskingConfig, vocabulary: Vocabulary, unigram: npt.NDArray[np.integer[Any]] | None
+) -> npt.NDArray[np.int64]:
+    if config.random_ids is not RandomIds.UNIGRAM:
+        return np.zeros(0, np.int64)
+    if unigram is None or len(unigram) != len(vocabulary):
+        raise ConfigError(f"random_ids unigram needs {len(vocabulary)} counts, one for each entry of the vocabulary")
+    cumulative = np.cumsum(unigram[vocabulary.ordinary_ids], dtype=np.int64)
+    if not 0 < cumulative[-1] < 1 << 32:
+        raise ConfigError(f"random_ids unigram: ordinary ids were counted {cumulative[-1]} times; give 1 to 2^32 - 1 counts")
+    return cumulative
+
+
+def _validate(block: SequenceBlock, vocabulary_size: int, scheme: Scheme) -> None:
+    """Refuse what would make a kernel read outside its arrays."""
+    sizes = block.ends - block.starts
+    tokens = len(block.token_ids)
+    if len(block) and (block.starts.min() < 0 or block.ends.max() > tokens or sizes.min() < 1 or sizes.max() > 65_533):
+        raise ConfigError("segments must lie within the tokens and hold 1 to 65,533 of them each")
+    if len(block.word_starts) != tokens or not (len(block.ends) == len(block.document_ids) == len(block.segments) == len(block)):
+        raise ConfigError("word_starts must match token_ids, and each segment needs an end, a document_id and a segment number")
+    if tokens and int(block.token_ids.max()) >= vocabulary_size:
+        raise ConfigError(f"token id {block.token_ids.max()} is not below the vocabulary's size {vocabulary_size}")
+    if len(block) and int(block.segments.max()) >= SEGMENT_LIMIT:
+        raise ConfigError(f"segment {block.segments.max()} is not below {SEGMENT_LIMIT}")
+    if (block.annotations is None) == (scheme is Scheme.ANNOTATED):
+        raise ConfigError("annotated ranges and scheme annotated go together: give both or neither")
+
+
+def _word_positions(block: SequenceBlock) -> Points:
+    """Return where words start in each row: the first token, and every flagged one."""
+    lengths = block.ends - block.starts
+    offsets = np.concatenate(([0], np.cumsum(lengths)))
+    gather = np.repeat(block.starts - offsets[:-1], lengths) + np.arange(offsets[-1])
+    flags = block.word_starts[gather]
+    flags[offsets[:-1]] = True
+    owners = np.repeat(np.arange(len(block)), lengths)[flags]
+    values = np.flatnonzero(flags) - offsets[owners] + 1
+    counts = np.bincount(owners, minlength=len(block))
+    return Points(offsets=np.concatenate(([0], np.cumsum(counts))), values=values)
+
+
+def _in_rows(ranges: Ranges | None) -> Ranges | None:
+    return ranges and Ranges(offsets=ranges.offsets, starts=ranges.starts + 1, ends=ranges.ends + 1)
+
+
+def _draws(drawn: spans.Spans, rows: replacement.Rows) -> Draws:
+    counts = drawn.counts.tolist()
+    return Draws(
+        lengths=drawn.drawn,
+        first_starts=drawn.first,
+        failed=dict(zip(spans.CAUSES, counts[spans.FAILED :], strict=False)),
+        short=dict(zip(spans.CAUSES, counts[spans.SHORT :], strict=False)),
+        ranges_too_long=counts[spans.RANGES_TOO_LONG],
+        units=rows.units,
+    )
