@@ -28,6 +28,8 @@ FORMAT_VERSION = 1
 #: The widest row: positions are stored in 16 bits.
 MAX_TOKENS_LIMIT = 65_535
 MASK_EPOCH_LIMIT = 1 << 16
+#: Segments of a document that the counter of its masks can tell apart (FORMAT.md §6.1).
+SEGMENT_LIMIT = 1 << 24
 SEED_LIMIT = 1 << 64
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.config import MaskingConfig, RandomIds, ReplacementUnit, Sampler, Scheme
+from spanmask.config import SEGMENT_LIMIT, MaskingConfig, RandomIds, ReplacementUnit, Sampler, Scheme
 from spanmask.errors import ConfigError
 from spanmask.kernels import philox, replacement, spans
 from spanmask.records import MaskedBlock, Offsets, Points, Ranges, SequenceBlock
@@ -23,9 +23,6 @@ _UNITS = {
     ReplacementUnit.WORD: replacement.UNIT_WORD,
     ReplacementUnit.TOKEN: replacement.UNIT_TOKEN,
 }
-
-#: Segments of a document that the mask's counter can tell apart.
-SEGMENT_LIMIT = 1 << 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,127 @@
+"""Cut streams of lines at document starts: `Piece` flows in, `RawBlock` flows out.
+
+Documents are joined into blocks by the window of decompressed bytes they start in, so the cuts do not depend on how the bytes came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from spanmask.corpus.sources import Piece, as_array
+from spanmask.kernels.text import count_newlines, find_documents
+from spanmask.records import Bytes, Offsets
+
+#: About how many bytes of text one `DocumentBlock` holds.
+BLOCK_BYTES = 4 << 20
+
+_NO_WINDOW = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawBlock:
+    """The documents of a text or JSONL file that start in one window of its bytes.
+
+    number: of the window. offset: decompressed offset of data[0]. data: whole documents, from the start of the first.
+    """
+
+    number: int
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windows:
+    """Which documents are wanted: those that start before `stop`, joined by windows of `width` bytes, but for windows in `skip`.
+
+    sentences: documents are paragraphs between blank lines, rather than lines.
+    """
+
+    width: int
+    sentences: bool
+    skip: Container[int] = ()
+    stop: int = 1 << 62
+
+
+def document_starts(data: Bytes, sentences: bool, previous_blank: bool) -> tuple[Offsets, bool]:
+    """Return the (D,) positions where documents start in whole lines, and whether the last line is blank."""
+    starts = np.empty(count_newlines(data) + 1, np.int64)
+    count, blank = find_documents(data, sentences, previous_blank, starts)
+    return starts[:count], bool(blank)
+
+
+class _Cutter:
+    """Holds the documents of the window under way."""
+
+    def __init__(self, windows: Windows) -> None:
+        self._windows = windows
+        self._held: list[memoryview] = []
+        self._origin = 0
+        self.number = _NO_WINDOW
+
+    def open(self, number: int, origin: int) -> None:
+        self.number, self._origin = number, origin
+
+    def hold(self, data: memoryview) -> None:
+        if self.number != _NO_WINDOW and self.number not in self._windows.skip and len(data):
+            self._held.append(data)
+
+    def close(self) -> Iterator[RawBlock]:
+        """Hand on the window under way, if any of it was held."""
+        if self._held:
+            block = RawBlock(number=self.number, offset=self._origin, data=b"".join(self._held))
+            self._held.clear()
+            yield block
+        self.number = _NO_WINDOW
+
+
+def cut(pieces: Iterable[Piece], windows: Windows, previous_blank: bool = True) -> Iterator[RawBlock]:
+    """Cut lines into blocks of whole documents.
+
+    Parameters
+    ----------
+    pieces
+        Consecutive whole lines.
+    windows
+        Which documents are wanted, and how they are joined.
+    previous_blank
+        Whether a blank line, or the file's start, precedes the first piece.
+
+    Yields
+    ------
+    RawBlock
+        Ascending; windows without documents are left out.
+    """
+    cutter = _Cutter(windows)
+    for piece in pieces:
+        starts, blank = document_starts(as_array(piece.data), windows.sentences, previous_blank)
+        idle = not len(starts) and (previous_blank or not windows.sentences)
+        previous_blank = blank
+        if idle and piece.offset >= (cutter.number + 1) * windows.width:
+            yield from cutter.close()
+        yield from _cut_piece(cutter, piece, starts, windows)
+        if piece.offset + len(piece.data) >= windows.stop and cutter.number == _NO_WINDOW:
+            return
+    yield from cutter.close()
+
+
+def _cut_piece(cutter: _Cutter, piece: Piece, starts: Offsets, windows: Windows) -> Iterator[RawBlock]:
+    """Hand on the windows that end in a piece, and hold the rest of it; past the stop nothing is held."""
+    data = memoryview(piece.data)
+    places = piece.offset + starts
+    numbers = np.where(places < windows.stop, places // windows.width, _NO_WINDOW)
+    done = 0
+    for change in np.flatnonzero(numbers != np.concatenate(([cutter.number], numbers[:-1]))):
+        cutter.hold(data[done : starts[change]])
+        yield from cutter.close()
+        cutter.open(int(numbers[change]), int(places[change]))
+        done = int(starts[change])
+    cutter.hold(data[done:])
+
+
+def block_bounds(starts: Offsets) -> list[int]:
+    """Return the indices that divide documents, by the (D,) positions of their first bytes, into groups of about `BLOCK_BYTES`."""
+    groups = starts // BLOCK_BYTES
+    return [0, *(np.flatnonzero(np.diff(groups)) + 1).tolist(), len(starts)]

@@ -1,0 +1,104 @@
+"""Read documents: `Part`, or `RawBlock` of a compressed file, flows in; `DocumentBlock` flows out.
+
+The one door to the readers of each format. A part, and a block of a stream, give the same documents for the same content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+
+from spanmask.config import CorpusConfig, Format, Layout
+from spanmask.corpus import jsonl, text
+from spanmask.corpus.cutting import BLOCK_BYTES, RawBlock, Windows, cut
+from spanmask.corpus.inputs import InputFile
+from spanmask.corpus.parts import Part
+from spanmask.corpus.sources import first_line, lines, open_stream
+from spanmask.records import DocumentBlock
+
+__all__ = ["RawBlock", "parse_block", "read_part", "stream_blocks"]
+
+
+def read_part(part: Part, config: CorpusConfig) -> Iterator[DocumentBlock]:
+    """Yield the documents of a part, in blocks of about 4 MiB of text.
+
+    Raises
+    ------
+    CorpusError
+        A document breaks the format (unless the configuration skips those), or the file is not what it claims.
+    ConfigError
+        A kept field has a type that cannot be kept.
+    StorageError
+        The file system refused.
+    """
+    if part.file.format in (Format.TEXT, Format.JSONL):
+        for raw in _cut_part(part, config):
+            yield from parse_block(part.file, raw, config)
+    else:
+        from spanmask.corpus.columnar import read_rows
+
+        yield from read_rows(part, config)
+
+
+def _cut_part(part: Part, config: CorpusConfig) -> Iterator[RawBlock]:
+    """Yield the bytes of the documents that start in a part of an uncompressed file, found without what lies before."""
+    found = first_line(part.file, part.start, part.stop)
+    if found is None:
+        return
+    begin, previous_blank = found
+    windows = Windows(width=BLOCK_BYTES, sentences=_is_in_sentences(part.file, config), stop=part.stop)
+    with open_stream(part.file) as stream:
+        stream.seek(begin)
+        for raw in cut(lines(stream, begin), windows, previous_blank):
+            if raw.offset >= part.start:
+                yield raw
+
+
+def _is_in_sentences(file: InputFile, config: CorpusConfig) -> bool:
+    return file.format is Format.TEXT and config.layout is Layout.SENTENCES
+
+
+def stream_blocks(
+    file: InputFile, config: CorpusConfig, block_bytes: int, skip: Container[int] = ()
+) -> Iterator[RawBlock]:
+    """Decompress a text or JSONL file once, and yield its documents by windows of its decompressed bytes.
+
+    Parameters
+    ----------
+    file
+        Text or JSONL, compressed or not.
+    config
+        Says what a document of text is.
+    block_bytes
+        Width of a window; block k holds the documents that start in [k·width, (k + 1)·width).
+    skip
+        Numbers of blocks to pass over.
+
+    Yields
+    ------
+    RawBlock
+        Ascending; blocks without documents are left out.
+
+    Raises
+    ------
+    CorpusError
+        The compressed stream is truncated or damaged.
+    StorageError
+        The file system refused.
+    """
+    windows = Windows(width=block_bytes, sentences=_is_in_sentences(file, config), skip=skip)
+    with open_stream(file) as stream:
+        yield from cut(lines(stream, 0), windows)
+
+
+def parse_block(file: InputFile, raw: RawBlock, config: CorpusConfig) -> Iterator[DocumentBlock]:
+    """Yield the documents of a block of a text or JSONL file, in blocks of about 4 MiB.
+
+    Raises
+    ------
+    CorpusError
+        A document breaks the format, unless the configuration skips those.
+    ConfigError
+        A kept field has a type that cannot be kept.
+    """
+    parser = text.parse if file.format is Format.TEXT else jsonl.parse
+    yield from parser(file, raw, config)

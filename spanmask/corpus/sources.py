@@ -1,0 +1,180 @@
+"""Bytes of text files: an `InputFile` flows in, pieces of whole lines flow out, decompressed on the way.
+
+Also says on which line of a file a byte stands, for errors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import numpy as np
+import pyarrow as pa
+
+from spanmask.corpus.inputs import InputFile
+from spanmask.errors import CorpusError
+from spanmask.kernels.text import BLANK, UNDECIDED, count_newlines, line_before
+from spanmask.records import Bytes
+from spanmask.storage import reporting
+
+#: Bytes read at once.
+PIECE_BYTES = 4 << 20
+#: The mark that some editors put before UTF-8.
+BOM = b"\xef\xbb\xbf"
+
+_LOOK_BACK = 64
+
+
+class Stream(Protocol):
+    """What is read from: a file, or what decompresses one."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to `size` bytes, none at the end only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """Whole lines of a file, all but the file's last ending in a newline. offset: decompressed offset of data[0]."""
+
+    offset: int
+    data: bytes
+
+
+def as_array(data: bytes | memoryview) -> Bytes:
+    """Return (C,) read-only bytes without copying them."""
+    return np.frombuffer(data, np.uint8)
+
+
+@contextlib.contextmanager
+def open_stream(file: InputFile) -> Iterator[Stream]:
+    """Open a file for reading from its start, decompressed.
+
+    Raises
+    ------
+    CorpusError
+        The compressed stream is truncated or damaged.
+    StorageError
+        The file system refused.
+    """
+    with reporting(file.path, "read"):
+        if file.compression is None:
+            with open(file.path, "rb", buffering=0) as raw:
+                yield cast(Stream, raw)
+            return
+        with pa.OSFile(file.path) as raw, pa.CompressedInputStream(raw, file.compression) as stream:
+            yield _Decompressed(file, stream)
+
+
+class _Decompressed:
+    """A decompressing stream that tells damaged data from a failing disk."""
+
+    def __init__(self, file: InputFile, stream: Any) -> None:
+        self._file = file
+        self._stream = stream
+
+    def read(self, size: int) -> bytes:
+        try:
+            return cast(bytes, self._stream.read(size))
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            raise CorpusError(
+                f"not a whole {self._file.compression} stream ({error}): truncated, damaged or misnamed; "
+                "fetch or compress the file again",
+                path=self._file.path,
+            ) from error
+
+
+def lines(stream: Stream, offset: int) -> Iterator[Piece]:
+    """Yield the rest of a stream as pieces of whole lines, without the file's byte order mark.
+
+    Parameters
+    ----------
+    stream
+        Stands at the start of a line.
+    offset
+        Decompressed offset where it stands.
+    """
+    for piece in _whole_lines(stream, offset):
+        marked = piece.offset == 0 and piece.data.startswith(BOM)
+        yield Piece(offset=len(BOM), data=piece.data[len(BOM) :]) if marked else piece
+
+
+def _whole_lines(stream: Stream, offset: int) -> Iterator[Piece]:
+    held: list[bytes] = []
+    while data := stream.read(PIECE_BYTES):
+        end = data.rfind(b"\n") + 1
+        if end == 0:
+            held.append(data)
+            continue
+        whole = b"".join([*held, memoryview(data)[:end]]) if held or end < len(data) else data
+        held = [data[end:]] if end < len(data) else []
+        del data
+        yield Piece(offset=offset, data=whole)
+        offset += len(whole)
+        del whole
+    if held:
+        yield Piece(offset=offset, data=b"".join(held))
+
+
+def first_line(file: InputFile, start: int, stop: int) -> tuple[int, bool] | None:
+    """Find the first line of an uncompressed file that starts in [start, stop), and whether the line before it is blank.
+
+    The start of the file counts as a line start after a blank one; positions inside its byte order mark count as the start.
+
+    Returns
+    -------
+    tuple of int and bool, or None
+        Offset of the line and whether a blank line precedes it; None where no line starts there.
+    """
+    if start <= len(BOM) and (start == 0 or _is_marked(file)):
+        return 0, True
+    with reporting(file.path, "read"), open(file.path, "rb", buffering=0) as raw:
+        raw.seek(start - 1)
+        at = start - 1
+        while at < stop - 1 and (data := raw.read(min(PIECE_BYTES, stop - 1 - at))):
+            found = data.find(b"\n")
+            if found >= 0:
+                return at + found + 1, _is_blank_before(cast(Any, raw), at + found)
+            at += len(data)
+    return None
+
+
+def _is_marked(file: InputFile) -> bool:
+    with open_stream(file) as stream:
+        return stream.read(len(BOM)) == BOM
+
+
+def _is_blank_before(raw: Any, end: int) -> bool:
+    """Tell whether the line that ends at a position (where its newline stands) is blank, reading no more than needed."""
+    size = _LOOK_BACK
+    while True:
+        begin = max(0, end - size)
+        raw.seek(begin)
+        data = _read_exactly(raw, end - begin)
+        if begin == 0:
+            data = b"\n" + data.removeprefix(BOM)
+        answer = line_before(as_array(data))
+        if answer != UNDECIDED:
+            return answer == BLANK
+        size *= 8
+
+
+def _read_exactly(raw: Any, size: int) -> bytes:
+    parts = []
+    while size > 0 and (data := raw.read(size)):
+        parts.append(data)
+        size -= len(data)
+    return b"".join(parts)
+
+
+def line_number(file: InputFile, offset: int) -> int:
+    """Return the 1-based line on which a decompressed offset stands, by reading the file up to there."""
+    newlines = 0
+    with open_stream(file) as stream:
+        while offset > 0 and (data := stream.read(min(offset, PIECE_BYTES))):
+            newlines += count_newlines(as_array(data))
+            offset -= len(data)
+    return int(newlines) + 1

@@ -1,0 +1,205 @@
+"""Scan raw bytes for lines and documents, and count code points.
+
+UTF-8 bytes flow in, byte positions and counts flow out. Bytes need not be valid: nothing is read out of bounds.
+Lines end in "\\n" only. A line is blank when it holds white space only (Unicode White_Space).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from spanmask.kernels._jit import kernel
+
+_Bytes = npt.NDArray[np.uint8]
+_Integers = npt.NDArray[np.int64]
+_Flags = npt.NDArray[np.bool_]
+
+#: What `line_before` answers.
+FILLED, BLANK, UNDECIDED = 0, 1, 2
+
+
+@kernel
+def _wide_white(first: int, second: int, third: int) -> bool:
+    """Tell whether three bytes are a white space character of three bytes: U+1680, U+2000-200A, 2028, 2029, 202F, 205F, 3000."""
+    if first == 0xE1:
+        return second == 0x9A and third == 0x80
+    if first == 0xE3:
+        return second == 0x80 and third == 0x80
+    if first != 0xE2:
+        return False
+    if second == 0x81:
+        return third == 0x9F
+    return second == 0x80 and (0x80 <= third <= 0x8A or third in (0xA8, 0xA9, 0xAF))
+
+
+@kernel
+def _white_width(data: _Bytes, at: int) -> int:
+    """Return the bytes (1 to 3) of the white space character that starts at a position, or 0."""
+    first = data[at]
+    if first == 0x20 or 0x09 <= first <= 0x0D:
+        return 1
+    if first < 0xC2:
+        return 0
+    if first == 0xC2:
+        return 2 if at + 1 < len(data) and data[at + 1] in (0x85, 0xA0) else 0
+    return 3 if at + 2 < len(data) and _wide_white(first, data[at + 1], data[at + 2]) else 0
+
+
+@kernel
+def _white_width_before(data: _Bytes, end: int) -> int:
+    """Return the bytes (1 to 3) of the white space character that ends before a position above 0, or 0."""
+    last = data[end - 1]
+    if last == 0x20 or 0x09 <= last <= 0x0D:
+        return 1
+    if end >= 2 and data[end - 2] == 0xC2:
+        return 2 if last in (0x85, 0xA0) else 0
+    return 3 if end >= 3 and _wide_white(data[end - 3], data[end - 2], last) else 0
+
+
+@kernel
+def _line_end(data: _Bytes, at: int) -> int:
+    """Return the position of the first "\\n" at or after a position, or the length."""
+    while at < len(data) and data[at] != 0x0A:
+        at += 1
+    return at
+
+
+@kernel
+def _first_filled(data: _Bytes, at: int) -> int:
+    """Return the position of the first byte of a line that is not white space, or of the line's end."""
+    while at < len(data) and data[at] != 0x0A:
+        width = _white_width(data, at)
+        if width == 0:
+            return at
+        at += width
+    return at
+
+
+@kernel
+def count_newlines(data: _Bytes) -> int:
+    """Return how many "\\n" there are in (C,) bytes."""
+    count = 0
+    for byte in data:
+        count += byte == 0x0A
+    return count
+
+
+@kernel
+def find_documents(data: _Bytes, sentences: bool, previous_blank: bool, starts: _Integers) -> tuple[int, bool]:
+    """Find where documents start in whole lines.
+
+    Parameters
+    ----------
+    data
+        (C,) bytes that begin at the start of a line.
+    sentences
+        True: a document starts at a filled line after a blank one. False: every filled line is a document.
+    previous_blank
+        Whether the line before `data` is blank; true at the start of a file.
+    starts
+        Output, (at least lines,): position of each document's first byte, ascending.
+
+    Returns
+    -------
+    tuple of int and bool
+        Documents found, and whether the last line is blank.
+    """
+    count = 0
+    line = 0
+    while line < len(data):
+        filled = _first_filled(data, line)
+        end = _line_end(data, filled)
+        blank = filled == end
+        if not blank and (previous_blank or not sentences):
+            starts[count] = line
+            count += 1
+        previous_blank = blank
+        line = end + 1
+    return count, previous_blank
+
+
+@kernel
+def find_lines(data: _Bytes, starts: _Integers, ends: _Integers, braced: _Flags) -> int:
+    """Find the filled lines, and which of them look like one JSON object.
+
+    Parameters
+    ----------
+    data
+        (C,) bytes that begin at the start of a line.
+    starts, ends
+        Outputs, (at least lines,): each filled line is ``data[start:end]``, without its "\\n".
+    braced
+        Output, (at least lines,): the line begins with "{" and ends with "}", JSON white space aside.
+
+    Returns
+    -------
+    int
+        Filled lines found.
+    """
+    count = 0
+    line = 0
+    while line < len(data):
+        filled = _first_filled(data, line)
+        end = _line_end(data, filled)
+        if filled < end:
+            starts[count] = line
+            ends[count] = end
+            braced[count] = _is_braced(data, line, end)
+            count += 1
+        line = end + 1
+    return count
+
+
+@kernel
+def _is_braced(data: _Bytes, start: int, end: int) -> bool:
+    while start < end and data[start] in (0x20, 0x09, 0x0D):
+        start += 1
+    while start < end and data[end - 1] in (0x20, 0x09, 0x0D):
+        end -= 1
+    return start < end and data[start] == 0x7B and data[end - 1] == 0x7D
+
+
+@kernel
+def _is_rest(data: _Bytes, end: int) -> bool:
+    """Tell whether the one or two bytes before a position may be the rest of a character cut off in front."""
+    return data[0] & 0xC0 == 0x80 and data[end - 1] & 0xC0 == 0x80
+
+
+@kernel
+def line_before(data: _Bytes) -> int:
+    """Tell whether the line that ends with the last of (C,) bytes is blank.
+
+    Returns
+    -------
+    int
+        `FILLED`; `BLANK`: a "\\n" precedes white space only; `UNDECIDED`: the line goes on before the first byte.
+        Bytes that may be the rest of a white space character cut off in front are undecided too.
+    """
+    end = len(data)
+    while end > 0 and data[end - 1] != 0x0A:
+        width = _white_width_before(data, end)
+        if width == 0:
+            return UNDECIDED if end < 3 and _is_rest(data, end) else FILLED
+        end -= width
+    return UNDECIDED if end == 0 else BLANK
+
+
+@kernel
+def count_code_points(text: _Bytes, offsets: _Integers, counts: _Integers) -> None:
+    """Count the Unicode code points of each document.
+
+    Parameters
+    ----------
+    text
+        (C,) valid UTF-8.
+    offsets
+        (D + 1,) byte offsets of documents.
+    counts
+        Output, (D,): code points.
+    """
+    for document in range(len(counts)):
+        count = 0
+        for at in range(offsets[document], offsets[document + 1]):
+            count += text[at] & 0xC0 != 0x80
+        counts[document] = count

@@ -1,0 +1,78 @@
+"""Tokenized documents in, segments out: contiguous tokens of one document that fit in a sequence (paper §3.3, §4.2)."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from spanmask.config import SEGMENT_LIMIT, Segmentation, SequenceConfig
+from spanmask.errors import CorpusError
+from spanmask.kernels import segments
+from spanmask.records import Identities, Ranges, SequenceBlock, TokenizedBlock
+
+#: [CLS] and [SEP].
+SPECIAL_TOKENS = 2
+#: Why tokens are left out: their segment is shorter than ``min_tokens``.
+SHORT = "short_segment"
+
+
+def sequence(block: TokenizedBlock, document_ids: Identities, config: SequenceConfig) -> SequenceBlock:
+    """Cut every document into segments of at most ``max_tokens`` with special tokens.
+
+    A segment ends at a word start (``fill``) or at a line start (``sentence``; a longer line at a word start); a word longer than a
+    sequence is split, and counted. Segments shorter than ``min_tokens`` are dropped, and their tokens counted. Segments are numbered
+    before any is dropped.
+
+    Parameters
+    ----------
+    block
+        D documents; with line starts for ``sentence``.
+    document_ids
+        (D,) identities.
+
+    Raises
+    ------
+    CorpusError
+        A document has more segments than an identity can number.
+    """
+    room = config.max_tokens - SPECIAL_TOKENS
+    cut = _allocate(4 * len(block.token_ids) // room + len(document_ids) + 1)
+    by_lines = config.segmentation is Segmentation.SENTENCE and block.line_starts is not None
+    lines = block.line_starts if by_lines and block.line_starts is not None else np.zeros(0, np.bool_)
+    shortest = max(config.min_tokens - SPECIAL_TOKENS, 1)
+    segments.cut_documents(block.word_starts, lines, block.document_offsets, room, shortest, cut)
+    size = int(cut.counts[segments.WRITTEN])
+    cut = cut._replace(starts=cut.starts[:size], ends=cut.ends[:size], document_index=cut.document_index[:size])
+    numbers = cut.numbers[:size]
+    if size and numbers.max() >= SEGMENT_LIMIT:
+        raise CorpusError(f"a document has more than {SEGMENT_LIMIT} segments; split it, or raise --max-tokens")
+    return SequenceBlock(
+        token_ids=block.token_ids,
+        word_starts=block.word_starts,
+        starts=cut.starts,
+        ends=cut.ends,
+        document_index=cut.document_index,
+        document_ids=document_ids[cut.document_index],
+        segments=numbers.astype(np.uint32),
+        annotations=block.annotations and _cut_ranges(cut, block.document_offsets, block.annotations),
+        dropped={SHORT: int(cut.counts[segments.DROPPED])},
+        words_cut=int(cut.counts[segments.WORDS_CUT]),
+    )
+
+
+def _allocate(capacity: int) -> segments.Cut:
+    return segments.Cut(
+        starts=np.empty(capacity, np.int64),
+        ends=np.empty(capacity, np.int64),
+        document_index=np.empty(capacity, np.int64),
+        numbers=np.empty(capacity, np.int64),
+        counts=np.zeros(3, np.int64),
+    )
+
+
+def _cut_ranges(cut: segments.Cut, document_offsets: npt.NDArray[np.int64], ranges: Ranges) -> Ranges:
+    capacity = len(ranges.starts) + len(cut.starts)
+    offsets = np.zeros(len(cut.starts) + 1, np.int64)
+    starts, ends = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
+    segments.cut_ranges(cut, document_offsets, ranges.offsets, ranges.starts, ranges.ends, offsets, starts, ends)
+    return Ranges(offsets=offsets, starts=starts[: offsets[-1]], ends=ends[: offsets[-1]])

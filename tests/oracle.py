@@ -1,0 +1,748 @@
+"""Slow, literal twins of FORMAT.md §6 in plain Python: what the kernels are held against, bit for bit.
+
+Imports the standard library only. Every rule is written as the page states it, with its paragraph named.
+Intervals are half-open and count the tokens of a segment, without `[CLS]` and `[SEP]`, unless "position" is said:
+a position counts in `input_ids` and is the token's number + 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cache, partial
+from itertools import accumulate, pairwise
+from math import floor
+from typing import NotRequired, TypedDict
+
+TWO32 = 1 << 32
+TWO64 = 1 << 64
+
+#: Purposes of the streams (§6.1).
+LENGTHS, STARTS, REPLACEMENT, RANDOM_IDS = 0, 1, 2, 3
+
+#: Causes of a failed trial, in the order that breaks ties (§6.2 step 4).
+LONG_WORD, PAST_END, OCCUPIED = CAUSES = ("long_word", "past_end", "occupied")
+
+#: Failed trials after which a sequence ends short (§6.2 step 4, §6.5 step 3).
+TRIALS = 100
+
+#: What becomes of a unit (§6.6).
+MASKED, RANDOM, KEPT = OUTCOMES = ("masked", "random", "kept")
+
+Span = tuple[int, int]
+Identity = tuple[int, int]
+Distribution = dict[frozenset[Span], Fraction]
+
+
+# --- §6.1 Draws
+
+
+def philox4x32(counter: tuple[int, int, int, int], key: tuple[int, int], rounds: int = 10) -> tuple[int, int, int, int]:
+    """Return the four 32-bit words of a Philox 4×32 block (Salmon et al. 2011, §3.3 and table 2)."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(rounds):
+        high0, low0 = divmod(0xD2511F53 * c0, TWO32)
+        high1, low1 = divmod(0xCD9E8D57 * c2, TWO32)
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        k0 = (k0 + 0x9E3779B9) % TWO32
+        k1 = (k1 + 0xBB67AE85) % TWO32
+    return c0, c1, c2, c3
+
+
+class Stream:
+    """The 32-bit words of one purpose of one sequence: blocks 0, 1, 2, …, four words each in order (§6.1)."""
+
+    def __init__(self, seed: int, document_id: int, segment: int, mask_epoch: int, purpose: int) -> None:
+        assert 0 <= seed < TWO64
+        assert 0 <= document_id < TWO64
+        assert 0 <= segment < 1 << 24
+        assert 0 <= mask_epoch < 1 << 16
+        assert purpose in {LENGTHS, STARTS, REPLACEMENT, RANDOM_IDS}
+        self._key = (seed % TWO32, seed // TWO32)
+        self._c0 = document_id % TWO32
+        self._c1 = document_id // TWO32
+        self._c2 = segment * 2**8 + purpose * 2**5 + mask_epoch // 2**11
+        self._c3 = (mask_epoch % 2**11) * 2**21
+        self._taken = 0
+        self._words: tuple[int, ...] = ()
+
+    def next(self) -> int:
+        """Take one word of the stream."""
+        block, place = divmod(self._taken, 4)
+        if place == 0:
+            counter = (self._c0, self._c1, self._c2, self._c3 + block % 2**21)
+            self._words = philox4x32(counter, self._key)
+        self._taken += 1
+        return self._words[place]
+
+    def below(self, k: int) -> int:
+        """Return the bounded draw below `k`, exactly uniform (Lemire 2019, algorithm 5)."""
+        assert 1 <= k <= TWO32
+        m = self.next() * k
+        if m % TWO32 < k:
+            t = (TWO32 - k) % k
+            while m % TWO32 < t:
+                m = self.next() * k
+        return m // TWO32
+
+
+def length_law(p: Fraction, max_words: int) -> list[Fraction]:
+    """Return P(length = 1), …, P(length = max_words): p(1 − p)^(k−1), made to sum to 1 (§6.1)."""
+    weights = [p * (1 - p) ** (k - 1) for k in range(1, max_words + 1)]
+    total = sum(weights, Fraction(0))
+    return [weight / total for weight in weights]
+
+
+@cache
+def _thresholds(p: Fraction, max_words: int) -> tuple[int, ...]:
+    return tuple(floor(TWO32 * cumulative) for cumulative in accumulate(length_law(p, max_words)[:-1]))
+
+
+def length_thresholds(p: Fraction, max_words: int) -> list[int]:
+    """Return T₁ … T_max−1, T_k = ⌊2³²·P(length ≤ k)⌋ (§6.1)."""
+    return list(_thresholds(p, max_words))
+
+
+def budget(ratio: Fraction, n: int) -> int:
+    """Return B = ⌈ratio·n⌉ (§6)."""
+    return -((-ratio.numerator * n) // ratio.denominator)
+
+
+# --- What is asked for, and what was drawn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Masking:
+    """A masking configuration: everything §6 depends on but the segment and its identity.
+
+    `scheme` is span, word, token or annotated; `sampler` paper or reference with scheme span, else None;
+    `replacement_unit` span, word or token; `random_ids` uniform or unigram. `ordinary` are the ordinary ids, ascending;
+    `unigram` has one count for each id of the vocabulary, or is None with uniform random ids.
+    """
+
+    scheme: str = "span"
+    sampler: str | None = "paper"
+    ratio: Fraction = Fraction(15, 100)
+    p: Fraction = Fraction(1, 5)
+    max_words: int = 10
+    seed: int
+    mask_epoch: int = 0
+    replacement_unit: str = "span"
+    random_ids: str = "uniform"
+    ordinary: Sequence[int]
+    unigram: Sequence[int] | None = None
+    mask_id: int
+    cls_id: int
+    sep_id: int
+
+    def stream(self, identity: Identity, purpose: int) -> Stream:
+        """Return a purpose's stream for one sequence, from its beginning."""
+        document_id, segment = identity
+        return Stream(self.seed, document_id, segment, self.mask_epoch, purpose)
+
+
+@dataclass(kw_only=True)
+class Sampled:
+    """The spans of one sequence, and how they came about.
+
+    `spans`: (start, end) in token numbers, ascending. `lengths`: every length drawn, placed or not, in order.
+    `failed`: failed trials by cause. `shortfall`: the cause of ending short, or None. `first_start`: the first bounded
+    draw from the stream of starts, or −1. `ranges_too_long`: annotated ranges left out of the pool.
+    """
+
+    spans: list[Span] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+    failed: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CAUSES, 0))
+    shortfall: str | None = None
+    first_start: int = -1
+    ranges_too_long: int = 0
+
+
+class Row(TypedDict):
+    """One row as it is stored (§2), spans in positions, with what `sample` and `replace` counted."""
+
+    document_id: int
+    segment: int
+    input_ids: list[int]
+    span_starts: list[int]
+    span_ends: list[int]
+    labels: list[int]
+    annotation_starts: NotRequired[list[int]]
+    annotation_ends: NotRequired[list[int]]
+    sampled: Sampled
+    replaced: dict[str, int]
+
+
+def words_of(word_starts: Sequence[bool]) -> list[Span]:
+    """Return the words as (start, end) in tokens. The first token always starts one (§2, word starts)."""
+    starts = [token for token, is_start in enumerate(word_starts) if is_start or token == 0]
+    return list(pairwise([*starts, len(word_starts)]))
+
+
+def runs_of(masked: Sequence[bool]) -> list[Span]:
+    """Return the maximal runs of masked tokens, ascending."""
+    edges = [i for i, (left, right) in enumerate(pairwise([False, *masked, False])) if left != right]
+    return list(zip(edges[0::2], edges[1::2], strict=True))
+
+
+# --- §6.2 … §6.5 Sampling
+
+
+class _Draft:
+    """One sequence while it is being sampled: its words, what is masked so far, and the two streams."""
+
+    def __init__(self, word_starts: Sequence[bool], identity: Identity, masking: Masking) -> None:
+        self.masking = masking
+        self.words = words_of(word_starts)
+        self.n = len(word_starts)
+        self.budget = budget(masking.ratio, self.n)
+        self.is_masked = [False] * self.n
+        self.lengths = masking.stream(identity, LENGTHS)
+        self.starts = masking.stream(identity, STARTS)
+        self.sampled = Sampled()
+
+    @property
+    def masked(self) -> int:
+        return sum(self.is_masked)
+
+    @property
+    def is_full(self) -> bool:
+        return self.masked >= self.budget
+
+    def size(self, word: int) -> int:
+        start, end = self.words[word]
+        return end - start
+
+    def is_long(self, word: int) -> bool:
+        return self.size(word) > self.budget
+
+    def is_word_masked(self, word: int) -> bool:
+        """Say whether a word exists and is masked. The schemes that ask mask whole words only."""
+        return 0 <= word < len(self.words) and self.is_masked[self.words[word][0]]
+
+    def mask(self, start: int, end: int) -> None:
+        for token in range(start, end):
+            self.is_masked[token] = True
+
+    def draw_length(self) -> int:
+        u = self.lengths.next()
+        thresholds = length_thresholds(self.masking.p, self.masking.max_words)
+        length = 1 + sum(u >= threshold for threshold in thresholds)
+        self.sampled.lengths.append(length)
+        return length
+
+    def draw_start(self, k: int) -> int:
+        start = self.starts.below(k)
+        if self.sampled.first_start == -1:
+            self.sampled.first_start = start
+        return start
+
+    def place(self, trial: Callable[[int], Span | str]) -> bool:
+        """Try start words until one succeeds; after 100 failed trials note the shortfall and say False."""
+        failed = dict.fromkeys(CAUSES, 0)
+        for _ in range(TRIALS):
+            result = trial(self.draw_start(len(self.words)))
+            if not isinstance(result, str):
+                self.mask(*result)
+                return True
+            failed[result] += 1
+            self.sampled.failed[result] += 1
+        self.sampled.shortfall = max(CAUSES, key=failed.__getitem__)
+        return False
+
+
+def _paper_trial(draft: _Draft, length: int, a: int) -> Span | str:
+    """§6.2 step 3: walk from word `a`; return the tokens taken, or the cause of the failure."""
+    if draft.is_word_masked(a - 1):
+        return OCCUPIED
+    taken = tokens = 0
+    w = a
+    while True:
+        if w == len(draft.words):
+            return PAST_END
+        if draft.is_long(w):
+            return LONG_WORD
+        if draft.is_word_masked(w):
+            return OCCUPIED
+        taken += 1
+        tokens += draft.size(w)
+        w += 1
+        if taken == length or draft.masked + tokens >= draft.budget:
+            break
+    if draft.is_word_masked(w):
+        return OCCUPIED
+    return draft.words[a][0], draft.words[w - 1][1]
+
+
+def _sample_paper(draft: _Draft) -> None:
+    """§6.2."""
+    while not draft.is_full:
+        length = draft.draw_length()
+        if not draft.place(partial(_paper_trial, draft, length)):
+            return
+
+
+def _sample_reference(draft: _Draft) -> None:
+    """§6.3. A length whose anchor is masked counts as drawn; a masked anchor is no failed trial."""
+    starts = {start for start, _ in draft.words}
+    while not draft.is_full:
+        length = draft.draw_length()
+        anchor = draft.draw_start(draft.n)
+        if draft.is_masked[anchor]:
+            continue
+        token = max(start for start in starts if start <= anchor)
+        entered = 0
+        while not (token == draft.n or draft.masked == draft.budget or (token in starts and entered == length)):
+            entered += token in starts
+            draft.is_masked[token] = True
+            token += 1
+
+
+def _shuffled(draft: _Draft, k: int) -> Iterator[int]:
+    """§6.4: the numbers below `k` in an order drawn as they are asked for (Fisher and Yates, from the left)."""
+    perm = list(range(k))
+    for i in range(k):
+        j = i + draft.draw_start(k - i)
+        perm[i], perm[j] = perm[j], perm[i]
+        yield perm[i]
+
+
+def _sample_units(draft: _Draft, units: Sequence[Span]) -> None:
+    """§6.4: mask whole units in a random order until the budget is reached, longer ones skipped."""
+    order = _shuffled(draft, len(units))
+    while not draft.is_full:
+        unit = next(order, None)
+        if unit is None:
+            draft.sampled.shortfall = LONG_WORD
+            return
+        start, end = units[unit]
+        if end - start > draft.budget:
+            draft.sampled.failed[LONG_WORD] += 1
+        else:
+            draft.mask(start, end)
+
+
+def _sample_words(draft: _Draft) -> None:
+    """§6.4, `word`."""
+    _sample_units(draft, draft.words)
+
+
+def _sample_tokens(draft: _Draft) -> None:
+    """§6.4, `token`: a unit is one token, never longer than the budget."""
+    _sample_units(draft, [(token, token + 1) for token in range(draft.n)])
+
+
+def _touches(draft: _Draft, start: int, end: int) -> bool:
+    """Say whether [start, end) overlaps or touches a masked token."""
+    return any(draft.is_masked[max(start - 1, 0) : end + 1])
+
+
+def _word_trial(draft: _Draft, word: int) -> Span | str:
+    """§6.5 step 3."""
+    if draft.is_long(word):
+        return LONG_WORD
+    if any(draft.is_word_masked(near) for near in (word - 1, word, word + 1)):
+        return OCCUPIED
+    return draft.words[word]
+
+
+def _sample_annotated(draft: _Draft, ranges: Sequence[Span]) -> None:
+    """§6.5."""
+    pool = [(start, end) for start, end in ranges if end - start <= draft.budget]
+    draft.sampled.ranges_too_long = len(ranges) - len(pool)
+    while not draft.is_full:
+        if pool and draft.lengths.next() < 2**31:
+            i = draft.draw_start(len(pool))
+            start, end = pool[i]
+            pool[i] = pool[-1]
+            pool.pop()
+            if _touches(draft, start, end):
+                draft.sampled.failed[OCCUPIED] += 1
+            else:
+                draft.mask(start, end)
+        elif not draft.place(partial(_word_trial, draft)):
+            return
+
+
+def sample(
+    word_starts: Sequence[bool],
+    identity: Identity,
+    masking: Masking,
+    annotations: Sequence[Span] | None = None,
+) -> Sampled:
+    """Draw the spans of one segment (§6.2 to §6.5). `annotations` are ranges of whole words, ascending, in tokens."""
+    draft = _Draft(word_starts, identity, masking)
+    match masking.scheme, masking.sampler:
+        case "span", "paper":
+            _sample_paper(draft)
+        case "span", "reference":
+            _sample_reference(draft)
+        case "word", None:
+            _sample_words(draft)
+        case "token", None:
+            _sample_tokens(draft)
+        case "annotated", None:
+            _sample_annotated(draft, annotations or [])
+        case pair:
+            raise ValueError(f"no scheme and sampler {pair}")
+    # Where spans never touch, the maximal runs are the spans as they were taken.
+    draft.sampled.spans = runs_of(draft.is_masked)
+    return draft.sampled
+
+
+# --- §6.6 Replacement
+
+
+def replacement_units(word_starts: Sequence[bool], spans: Sequence[Span], unit: str) -> list[Span]:
+    """Return the units that are replaced as one, ascending: spans, words or parts of words in them, or tokens."""
+    if unit == "span":
+        return list(spans)
+    if unit == "token":
+        return [(token, token + 1) for start, end in spans for token in range(start, end)]
+    assert unit == "word"
+    units: list[Span] = []
+    for start, end in spans:
+        cuts = [token for token in range(start, end) if token == start or word_starts[token]]
+        units.extend(pairwise([*cuts, end]))
+    return units
+
+
+def _random_id(stream: Stream, masking: Masking) -> int:
+    if masking.random_ids == "uniform":
+        return masking.ordinary[stream.below(len(masking.ordinary))]
+    assert masking.random_ids == "unigram"
+    assert masking.unigram is not None
+    drawn = stream.below(sum(masking.unigram))
+    return next(i for i, cumulative in enumerate(accumulate(masking.unigram)) if cumulative > drawn)
+
+
+def replace(
+    tokens: Sequence[int],
+    word_starts: Sequence[bool],
+    spans: Sequence[Span],
+    identity: Identity,
+    masking: Masking,
+) -> tuple[list[int], dict[str, int]]:
+    """Return the corrupted tokens of a segment, and how many units were masked, made random and kept (§6.6)."""
+    choices = masking.stream(identity, REPLACEMENT)
+    random_ids = masking.stream(identity, RANDOM_IDS)
+    corrupted = list(tokens)
+    counts = dict.fromkeys(OUTCOMES, 0)
+    for start, end in replacement_units(word_starts, spans, masking.replacement_unit):
+        u = choices.next()
+        if u < TWO32 * 8 // 10:
+            counts[MASKED] += 1
+            corrupted[start:end] = [masking.mask_id] * (end - start)
+        elif u < TWO32 * 9 // 10:
+            counts[RANDOM] += 1
+            corrupted[start:end] = [_random_id(random_ids, masking) for _ in range(start, end)]
+        else:
+            counts[KEPT] += 1
+    return corrupted, counts
+
+
+# --- §2 Rows
+
+
+def mask_row(
+    tokens: Sequence[int],
+    word_starts: Sequence[bool],
+    identity: Identity,
+    masking: Masking,
+    annotations: Sequence[Span] | None = None,
+) -> Row:
+    """Return the row of one segment (§2): special tokens added, spans in positions, annotations where they apply."""
+    sampled = sample(word_starts, identity, masking, annotations)
+    corrupted, counts = replace(tokens, word_starts, sampled.spans, identity, masking)
+    row = Row(
+        document_id=identity[0],
+        segment=identity[1],
+        input_ids=[masking.cls_id, *corrupted, masking.sep_id],
+        span_starts=[start + 1 for start, _ in sampled.spans],
+        span_ends=[end + 1 for _, end in sampled.spans],
+        labels=[token for start, end in sampled.spans for token in tokens[start:end]],
+        sampled=sampled,
+        replaced=counts,
+    )
+    if masking.scheme == "annotated":
+        row["annotation_starts"] = [start + 1 for start, _ in annotations or []]
+        row["annotation_ends"] = [end + 1 for _, end in annotations or []]
+    return row
+
+
+def restore(row: Row) -> list[int]:
+    """Return the original of a row, special tokens included: the labels written over the spans in order (§2)."""
+    original = list(row["input_ids"])
+    labels = iter(row["labels"])
+    for start, end in zip(row["span_starts"], row["span_ends"], strict=True):
+        for position in range(start, end):
+            original[position] = next(labels)
+    return original
+
+
+# --- §6.2 exactly
+
+
+class _PaperLaw:
+    """§6.2 over one pattern of word lengths, with ideal draws. A state is the set of masked words, as bits."""
+
+    def __init__(self, word_lengths: tuple[int, ...], ratio: Fraction, law: Sequence[Fraction]) -> None:
+        self.word_lengths = word_lengths
+        self.budget = budget(ratio, sum(word_lengths))
+        self.law = law
+
+    def masked(self, state: int) -> int:
+        return sum(tokens for word, tokens in enumerate(self.word_lengths) if state >> word & 1)
+
+    def grown(self, state: int, length: int, a: int) -> int | None:
+        """Return the state after a successful trial from word `a`, or None for a failed one.
+
+        Said otherwise than in `_paper_trial`: the words to take are the fewest that make the length or the budget;
+        they must exist, none may be long, and neither they nor their two neighbours may be masked.
+        """
+        lengths, masked = self.word_lengths, self.masked(state)
+        ends = range(a + 1, len(lengths) + 1)
+        end = next((b for b in ends if b - a == length or masked + sum(lengths[a:b]) >= self.budget), None)
+        if end is None or max(lengths[a:end]) > self.budget:
+            return None
+        taken = (1 << end) - (1 << a)
+        closed = taken | taken << 1 | taken >> 1
+        return None if state & closed else state | taken
+
+    def steps(self, state: int) -> tuple[Fraction, dict[int, Fraction]]:
+        """Return the probability of ending short in a state, and those of the states one span later."""
+        count, short = len(self.word_lengths), Fraction(0)
+        following: dict[int, Fraction] = {}
+        for length, probability in enumerate(self.law, start=1):
+            reached = [self.grown(state, length, a) for a in range(count)]
+            successes = [after for after in reached if after is not None]
+            all_failed = Fraction(count - len(successes), count) ** TRIALS
+            short += probability * all_failed
+            for after in successes:
+                share = probability * (1 - all_failed) / len(successes)
+                following[after] = following.get(after, Fraction(0)) + share
+        return short, following
+
+    def final(self) -> dict[int, Fraction]:
+        """Return the probability of ending in each state. Steps mask more, so fewest masked tokens come first."""
+        reached: dict[int, Fraction] = {0: Fraction(1)}
+        final: dict[int, Fraction] = {}
+        while reached:
+            state = min(reached, key=self.masked)
+            probability = reached.pop(state)
+            if self.masked(state) >= self.budget:
+                final[state] = probability
+                continue
+            short, following = self.steps(state)
+            if short:
+                final[state] = probability * short
+            for after, share in following.items():
+                reached[after] = reached.get(after, Fraction(0)) + probability * share
+        return final
+
+
+def spans_of_words(word_lengths: Sequence[int], masked_words: Sequence[bool]) -> frozenset[Span]:
+    """Return the maximal runs of masked words as spans in tokens."""
+    edges = [0, *accumulate(word_lengths)]
+    return frozenset((edges[start], edges[end]) for start, end in runs_of(masked_words))
+
+
+def exact_law_distribution(word_lengths: tuple[int, ...], ratio: Fraction, law: Sequence[Fraction]) -> Distribution:
+    """Return §6.2's distribution of the final set of spans under any law of lengths: `law[k − 1]` = P(length = k)."""
+    words = range(len(word_lengths))
+    return {
+        spans_of_words(word_lengths, [bool(state >> word & 1) for word in words]): probability
+        for state, probability in _PaperLaw(word_lengths, ratio, law).final().items()
+    }
+
+
+def exact_paper_distribution(
+    word_lengths: tuple[int, ...], ratio: Fraction, p: Fraction, max_words: int
+) -> Distribution:
+    """Return the probability of every final set of spans under §6.2, exactly, ended short or not.
+
+    Draws are ideal: lengths by the exact law, starts uniform. With s of W starts succeeding for a length, all 100
+    trials fail with probability (1 − s/W)^100; otherwise each success is equally likely.
+    """
+    return exact_law_distribution(word_lengths, ratio, length_law(p, max_words))
+
+
+# --- §2 Invariants
+
+
+@dataclass(kw_only=True)
+class _Checked:
+    """One row with what its invariants refer to."""
+
+    row: Mapping[str, object]
+    masking: Masking
+    words: list[Span]
+    vocabulary_size: int
+    max_tokens: int
+    min_tokens: int
+
+    def column(self, name: str) -> list[int]:
+        return [int(value) for value in self.row[name]]  # type: ignore[attr-defined]
+
+    @property
+    def length(self) -> int:
+        return len(self.column("input_ids"))
+
+    @property
+    def spans(self) -> list[Span]:
+        return list(zip(self.column("span_starts"), self.column("span_ends"), strict=True))
+
+
+def _check_i1(it: _Checked) -> None:
+    assert 3 <= it.length <= it.max_tokens, "I1: length out of 3 … max_tokens"
+    assert it.length >= it.min_tokens, "I1: shorter than min_tokens"
+
+
+def _check_i2(it: _Checked) -> None:
+    ids = it.column("input_ids")
+    assert ids[0] == it.masking.cls_id, "I2: [CLS] is not first"
+    assert ids[-1] == it.masking.sep_id, "I2: [SEP] is not last"
+    assert all(0 <= i < it.vocabulary_size for i in ids), "I2: id outside the vocabulary"
+
+
+def _check_i3(it: _Checked) -> None:
+    assert len(it.column("span_starts")) == len(it.column("span_ends")), "I3: starts and ends differ in number"
+    assert all(1 <= start < end <= it.length - 1 for start, end in it.spans), "I3: span out of bounds"
+
+
+def _check_i4(it: _Checked) -> None:
+    assert all(start > end for (_, end), (start, _) in pairwise(it.spans)), "I4: spans overlap, touch or descend"
+
+
+def _check_i5(it: _Checked) -> None:
+    assert len(it.column("labels")) == sum(end - start for start, end in it.spans), "I5: labels differ in number"
+
+
+def _check_i6(it: _Checked) -> None:
+    assert all(0 <= i < it.vocabulary_size for i in it.column("labels")), "I6: label outside the vocabulary"
+
+
+def _check_i9(it: _Checked) -> None:
+    masking = it.masking
+    spanwise = masking.scheme == "annotated" or (masking.scheme, masking.sampler) == ("span", "paper")
+    if not spanwise or masking.replacement_unit != "span":
+        return
+    ids, labels, mask = it.column("input_ids"), iter(it.column("labels")), masking.mask_id
+    for start, end in it.spans:
+        pairs = [(ids[position], next(labels)) for position in range(start, end)]
+        all_masked = all(i == mask for i, _ in pairs)
+        none_new = all(label == mask for i, label in pairs if i == mask)
+        assert all_masked or none_new, "I9: span masked in part"
+
+
+def _check_i10(it: _Checked) -> None:
+    masked = sum(end - start for start, end in it.spans)
+    b = budget(it.masking.ratio, it.length - 2)
+    if it.masking.scheme == "token" or it.masking.sampler == "reference":
+        assert masked == b, "I10: masked is not the budget"
+        return
+    longest = max(end - start for start, end in it.words)
+    if it.masking.scheme == "annotated":
+        ranges = zip(it.column("annotation_starts"), it.column("annotation_ends"), strict=True)
+        longest = max([longest, *(end - start for start, end in ranges)])
+    assert masked < b + longest, "I10: budget exceeded by a whole unit"
+
+
+def _check_i11(it: _Checked) -> None:
+    if "word_starts" not in it.row:
+        return
+    starts = it.column("word_starts")
+    assert starts[:1] == [1], "I11: the first word does not start at position 1"
+    assert all(left < right for left, right in pairwise(starts)), "I11: word starts do not ascend"
+    assert starts[-1] <= it.length - 2, "I11: word start out of bounds"
+
+
+def _check_i12(it: _Checked) -> None:
+    if "annotation_starts" not in it.row:
+        return
+    starts, ends = it.column("annotation_starts"), it.column("annotation_ends")
+    assert len(starts) == len(ends), "I12: starts and ends differ in number"
+    ranges = list(zip(starts, ends, strict=True))
+    assert all(1 <= start < end <= it.length - 1 for start, end in ranges), "I12: range out of bounds"
+    assert all(start >= end for (_, end), (start, _) in pairwise(ranges)), "I12: ranges overlap or descend"
+
+
+def _check_i13(it: _Checked) -> None:
+    if it.masking.scheme == "token" or it.masking.sampler == "reference":
+        return
+    starts = {start + 1 for start, _ in it.words}
+    assert all(start in starts for start, _ in it.spans), "I13: span starts inside a word"
+    assert all(end in starts or end == it.length - 1 for _, end in it.spans), "I13: span ends inside a word"
+
+
+_CHECKS = (
+    *(_check_i1, _check_i2, _check_i3, _check_i4, _check_i5, _check_i6),
+    *(_check_i9, _check_i11, _check_i12, _check_i10, _check_i13),
+)
+
+
+def check_invariants(
+    row: Mapping[str, object],
+    masking: Masking,
+    word_starts: Sequence[bool],
+    vocabulary_size: int,
+    *,
+    max_tokens: int = 512,
+    min_tokens: int = 3,
+) -> None:
+    """Assert I1 to I6 and I9 to I13 on one row (§2); I7 and I8 cannot be seen in one row.
+
+    `row` has the columns by name, as lists of integers; stored `word_starts` and annotations are checked where they are
+    there. The argument `word_starts` has one value for each token of the segment, without special ones.
+    """
+    words = words_of(word_starts)
+    it = _Checked(
+        row=row,
+        masking=masking,
+        words=words,
+        vocabulary_size=vocabulary_size,
+        max_tokens=max_tokens,
+        min_tokens=min_tokens,
+    )
+    for check in _CHECKS:
+        check(it)
+
+
+# --- SipHash
+
+
+def _rotate_left(value: int, bits: int) -> int:
+    return (value << bits | value >> (64 - bits)) % TWO64
+
+
+def _sip_round(v: list[int]) -> None:
+    v[0] = (v[0] + v[1]) % TWO64
+    v[2] = (v[2] + v[3]) % TWO64
+    v[1] = _rotate_left(v[1], 13) ^ v[0]
+    v[3] = _rotate_left(v[3], 16) ^ v[2]
+    v[0] = _rotate_left(v[0], 32)
+    v[2] = (v[2] + v[1]) % TWO64
+    v[0] = (v[0] + v[3]) % TWO64
+    v[1] = _rotate_left(v[1], 17) ^ v[2]
+    v[3] = _rotate_left(v[3], 21) ^ v[0]
+    v[2] = _rotate_left(v[2], 32)
+
+
+def siphash24(key: bytes, data: bytes) -> int:
+    """Return SipHash-2-4 of `data` under a key of 16 bytes, 64 bits (Aumasson and Bernstein 2012, §2)."""
+    assert len(key) == 16
+    k0, k1 = int.from_bytes(key[:8], "little"), int.from_bytes(key[8:], "little")
+    v = [k0 ^ 0x736F6D6570736575, k1 ^ 0x646F72616E646F6D, k0 ^ 0x6C7967656E657261, k1 ^ 0x7465646279746573]
+    padded = data + bytes(7 - len(data) % 8) + bytes([len(data) % 256])
+    for i in range(0, len(padded), 8):
+        m = int.from_bytes(padded[i : i + 8], "little")
+        v[3] ^= m
+        _sip_round(v)
+        _sip_round(v)
+        v[0] ^= m
+    v[2] ^= 0xFF
+    for _ in range(4):
+        _sip_round(v)
+    return v[0] ^ v[1] ^ v[2] ^ v[3]
