@@ -21,6 +21,8 @@ PAD_ID, UNK_ID, CLS_ID, SEP_ID, MASK_ID = 0, 5, 6, 7, 8
 WORD_IDS = range(11, 50)
 PIECE_IDS = range(50, 80)
 ORDINARY_IDS = range(11, 80)
+#: What may begin a word in a text.
+TEXT_WORD_IDS = (*WORD_IDS, UNK_ID, MASK_ID)
 #: (V,) whether an id is a word start by the vocabulary: all but the continuations (`##…`).
 IS_WORD_START = tuple(i not in PIECE_IDS for i in range(VOCABULARY_SIZE))
 
@@ -87,18 +89,23 @@ def word_length_patterns(*, max_words: int = 24, max_word_length: int = 4) -> Se
     return plain | with_long
 
 
+def _bytes_of(size: int) -> SearchStrategy[bytes]:
+    """Return `size` bytes: one draw for as many choices, which is much faster than a list of them."""
+    return st.binary(min_size=size, max_size=size)
+
+
 @st.composite
 def segments_of(draw: DrawFn, word_lengths: Sequence[int], *, cut_first: bool = False) -> Segment:
     """Return a segment of given (W,) word lengths. With `cut_first` it begins inside a word.
 
     Words are ordinary ids, at times `[UNK]` or a literal `[MASK]`; further pieces are continuations.
     """
-    words = st.sampled_from([*WORD_IDS, UNK_ID, MASK_ID])
-    pieces = st.sampled_from(PIECE_IDS)
+    choices = iter(draw(_bytes_of(sum(word_lengths))))
     tokens: list[int] = []
     for word, length in enumerate(word_lengths):
-        first = pieces if cut_first and word == 0 else words
-        tokens += [draw(first), *(draw(pieces) for _ in range(length - 1))]
+        for place in range(length):
+            ids = PIECE_IDS if place or (cut_first and word == 0) else TEXT_WORD_IDS
+            tokens.append(ids[next(choices) % len(ids)])
     return Segment(tokens, [IS_WORD_START[token] for token in tokens])
 
 
@@ -116,11 +123,10 @@ def annotation_ranges(draw: DrawFn, word_starts: Sequence[bool]) -> list[Span]:
     words = words_of(word_starts)
     if not words or draw(st.integers(0, 4)) == 0:
         return []
-    inner = [start for start, _ in words[1:]]
-    cuts = draw(st.lists(st.booleans(), min_size=len(inner), max_size=len(inner)))
-    edges = [0, *(start for start, cut in zip(inner, cuts, strict=True) if cut), len(word_starts)]
-    chosen = draw(st.lists(st.booleans(), min_size=len(edges) - 1, max_size=len(edges) - 1))
-    return [span for span, is_chosen in zip(pairwise(edges), chosen, strict=True) if is_chosen]
+    choices = draw(_bytes_of(2 * len(words)))
+    cuts = [start for (start, _), choice in zip(words[1:], choices[::2], strict=False) if choice % 2]
+    ranges = pairwise([0, *cuts, len(word_starts)])
+    return [span for span, choice in zip(ranges, choices[1::2], strict=False) if choice % 2]
 
 
 def mask_ratios() -> SearchStrategy[Fraction]:

@@ -46,11 +46,8 @@ def _cut_part(part: Part, config: CorpusConfig) -> Iterator[RawBlock]:
         return
     begin, previous_blank = found
     windows = Windows(width=BLOCK_BYTES, sentences=_is_in_sentences(part.file, config), stop=part.stop)
-    with open_stream(part.file) as stream:
-        stream.seek(begin)
-        for raw in cut(lines(stream, begin), windows, previous_blank):
-            if raw.offset >= part.start:
-                yield raw
+    with open_stream(part.file, begin) as stream:
+        yield from cut(lines(stream, begin), windows, previous_blank)
 
 
 def _is_in_sentences(file: InputFile, config: CorpusConfig) -> bool:

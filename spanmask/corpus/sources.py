@@ -48,8 +48,8 @@ def as_array(data: bytes | memoryview) -> Bytes:
 
 
 @contextlib.contextmanager
-def open_stream(file: InputFile) -> Iterator[Stream]:
-    """Open a file for reading from its start, decompressed.
+def open_stream(file: InputFile, offset: int = 0) -> Iterator[Stream]:
+    """Open a file for reading, decompressed; an uncompressed one from an offset on.
 
     Raises
     ------
@@ -61,6 +61,7 @@ def open_stream(file: InputFile) -> Iterator[Stream]:
     with reporting(file.path, "read"):
         if file.compression is None:
             with open(file.path, "rb", buffering=0) as raw:
+                raw.seek(offset)
                 yield cast(Stream, raw)
             return
         with pa.OSFile(file.path) as raw, pa.CompressedInputStream(raw, file.compression) as stream:

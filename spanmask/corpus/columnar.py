@@ -1,0 +1,200 @@
+"""Read Parquet and Arrow files: `Part` (rows) flows in, `DocumentBlock` flows out.
+
+Row numbers in the file name documents. Batches are checked in full before a buffer is used: a file may lie about itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from spanmask.config import CorpusConfig, Format
+from spanmask.corpus.columns import column_names, conform, is_plain_text_type, require_columns
+from spanmask.corpus.cutting import BLOCK_BYTES, block_bounds
+from spanmask.corpus.identity import identities, places
+from spanmask.corpus.inputs import InputFile
+from spanmask.corpus.parts import Part
+from spanmask.corpus.rows import Rows, documents, text_offsets
+from spanmask.errors import CorpusError
+from spanmask.records import DocumentBlock
+from spanmask.storage import reporting
+
+#: Most rows decoded at once where their size is not known beforehand.
+_BLIND_ROWS = 16_384
+
+
+class _Table(Protocol):
+    """An open Parquet or Arrow file."""
+
+    schema: pa.Schema
+
+    def bounds(self, text: str, target_bytes: int) -> list[int]:
+        """Return the rows at which parts of about so many bytes of text start, and the number of rows."""
+
+    def batches(self, names: list[str], start: int, stop: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Yield checked batches that overlap rows [start, stop), each with the number of its first row."""
+
+
+@contextlib.contextmanager
+def _decoding(file: InputFile) -> Iterator[None]:
+    """Turn what Arrow refuses into a `CorpusError`, and what the file system refuses into a `StorageError`."""
+    with reporting(file.path, "read"):
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            if getattr(error, "errno", None) is not None:
+                raise
+            kind = "a Parquet file" if file.format is Format.PARQUET else "an Arrow IPC file or stream"
+            raise CorpusError(
+                f"not {kind}, or a damaged one ({error}); fetch it again, or name its format with --format",
+                path=file.path,
+            ) from error
+
+
+@contextlib.contextmanager
+def _opened(file: InputFile) -> Iterator[_Table]:
+    with _decoding(file), contextlib.ExitStack() as stack:
+        opener = _Parquet if file.format is Format.PARQUET else _Arrow
+        yield opener(file, stack)
+
+
+def row_bounds(file: InputFile, config: CorpusConfig, target_bytes: int) -> list[int]:
+    """Return the rows at which parts start, and the number of rows; see `divide`."""
+    with _opened(file) as table:
+        require_columns(file, table.schema, config)
+        return table.bounds(config.text_field, target_bytes)
+
+
+def read_rows(part: Part, config: CorpusConfig) -> Iterator[DocumentBlock]:
+    """Yield the documents of a range of rows; see `read_part`."""
+
+    def complain(identity: np.uint64, message: str) -> CorpusError:
+        row = int(places(np.array([identity], np.uint64))[0])
+        return CorpusError(message, path=part.file.path, row=row)
+
+    for row, batch in _small_batches(part, config):
+        ids = identities(part.file, np.arange(row, row + len(batch), dtype=np.int64))
+        offsets = text_offsets(batch.column(config.text_field))
+        size = int(offsets[-1] - offsets[0])
+        yield documents(Rows(batch=batch, ids=ids, skipped=0, source_bytes=size), config, complain)
+
+
+def _small_batches(part: Part, config: CorpusConfig) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield the rows of a part in batches of about `BLOCK_BYTES` of text, each with the number of its first row."""
+    with _opened(part.file) as table:
+        require_columns(part.file, table.schema, config)
+        for row, batch in table.batches(column_names(config), part.start, part.stop):
+            first, last = max(0, part.start - row), min(len(batch), part.stop - row)
+            for at, piece in _split(batch.slice(first, last - first), config.text_field, config):
+                yield row + first + at, piece
+
+
+def _split(batch: pa.RecordBatch, text: str, config: CorpusConfig) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield slices of about `BLOCK_BYTES` of text with the row each starts at; text out of line is decoded piece by piece."""
+    if not is_plain_text_type(batch.column(text).type):
+        for at in range(0, len(batch), _BLIND_ROWS):
+            plain = conform(batch.slice(at, _BLIND_ROWS), config)
+            yield from ((at + inner, piece) for inner, piece in _split(plain, text, config))
+        return
+    if len(batch):
+        offsets = text_offsets(batch.column(text))
+        bounds = block_bounds(offsets[:-1] - offsets[0])
+        for first, last in zip(bounds, bounds[1:], strict=False):
+            yield first, conform(batch.slice(first, last - first), config)
+
+
+class _Parquet:
+    """A Parquet file; row groups are read a batch at a time."""
+
+    def __init__(self, file: InputFile, stack: contextlib.ExitStack) -> None:
+        import pyarrow.parquet
+
+        self._file = stack.enter_context(
+            pyarrow.parquet.ParquetFile(file.path, pre_buffer=False, page_checksum_verification=True)
+        )
+        self.schema = self._file.schema_arrow
+
+    def _groups(self) -> Iterator[tuple[int, Any]]:
+        """Yield each row group's first row and metadata."""
+        row = 0
+        metadata = self._file.metadata
+        for index in range(metadata.num_row_groups):
+            group = metadata.row_group(index)
+            yield row, group
+            row += group.num_rows
+
+    def bounds(self, text: str, target_bytes: int) -> list[int]:
+        bounds, held = [0], 0
+        for row, group in self._groups():
+            size = _column_bytes(group, text)
+            if held and held + size > target_bytes:
+                bounds.append(row)
+                held = 0
+            held += size
+        total = self._file.metadata.num_rows
+        return [*bounds, total] if total else [0]
+
+    def batches(self, names: list[str], start: int, stop: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+        for index, (first, group) in enumerate(self._groups()):
+            if not (first < stop and start < first + group.num_rows):
+                continue
+            row = first
+            size = _column_bytes(group, names[0])
+            rows = min(_BLIND_ROWS, max(1, BLOCK_BYTES * group.num_rows // max(1, size)))
+            for batch in self._file.iter_batches(rows, row_groups=[index], columns=names, use_threads=False):
+                if row < stop and start < row + len(batch):
+                    yield row, batch
+                row += len(batch)
+
+
+def _column_bytes(group: Any, name: str) -> int:
+    columns = (group.column(index) for index in range(group.num_columns))
+    return sum(int(column.total_uncompressed_size) for column in columns if column.path_in_schema == name)
+
+
+class _Arrow:
+    """An Arrow IPC file or stream, memory-mapped."""
+
+    def __init__(self, file: InputFile, stack: contextlib.ExitStack) -> None:
+        self._source = stack.enter_context(pa.memory_map(file.path))
+        self._is_file = self._source.read(6) == b"ARROW1"
+        self.schema = self._open([]).schema
+
+    def _open(self, names: list[str]) -> Any:
+        self._source.seek(0)
+        fields = [self.schema.get_field_index(name) for name in names]
+        options = pa.ipc.IpcReadOptions(use_threads=False, included_fields=fields)
+        opener = pa.ipc.open_file if self._is_file else pa.ipc.open_stream
+        return opener(self._source, options=options)
+
+    def _batches(self, names: list[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Yield each batch, unchecked, with the number of its first row."""
+        reader = self._open(names)
+        batches = (reader.get_batch(index) for index in range(reader.num_record_batches)) if self._is_file else reader
+        row = 0
+        for batch in batches:
+            yield row, batch
+            row += len(batch)
+
+    def bounds(self, text: str, target_bytes: int) -> list[int]:
+        bounds: list[int] = []
+        total, size = 0, 0
+        for row, batch in self._batches([text]):
+            places = size + _text_places(batch.column(text))
+            windows = places[:-1] // target_bytes
+            before = bounds[-1:] and [(size - 1) // target_bytes] or [-1]
+            bounds.extend((row + np.flatnonzero(np.diff(windows, prepend=before))).tolist())
+            size, total = int(places[-1]), row + len(batch)
+        return [*bounds, total]
+
+    def batches(self, names: list[str], start: int, stop: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+        for row, batch in self._batches(names):
+            if row >= stop:
+                return
+            if start < row + len(batch):
+                batch.validate(full=True)
+                yield row, batch

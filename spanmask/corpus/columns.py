@@ -1,0 +1,89 @@
+"""Columns of Parquet and Arrow files: a file's schema and batches flow in, batches as `rows.documents` takes them flow out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyarrow as pa
+
+from spanmask.config import CorpusConfig
+from spanmask.corpus.inputs import InputFile
+from spanmask.corpus.ranges import is_points_type, is_ranges_type
+from spanmask.errors import ConfigError, CorpusError
+
+
+def column_names(config: CorpusConfig) -> list[str]:
+    """Return the columns to read."""
+    return [config.text_field, *filter(None, (config.spans_field, config.words_field)), *config.keep]
+
+
+def require_columns(file: InputFile, schema: pa.Schema, config: CorpusConfig) -> None:
+    """Refuse a file that lacks a column, or has one of another type.
+
+    Raises
+    ------
+    CorpusError
+        A column is missing or there twice; text is no string; ranges or word starts are no lists of integers.
+    ConfigError
+        A kept column is no string, number or boolean.
+    """
+    for name in column_names(config):
+        _require_one(file, schema, name)
+    _require_type(file, schema, config.text_field, is_text_type, "strings; name another with --text-field")
+    if config.spans_field is not None:
+        _require_type(file, schema, config.spans_field, is_ranges_type, "lists of pairs [start, end] of integers")
+    if config.words_field is not None:
+        _require_type(file, schema, config.words_field, is_points_type, "lists of integers")
+    for name in config.keep:
+        kind = schema.field(name).type
+        if not is_kept_type(kind):
+            raise ConfigError(
+                f"{file.path}: column {name!r} is {kind}; kept columns are booleans, integers, floats or strings"
+            )
+
+
+def _require_one(file: InputFile, schema: pa.Schema, name: str) -> None:
+    count = len(schema.get_all_field_indices(name))
+    if count == 0:
+        there = ", ".join(repr(other) for other in schema.names[:50]) or "none"
+        raise CorpusError(f"no column {name!r}; columns of this file: {there}", path=file.path)
+    if count > 1:
+        raise CorpusError(f"column {name!r} is there {count} times; expected once", path=file.path)
+
+
+def _require_type(
+    file: InputFile, schema: pa.Schema, name: str, fits: Callable[[pa.DataType], bool], expected: str
+) -> None:
+    kind = schema.field(name).type
+    if not fits(kind):
+        raise CorpusError(f"column {name!r} is {kind}, expected {expected}", path=file.path)
+
+
+def is_plain_text_type(kind: pa.DataType) -> bool:
+    """Tell whether a column holds its strings in one buffer, with offsets."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def is_text_type(kind: pa.DataType) -> bool:
+    """Tell whether a column holds strings."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return is_plain_text_type(kind) or bool(pa.types.is_string_view(kind))
+
+
+def is_kept_type(kind: pa.DataType) -> bool:
+    """Tell whether a column can be passed through."""
+    known = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, is_plain_text_type)
+    return any(fits(kind) for fits in known)
+
+
+def conform(batch: pa.RecordBatch, config: CorpusConfig) -> pa.RecordBatch:
+    """Return the columns of a configuration, text as string or large_string, kept strings as string."""
+    columns = {name: batch.column(name) for name in column_names(config)}
+    text = columns[config.text_field]
+    if not is_plain_text_type(text.type):
+        columns[config.text_field] = text.cast(pa.large_string())
+    for name in config.keep:
+        if pa.types.is_large_string(columns[name].type):
+            columns[name] = columns[name].cast(pa.string())
+    return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))

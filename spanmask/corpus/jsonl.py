@@ -1,0 +1,152 @@
+"""Read JSON lines: `RawBlock` flows in, `DocumentBlock` flows out.
+
+Arrow parses many lines at once. Lines that it refuses, or reads otherwise than as one object a line, are found by bisection
+with the same parser, so a bad line costs time but never changes what the others mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.json
+
+from spanmask.config import CorpusConfig, OnError
+from spanmask.corpus import rows
+from spanmask.corpus.cutting import RawBlock, block_bounds
+from spanmask.corpus.identity import identities, places
+from spanmask.corpus.inputs import InputFile
+from spanmask.corpus.jsonl_schema import explain, schema_of
+from spanmask.corpus.sources import as_array, line_number
+from spanmask.corpus.text import SKIP_ADVICE, invalid_utf8, is_utf8
+from spanmask.errors import CorpusError
+from spanmask.kernels.text import count_newlines, find_lines
+from spanmask.records import DocumentBlock, Flags, Offsets
+
+#: Arrow's parser counts the bytes of a block in 31 bits.
+_LINE_LIMIT = (1 << 31) - 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lines:
+    """L filled lines. data: the bytes around them. starts, ends: (L,). usable: (L,) UTF-8 in braces, worth parsing."""
+
+    data: bytes
+    starts: Offsets
+    ends: Offsets
+    usable: Flags
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def bytes(self) -> memoryview:
+        """Return everything from the first line to the last."""
+        return memoryview(self.data)[self.starts[0] : self.ends[-1]]
+
+    def in_utf8(self) -> _Lines:
+        """Return the same lines, those that are not UTF-8 marked as unusable."""
+        valid = np.array([invalid_utf8(self.line(index)) is None for index in range(len(self))], np.bool_)
+        return _Lines(data=self.data, starts=self.starts, ends=self.ends, usable=self.usable & valid)
+
+    def line(self, index: int) -> bytes:
+        return self.data[self.starts[index] : self.ends[index]]
+
+    def between(self, first: int, last: int) -> _Lines:
+        part = slice(first, last)
+        return _Lines(data=self.data, starts=self.starts[part], ends=self.ends[part], usable=self.usable[part])
+
+
+def parse(file: InputFile, raw: RawBlock, config: CorpusConfig) -> Iterator[DocumentBlock]:
+    """Yield the documents of a block of JSON lines.
+
+    Raises
+    ------
+    CorpusError
+        A line is not an object with the fields asked for, unless the configuration skips such lines.
+    ConfigError
+        A kept field is no string, number or boolean in the file's first line.
+    """
+    schema = schema_of(file, config)
+    lines = _find_lines(raw.data)
+    bounds = block_bounds(lines.starts)
+    for first, last in zip(bounds, bounds[1:], strict=False):
+        yield _Reader(file, raw.offset, config, schema).block(lines.between(first, last))
+
+
+def _find_lines(data: bytes) -> _Lines:
+    array = as_array(data)
+    most = count_newlines(array) + 1
+    starts, ends, braced = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.bool_)
+    count = find_lines(array, starts, ends, braced)
+    return _Lines(data=data, starts=starts[:count], ends=ends[:count], usable=braced[:count])
+
+
+class _Reader:
+    """Parses lines of one file."""
+
+    def __init__(self, file: InputFile, origin: int, config: CorpusConfig, schema: pa.Schema) -> None:
+        self._file = file
+        self._origin = origin
+        self._config = config
+        self._schema = schema
+        self._options = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+
+    def block(self, lines: _Lines) -> DocumentBlock:
+        """Return the documents of some lines."""
+        lines = lines if is_utf8(as_array(lines.bytes())) else lines.in_utf8()
+        good = np.ones(len(lines), np.bool_)
+        batches = []
+        for first, last, table in self._bisect(lines, 0, len(lines)):
+            if table is not None:
+                batches.extend(table.to_batches())
+            elif self._config.on_error is OnError.FAIL:
+                raise self._error(lines.starts[first], f"{explain(lines.line(first), self._schema)}; {SKIP_ADVICE}")
+            else:
+                good[first:last] = False
+        parsed = rows.Rows(
+            batch=self._joined(batches),
+            ids=identities(self._file, self._origin + lines.starts[good]),
+            skipped=int(np.count_nonzero(~good)),
+            source_bytes=len(lines.bytes()),
+        )
+        return rows.documents(parsed, self._config, self._complain)
+
+    def _bisect(self, lines: _Lines, first: int, last: int) -> Iterator[tuple[int, int, pa.Table | None]]:
+        """Yield runs of lines with what they hold, in order; None for a single line that cannot be read."""
+        table = self._read(lines, first, last)
+        if table is not None or last - first <= 1:
+            yield first, last, table
+            return
+        middle = (first + last) // 2
+        yield from self._bisect(lines, first, middle)
+        yield from self._bisect(lines, middle, last)
+
+    def _read(self, lines: _Lines, first: int, last: int) -> pa.Table | None:
+        """Parse lines at once, or return None where they are not one object a line."""
+        start, stop = int(lines.starts[first]), int(lines.ends[last - 1])
+        if not lines.usable[first:last].all() or stop - start > _LINE_LIMIT:
+            return None
+        options = pyarrow.json.ReadOptions(use_threads=False, block_size=stop - start + 64)
+        source = pa.BufferReader(pa.py_buffer(lines.data).slice(start, stop - start))
+        try:
+            table = pyarrow.json.read_json(source, read_options=options, parse_options=self._options)
+        except (pa.ArrowException, UnicodeDecodeError):
+            return None
+        return table.select(self._schema.names) if table.num_rows == last - first else None
+
+    def _joined(self, batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+        if len(batches) == 1:
+            return batches[0]
+        table = pa.Table.from_batches(batches, schema=self._schema).combine_chunks()
+        columns = [column.combine_chunks() for column in table.columns]
+        return pa.RecordBatch.from_arrays(columns, schema=self._schema)
+
+    def _complain(self, identity: np.uint64, message: str) -> CorpusError:
+        place = int(places(np.array([identity], np.uint64))[0])
+        return self._error(place - self._origin, message)
+
+    def _error(self, start: int, message: str) -> CorpusError:
+        line = line_number(self._file, self._origin + int(start))
+        return CorpusError(message, path=self._file.path, line=line)

@@ -1,0 +1,145 @@
+"""Turn rows into documents: an Arrow batch of text and its other columns flows in, `DocumentBlock` flows out.
+
+JSONL, Parquet and Arrow meet here, so that a row breaks the rules for the same reasons in each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from spanmask.config import CorpusConfig, OnError
+from spanmask.corpus.ranges import Fault, read_points, read_ranges
+from spanmask.corpus.text import SKIP_ADVICE, invalid_utf8
+from spanmask.errors import CorpusError
+from spanmask.kernels.text import count_code_points
+from spanmask.records import Bytes, DocumentBlock, Flags, Identities, Offsets
+
+#: Says where a document stands: takes its identity and what is wrong, returns the error.
+Complain = Callable[[np.uint64, str], CorpusError]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Rows as a reader hands them on.
+
+    batch: D rows; the text column is string or large_string, ranges are nested lists, kept columns have their final types.
+    ids: (D,). skipped: rows left out already. source_bytes: decompressed input bytes.
+    """
+
+    batch: pa.RecordBatch
+    ids: Identities
+    skipped: int
+    source_bytes: int
+
+
+def text_offsets(column: pa.Array) -> Offsets:
+    """Return the (D + 1,) byte offsets of a string or large_string column in its data buffer."""
+    dtype: type[np.int64] | type[np.int32] = np.int64 if pa.types.is_large_string(column.type) else np.int32
+    buffer = column.buffers()[1]
+    if buffer is None or buffer.size == 0:
+        return np.zeros(1, np.int64)
+    offsets = np.frombuffer(buffer, dtype)[column.offset : column.offset + len(column) + 1]
+    return offsets.astype(np.int64)
+
+
+def _text_bytes(column: pa.Array) -> Bytes:
+    buffer = column.buffers()[2]
+    return np.frombuffer(b"" if buffer is None else buffer, np.uint8)
+
+
+def documents(rows: Rows, config: CorpusConfig, complain: Complain) -> DocumentBlock:
+    """Check rows and return them as documents.
+
+    Raises
+    ------
+    CorpusError
+        A row has no text, text that is not UTF-8, no value to keep, or ranges that do not fit its text;
+        unless the configuration skips such rows.
+    """
+    bad = np.zeros(len(rows.batch), np.bool_)
+    for fault in _faults(rows.batch, config):
+        first = int(np.argmax(fault.bad))
+        if config.on_error is OnError.FAIL:
+            raise complain(rows.ids[first], f"{fault.reason(first)}; {SKIP_ADVICE}")
+        bad |= fault.bad
+    if not bad.any():
+        return _block(rows, config)
+    good = ~bad
+    return _block(
+        Rows(
+            batch=rows.batch.filter(pa.array(good)),
+            ids=rows.ids[good],
+            skipped=rows.skipped + int(np.count_nonzero(bad)),
+            source_bytes=rows.source_bytes,
+        ),
+        config,
+    )
+
+
+def _block(rows: Rows, config: CorpusConfig) -> DocumentBlock:
+    column = rows.batch.column(config.text_field)
+    offsets = text_offsets(column)
+    lengths = _code_points(column, config)
+    spans, words = config.spans_field, config.words_field
+    return DocumentBlock(
+        text=_text_bytes(column)[offsets[0] : offsets[-1]],
+        document_offsets=offsets - offsets[0],
+        document_ids=rows.ids,
+        annotations=None if spans is None else read_ranges(rows.batch.column(spans), lengths)[0],
+        words=None if words is None else read_points(rows.batch.column(words), lengths)[0],
+        kept=rows.batch.select(list(config.keep)) if config.keep else None,
+        skipped=rows.skipped,
+        source_bytes=rows.source_bytes,
+    )
+
+
+def _code_points(column: pa.Array, config: CorpusConfig) -> Offsets:
+    """Return (D,) code points of each text, or zeros where nothing needs them."""
+    counts = np.zeros(len(column), np.int64)
+    if config.spans_field is not None or config.words_field is not None:
+        count_code_points(_text_bytes(column), text_offsets(column), counts)
+    return counts
+
+
+def _faults(batch: pa.RecordBatch, config: CorpusConfig) -> Iterator[Fault]:
+    """Yield what is wrong with any row; ranges are judged against the text only where it is sound."""
+    yield from _column_faults(batch, config.text_field)
+    for name in config.keep:
+        yield from _column_faults(batch, name)
+    lengths = _code_points(batch.column(config.text_field), config)
+    if config.spans_field is not None:
+        yield from _named(read_ranges(batch.column(config.spans_field), lengths)[1], config.spans_field)
+    if config.words_field is not None:
+        yield from _named(read_points(batch.column(config.words_field), lengths)[1], config.words_field)
+
+
+def _named(fault: Fault | None, name: str) -> Iterator[Fault]:
+    if fault is not None:
+        yield Fault(bad=fault.bad, reason=lambda row: f"field {name!r}: {fault.reason(row)}")
+
+
+def _column_faults(batch: pa.RecordBatch, name: str) -> Iterator[Fault]:
+    column = batch.column(name)
+    if column.null_count:
+        bad: Flags = column.is_null().to_numpy(zero_copy_only=False)
+        yield Fault(bad=bad, reason=lambda _: f"field {name!r} is missing or null, expected a {column.type}")
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        yield from _encoding_faults(column, name)
+
+
+def _encoding_faults(column: pa.Array, name: str) -> Iterator[Fault]:
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        data, offsets = memoryview(_text_bytes(column)), text_offsets(column).tolist()
+        found = [invalid_utf8(data[start:end]) for start, end in zip(offsets, offsets[1:], strict=False)]
+        reasons: npt.NDArray[np.object_] = np.array([None if what is None else what[1] for what in found], np.object_)
+        yield Fault(
+            bad=np.not_equal(reasons, None),
+            reason=lambda row: f"field {name!r}: {reasons[row]}; expected UTF-8 text",
+        )

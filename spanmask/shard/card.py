@@ -1,0 +1,86 @@
+"""The dataset card: README.md beside the manifest, for people and for `datasets.load_dataset`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spanmask.shard.manifest import Manifest
+
+_CARD = """\
+---
+configs:
+- config_name: default
+  data_files:
+{files}
+tags:
+- spanmask
+- masked-language-modeling
+---
+
+# Span-masked sequences
+
+{rows:,} sequences of up to {max_tokens} tokens ({tokens:,} tokens with special ones), masked by [spanmask](https://pypi.org/project/spanmask/):
+scheme `{scheme}`{sampler}, {ratio:.4f} of the tokens masked (asked for {asked}), seed {seed}, mask epoch {epoch},
+vocabulary `{vocabulary}` ({casing}).
+
+| split | sequences | tokens | masked | spans | shards |
+|---|---:|---:|---:|---:|---:|
+{table}
+
+| column | meaning |
+|---|---|
+| `document_id`, `segment` | identity of the sequence |
+| `input_ids` | corrupted tokens, `[CLS]` to `[SEP]` |
+| `span_starts`, `span_ends` | half-open spans in positions of `input_ids`; `start - 1` and `end` are a span's boundaries |
+| `labels` | original ids under the spans, in span order |
+
+```python
+from datasets import load_dataset            # any reader of Arrow IPC files will do
+rows = load_dataset("{folder}")
+
+import spanmask                              # memory-mapped, checked
+shards = spanmask.open("{folder}")
+print(shards[0].original())
+```
+
+Inputs: {inputs}. Fingerprint `{fingerprint}`.
+"""
+
+
+def dataset_card(manifest: Manifest, folder: str = "DIR") -> str:
+    """Return the card of a dataset."""
+    config, splits = manifest.config, manifest.splits
+    statistics = manifest.content["statistics"]
+    masked = sum(counts["masked_tokens"] for counts in statistics.values())
+    total = sum(counts["tokens"] for counts in statistics.values())
+    return _CARD.format(
+        files="\n".join(f"  - split: {name}\n    path: {name}/*.arrow" for name in splits),
+        rows=sum(split.rows for split in splits.values()),
+        tokens=sum(split.tokens for split in splits.values()),
+        max_tokens=config.sequence.max_tokens,
+        scheme=config.masking.scheme,
+        sampler=f", sampler `{config.masking.sampler}`" if config.masking.sampler else "",
+        ratio=masked / max(total, 1),
+        asked=config.masking.mask_ratio,
+        seed=config.masking.seed,
+        epoch=config.masking.mask_epoch,
+        vocabulary=manifest.content["vocabulary"]["name"],
+        casing="cased" if manifest.content["vocabulary"]["cased"] else "uncased",
+        table="\n".join(_line(name, manifest, statistics[name]) for name in splits),
+        folder=folder,
+        inputs=_inputs(manifest.content["inputs"]),
+        fingerprint=manifest.fingerprint,
+    )
+
+
+def _line(name: str, manifest: Manifest, counts: dict[str, Any]) -> str:
+    split = manifest.splits[name]
+    return (
+        f"| {name} | {split.rows:,} | {split.tokens:,} | {counts['masked_tokens']:,} "
+        f"| {counts['spans']:,} | {len(split.shards)} |"
+    )
+
+
+def _inputs(inputs: list[dict[str, Any]]) -> str:
+    names = [f"`{item['name']}`" for item in inputs]
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

@@ -1,0 +1,240 @@
+"""The manifest: what a dataset is, written last, read with suspicion (FORMAT.md §4)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION, PreshardConfig, canonical_json, fingerprint
+from spanmask.errors import ConfigError, IncompleteShards, ShardError
+from spanmask.storage import publish_bytes, reporting
+from spanmask.vocab import Vocabulary, vocabulary_from_entries
+
+MANIFEST = "manifest.json"
+SPLITS = ("train", "validation")
+_SIZE_LIMIT = 64 << 20
+_SHARD_PATH = re.compile(r"(train|validation)/shard-\d{5,}-\d{5,}(_\d{2,})?\.arrow")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardRecord:
+    """One shard file: where it lies in the dataset, what it holds, and its digests. first, last: identities of its outer rows."""
+
+    path: str
+    rows: int
+    tokens: int
+    bytes: int
+    sha256: str
+    content_sha256: str
+    first: tuple[int, int]
+    last: tuple[int, int]
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """Read what `dataclasses.asdict` and JSON made of a record."""
+        return cls(**{**value, "first": tuple(value["first"]), "last": tuple(value["last"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """The shards of a split, in order."""
+
+    name: str
+    shards: tuple[ShardRecord, ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows in all shards."""
+        return sum(shard.rows for shard in self.shards)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in all shards, special ones included."""
+        return sum(shard.tokens for shard in self.shards)
+
+    @property
+    def content_digest(self) -> str:
+        """SHA-256 of the shards' content digests in order."""
+        return hashlib.sha256(b"".join(bytes.fromhex(shard.content_sha256) for shard in self.shards)).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the split as the manifest writes it."""
+        shards = [asdict(shard) for shard in self.shards]
+        return {"rows": self.rows, "tokens": self.tokens, "content_digest": self.content_digest, "shards": shards}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """A finished dataset: configuration, vocabulary, inputs, counts and shards.
+
+    ``content`` is the JSON object as read or written, ``digest`` included; the properties are its parts.
+    """
+
+    content: dict[str, Any]
+
+    @property
+    def config(self) -> PreshardConfig:
+        """The resolved configuration."""
+        return PreshardConfig.from_json(self.content["config"])
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The vocabulary: one that ships with the package, or the entries the manifest holds."""
+        known = self.content["vocabulary"]
+        vocabulary = vocabulary_from_entries(known["name"], known.get("entries"), cased=known["cased"])
+        if vocabulary.sha256 != known["sha256"]:
+            raise ShardError(
+                f"vocabulary {known['name']} hashes to {vocabulary.sha256}, the manifest says {known['sha256']}; "
+                "use the spanmask version that wrote the dataset",
+                path=MANIFEST,
+            )
+        return vocabulary
+
+    @property
+    def words_stored(self) -> bool:
+        """Whether rows carry their word starts."""
+        return bool(self.content["words"] == "stored")
+
+    @property
+    def unigram(self) -> list[int] | None:
+        """Counts of ids for unigram replacements, when used."""
+        unigram = self.content.get("unigram")
+        return None if unigram is None else list(unigram["counts"])
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits by name."""
+        return {
+            name: Split(name=name, shards=tuple(ShardRecord.from_json(shard) for shard in value["shards"]))
+            for name, value in self.content["splits"].items()
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal content, however it is laid out in files."""
+        return str(self.content["fingerprint"])
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the manifest without this digest."""
+        return str(self.content["digest"])
+
+    def to_bytes(self) -> bytes:
+        """Return the manifest as it stands in its file."""
+        return canonical_json(self.content) + b"\n"
+
+
+def config_fingerprint(config: PreshardConfig, vocabulary: Vocabulary) -> str:
+    """Return the digest of everything that decides how a text becomes rows, inputs apart."""
+    return fingerprint(
+        {
+            "config": config.to_json(),
+            "vocabulary": vocabulary.sha256,
+            "algorithm_version": ALGORITHM_VERSION,
+            "format_version": FORMAT_VERSION,
+        }
+    )
+
+
+def describe_vocabulary(vocabulary: Vocabulary) -> dict[str, Any]:
+    """Return a vocabulary as manifests write it; the entries of one that does not ship with the package are in it."""
+    described: dict[str, Any] = {
+        "name": vocabulary.name,
+        "size": len(vocabulary),
+        "sha256": vocabulary.sha256,
+        "cased": vocabulary.cased,
+        "special_ids": vocabulary.special.as_dict(),
+    }
+    if not vocabulary.built_in:
+        described["entries"] = list(vocabulary.entries)
+    return described
+
+
+def seal(content: dict[str, Any]) -> Manifest:
+    """Return the manifest of a content, with its fingerprint and digest."""
+    content = json.loads(canonical_json(content))
+    content["fingerprint"] = _content_fingerprint(content)
+    return Manifest(content={**content, "digest": fingerprint(content)})
+
+
+def _content_fingerprint(content: dict[str, Any]) -> str:
+    splits = {
+        name: {key: value for key, value in split.items() if key != "shards"}
+        for name, split in content["splits"].items()
+    }
+    return fingerprint({**{k: v for k, v in content.items() if k not in ("digest", "fingerprint")}, "splits": splits})
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Publish the manifest: from then on the dataset is complete."""
+    publish_bytes(folder / MANIFEST, manifest.to_bytes())
+
+
+def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
+    """Read and check a manifest: size, JSON, version, digests, and that it names no file outside the dataset.
+
+    Raises
+    ------
+    ConfigError
+        The folder does not exist.
+    IncompleteShards
+        It has no manifest.
+    ShardError
+        The manifest is not one, or was altered.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise ConfigError(f"{root}: no such folder; give the folder that `spanmask preshard --out` wrote")
+    path = root / MANIFEST
+    if not path.exists():
+        raise IncompleteShards(
+            "no manifest: not a spanmask dataset, or its run did not finish; run the same preshard command again",
+            path=str(path),
+        )
+    return Manifest(content=_checked(_read_regular(path)))
+
+
+def _read_regular(path: Path) -> bytes:
+    with reporting(path, "read"):
+        state = path.lstat()
+        if not stat.S_ISREG(state.st_mode) or state.st_size > _SIZE_LIMIT:
+            raise ShardError(f"not a regular file of at most {_SIZE_LIMIT} bytes", path=MANIFEST)
+        return path.read_bytes()
+
+
+def _checked(data: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(data.decode("utf-8"))
+        canonical = canonical_json(content) + b"\n"
+    except (ValueError, RecursionError) as error:
+        raise ShardError(f"not JSON ({error}); the file is damaged", path=MANIFEST) from None
+    if not isinstance(content, dict) or canonical != data:
+        raise ShardError("not canonical JSON; the file is damaged or was edited", path=MANIFEST)
+    version = content.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ShardError(f"format version is {version!r}, this spanmask reads {FORMAT_VERSION}", path=MANIFEST)
+    if content.get("digest") != fingerprint({key: value for key, value in content.items() if key != "digest"}):
+        raise ShardError("its digest does not match its content; the file is damaged or was edited", path=MANIFEST)
+    _check_shape(content)
+    return content
+
+
+def _check_shape(content: dict[str, Any]) -> None:
+    try:
+        manifest = Manifest(content=content)
+        splits = manifest.splits
+        manifest.config, manifest.unigram, manifest.fingerprint, content["statistics"], content["inputs"]  # noqa: B018
+        paths = [shard.path for split in splits.values() for shard in split.shards]
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
+        raise ShardError(f"it lacks or garbles a part ({error!r})", path=MANIFEST) from None
+    for path in paths:
+        if not _SHARD_PATH.fullmatch(path):
+            raise ShardError(f"it names {path!r}, which is no shard of the dataset", path=MANIFEST)
+    if content["fingerprint"] != _content_fingerprint(content):
+        raise ShardError("its fingerprint does not match its content", path=MANIFEST)

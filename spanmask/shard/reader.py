@@ -1,0 +1,269 @@
+"""Finished datasets in, rows out: memory-mapped, without copies, each record batch checked when it is first touched."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from spanmask.errors import ConfigError, IncompleteShards, ShardError
+from spanmask.records import MaskedBlock, Positions, TokenIds
+from spanmask.shard.invariants import structure_problem
+from spanmask.shard.manifest import Manifest, ShardRecord, Split, read_manifest
+from spanmask.shard.schema import BATCH_ROWS, content_chunks, from_record_batch, shard_schema
+from spanmask.shard.writer import checksum
+from spanmask.storage import reporting
+
+#: Everything Arrow raises on bytes it does not like.
+ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, IndexError, KeyError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One stored row. input_ids: (L,); span_starts, span_ends: (N,), half-open positions in it; labels: (M,) originals under the spans."""
+
+    document_id: int
+    segment: int
+    input_ids: TokenIds
+    span_starts: Positions
+    span_ends: Positions
+    labels: TokenIds
+    kept: dict[str, Any]
+
+    def original(self) -> TokenIds:
+        """Return the row with its labels put back, (L,)."""
+        ids = self.input_ids.copy()
+        done = 0
+        for start, end in zip(self.span_starts.tolist(), self.span_ends.tolist(), strict=True):
+            ids[start:end] = self.labels[done : done + end - start]
+            done += end - start
+        return ids
+
+
+class ShardFile:
+    """An open shard: its record batches, each checked on first touch.
+
+    Raises
+    ------
+    IncompleteShards
+        The file is missing.
+    ShardError
+        It is not the file that the manifest describes.
+    """
+
+    def __init__(self, root: Path, record: ShardRecord, schema: pa.Schema | None) -> None:
+        self.record = record
+        self._touched: set[int] = set()
+        path = root / record.path
+        size = _regular_size(root, record.path)
+        if size != record.bytes:
+            raise ShardError(f"{size} bytes, the manifest says {record.bytes}", path=record.path)
+        try:
+            self._reader = pa.ipc.open_file(pa.memory_map(os.fspath(path)))
+        except ARROW_ERRORS as error:
+            raise ShardError(f"not an Arrow IPC file ({error})", path=record.path) from None
+        if schema is not None and not self._reader.schema.equals(schema, check_metadata=True):
+            raise ShardError("its schema is not that of FORMAT.md for this manifest", path=record.path)
+
+    def __len__(self) -> int:
+        return int(self._reader.num_record_batches)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema as stored."""
+        return self._reader.schema
+
+    def batch(self, number: int) -> pa.RecordBatch:
+        """Return a record batch after checking its structure and checksum.
+
+        Raises
+        ------
+        ShardError
+            The bytes are not those that were written.
+        """
+        try:
+            batch, metadata = self._reader.get_batch_with_custom_metadata(number)
+            if number not in self._touched:
+                batch.validate(full=True)
+        except ARROW_ERRORS as error:
+            raise ShardError(f"record batch {number} is damaged ({error})", path=self.record.path) from None
+        if number not in self._touched:
+            self._check(number, batch, metadata)
+            self._touched.add(number)
+        return batch
+
+    def _check(self, number: int, batch: pa.RecordBatch, metadata: Any) -> None:
+        stored = dict(metadata or {}).get(b"crc32")
+        if any(column.null_count for column in batch.columns):
+            raise ShardError(f"record batch {number} holds nulls", path=self.record.path)
+        found = checksum(content_chunks(batch))
+        if stored != found:
+            raise ShardError(
+                f"record batch {number} has checksum {found.decode()}, written as {stored!r}; restore the file",
+                path=self.record.path,
+            )
+        problem = structure_problem(from_record_batch(batch))
+        if problem is not None:
+            raise ShardError(f"record batch {number}: {problem.message}", path=self.record.path, row=problem.row)
+
+
+def _regular_size(root: Path, relative: str) -> int:
+    """Return a shard's size, having made sure that it is a plain file in a plain folder of the dataset."""
+    try:
+        folder = (root / relative).parent.lstat()
+        state = (root / relative).lstat()
+    except FileNotFoundError:
+        raise IncompleteShards("the file is missing; restore it, or run preshard again", path=relative) from None
+    if not stat.S_ISDIR(folder.st_mode) or not stat.S_ISREG(state.st_mode):
+        raise ShardError("not a regular file inside the dataset's folder", path=relative)
+    return state.st_size
+
+
+def expected_schema(manifest: Manifest, found: pa.Schema) -> pa.Schema:
+    """Return the schema that a manifest asks for; kept columns take the types found."""
+    config = manifest.config
+    kept = [found.field(name) for name in config.corpus.keep if name in found.names]
+    return shard_schema(
+        manifest.vocabulary.dtype, words_stored=manifest.words_stored, scheme=config.masking.scheme, kept=kept
+    )
+
+
+class ShardSet(Sequence[Row]):
+    """The rows of one split of a finished dataset, in order.
+
+    Shards are mapped into memory when first needed; nothing is copied, and nothing outside the dataset's folder is opened.
+    """
+
+    def __init__(self, root: Path, manifest: Manifest, split: Split) -> None:
+        self.root = root
+        self.manifest = manifest
+        self.split = split
+        self._files: dict[int, ShardFile] = {}
+        self._row_offsets = np.concatenate(([0], np.cumsum([shard.rows for shard in split.shards]))).astype(np.int64)
+        batches = [-(-shard.rows // BATCH_ROWS) for shard in split.shards]
+        self._block_offsets = np.concatenate(([0], np.cumsum(batches))).astype(np.int64)
+
+    def __len__(self) -> int:
+        return int(self._row_offsets[-1])
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        shard, row = self.locate(index)
+        batch = self.file(shard).batch(row // BATCH_ROWS)
+        return _row(batch, row % BATCH_ROWS, self.manifest.config.corpus.keep)
+
+    @property
+    def blocks(self) -> Blocks:
+        """The record batches of all shards in order."""
+        return Blocks(self)
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The schema of every shard."""
+        first = ShardFile(self.root, self.split.shards[0], None)
+        return expected_schema(self.manifest, first.schema)
+
+    def locate(self, index: int) -> tuple[int, int]:
+        """Return the shard of a global row, and its row in it."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"row {index} of {len(self)}")
+        return _split_index(self._row_offsets, index % len(self))
+
+    def file(self, shard: int) -> ShardFile:
+        """Return an open shard."""
+        if shard not in self._files:
+            self._files[shard] = ShardFile(self.root, self.split.shards[shard], self.schema)
+        return self._files[shard]
+
+    def locate_block(self, index: int) -> tuple[int, int]:
+        """Return the shard of a global record batch, and its number in it."""
+        return _split_index(self._block_offsets, index)
+
+    def block_count(self) -> int:
+        """Return how many record batches there are."""
+        return int(self._block_offsets[-1])
+
+
+class Blocks(Sequence[MaskedBlock]):
+    """The record batches of a split as masked rows."""
+
+    def __init__(self, shards: ShardSet) -> None:
+        self._shards = shards
+
+    def __len__(self) -> int:
+        return self._shards.block_count()
+
+    @overload
+    def __getitem__(self, index: int) -> MaskedBlock: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[MaskedBlock]: ...
+    def __getitem__(self, index: int | slice) -> MaskedBlock | list[MaskedBlock]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"block {index} of {len(self)}")
+        shard, number = self._shards.locate_block(index % len(self))
+        return from_record_batch(self._shards.file(shard).batch(number))
+
+    def __iter__(self) -> Iterator[MaskedBlock]:
+        return (self[i] for i in range(len(self)))
+
+
+def _split_index(offsets: npt.NDArray[np.int64], index: int) -> tuple[int, int]:
+    owner = int(np.searchsorted(offsets, index, side="right")) - 1
+    return owner, index - int(offsets[owner])
+
+
+def _row(batch: pa.RecordBatch, row: int, kept: Sequence[str]) -> Row:
+    def values(name: str) -> Any:
+        return batch.column(name)[row].values.to_numpy(zero_copy_only=True)
+
+    return Row(
+        document_id=batch.column("document_id")[row].as_py(),
+        segment=batch.column("segment")[row].as_py(),
+        input_ids=values("input_ids"),
+        span_starts=values("span_starts"),
+        span_ends=values("span_ends"),
+        labels=values("labels"),
+        kept={name: batch.column(name)[row].as_py() for name in kept},
+    )
+
+
+def open_shards(folder: str | os.PathLike[str], split: str = "train") -> ShardSet:
+    """Open a split of a finished dataset; exported as ``spanmask.open``.
+
+    Parameters
+    ----------
+    folder
+        What ``spanmask preshard --out`` wrote.
+    split
+        ``train`` or ``validation``.
+
+    Raises
+    ------
+    ConfigError
+        There is no such folder or split.
+    IncompleteShards
+        The dataset is not finished.
+    ShardError
+        Its manifest is damaged.
+    """
+    with reporting(folder, "open"):
+        manifest = read_manifest(folder)
+    splits = manifest.splits
+    if split not in splits:
+        raise ConfigError(f"{folder} has no split {split!r}; it has {', '.join(splits) or 'none'}")
+    return ShardSet(Path(folder), manifest, splits[split])

@@ -1,0 +1,148 @@
+"""The schema of a shard, and masked rows to and from record batches (FORMAT.md §2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from spanmask.config import FORMAT_VERSION, Scheme
+from spanmask.records import MaskedBlock, Offsets, Points, Ranges
+
+#: Rows of a record batch, but for the last of a shard.
+BATCH_ROWS = 1024
+#: Bytes a shard never exceeds.
+SHARD_LIMIT = 64 << 20
+
+_METADATA = {b"spanmask.format_version": str(FORMAT_VERSION).encode()}
+#: Types that a kept column may have.
+KEPT_TYPES = (
+    pa.bool_(),
+    *(pa.int8(), pa.int16(), pa.int32(), pa.int64()),
+    *(pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),
+    *(pa.float32(), pa.float64()),
+    pa.string(),
+)
+
+
+def _list_field(name: str, item: pa.DataType) -> pa.Field:
+    return pa.field(name, pa.list_(pa.field("item", item, nullable=False)), nullable=False)
+
+
+def shard_schema(
+    ids: np.dtype[Any], *, words_stored: bool, scheme: Scheme, kept: Sequence[pa.Field] = ()
+) -> pa.Schema:
+    """Return the schema of a shard.
+
+    Parameters
+    ----------
+    ids
+        uint16 or uint32, after the vocabulary's size.
+    words_stored
+        Whether rows carry their word starts.
+    scheme
+        With ``annotated``, rows carry their annotated ranges.
+    kept
+        Fields passed through, in order.
+    """
+    token = pa.from_numpy_dtype(ids)
+    fields = [
+        pa.field("document_id", pa.uint64(), nullable=False),
+        pa.field("segment", pa.uint32(), nullable=False),
+        _list_field("input_ids", token),
+        _list_field("span_starts", pa.uint16()),
+        _list_field("span_ends", pa.uint16()),
+        _list_field("labels", token),
+    ]
+    if words_stored:
+        fields.append(_list_field("word_starts", pa.uint16()))
+    if scheme is Scheme.ANNOTATED:
+        fields += [_list_field("annotation_starts", pa.uint16()), _list_field("annotation_ends", pa.uint16())]
+    fields += [pa.field(field.name, field.type, nullable=False) for field in kept]
+    return pa.schema(fields, metadata=_METADATA)
+
+
+def _list_array(offsets: Offsets, values: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
+    child = pa.Array.from_buffers(kind.value_type, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
+    narrow = np.ascontiguousarray(offsets, np.int32)
+    return pa.ListArray.from_buffers(kind, len(offsets) - 1, [None, pa.py_buffer(narrow)], children=[child])
+
+
+def to_record_batch(block: MaskedBlock, kept: Sequence[pa.Array], schema: pa.Schema) -> pa.RecordBatch:
+    """Return S masked rows as one record batch, without copying their values. kept: a column of S values for each kept field."""
+    lists: dict[str, tuple[Offsets, npt.NDArray[Any]]] = {
+        "input_ids": (block.input_offsets, block.input_ids),
+        "span_starts": (block.span_offsets, block.span_starts),
+        "span_ends": (block.span_offsets, block.span_ends),
+        "labels": (block.label_offsets, block.labels),
+    }
+    if block.word_starts is not None:
+        lists["word_starts"] = (block.word_starts.offsets, block.word_starts.values.astype(np.uint16))
+    if block.annotations is not None:
+        ranges = block.annotations
+        lists["annotation_starts"] = (ranges.offsets, ranges.starts.astype(np.uint16))
+        lists["annotation_ends"] = (ranges.offsets, ranges.ends.astype(np.uint16))
+    columns = [pa.array(block.document_ids), pa.array(block.segments)]
+    columns += [_list_array(*lists[name], schema.field(name).type) for name in schema.names if name in lists]
+    return pa.RecordBatch.from_arrays([*columns, *kept], schema=schema)
+
+
+def _flat(batch: pa.RecordBatch, name: str) -> tuple[Offsets, npt.NDArray[Any]]:
+    column = batch.column(name)
+    offsets = column.offsets.to_numpy(zero_copy_only=True)
+    values = column.values.to_numpy(zero_copy_only=True)[offsets[0] : offsets[-1]]
+    return offsets.astype(np.int64) - offsets[0], values
+
+
+def from_record_batch(batch: pa.RecordBatch) -> MaskedBlock:
+    """Return the masked rows of a fully validated record batch; values are views of it."""
+    input_offsets, input_ids = _flat(batch, "input_ids")
+    span_offsets, span_starts = _flat(batch, "span_starts")
+    _, span_ends = _flat(batch, "span_ends")
+    label_offsets, labels = _flat(batch, "labels")
+    names = batch.schema.names
+    words = Points(**dict(zip(("offsets", "values"), _flat(batch, "word_starts"), strict=True))) if "word_starts" in names else None
+    return MaskedBlock(
+        document_ids=batch.column("document_id").to_numpy(zero_copy_only=True),
+        segments=batch.column("segment").to_numpy(zero_copy_only=True),
+        input_ids=input_ids,
+        input_offsets=input_offsets,
+        span_starts=span_starts,
+        span_ends=span_ends,
+        span_offsets=span_offsets,
+        labels=labels,
+        label_offsets=label_offsets,
+        word_starts=words,
+        annotations=_annotations(batch) if "annotation_starts" in names else None,
+    )
+
+
+def _annotations(batch: pa.RecordBatch) -> Ranges:
+    offsets, starts = _flat(batch, "annotation_starts")
+    _, ends = _flat(batch, "annotation_ends")
+    return Ranges(offsets=offsets, starts=starts.astype(np.int64), ends=ends.astype(np.int64))
+
+
+def content_chunks(batch: pa.RecordBatch) -> list[Any]:
+    """Return the content bytes of a record batch, in pieces (FORMAT.md §5)."""
+    chunks: list[Any] = []
+    for column in batch.columns:
+        if pa.types.is_list(column.type):
+            offsets = column.offsets.to_numpy(zero_copy_only=True)
+            chunks.append((offsets - offsets[0]).astype("<i4"))
+            chunks.append(np.ascontiguousarray(column.values.to_numpy(zero_copy_only=True)[offsets[0] : offsets[-1]]))
+        elif pa.types.is_string(column.type):
+            chunks += _string_chunks(column)
+        else:
+            chunks.append(np.ascontiguousarray(column.to_numpy(zero_copy_only=False)))
+    return [chunk.view(np.uint8) if isinstance(chunk, np.ndarray) else chunk for chunk in chunks]
+
+
+def _string_chunks(column: pa.Array) -> list[Any]:
+    _, offset_buffer, data = column.buffers()
+    offsets = np.frombuffer(offset_buffer, np.int32)[column.offset : column.offset + len(column) + 1].astype("<i8")
+    text = memoryview(data)[offsets[0] : offsets[-1]] if data is not None else b""
+    return [offsets - offsets[0], text]

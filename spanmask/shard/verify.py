@@ -1,0 +1,156 @@
+"""Prove a dataset: every digest, every invariant of FORMAT.md, and its statistics counted again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from spanmask.errors import ShardError
+from spanmask.shard.invariants import Rows, content_problem
+from spanmask.shard.manifest import MANIFEST, Manifest, ShardRecord, read_manifest
+from spanmask.shard.reader import ShardFile, ShardSet
+from spanmask.shard.schema import BATCH_ROWS, content_chunks, from_record_batch
+from spanmask.statistics import RowStatistics
+from spanmask.storage import reporting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something that is wrong with a dataset: where, and what."""
+
+    path: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What `verify` found, and how much it looked at."""
+
+    findings: tuple[Finding, ...]
+    shards: int
+    rows: int
+    tokens: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.findings
+
+
+def verify(folder: str | os.PathLike[str]) -> Verdict:
+    """Check a whole dataset; what is wrong is collected, a shard's first fault each, never raised.
+
+    Raises
+    ------
+    ConfigError
+        The folder does not exist.
+    StorageError
+        A file cannot be read.
+    """
+    try:
+        manifest = read_manifest(folder)
+        vocabulary = manifest.vocabulary
+    except ShardError as error:
+        return Verdict(findings=(Finding(path=error.path or MANIFEST, message=str(error.args[0])),), shards=0, rows=0, tokens=0)
+    findings = [*_stray_files(Path(folder), manifest)]
+    kept = 0
+    for split in manifest.splits.values():
+        shards = ShardSet(Path(folder), manifest, split)
+        counted = RowStatistics()
+        before = (-1, -1)
+        for number, record in enumerate(split.shards):
+            try:
+                _check_digest(Path(folder), record)
+                counted.merge(_check_shard(shards, number, before))
+            except ShardError as error:
+                findings.append(Finding(path=error.path or record.path, message=_located(error)))
+            before = record.last
+        kept += int(counted.totals[0])
+        findings += _compare_statistics(manifest, split.name, counted)
+    findings += _compare_conservation(manifest, kept)
+    del vocabulary
+    splits = manifest.splits.values()
+    return Verdict(
+        findings=tuple(findings),
+        shards=sum(len(split.shards) for split in splits),
+        rows=sum(split.rows for split in splits),
+        tokens=sum(split.tokens for split in splits),
+    )
+
+
+def _located(error: ShardError) -> str:
+    return str(error.args[0]) if error.row is None else f"row {error.row}: {error.args[0]}"
+
+
+def _stray_files(root: Path, manifest: Manifest) -> Iterator[Finding]:
+    known = {shard.path for split in manifest.splits.values() for shard in split.shards}
+    for split in ("train", "validation"):
+        for path in sorted((root / split).glob("*")):
+            relative = f"{split}/{path.name}"
+            if relative not in known:
+                yield Finding(path=relative, message="not in the manifest; remove it")
+
+
+def _check_digest(root: Path, record: ShardRecord) -> None:
+    path = root / record.path
+    if not path.is_file():
+        return
+    with reporting(path, "read"), path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != record.sha256:
+        raise ShardError(f"SHA-256 is {found}, the manifest says {record.sha256}; restore the file", path=record.path)
+
+
+def _check_shard(shards: ShardSet, number: int, before: tuple[int, int]) -> RowStatistics:
+    """Check one shard's batches and record; return its counts."""
+    file, record = shards.file(number), shards.split.shards[number]
+    config, vocabulary = shards.manifest.config, shards.manifest.vocabulary
+    content, counted = hashlib.sha256(), RowStatistics()
+    rows = tokens = 0
+    last, first = before, None
+    for k in range(len(file)):
+        batch = file.batch(k)
+        if batch.num_rows == 0 or (k < len(file) - 1 and batch.num_rows != BATCH_ROWS) or batch.num_rows > BATCH_ROWS:
+            raise ShardError(f"record batch {k} has {batch.num_rows} rows, not {BATCH_ROWS}", path=record.path)
+        for chunk in content_chunks(batch):
+            content.update(chunk)
+        block = from_record_batch(batch)
+        identities = list(zip(block.document_ids.tolist(), block.segments.tolist(), strict=True))
+        _check_order(record.path, rows, last, identities)
+        problem = content_problem(Rows(block=block, config=config, vocabulary=vocabulary))
+        if problem is not None:
+            raise ShardError(problem.message, path=record.path, row=rows + problem.row)
+        counted.add(block, vocabulary, config.masking.mask_fraction)
+        first, last = first or identities[0], identities[-1]
+        rows, tokens = rows + len(block), tokens + len(block.input_ids)
+    found = (rows, tokens, content.hexdigest(), first, last)
+    if found != (record.rows, record.tokens, record.content_sha256, record.first, record.last):
+        raise ShardError("its rows, tokens, content digest or outer identities are not the manifest's", path=record.path)
+    return counted
+
+
+def _check_order(path: str, rows: int, last: tuple[int, int], identities: list[tuple[int, int]]) -> None:
+    for k, identity in enumerate(identities):
+        if identity <= last:
+            raise ShardError(f"identity {identity} does not ascend after {last} (I8)", path=path, row=rows + k)
+        last = identity
+
+
+def _compare_statistics(manifest: Manifest, split: str, counted: RowStatistics) -> Iterator[Finding]:
+    stated = manifest.content["statistics"].get(split)
+    found = counted.to_json()
+    if stated != found:
+        keys = [key for key in found if (stated or {}).get(key) != found[key]]
+        yield Finding(path=MANIFEST, message=f"statistics of {split} differ from the rows in {', '.join(keys)}")
+
+
+def _compare_conservation(manifest: Manifest, kept: int) -> Iterator[Finding]:
+    tokens = manifest.content["conservation"]["tokens"]
+    if tokens["kept"] != kept or tokens["in"] != kept + sum(tokens["dropped"].values()):
+        yield Finding(path=MANIFEST, message=f"tokens are not conserved: {tokens}, and the rows hold {kept}")
+
+
+__all__ = ["Finding", "ShardFile", "Verdict", "verify"]

@@ -1,0 +1,93 @@
+"""Rows in, published shard files and their records out."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from spanmask.shard.manifest import ShardRecord
+from spanmask.shard.schema import BATCH_ROWS, SHARD_LIMIT, content_chunks
+from spanmask.storage import publish_bytes
+
+#: What IPC framing and padding may add to a record batch, and the schema and footer to a file.
+_BATCH_OVERHEAD = 16 << 10
+_FILE_OVERHEAD = 1 << 20
+
+
+def write_shards(root: Path, stem: str, batches: Sequence[pa.RecordBatch]) -> list[ShardRecord]:
+    """Publish the rows of a block, in one file or, beyond the limit of a shard, in several.
+
+    Parameters
+    ----------
+    root
+        The dataset's folder.
+    stem
+        The first shard's path in it without ``.arrow``; its folder exists. The others are ``stem_01`` and so on.
+    batches
+        Rows in order, in record batches of any size.
+
+    Raises
+    ------
+    StorageError
+        The file system refused; no file has the name it could not write.
+    """
+    if not batches:
+        return []
+    rows = pa.Table.from_batches(batches).combine_chunks().to_batches(max_chunksize=None)[0]
+    parts = enumerate(_cut(rows))
+    return [write_shard(root, f"{stem}{f'_{number:02}' if number else ''}.arrow", part) for number, part in parts]
+
+
+def _cut(rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Cut rows into runs that fit in a file, after whole record batches."""
+    first, size = 0, _FILE_OVERHEAD
+    for start in range(0, rows.num_rows, BATCH_ROWS):
+        batch = rows.slice(start, BATCH_ROWS).nbytes + _BATCH_OVERHEAD
+        if start > first and size + batch > SHARD_LIMIT:
+            yield rows.slice(first, start - first)
+            first, size = start, _FILE_OVERHEAD
+        size += batch
+    yield rows.slice(first)
+
+
+def write_shard(root: Path, path: str, rows: pa.RecordBatch) -> ShardRecord:
+    """Serialise rows in memory, digest them, and publish the file in one step; see `write_shards`."""
+    data, content = serialise(rows)
+    publish_bytes(root / path, memoryview(data))
+    documents, segments, lists = rows.column("document_id"), rows.column("segment"), rows.column("input_ids")
+    return ShardRecord(
+        path=path,
+        rows=rows.num_rows,
+        tokens=lists.offsets[-1].as_py() - lists.offsets[0].as_py(),
+        bytes=data.size,
+        sha256=hashlib.sha256(memoryview(data)).hexdigest(),
+        content_sha256=content,
+        first=(documents[0].as_py(), segments[0].as_py()),
+        last=(documents[-1].as_py(), segments[-1].as_py()),
+    )
+
+
+def serialise(rows: pa.RecordBatch) -> tuple[pa.Buffer, str]:
+    """Return the bytes of a shard file and its content digest."""
+    sink = pa.BufferOutputStream()
+    content = hashlib.sha256()
+    with pa.ipc.new_file(sink, rows.schema) as writer:
+        for start in range(0, rows.num_rows, BATCH_ROWS):
+            batch = rows.slice(start, BATCH_ROWS)
+            chunks = content_chunks(batch)
+            for chunk in chunks:
+                content.update(chunk)
+            writer.write_batch(batch, custom_metadata={b"crc32": checksum(chunks)})
+    return sink.getvalue(), content.hexdigest()
+
+
+def checksum(chunks: Sequence[bytes | memoryview]) -> bytes:
+    """Return the CRC-32 of content bytes as eight hexadecimal digits."""
+    value = 0
+    for chunk in chunks:
+        value = zlib.crc32(chunk, value)
+    return f"{value:08x}".encode()

@@ -1,0 +1,173 @@
+"""Counts over stored rows, and the tests that hold counts against a law. Used by presharding, verify and audit alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from spanmask.kernels import rows as kernels
+from spanmask.records import Flags, MaskedBlock, Offsets, TokenIds
+from spanmask.vocab import Vocabulary
+
+#: Histograms keep values up to this one apart; the last bin holds all beyond.
+HISTOGRAM_LIMIT = 1024
+_HISTOGRAMS = ("row_tokens", "row_masked", "row_spans", "span_tokens", "span_words")
+
+
+def _histogram() -> Offsets:
+    return np.zeros(HISTOGRAM_LIMIT + 1, np.int64)
+
+
+@dataclass(slots=True)
+class RowStatistics:
+    """Counts over rows; merging those of parts gives those of the whole.
+
+    totals: by name, `kernels.rows.TOTALS`. Histograms are indexed by value: tokens (special ones included), masked tokens and spans of a
+    row, tokens and words of a span.
+    """
+
+    rows: int = 0
+    totals: Offsets = field(default_factory=lambda: np.zeros(len(kernels.TOTALS), np.int64))
+    histograms: dict[str, Offsets] = field(default_factory=lambda: {name: _histogram() for name in _HISTOGRAMS})
+
+    def add(self, block: MaskedBlock, vocabulary: Vocabulary, ratio: Fraction) -> None:
+        """Count the rows of a valid block whose budget is ``ratio`` of their tokens."""
+        stored = as_stored(block)
+        originals = restore(block)
+        flags = word_flags(block, originals, vocabulary)
+        counts = kernels.Counts(self.totals, **self.histograms)
+        ids = (vocabulary.special.mask, vocabulary.special.unk)
+        kernels.count_rows(stored, originals, flags, ratio.numerator, ratio.denominator, ids, counts)
+        self.rows += len(block)
+
+    def merge(self, other: RowStatistics) -> None:
+        """Add the counts of another part."""
+        self.rows += other.rows
+        self.totals += other.totals
+        for name, histogram in other.histograms.items():
+            self.histograms[name] += histogram
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts as the manifest writes them; histograms end at their last count."""
+        totals = dict(zip(kernels.TOTALS, self.totals.tolist(), strict=True))
+        trimmed = {name: np.trim_zeros(histogram, "b").tolist() for name, histogram in self.histograms.items()}
+        return {"rows": self.rows, **totals, "histograms": trimmed}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """Read what `to_json` wrote."""
+        found = cls(rows=value["rows"])
+        found.totals[:] = [value[name] for name in kernels.TOTALS]
+        for name, trimmed in value["histograms"].items():
+            found.histograms[name][: len(trimmed)] = trimmed
+        return found
+
+
+def as_stored(block: MaskedBlock) -> kernels.Stored:
+    """Return the arrays of a block that kernels read."""
+    return kernels.Stored(
+        block.input_ids,
+        block.input_offsets,
+        block.span_starts,
+        block.span_ends,
+        block.span_offsets,
+        block.labels,
+        block.label_offsets,
+    )
+
+
+def restore(block: MaskedBlock) -> TokenIds:
+    """Return the original of every row, like input_ids."""
+    originals = np.empty_like(block.input_ids)
+    kernels.restore_rows(as_stored(block), originals)
+    return originals
+
+
+def word_flags(block: MaskedBlock, originals: TokenIds, vocabulary: Vocabulary) -> Flags:
+    """Return whether a word starts, like input_ids: from the rows where stored, else from the vocabulary."""
+    if block.word_starts is None:
+        flags = vocabulary.word_start_table[originals]
+    else:
+        flags = np.zeros(len(originals), np.bool_)
+        owners = np.repeat(block.input_offsets[:-1], np.diff(block.word_starts.offsets))
+        flags[owners + block.word_starts.values] = True
+    flags[block.input_offsets[:-1] + 1] = True
+    return flags
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChiSquare:
+    """A chi-square test: the statistic, degrees of freedom, and the probability of at least this under the law."""
+
+    statistic: float
+    degrees: int
+    p_value: float
+
+
+def chi_square(observed: Sequence[float] | npt.NDArray[Any], expected: Sequence[float] | npt.NDArray[Any]) -> ChiSquare:
+    """Test observed counts against expected ones; neighbouring cells are joined until each expects at least five.
+
+    The p-value is that of Pearson's statistic with one degree of freedom less than there are cells (no parameter is fitted).
+    """
+    cells = _joined(np.asarray(observed, float), np.asarray(expected, float))
+    if any(expects == 0 and found > 0 for found, expects in cells):
+        return ChiSquare(statistic=math.inf, degrees=max(len(cells) - 1, 1), p_value=0.0)
+    statistic = sum((found - expects) ** 2 / expects for found, expects in cells if expects > 0)
+    degrees = max(len(cells) - 1, 0)
+    p_value = upper_gamma(degrees / 2, statistic / 2) if degrees else 1.0
+    return ChiSquare(statistic=statistic, degrees=degrees, p_value=p_value)
+
+
+def _joined(observed: npt.NDArray[Any], expected: npt.NDArray[Any]) -> list[tuple[float, float]]:
+    cells: list[tuple[float, float]] = []
+    found = expects = 0.0
+    for seen, law in zip(observed.tolist(), expected.tolist(), strict=True):
+        found, expects = found + seen, expects + law
+        if expects >= 5:
+            cells.append((found, expects))
+            found = expects = 0.0
+    if cells and (found or expects):
+        last = cells.pop()
+        return [*cells, (last[0] + found, last[1] + expects)]
+    return cells or [(found, expects)]
+
+
+def upper_gamma(a: float, x: float) -> float:
+    """Return the regularised upper incomplete gamma function Q(a, x), for a > 0 and x ≥ 0.
+
+    By its series below a + 1 and Lentz's continued fraction above (Numerical Recipes §6.2).
+    """
+    if x <= 0:
+        return 1.0
+    front = math.exp(-x + a * math.log(x) - math.lgamma(a))
+    if x < a + 1:
+        term = total = 1 / a
+        k = a
+        while abs(term) > abs(total) * 1e-15:
+            k += 1
+            term *= x / k
+            total += term
+        return max(0.0, 1 - front * total)
+    return front * _continued_fraction(a, x)
+
+
+def _continued_fraction(a: float, x: float) -> float:
+    tiny = 1e-300
+    b = x + 1 - a
+    c, d = 1 / tiny, 1 / b
+    h = d
+    for k in range(1, 10_000):
+        step = -k * (k - a)
+        b += 2
+        d = 1 / (step * d + b or tiny)
+        c = b + step / c or tiny
+        h *= d * c
+        if abs(d * c - 1) < 1e-15:
+            break
+    return h
