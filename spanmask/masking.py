@@ -40,6 +40,17 @@ class Draws:
     ranges_too_long: int
     units: Offsets
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts as the manifest writes them, without the first starts."""
+        units = dict(zip(("masked", "random", "kept"), self.units.tolist(), strict=True))
+        return {
+            "lengths": self.lengths.tolist(),
+            "failed_trials": self.failed,
+            "short_rows": self.short,
+            "ranges_too_long": self.ranges_too_long,
+            "replacement_units": units,
+        }
+
 
 def length_law(p: Fraction, max_words: int) -> list[Fraction]:
     """Return P(length = 1), …, P(length = max_words): the geometric law truncated and renormalised (paper §3.1)."""

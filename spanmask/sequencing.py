@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -76,3 +78,22 @@ def _cut_ranges(cut: segments.Cut, document_offsets: npt.NDArray[np.int64], rang
     starts, ends = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
     segments.cut_ranges(cut, document_offsets, ranges.offsets, ranges.starts, ranges.ends, offsets, starts, ends)
     return Ranges(offsets=offsets, starts=starts[: offsets[-1]], ends=ends[: offsets[-1]])
+
+
+def select(block: SequenceBlock, chosen: npt.NDArray[np.bool_]) -> SequenceBlock:
+    """Return the chosen segments of a block. chosen: (S,)."""
+    ranges = block.annotations
+    if ranges is not None:
+        sizes = np.diff(ranges.offsets)
+        flat = np.repeat(chosen, sizes)
+        offsets = np.concatenate(([0], np.cumsum(sizes[chosen])))
+        ranges = Ranges(offsets=offsets, starts=ranges.starts[flat], ends=ranges.ends[flat])
+    return replace(
+        block,
+        starts=block.starts[chosen],
+        ends=block.ends[chosen],
+        document_index=block.document_index[chosen],
+        document_ids=block.document_ids[chosen],
+        segments=block.segments[chosen],
+        annotations=ranges,
+    )

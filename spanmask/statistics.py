@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Self
+from itertools import zip_longest
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ def _histogram() -> Offsets:
 
 @dataclass(slots=True)
 class RowStatistics:
-    """Counts over rows; merging those of parts gives those of the whole.
+    """Counts over rows.
 
     totals: by name, `kernels.rows.TOTALS`. Histograms are indexed by value: tokens (special ones included), masked tokens and spans of a
     row, tokens and words of a span.
@@ -46,27 +47,21 @@ class RowStatistics:
         kernels.count_rows(stored, originals, flags, ratio.numerator, ratio.denominator, ids, counts)
         self.rows += len(block)
 
-    def merge(self, other: RowStatistics) -> None:
-        """Add the counts of another part."""
-        self.rows += other.rows
-        self.totals += other.totals
-        for name, histogram in other.histograms.items():
-            self.histograms[name] += histogram
-
     def to_json(self) -> dict[str, Any]:
         """Return the counts as the manifest writes them; histograms end at their last count."""
         totals = dict(zip(kernels.TOTALS, self.totals.tolist(), strict=True))
         trimmed = {name: np.trim_zeros(histogram, "b").tolist() for name, histogram in self.histograms.items()}
         return {"rows": self.rows, **totals, "histograms": trimmed}
 
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Self:
-        """Read what `to_json` wrote."""
-        found = cls(rows=value["rows"])
-        found.totals[:] = [value[name] for name in kernels.TOTALS]
-        for name, trimmed in value["histograms"].items():
-            found.histograms[name][: len(trimmed)] = trimmed
-        return found
+
+def merge_counts(one: Any, other: Any) -> Any:
+    """Add two counts as JSON writes them: numbers are added, lists item by item, objects key by key; what one lacks counts as zero."""
+    if isinstance(one, dict):
+        return {key: merge_counts(one[key], other[key]) if key in one and key in other else one.get(key, other.get(key))
+                for key in [*one, *(key for key in other if key not in one)]}
+    if isinstance(one, list):
+        return [x + y for x, y in zip_longest(one, other, fillvalue=0)]
+    return one + other
 
 
 def as_stored(block: MaskedBlock) -> kernels.Stored:

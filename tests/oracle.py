@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache, partial
 from itertools import accumulate, pairwise
-from math import floor
 from typing import NotRequired, TypedDict
 
 TWO32 = 1 << 32
@@ -88,16 +87,24 @@ class Stream:
         return m // TWO32
 
 
+def _length_weights(p: Fraction, max_words: int) -> list[int]:
+    """Return whole numbers in the proportions of p(1 − p)^(k−1), k = 1 … max_words: each times b^max/a, for p = a/b."""
+    a, b = p.numerator, p.denominator
+    return [(b - a) ** (k - 1) * b ** (max_words - k) for k in range(1, max_words + 1)]
+
+
 def length_law(p: Fraction, max_words: int) -> list[Fraction]:
     """Return P(length = 1), …, P(length = max_words): p(1 − p)^(k−1), made to sum to 1 (§6.1)."""
-    weights = [p * (1 - p) ** (k - 1) for k in range(1, max_words + 1)]
-    total = sum(weights, Fraction(0))
-    return [weight / total for weight in weights]
+    weights = _length_weights(p, max_words)
+    total = sum(weights)
+    return [Fraction(weight, total) for weight in weights]
 
 
 @cache
 def _thresholds(p: Fraction, max_words: int) -> tuple[int, ...]:
-    return tuple(floor(TWO32 * cumulative) for cumulative in accumulate(length_law(p, max_words)[:-1]))
+    weights = _length_weights(p, max_words)
+    total = sum(weights)
+    return tuple(TWO32 * cumulative // total for cumulative in accumulate(weights[:-1]))
 
 
 def length_thresholds(p: Fraction, max_words: int) -> list[int]:

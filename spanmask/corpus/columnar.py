@@ -1,12 +1,13 @@
 """Read Parquet and Arrow files: `Part` (rows) flows in, `DocumentBlock` flows out.
 
-Row numbers in the file name documents. Batches are checked in full before a buffer is used: a file may lie about itself.
+Row numbers in the file name documents. Batches are checked in full before a buffer is used: files may lie.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,8 +20,9 @@ from spanmask.corpus.identity import identities, places
 from spanmask.corpus.inputs import InputFile
 from spanmask.corpus.parts import Part
 from spanmask.corpus.rows import Rows, documents, text_offsets
+from spanmask.corpus.text import SKIP_ADVICE
 from spanmask.errors import CorpusError
-from spanmask.records import DocumentBlock
+from spanmask.records import DocumentBlock, Offsets
 from spanmask.storage import reporting
 
 #: Most rows decoded at once where their size is not known beforehand.
@@ -58,8 +60,7 @@ def _decoding(file: InputFile) -> Iterator[None]:
 @contextlib.contextmanager
 def _opened(file: InputFile) -> Iterator[_Table]:
     with _decoding(file), contextlib.ExitStack() as stack:
-        opener = _Parquet if file.format is Format.PARQUET else _Arrow
-        yield opener(file, stack)
+        yield _Parquet(file, stack) if file.format is Format.PARQUET else _Arrow(file, stack)
 
 
 def row_bounds(file: InputFile, config: CorpusConfig, target_bytes: int) -> list[int]:
@@ -74,7 +75,7 @@ def read_rows(part: Part, config: CorpusConfig) -> Iterator[DocumentBlock]:
 
     def complain(identity: np.uint64, message: str) -> CorpusError:
         row = int(places(np.array([identity], np.uint64))[0])
-        return CorpusError(message, path=part.file.path, row=row)
+        return CorpusError(f"{message}; {SKIP_ADVICE}", path=part.file.path, row=row)
 
     for row, batch in _small_batches(part, config):
         ids = identities(part.file, np.arange(row, row + len(batch), dtype=np.int64))
@@ -94,7 +95,7 @@ def _small_batches(part: Part, config: CorpusConfig) -> Iterator[tuple[int, pa.R
 
 
 def _split(batch: pa.RecordBatch, text: str, config: CorpusConfig) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Yield slices of about `BLOCK_BYTES` of text with the row each starts at; text out of line is decoded piece by piece."""
+    """Yield slices of about `BLOCK_BYTES` of text, each with its first row; dictionaries and views are decoded."""
     if not is_plain_text_type(batch.column(text).type):
         for at in range(0, len(batch), _BLIND_ROWS):
             plain = conform(batch.slice(at, _BLIND_ROWS), config)
@@ -103,7 +104,7 @@ def _split(batch: pa.RecordBatch, text: str, config: CorpusConfig) -> Iterator[t
     if len(batch):
         offsets = text_offsets(batch.column(text))
         bounds = block_bounds(offsets[:-1] - offsets[0])
-        for first, last in zip(bounds, bounds[1:], strict=False):
+        for first, last in pairwise(bounds):
             yield first, conform(batch.slice(first, last - first), config)
 
 
@@ -162,6 +163,7 @@ class _Arrow:
     def __init__(self, file: InputFile, stack: contextlib.ExitStack) -> None:
         self._source = stack.enter_context(pa.memory_map(file.path))
         self._is_file = self._source.read(6) == b"ARROW1"
+        self.schema = pa.schema([])
         self.schema = self._open([]).schema
 
     def _open(self, names: list[str]) -> Any:
@@ -182,13 +184,14 @@ class _Arrow:
 
     def bounds(self, text: str, target_bytes: int) -> list[int]:
         bounds: list[int] = []
-        total, size = 0, 0
+        total, size, window = 0, 0, -1
         for row, batch in self._batches([text]):
             places = size + _text_places(batch.column(text))
             windows = places[:-1] // target_bytes
-            before = bounds[-1:] and [(size - 1) // target_bytes] or [-1]
-            bounds.extend((row + np.flatnonzero(np.diff(windows, prepend=before))).tolist())
+            changes = np.flatnonzero(windows != np.concatenate(([window], windows[:-1])))
+            bounds.extend((row + changes).tolist())
             size, total = int(places[-1]), row + len(batch)
+            window = int(windows[-1]) if len(windows) else window
         return [*bounds, total]
 
     def batches(self, names: list[str], start: int, stop: int) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -196,5 +199,26 @@ class _Arrow:
             if row >= stop:
                 return
             if start < row + len(batch):
-                batch.validate(full=True)
+                for name in names:
+                    _without_encoding(batch.column(name)).validate(full=True)
                 yield row, batch
+
+
+def _text_places(column: pa.Array) -> Offsets:
+    """Return (D + 1,) byte places of texts in their batch; spread evenly where they are not in one buffer."""
+    column.validate()
+    if not is_plain_text_type(column.type):
+        return np.arange(len(column) + 1, dtype=np.int64) * int(column.nbytes) // max(1, len(column))
+    offsets = text_offsets(column)
+    places: Offsets = np.maximum.accumulate(offsets - offsets[0])
+    return places
+
+
+def _without_encoding(column: pa.Array) -> pa.Array:
+    """Return strings as binary: their structure is checked for the whole batch, their encoding row by row."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column.indices.validate(full=True)
+        return pa.DictionaryArray.from_arrays(column.indices, _without_encoding(column.dictionary), safe=True)
+    views = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
+    return column.view(views[kind]) if kind in views else column

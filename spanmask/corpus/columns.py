@@ -1,4 +1,4 @@
-"""Columns of Parquet and Arrow files: a file's schema and batches flow in, batches as `rows.documents` takes them flow out."""
+"""Columns of Parquet and Arrow files: schemas and batches flow in, batches as `rows.documents` takes them flow out."""
 
 from __future__ import annotations
 

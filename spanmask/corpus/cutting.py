@@ -1,6 +1,7 @@
 """Cut streams of lines at document starts: `Piece` flows in, `RawBlock` flows out.
 
-Documents are joined into blocks by the window of decompressed bytes they start in, so the cuts do not depend on how the bytes came.
+Documents are joined into blocks by the window of decompressed bytes they start in, so the cuts do not depend on how
+the bytes came.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ class RawBlock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Windows:
-    """Which documents are wanted: those that start before `stop`, joined by windows of `width` bytes, but for windows in `skip`.
+    """Which documents are wanted, and how they are joined.
 
+    Those that start before `stop`, joined by windows of `width` bytes, but for windows in `skip`.
     sentences: documents are paragraphs between blank lines, rather than lines.
     """
 
@@ -122,6 +124,9 @@ def _cut_piece(cutter: _Cutter, piece: Piece, starts: Offsets, windows: Windows)
 
 
 def block_bounds(starts: Offsets) -> list[int]:
-    """Return the indices that divide documents, by the (D,) positions of their first bytes, into groups of about `BLOCK_BYTES`."""
+    """Divide documents into groups of about `BLOCK_BYTES`.
+
+    Takes the (D,) positions of their first bytes; returns the first document of each group, and D.
+    """
     groups = starts // BLOCK_BYTES
     return [0, *(np.flatnonzero(np.diff(groups)) + 1).tolist(), len(starts)]

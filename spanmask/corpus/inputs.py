@@ -65,8 +65,8 @@ def find_inputs(paths: Sequence[str | os.PathLike[str]], format: Format) -> Inpu
     Parameters
     ----------
     paths
-        Files; folders, read recursively in bytewise path order without hidden entries; globs (``**`` too), in bytewise order;
-        folders that Hugging Face datasets saved, in their own order. A path that exists is never read as a glob.
+        Files; folders, read recursively in bytewise path order without hidden entries; globs (``**`` too), in bytewise
+        order; folders that Hugging Face datasets saved, in their own order. A path that exists is never a glob.
     format
         How every file is read; ``auto`` goes by the name.
 
@@ -100,7 +100,9 @@ def _nothing_found(paths: Sequence[str | os.PathLike[str]], ignored: list[str]) 
 
 def _refuse_unusable(found: list[str]) -> None:
     if len(found) > INDEX_LIMIT:
-        raise CorpusError(f"{len(found)} input files: an identity holds at most {INDEX_LIMIT}; join small files together")
+        raise CorpusError(
+            f"{len(found)} input files: an identity holds at most {INDEX_LIMIT}; join small files together"
+        )
     seen: set[str] = set()
     for path in found:
         real = os.path.realpath(path)
@@ -122,7 +124,7 @@ def _expand(path: str) -> Iterator[tuple[str, bool]]:
 
 
 def _glob(pattern: str) -> list[str]:
-    matches = glob.glob(pattern, recursive=True)  # noqa: PTH207
+    matches = glob.glob(pattern, recursive=True)
     if not matches:
         raise ConfigError(f"{pattern}: no file matches this pattern")
     files: set[str] = set()
@@ -159,7 +161,9 @@ def _visit(folder: str, above: frozenset[str]) -> Iterator[tuple[bytes, list[str
 def _saved_dataset(folder: str) -> list[str] | None:
     """List the data files of a folder that Hugging Face ``datasets`` saved, or return None for another folder."""
     if os.path.isfile(os.path.join(folder, "dataset_dict.json")):
-        raise ConfigError(f"{folder}: holds several splits of a saved dataset; name the folder of one, such as {folder}/train")
+        raise ConfigError(
+            f"{folder}: holds several splits of a saved dataset; name the folder of one, such as {folder}/train"
+        )
     entries = _data_files(Path(folder, "state.json"))
     if entries is None:
         return None
@@ -223,7 +227,9 @@ def _usable(path: str, mode: int, kind: Format | None, compression: str | None) 
             " (compressed: .gz or .zst)"
         )
     if compression is not None and kind in (Format.PARQUET, Format.ARROW):
-        raise ConfigError(f"{path}: {kind} inside {compression} cannot be read; decompress it (the format compresses itself)")
+        raise ConfigError(
+            f"{path}: {kind} inside {compression} cannot be read; decompress it (the format compresses itself)"
+        )
     if not path.isascii():
         _require_unicode(path)
     return kind
@@ -233,4 +239,6 @@ def _require_unicode(path: str) -> None:
     try:
         path.encode()
     except UnicodeEncodeError:
-        raise ConfigError(f"{path!r}: the name is not valid UTF-8, and a manifest records names; rename the file") from None
+        raise ConfigError(
+            f"{path!r}: the name is not valid UTF-8, and a manifest records names; rename the file"
+        ) from None

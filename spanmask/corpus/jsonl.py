@@ -1,13 +1,14 @@
 """Read JSON lines: `RawBlock` flows in, `DocumentBlock` flows out.
 
-Arrow parses many lines at once. Lines that it refuses, or reads otherwise than as one object a line, are found by bisection
-with the same parser, so a bad line costs time but never changes what the others mean.
+Arrow parses many lines at once. Lines that it refuses, or reads otherwise than as one object a line, are found by
+bisection with the same parser, so a bad line costs time but never changes what the others mean.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ from spanmask.corpus import rows
 from spanmask.corpus.cutting import RawBlock, block_bounds
 from spanmask.corpus.identity import identities, places
 from spanmask.corpus.inputs import InputFile
-from spanmask.corpus.jsonl_schema import explain, schema_of
+from spanmask.corpus.jsonl_schema import explain, explain_missing, schema_of
 from spanmask.corpus.sources import as_array, line_number
 from spanmask.corpus.text import SKIP_ADVICE, invalid_utf8, is_utf8
 from spanmask.errors import CorpusError
@@ -41,7 +42,7 @@ class _Lines:
     def __len__(self) -> int:
         return len(self.starts)
 
-    def bytes(self) -> memoryview:
+    def extent(self) -> memoryview:
         """Return everything from the first line to the last."""
         return memoryview(self.data)[self.starts[0] : self.ends[-1]]
 
@@ -71,7 +72,7 @@ def parse(file: InputFile, raw: RawBlock, config: CorpusConfig) -> Iterator[Docu
     schema = schema_of(file, config)
     lines = _find_lines(raw.data)
     bounds = block_bounds(lines.starts)
-    for first, last in zip(bounds, bounds[1:], strict=False):
+    for first, last in pairwise(bounds):
         yield _Reader(file, raw.offset, config, schema).block(lines.between(first, last))
 
 
@@ -95,23 +96,29 @@ class _Reader:
 
     def block(self, lines: _Lines) -> DocumentBlock:
         """Return the documents of some lines."""
-        lines = lines if is_utf8(as_array(lines.bytes())) else lines.in_utf8()
+        lines = lines if is_utf8(as_array(lines.extent())) else lines.in_utf8()
         good = np.ones(len(lines), np.bool_)
         batches = []
         for first, last, table in self._bisect(lines, 0, len(lines)):
             if table is not None:
                 batches.extend(table.to_batches())
             elif self._config.on_error is OnError.FAIL:
-                raise self._error(lines.starts[first], f"{explain(lines.line(first), self._schema)}; {SKIP_ADVICE}")
+                raise self._error(lines.starts[first], explain(lines.line(first), self._schema))
             else:
                 good[first:last] = False
         parsed = rows.Rows(
             batch=self._joined(batches),
             ids=identities(self._file, self._origin + lines.starts[good]),
             skipped=int(np.count_nonzero(~good)),
-            source_bytes=len(lines.bytes()),
+            source_bytes=len(lines.extent()),
         )
-        return rows.documents(parsed, self._config, self._complain)
+
+        def complain(identity: np.uint64, message: str) -> CorpusError:
+            start = int(places(np.array([identity], np.uint64))[0]) - self._origin
+            line = lines.line(int(np.searchsorted(lines.starts, start)))
+            return self._error(start, explain_missing(line, [self._config.text_field, *self._config.keep]) or message)
+
+        return rows.documents(parsed, self._config, complain)
 
     def _bisect(self, lines: _Lines, first: int, last: int) -> Iterator[tuple[int, int, pa.Table | None]]:
         """Yield runs of lines with what they hold, in order; None for a single line that cannot be read."""
@@ -143,10 +150,6 @@ class _Reader:
         columns = [column.combine_chunks() for column in table.columns]
         return pa.RecordBatch.from_arrays(columns, schema=self._schema)
 
-    def _complain(self, identity: np.uint64, message: str) -> CorpusError:
-        place = int(places(np.array([identity], np.uint64))[0])
-        return self._error(place - self._origin, message)
-
-    def _error(self, start: int, message: str) -> CorpusError:
+    def _error(self, start: int, reason: str) -> CorpusError:
         line = line_number(self._file, self._origin + int(start))
-        return CorpusError(message, path=self._file.path, line=line)
+        return CorpusError(f"{reason}; {SKIP_ADVICE}", path=self._file.path, line=line)

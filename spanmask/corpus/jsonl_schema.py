@@ -1,4 +1,4 @@
-"""Which fields JSON lines hold, and what is wrong with a line: a line flows in, an Arrow schema or a reason flows out."""
+"""Which fields JSON lines hold, and what is wrong with a line: a line flows in, a schema or a reason flows out."""
 
 from __future__ import annotations
 
@@ -28,13 +28,15 @@ _EXPECTED = {
     pa.float64(): "a number",
     pa.bool_(): "true or false",
     _POINTS: "a list of integers",
-    _RANGES: "a list of pairs [start, end]",
+    _RANGES: "a list of pairs [start, end] of integers",
 }
 
 
 @functools.lru_cache(maxsize=256)
 def schema_of(file: InputFile, config: CorpusConfig) -> pa.Schema:
-    """Return the fields to read from a file of JSON lines; kept ones have the types of the file's first line that holds them.
+    """Return the fields to read from a file of JSON lines.
+
+    Kept fields have the types that the file's first line gives them.
 
     Raises
     ------
@@ -77,13 +79,14 @@ def _kept_type(file: InputFile, name: str, value: object) -> pa.DataType:
     kind = _KEPT.get(type(value))
     if kind is None:
         raise ConfigError(
-            f"{file.path}: field {name!r} is {_json_name(value)}; kept fields are strings, integers, numbers or booleans"
+            f"{file.path}: field {name!r} is {_json_name(value)}; "
+            "kept fields are strings, integers, numbers or booleans"
         )
     return kind
 
 
 def explain(line: bytes, schema: pa.Schema) -> str:
-    """Say why a line is not one object with the fields of a schema; Python's parser, which is more talkative, is asked."""
+    """Say why a line is not one object with the fields of a schema, asking Python's parser, the more talkative one."""
     values, reason = _object(line)
     reason = reason or _missing(values, schema.names[:1])
     if reason is not None:
@@ -92,7 +95,14 @@ def explain(line: bytes, schema: pa.Schema) -> str:
         value = values.get(field.name)
         if value is not None and not _fits(value, field.type):
             return f"field {field.name!r} is {_json_name(value)}, expected {_EXPECTED[field.type]}"
-    return "this line cannot be read as one JSON object (a lone surrogate, a name given twice, or a number out of range?)"
+    return (
+        "this line cannot be read as one JSON object (a lone surrogate, a name given twice, or a number out of range?)"
+    )
+
+
+def explain_missing(line: bytes, names: Sequence[str]) -> str | None:
+    """Say which of the fields that a line must have is missing or null, or return None."""
+    return _missing(_object(line)[0], names)
 
 
 def _object(line: bytes) -> tuple[dict[str, Any], str | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from spanmask.config import CorpusConfig, Format
 from spanmask.corpus.inputs import InputFile
@@ -12,7 +13,8 @@ from spanmask.corpus.inputs import InputFile
 class Part:
     """Some documents of one file.
 
-    start, stop: bytes of an uncompressed text or JSONL file (the part owns the documents that start there); rows of Parquet and Arrow.
+    start, stop: of an uncompressed text or JSONL file, bytes (the part owns the documents that start there);
+    of Parquet and Arrow, rows.
     """
 
     file: InputFile
@@ -50,4 +52,4 @@ def divide(file: InputFile, config: CorpusConfig, target_bytes: int) -> list[Par
         from spanmask.corpus.columnar import row_bounds
 
         bounds = row_bounds(file, config, target_bytes)
-    return [Part(file=file, start=start, stop=stop) for start, stop in zip(bounds, bounds[1:], strict=False)]
+    return [Part(file=file, start=start, stop=stop) for start, stop in pairwise(bounds)]

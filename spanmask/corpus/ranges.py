@@ -29,7 +29,7 @@ def is_list(kind: pa.DataType) -> bool:
 
 
 def is_ranges_type(kind: pa.DataType) -> bool:
-    """Tell whether a column's type holds ranges: a list of lists of integers, or of structs with integer start and end."""
+    """Tell whether a type holds ranges: a list of lists of integers, or of structs with integer start and end."""
     if not is_list(kind):
         return False
     item = kind.value_type
@@ -60,12 +60,13 @@ def read_ranges(column: pa.Array, lengths: Offsets) -> tuple[Ranges, Fault | Non
     Returns
     -------
     tuple of Ranges and Fault or None
-        The ranges, sound only where the second is None, which names the rows with a range that is no pair, empty, or outside its text.
+        The ranges, sound only where the second is None; else that names the rows with a range that is no pair, empty,
+        or outside its text.
     """
     counts = _lengths(column)
     owners = np.repeat(np.arange(len(column)), counts)
     starts, ends, paired = _pairs(column.flatten())
-    sound = paired & (0 <= starts) & (starts < ends) & (ends <= lengths[owners])
+    sound = paired & (starts >= 0) & (starts < ends) & (ends <= lengths[owners])
     order = np.lexsort((ends, starts, owners))
     ranges = Ranges(offsets=_offsets(counts), starts=starts[order], ends=ends[order])
     fault = _fault(owners[~sound], len(column), lambda row: _range_reason(column[row].as_py(), int(lengths[row])))
@@ -76,7 +77,7 @@ def read_points(column: pa.Array, lengths: Offsets) -> tuple[Points, Fault | Non
     """Read the positions of each document, ascending and unique; parameters and results as in `read_ranges`."""
     owners = np.repeat(np.arange(len(column)), _lengths(column))
     values, known = _integers(column.flatten())
-    sound = known & (0 <= values) & (values <= lengths[owners])
+    sound = known & (values >= 0) & (values <= lengths[owners])
     pairs = np.unique(np.stack((owners, values)), axis=1) if len(values) else np.zeros((2, 0), np.int64)
     points = Points(offsets=_offsets(np.bincount(pairs[0], minlength=len(column))), values=pairs[1])
     fault = _fault(owners[~sound], len(column), lambda row: _point_reason(column[row].as_py(), int(lengths[row])))

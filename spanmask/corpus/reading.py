@@ -1,6 +1,6 @@
 """Read documents: `Part`, or `RawBlock` of a compressed file, flows in; `DocumentBlock` flows out.
 
-The one door to the readers of each format. A part, and a block of a stream, give the same documents for the same content.
+The one door to the readers of each format. Parts, and blocks of a stream, give the same documents for the same content.
 """
 
 from __future__ import annotations

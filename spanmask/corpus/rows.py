@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,8 @@ import pyarrow as pa
 
 from spanmask.config import CorpusConfig, OnError
 from spanmask.corpus.ranges import Fault, read_points, read_ranges
-from spanmask.corpus.text import SKIP_ADVICE, invalid_utf8
+from spanmask.corpus.sources import as_view
+from spanmask.corpus.text import invalid_utf8
 from spanmask.errors import CorpusError
 from spanmask.kernels.text import count_code_points
 from spanmask.records import Bytes, DocumentBlock, Flags, Identities, Offsets
@@ -27,7 +29,7 @@ Complain = Callable[[np.uint64, str], CorpusError]
 class Rows:
     """Rows as a reader hands them on.
 
-    batch: D rows; the text column is string or large_string, ranges are nested lists, kept columns have their final types.
+    batch: D rows; text is string or large_string, ranges are nested lists, kept columns have their final types.
     ids: (D,). skipped: rows left out already. source_bytes: decompressed input bytes.
     """
 
@@ -65,7 +67,7 @@ def documents(rows: Rows, config: CorpusConfig, complain: Complain) -> DocumentB
     for fault in _faults(rows.batch, config):
         first = int(np.argmax(fault.bad))
         if config.on_error is OnError.FAIL:
-            raise complain(rows.ids[first], f"{fault.reason(first)}; {SKIP_ADVICE}")
+            raise complain(rows.ids[first], fault.reason(first))
         bad |= fault.bad
     if not bad.any():
         return _block(rows, config)
@@ -127,7 +129,7 @@ def _column_faults(batch: pa.RecordBatch, name: str) -> Iterator[Fault]:
     column = batch.column(name)
     if column.null_count:
         bad: Flags = column.is_null().to_numpy(zero_copy_only=False)
-        yield Fault(bad=bad, reason=lambda _: f"field {name!r} is missing or null, expected a {column.type}")
+        yield Fault(bad=bad, reason=lambda _: f"field {name!r} is null, expected a value")
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         yield from _encoding_faults(column, name)
 
@@ -136,10 +138,10 @@ def _encoding_faults(column: pa.Array, name: str) -> Iterator[Fault]:
     try:
         column.validate(full=True)
     except pa.ArrowInvalid:
-        data, offsets = memoryview(_text_bytes(column)), text_offsets(column).tolist()
-        found = [invalid_utf8(data[start:end]) for start, end in zip(offsets, offsets[1:], strict=False)]
+        data, offsets = as_view(_text_bytes(column)), text_offsets(column).tolist()
+        found = [invalid_utf8(data[start:end]) for start, end in pairwise(offsets)]
         reasons: npt.NDArray[np.object_] = np.array([None if what is None else what[1] for what in found], np.object_)
         yield Fault(
-            bad=np.not_equal(reasons, None),
+            bad=np.array([reason is not None for reason in reasons]),
             reason=lambda row: f"field {name!r}: {reasons[row]}; expected UTF-8 text",
         )

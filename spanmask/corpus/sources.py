@@ -47,6 +47,11 @@ def as_array(data: bytes | memoryview) -> Bytes:
     return np.frombuffer(data, np.uint8)
 
 
+def as_view(data: Bytes) -> memoryview:
+    """Return (C,) bytes as what Python's decoder takes, without copying them."""
+    return memoryview(cast(Any, data))
+
+
 @contextlib.contextmanager
 def open_stream(file: InputFile, offset: int = 0) -> Iterator[Stream]:
     """Open a file for reading, decompressed; an uncompressed one from an offset on.
@@ -121,9 +126,9 @@ def _whole_lines(stream: Stream, offset: int) -> Iterator[Piece]:
 
 
 def first_line(file: InputFile, start: int, stop: int) -> tuple[int, bool] | None:
-    """Find the first line of an uncompressed file that starts in [start, stop), and whether the line before it is blank.
+    """Find the first line of an uncompressed file that starts in [start, stop), and what precedes it.
 
-    The start of the file counts as a line start after a blank one; positions inside its byte order mark count as the start.
+    The start of the file counts as following a blank line; positions inside its byte order mark count as the start.
 
     Returns
     -------
@@ -149,7 +154,7 @@ def _is_marked(file: InputFile) -> bool:
 
 
 def _is_blank_before(raw: Any, end: int) -> bool:
-    """Tell whether the line that ends at a position (where its newline stands) is blank, reading no more than needed."""
+    """Tell whether the line whose newline stands at a position is blank, reading no more than needed."""
     size = _LOOK_BACK
     while True:
         begin = max(0, end - size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,7 @@ from spanmask.config import CorpusConfig, Layout, OnError
 from spanmask.corpus.cutting import RawBlock, block_bounds, document_starts
 from spanmask.corpus.identity import identities
 from spanmask.corpus.inputs import InputFile
-from spanmask.corpus.sources import as_array, line_number
+from spanmask.corpus.sources import as_array, as_view, line_number
 from spanmask.errors import CorpusError
 from spanmask.records import Bytes, DocumentBlock, Flags, Offsets
 
@@ -50,7 +51,7 @@ def parse(file: InputFile, raw: RawBlock, config: CorpusConfig) -> Iterator[Docu
     starts, _ = document_starts(data, config.layout is Layout.SENTENCES, True)
     edges = np.append(starts, len(data))
     bounds = block_bounds(starts)
-    for first, last in zip(bounds, bounds[1:], strict=False):
+    for first, last in pairwise(bounds):
         offsets = edges[first : last + 1]
         yield _block(file, raw.offset, data, offsets, config)
 
@@ -61,7 +62,7 @@ def _block(file: InputFile, origin: int, data: Bytes, offsets: Offsets, config: 
     size = len(text)
     if not is_utf8(text):
         if config.on_error is OnError.FAIL:
-            raise _encoding_error(file, origin + int(offsets[0]), memoryview(text))
+            raise _encoding_error(file, origin + int(offsets[0]), as_view(text))
         good = _valid_documents(data, offsets)
         text, offsets, ids = _compact(data, offsets, good), _compact_offsets(offsets, good), ids[good]
         return DocumentBlock(
@@ -87,7 +88,7 @@ def _encoding_error(file: InputFile, origin: int, text: memoryview) -> CorpusErr
 
 def _valid_documents(data: Bytes, offsets: Offsets) -> Flags:
     """Return (D,) whether each document is valid UTF-8."""
-    view = memoryview(data)
+    view = as_view(data)
     bounds = zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
     return np.array([invalid_utf8(view[start:end]) is None for start, end in bounds], np.bool_)
 

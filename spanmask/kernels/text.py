@@ -1,7 +1,7 @@
 """Scan raw bytes for lines and documents, and count code points.
 
 UTF-8 bytes flow in, byte positions and counts flow out. Bytes need not be valid: nothing is read out of bounds.
-Lines end in "\\n" only. A line is blank when it holds white space only (Unicode White_Space).
+Lines end in a newline (0x0A) only. A line is blank when it holds white space only (Unicode White_Space).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FILLED, BLANK, UNDECIDED = 0, 1, 2
 
 @kernel
 def _wide_white(first: int, second: int, third: int) -> bool:
-    """Tell whether three bytes are a white space character of three bytes: U+1680, U+2000-200A, 2028, 2029, 202F, 205F, 3000."""
+    """Tell whether three bytes are white space: U+1680, U+2000 to 200A, 2028, 2029, 202F, 205F or 3000."""
     if first == 0xE1:
         return second == 0x9A and third == 0x80
     if first == 0xE3:
@@ -59,7 +59,7 @@ def _white_width_before(data: _Bytes, end: int) -> int:
 
 @kernel
 def _line_end(data: _Bytes, at: int) -> int:
-    """Return the position of the first "\\n" at or after a position, or the length."""
+    """Return the position of the first newline at or after a position, or the length."""
     while at < len(data) and data[at] != 0x0A:
         at += 1
     return at
@@ -78,7 +78,7 @@ def _first_filled(data: _Bytes, at: int) -> int:
 
 @kernel
 def count_newlines(data: _Bytes) -> int:
-    """Return how many "\\n" there are in (C,) bytes."""
+    """Return how many newlines there are in (C,) bytes."""
     count = 0
     for byte in data:
         count += byte == 0x0A
@@ -128,7 +128,7 @@ def find_lines(data: _Bytes, starts: _Integers, ends: _Integers, braced: _Flags)
     data
         (C,) bytes that begin at the start of a line.
     starts, ends
-        Outputs, (at least lines,): each filled line is ``data[start:end]``, without its "\\n".
+        Outputs, (at least lines,): each filled line is ``data[start:end]``, without its newline.
     braced
         Output, (at least lines,): the line begins with "{" and ends with "}", JSON white space aside.
 
@@ -157,13 +157,13 @@ def _is_braced(data: _Bytes, start: int, end: int) -> bool:
         start += 1
     while start < end and data[end - 1] in (0x20, 0x09, 0x0D):
         end -= 1
-    return start < end and data[start] == 0x7B and data[end - 1] == 0x7D
+    return bool(start < end and data[start] == 0x7B and data[end - 1] == 0x7D)
 
 
 @kernel
 def _is_rest(data: _Bytes, end: int) -> bool:
     """Tell whether the one or two bytes before a position may be the rest of a character cut off in front."""
-    return data[0] & 0xC0 == 0x80 and data[end - 1] & 0xC0 == 0x80
+    return bool(data[0] & 0xC0 == 0x80 and data[end - 1] & 0xC0 == 0x80)
 
 
 @kernel
@@ -173,7 +173,7 @@ def line_before(data: _Bytes) -> int:
     Returns
     -------
     int
-        `FILLED`; `BLANK`: a "\\n" precedes white space only; `UNDECIDED`: the line goes on before the first byte.
+        `FILLED`; `BLANK`: a newline precedes white space only; `UNDECIDED`: the line goes on before the first byte.
         Bytes that may be the rest of a white space character cut off in front are undecided too.
     """
     end = len(data)

@@ -52,7 +52,7 @@ def verify(folder: str | os.PathLike[str]) -> Verdict:
     """
     try:
         manifest = read_manifest(folder)
-        vocabulary = manifest.vocabulary
+        manifest.vocabulary  # noqa: B018
     except ShardError as error:
         return Verdict(findings=(Finding(path=error.path or MANIFEST, message=str(error.args[0])),), shards=0, rows=0, tokens=0)
     findings = [*_stray_files(Path(folder), manifest)]
@@ -64,14 +64,13 @@ def verify(folder: str | os.PathLike[str]) -> Verdict:
         for number, record in enumerate(split.shards):
             try:
                 _check_digest(Path(folder), record)
-                counted.merge(_check_shard(shards, number, before))
+                _check_shard(shards, number, before, counted)
             except ShardError as error:
                 findings.append(Finding(path=error.path or record.path, message=_located(error)))
             before = record.last
         kept += int(counted.totals[0])
         findings += _compare_statistics(manifest, split.name, counted)
     findings += _compare_conservation(manifest, kept)
-    del vocabulary
     splits = manifest.splits.values()
     return Verdict(
         findings=tuple(findings),
@@ -104,11 +103,11 @@ def _check_digest(root: Path, record: ShardRecord) -> None:
         raise ShardError(f"SHA-256 is {found}, the manifest says {record.sha256}; restore the file", path=record.path)
 
 
-def _check_shard(shards: ShardSet, number: int, before: tuple[int, int]) -> RowStatistics:
-    """Check one shard's batches and record; return its counts."""
+def _check_shard(shards: ShardSet, number: int, before: tuple[int, int], counted: RowStatistics) -> None:
+    """Check one shard's batches and record, and count its rows."""
     file, record = shards.file(number), shards.split.shards[number]
     config, vocabulary = shards.manifest.config, shards.manifest.vocabulary
-    content, counted = hashlib.sha256(), RowStatistics()
+    content = hashlib.sha256()
     rows = tokens = 0
     last, first = before, None
     for k in range(len(file)):
@@ -129,7 +128,6 @@ def _check_shard(shards: ShardSet, number: int, before: tuple[int, int]) -> RowS
     found = (rows, tokens, content.hexdigest(), first, last)
     if found != (record.rows, record.tokens, record.content_sha256, record.first, record.last):
         raise ShardError("its rows, tokens, content digest or outer identities are not the manifest's", path=record.path)
-    return counted
 
 
 def _check_order(path: str, rows: int, last: tuple[int, int], identities: list[tuple[int, int]]) -> None:

@@ -1,0 +1,1 @@
+"""Plan, write, finalize: a corpus in, a finished dataset out."""

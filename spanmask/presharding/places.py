@@ -1,0 +1,95 @@
+"""Where a dataset's inputs lie on this machine: kept per user, never in the dataset, and free to be lost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from spanmask.config import canonical_json
+from spanmask.corpus.inputs import InputFile
+from spanmask.errors import ConfigError, StorageError
+from spanmask.kernels.cache import user_cache_folder
+from spanmask.shard.manifest import Manifest
+from spanmask.storage import publish_bytes, reporting
+
+
+def _record_path(manifest: Manifest) -> Path:
+    return user_cache_folder() / "inputs" / f"{manifest.digest}.json"
+
+
+def remember_inputs(manifest: Manifest, files: Sequence[InputFile]) -> None:
+    """Write down where a dataset's inputs were; failing to is no failure."""
+    known = [{"path": file.path, "size": file.size, "mtime_ns": file.mtime_ns} for file in files]
+    path = _record_path(manifest)
+    with suppress(OSError, StorageError, ConfigError):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        publish_bytes(path, canonical_json(known))
+
+
+def recalled_inputs(manifest: Manifest) -> list[dict[str, Any]] | None:
+    """Return path, size and mtime_ns of a dataset's inputs, where this user presharded it."""
+    with suppress(OSError, ValueError):
+        known = json.loads(_record_path(manifest).read_bytes())
+        return list(known)
+    return None
+
+
+def unchanged(manifest: Manifest, files: Sequence[InputFile], *, rehash: bool) -> bool:
+    """Say whether files are the inputs of a dataset: by size and modification time where those are known, else by their content."""
+    stated = manifest.content["inputs"]
+    if [(item["name"], item["size"]) for item in stated] != [(file.name, file.size) for file in files]:
+        return False
+    known = recalled_inputs(manifest) or []
+    times = {item["path"]: item["mtime_ns"] for item in known}
+    return all(
+        (not rehash and times.get(file.path) == file.mtime_ns) or digest(file.path) == item["sha256"]
+        for file, item in zip(files, stated, strict=True)
+    )
+
+
+def digest(path: str) -> str:
+    """Return a file's SHA-256.
+
+    Raises
+    ------
+    StorageError
+        It cannot be read.
+    """
+    with reporting(path, "read"), open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_in_background(files: Sequence[InputFile]) -> Future[list[str]]:
+    """Start hashing files in a thread; the result is their SHA-256s."""
+    future: Future[list[str]] = Future()
+
+    def hash_all() -> None:
+        try:
+            future.set_result([digest(file.path) for file in files])
+        except BaseException as error:  # noqa: BLE001 - handed to whoever asks for the result
+            future.set_exception(error)
+
+    Thread(target=hash_all, daemon=True).start()
+    return future
+
+
+def check_unchanged_since(files: Sequence[InputFile]) -> None:
+    """Refuse inputs that changed while they were read.
+
+    Raises
+    ------
+    StorageError
+        A file's size or modification time is not what it was.
+    """
+    for file in files:
+        with reporting(file.path, "read"):
+            state = os.stat(file.path)
+        if (state.st_size, state.st_mtime_ns) != (file.size, file.mtime_ns):
+            raise StorageError(f"{file.path}: it changed while it was read; run again when it is at rest, with --overwrite")

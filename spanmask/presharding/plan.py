@@ -1,0 +1,212 @@
+"""What a run will do, fixed by inputs and configuration alone: never by jobs, engine or time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spanmask.config import (
+    ALGORITHM_VERSION,
+    FORMAT_VERSION,
+    CorpusConfig,
+    Format,
+    PreshardConfig,
+    RandomIds,
+    Segmentation,
+)
+from spanmask.corpus.inputs import InputFile
+from spanmask.corpus.parts import Part, divide
+from spanmask.corpus.reading import parse_block, read_part, stream_blocks
+from spanmask.errors import ConfigError
+from spanmask.records import DocumentBlock
+from spanmask.tokenization import Tokenizer
+from spanmask.vocab import Vocabulary
+
+#: What a compressed file is taken to grow to, when small files are joined into tasks.
+_GROWTH = 4
+#: Text that unigram counts are taken from, spread over the tasks.
+_SAMPLE_BYTES = 4 << 20
+_SMALLEST_SAMPLE = 1 << 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """Parts of inputs that are read one after another; a streamed one is a large compressed file, handed on in blocks."""
+
+    number: int
+    parts: tuple[Part, ...]
+    streamed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything workers need: configuration, vocabulary, tasks, and unigram counts where they are used.
+
+    unigram: (V,) counts of ids.
+    """
+
+    config: PreshardConfig
+    vocabulary: Vocabulary
+    files: tuple[InputFile, ...]
+    tasks: tuple[Task, ...]
+    unigram: npt.NDArray[np.int64] | None
+
+    @property
+    def words_stored(self) -> bool:
+        """Whether rows carry their word starts: they do where the corpus supplies them."""
+        return self.config.corpus.words_field is not None
+
+    @property
+    def lines_wanted(self) -> bool:
+        """Whether segments end at lines."""
+        return self.config.sequence.segmentation is Segmentation.SENTENCE
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what two runs must share for one to go on with the other's work."""
+        inputs = [{"name": file.name, "size": file.size, "mtime_ns": file.mtime_ns} for file in self.files]
+        return {
+            "versions": {"algorithm": ALGORITHM_VERSION, "format": FORMAT_VERSION},
+            "config": self.config.to_json(),
+            "vocabulary": self.vocabulary.sha256,
+            "inputs": inputs,
+        }
+
+
+def make_plan(config: PreshardConfig, vocabulary: Vocabulary, files: Sequence[InputFile]) -> Plan:
+    """Divide the inputs into tasks, and count unigrams where they are used.
+
+    Raises
+    ------
+    CorpusError
+        An input is not what it claims, or the sample for unigram counts holds no ordinary token.
+    ConfigError
+        A field that the configuration names cannot be read from this kind of input.
+    """
+    _check_fields(config.corpus, files)
+    tasks = tuple(_tasks(files, config))
+    unigram = None
+    if config.masking.random_ids is RandomIds.UNIGRAM:
+        unigram = _count_unigrams(tasks, config, vocabulary)
+    return Plan(config=config, vocabulary=vocabulary, files=tuple(files), tasks=tasks, unigram=unigram)
+
+
+def _check_fields(config: CorpusConfig, files: Sequence[InputFile]) -> None:
+    fields = [*filter(None, (config.spans_field, config.words_field)), *config.keep]
+    text = next((file for file in files if file.format is Format.TEXT), None)
+    if text is not None and fields:
+        raise ConfigError(f"{text.path}: plain text has no field {fields[0]!r}; give JSONL, Parquet or Arrow")
+
+
+def _tasks(files: Sequence[InputFile], config: PreshardConfig) -> Iterator[Task]:
+    target = config.output.shard_bytes
+    number, joined, size = 0, [], 0
+    for part, weight, streamed in _weighted_parts(files, config.corpus, target):
+        if joined and (streamed or size + weight > target):
+            yield Task(number=number, parts=tuple(joined), streamed=False)
+            number, joined, size = number + 1, [], 0
+        if streamed:
+            yield Task(number=number, parts=(part,), streamed=True)
+            number += 1
+        else:
+            joined.append(part)
+            size += weight
+    if joined:
+        yield Task(number=number, parts=tuple(joined), streamed=False)
+
+
+def _weighted_parts(files: Sequence[InputFile], config: CorpusConfig, target: int) -> Iterator[tuple[Part, int, bool]]:
+    """Yield parts with about how much text they hold, and whether they are streamed by themselves."""
+    for file in files:
+        if file.compression is not None:
+            weight = file.size * _GROWTH
+            yield Part(file=file, start=0, stop=file.size), weight, weight > target
+        elif file.size == 0:
+            continue
+        else:
+            parts = divide(file, config, target)
+            for part in parts:
+                yield part, target if len(parts) > 1 else min(file.size, target), False
+
+
+def read_documents(part: Part, config: CorpusConfig, block_bytes: int) -> Iterator[DocumentBlock]:
+    """Yield the documents of a part, of a compressed file too."""
+    if part.file.compression is None:
+        yield from read_part(part, config)
+    else:
+        for raw in stream_blocks(part.file, config, block_bytes):
+            yield from parse_block(part.file, raw, config)
+
+
+def _count_unigrams(tasks: Sequence[Task], config: PreshardConfig, vocabulary: Vocabulary) -> npt.NDArray[np.int64]:
+    """Count ids in the first documents of every task: about 4 MiB of text in all, at least 1 KiB a task."""
+    share = max(_SAMPLE_BYTES // max(len(tasks), 1), _SMALLEST_SAMPLE)
+    tokenizer = Tokenizer(vocabulary)
+    counts = np.zeros(len(vocabulary), np.int64)
+    for task in tasks:
+        for block in _first_documents(task, config.corpus, share):
+            counts += np.bincount(tokenizer.tokenize(block).token_ids, minlength=len(vocabulary))
+    ordinary = np.zeros_like(counts)
+    ordinary[vocabulary.ordinary_ids] = counts[vocabulary.ordinary_ids]
+    return ordinary
+
+
+def _first_documents(task: Task, config: CorpusConfig, wanted: int) -> Iterator[DocumentBlock]:
+    for part in task.parts:
+        for block in read_documents(part, config, 1 << 20):
+            ends = block.document_offsets[1:] - block.document_offsets[0]
+            count = min(int(np.searchsorted(ends, wanted)) + 1, len(block))
+            yield DocumentBlock(
+                text=block.text, document_offsets=_clip(block, count, wanted), document_ids=block.document_ids[:count]
+            )
+            wanted -= int(ends[count - 1]) if count else 0
+            if wanted <= 0:
+                return
+
+
+def _clip(block: DocumentBlock, count: int, wanted: int) -> npt.NDArray[np.int64]:
+    """Return the offsets of the first documents, the last one ended at a space near the bytes wanted."""
+    offsets = block.document_offsets[: count + 1].copy()
+    limit = offsets[0] + wanted
+    if count and offsets[-1] > limit > offsets[-2]:
+        spaces = np.flatnonzero(block.text[limit : offsets[-1]] == ord(" "))
+        offsets[-1] = limit + spaces[0] if len(spaces) else offsets[-1]
+    return offsets
+
+
+def unigram_json(unigram: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """Return unigram counts as the manifest writes them."""
+    digest = hashlib.sha256(unigram.astype("<u8").tobytes()).hexdigest()
+    return {"sha256": digest, "counts": unigram.tolist()}
+
+
+def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Return what differs between two descriptions of a run, one line each."""
+    lines = []
+    for section, values in wanted["config"].items():
+        for name, value in values.items():
+            known = found["config"].get(section, {}).get(name)
+            if known != value:
+                lines.append(f"{name}: {known!r} there, {value!r} here")
+    if found["vocabulary"] != wanted["vocabulary"]:
+        lines.append("vocabulary: its entries differ")
+    if found["versions"] != wanted["versions"]:
+        lines.append(f"versions: {found['versions']} there, {wanted['versions']} here")
+    if found["inputs"] != wanted["inputs"]:
+        lines.append(f"inputs: {_names(found['inputs'])} there, {_names(wanted['inputs'])} here (or their content changed)")
+    return lines
+
+
+def _names(inputs: list[dict[str, Any]]) -> str:
+    names = ", ".join(item["name"] for item in inputs[:3])
+    return names + (f" and {len(inputs) - 3} more" if len(inputs) > 3 else "")
+
+
+def default_jobs() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

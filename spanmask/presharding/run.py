@@ -1,0 +1,399 @@
+"""`preshard`: plan the work, have it run, put the finished dataset in its place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION, Format, PreshardConfig
+from spanmask.corpus.inputs import InputFile, find_inputs
+from spanmask.corpus.reading import RawBlock, stream_blocks
+from spanmask.engines.local import Outcome, run_inline, run_processes
+from spanmask.errors import ConfigError, CorpusError, IncompleteShards, MismatchError
+from spanmask.presharding.places import check_unchanged_since, digest_in_background, remember_inputs, unchanged
+from spanmask.presharding.plan import Plan, Task, default_jobs, differences, make_plan, unigram_json
+from spanmask.presharding.state import FOLDER, RunState, locked
+from spanmask.presharding.work import Pipeline, Report, Unit
+from spanmask.shard.card import dataset_card
+from spanmask.shard.manifest import (
+    MANIFEST,
+    SPLITS,
+    Manifest,
+    ShardRecord,
+    Split,
+    config_fingerprint,
+    describe_vocabulary,
+    read_manifest,
+    seal,
+)
+from spanmask.statistics import merge_counts
+from spanmask.storage import make_folder, publish, reporting
+from spanmask.vocab import load_vocabulary
+
+STDIN = "-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a run is. disk_bytes of disk_total input bytes; text_bytes decompressed and tokens since it began; units done before it."""
+
+    disk_bytes: int
+    disk_total: int
+    text_bytes: int
+    tokens: int
+    shards: int
+    resumed_disk_bytes: int
+
+
+#: Told of progress after every few MiB of text.
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineWork:
+    """The work that engines hand to their workers."""
+
+    plan: Plan
+    root: str
+
+    def prepare(self) -> Callable[[Unit, Report], dict[str, Any]]:
+        """Return the function that runs units, tokenizing in one thread."""
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        return Pipeline(self.plan, Path(self.root)).run
+
+
+def preshard(
+    inputs: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    config: PreshardConfig,
+    *,
+    jobs: int | None = None,
+    overwrite: bool = False,
+    rehash: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Manifest:
+    """Turn a corpus into a finished dataset of masked shards.
+
+    The bytes written depend on the inputs and the configuration alone. A run that was killed is resumed by calling again with the same
+    arguments; one that finished is not repeated.
+
+    Parameters
+    ----------
+    inputs
+        Files, folders and globs, in order; ``-`` is standard input.
+    out
+        Folder to write; it must be new, empty, or one that the same call wrote.
+    config
+        Everything that decides the bytes.
+    jobs
+        Processes; by default one for every processor this process may use.
+    overwrite
+        Whether another dataset, or another run, in ``out`` is replaced, once the new one is complete.
+    rehash
+        Whether a finished dataset's inputs are read again to see that they are the same, rather than trusted by size and time.
+    on_progress
+        Called with `Progress` as the work goes on.
+
+    Returns
+    -------
+    Manifest
+        What was written.
+
+    Raises
+    ------
+    ConfigError
+        An option, path or vocabulary cannot be used.
+    MismatchError
+        ``out`` holds another dataset, or another process is writing it.
+    CorpusError
+        Text that cannot be read, or no text at all.
+    StorageError
+        The file system refused.
+    IncompleteShards
+        Some shards failed after three tries; the others are complete, and the same call goes on.
+    """
+    folder = Path(out).absolute()
+    jobs = default_jobs() if jobs is None else jobs
+    if jobs < 1:
+        raise ConfigError(f"jobs is {jobs}: give 1 or more")
+    _check_folder(folder)
+    paths = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
+    files = _find_files(paths, folder, config)
+    if (folder / MANIFEST).exists() and not (folder / FOLDER).exists():
+        finished = _finished(folder, config, files, rehash=rehash)
+        if finished is not None:
+            return finished
+        if not overwrite:
+            raise MismatchError(_refusal(folder, config, files))
+    make_folder(folder)
+    with locked(folder):
+        return _Run(folder, config, files, jobs, overwrite, on_progress).execute()
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder}: a file stands there; choose another --out")
+    if not folder.is_dir() or (folder / MANIFEST).exists() or (folder / FOLDER).exists():
+        return
+    with reporting(folder, "list"):
+        if any(folder.iterdir()):
+            raise ConfigError(f"{folder}: the folder is not empty, and no spanmask run began there; choose another --out")
+
+
+def _find_files(paths: list[Any], folder: Path, config: PreshardConfig) -> tuple[InputFile, ...]:
+    if STDIN in paths:
+        paths = [_spool(folder, config) if path == STDIN else path for path in paths]
+    files = find_inputs(paths, config.corpus.format).files
+    for file in files:
+        path = Path(file.path)
+        if path.is_relative_to(folder) and not path.is_relative_to(folder / FOLDER / "stdin"):
+            raise ConfigError(f"{path}: an input lies in --out {folder}; choose another --out")
+    return files
+
+
+def _spool(folder: Path, config: PreshardConfig) -> Path:
+    """Save standard input, so that it can be read in parts and again."""
+    suffix = {Format.JSONL: ".jsonl", Format.PARQUET: ".parquet", Format.ARROW: ".arrow"}.get(config.corpus.format, ".txt")
+    path = folder / FOLDER / "stdin" / f"stdin{suffix}"
+    make_folder(path.parent)
+    publish(path, lambda file: shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20))
+    os.utime(path, (0, 0))
+    return path
+
+
+def _finished(folder: Path, config: PreshardConfig, files: Sequence[InputFile], *, rehash: bool) -> Manifest | None:
+    """Return the dataset that stands there when it is the one asked for."""
+    manifest = read_manifest(folder)
+    wanted = config_fingerprint(config, load_vocabulary(config.vocabulary))
+    if manifest.content["config_fingerprint"] != wanted or not unchanged(manifest, files, rehash=rehash):
+        return None
+    return manifest
+
+
+def _refusal(folder: Path, config: PreshardConfig, files: Sequence[InputFile]) -> str:
+    manifest = read_manifest(folder)
+    found = {
+        "versions": {key: manifest.content[f"{key}_version"] for key in ("algorithm", "format")},
+        "config": manifest.content["config"],
+        "vocabulary": manifest.content["vocabulary"]["sha256"],
+        "inputs": [(item["name"], item["size"]) for item in manifest.content["inputs"]],
+    }
+    wanted = {
+        "versions": {"algorithm": ALGORITHM_VERSION, "format": FORMAT_VERSION},
+        "config": config.to_json(),
+        "vocabulary": load_vocabulary(config.vocabulary).sha256,
+        "inputs": [(file.name, file.size) for file in files],
+    }
+    for side in (found, wanted):
+        side["inputs"] = [{"name": f"{name} ({size:,} bytes)"} for name, size in side["inputs"]]
+    return _differs(folder, "a finished dataset", differences(found, wanted) or ["inputs: the content of one changed"])
+
+
+def _differs(folder: Path, what: str, lines: list[str]) -> str:
+    told = "; ".join(lines)
+    return f"{folder}: {what} of another configuration stands there ({told}); choose another --out, or give --overwrite"
+
+
+class _Run:
+    """One run, under the lock of its folder."""
+
+    def __init__(
+        self,
+        folder: Path,
+        config: PreshardConfig,
+        files: tuple[InputFile, ...],
+        jobs: int,
+        overwrite: bool,
+        on_progress: OnProgress | None,
+    ) -> None:
+        self._folder = folder
+        self._files = files
+        self._jobs = jobs
+        self._overwrite = overwrite
+        self._on_progress = on_progress
+        self._config = config
+        self._state = RunState(folder, replacing=(folder / MANIFEST).exists())
+        total = sum(file.size for file in files)
+        self._progress = Progress(
+            disk_bytes=0, disk_total=total, text_bytes=0, tokens=0, shards=0, resumed_disk_bytes=0
+        )
+
+    def execute(self) -> Manifest:
+        """Resume or begin, run what is left, and finish."""
+        vocabulary = load_vocabulary(self._config.vocabulary)
+        if self._state.staged:
+            self._state.commit()
+            return preshard(
+                [file.path for file in self._files], self._folder, self._config, jobs=self._jobs, overwrite=self._overwrite
+            )
+        plan = make_plan(self._config, vocabulary, self._files)
+        self._begin(plan.to_json())
+        digests = digest_in_background(self._files)
+        done = {receipt["unit"]: receipt for receipt in self._state.receipts()}
+        failed = self._run_units(plan, done)
+        if failed:
+            raise IncompleteShards(
+                f"{len(failed)} units failed after three tries ({', '.join(failed[:5])}): their worker died, perhaps for want of memory; "
+                "the others are complete, run the same command again with fewer --jobs",
+                path=str(self._folder),
+            )
+        check_unchanged_since(self._files)
+        receipts = [done[name] for name in sorted(done)]
+        manifest = _assemble(plan, receipts, digests.result())
+        self._state.stage(manifest, dataset_card(manifest))
+        self._state.commit()
+        remember_inputs(manifest, self._files)
+        return manifest
+
+    def _begin(self, plan: dict[str, Any]) -> None:
+        saved = self._state.saved_plan()
+        if saved is not None and saved != plan:
+            if not self._overwrite:
+                raise MismatchError(_differs(self._folder, "an unfinished run", differences(saved, plan)))
+            self._state.discard()
+        self._state.start(plan)
+
+    def _run_units(self, plan: Plan, done: dict[str, dict[str, Any]]) -> list[str]:
+        """Run the units that are not done, adding their receipts; return the names of those that failed."""
+        for receipt in done.values():
+            self._advance(receipt["disk_bytes"], 0, 0, _shard_count(receipt), resumed=True)
+        work = PipelineWork(plan=plan, root=str(self._state.root))
+        units = _units(plan, set(done))
+        failed = []
+        for outcome in self._outcomes(work, units):
+            unit = outcome.unit
+            if outcome.receipt is None:
+                failed.append(unit.name)
+                continue
+            receipt = {**outcome.receipt, "disk_bytes": unit.disk_bytes}
+            self._state.save_receipt(receipt)
+            done[unit.name] = receipt
+            self._advance(0, 0, 0, _shard_count(receipt))
+        return failed
+
+    def _outcomes(self, work: PipelineWork, units: Iterator[Unit]) -> Iterator[Outcome]:
+        first = list(_take(units, 2))
+        remaining = _chain(first, units)
+        if self._jobs == 1 or len(first) < 2:
+            return run_inline(work, remaining, self._advance)
+        return run_processes(work, remaining, self._jobs, self._advance)
+
+    def _advance(self, disk_bytes: int, text_bytes: int, tokens: int, shards: int = 0, *, resumed: bool = False) -> None:
+        progress = self._progress
+        self._progress = replace(
+            progress,
+            disk_bytes=progress.disk_bytes + disk_bytes,
+            text_bytes=progress.text_bytes + text_bytes,
+            tokens=progress.tokens + tokens,
+            shards=progress.shards + shards,
+            resumed_disk_bytes=progress.resumed_disk_bytes + (disk_bytes if resumed else 0),
+        )
+        if self._on_progress is not None:
+            self._on_progress(self._progress)
+
+
+def _take(units: Iterator[Unit], count: int) -> Iterator[Unit]:
+    for _ in range(count):
+        unit = next(units, None)
+        if unit is None:
+            return
+        yield unit
+
+
+def _chain(first: list[Unit], rest: Iterator[Unit]) -> Iterator[Unit]:
+    while first:
+        yield first.pop(0)
+    yield from rest
+
+
+def _shard_count(receipt: dict[str, Any]) -> int:
+    return sum(len(records) for records in receipt["shards"].values())
+
+
+def _units(plan: Plan, done: set[str]) -> Iterator[Unit]:
+    """Yield the units that are left to do, those of streamed tasks with their bytes."""
+    for task in plan.tasks:
+        if task.streamed:
+            yield from _streamed_units(plan, task, done)
+        else:
+            size = sum(part.file.size if part.file.compression else part.stop - part.start for part in task.parts)
+            unit = Unit(task=task.number, disk_bytes=size)
+            if unit.name not in done:
+                yield unit
+
+
+def _streamed_units(plan: Plan, task: Task, done: set[str]) -> Iterator[Unit]:
+    prefix = f"{task.number:05}-"
+    skip = {int(name.removeprefix(prefix)) for name in done if name.startswith(prefix)}
+    file = task.parts[0].file
+    position = 0
+    for raw in stream_blocks(file, plan.config.corpus, plan.config.output.shard_bytes, skip):
+        yield Unit(task=task.number, block=raw.number, raw=raw, disk_bytes=_disk_bytes(raw, position))
+        position = getattr(raw, "position", 0)
+
+
+def _disk_bytes(raw: RawBlock, position: int) -> int:
+    return getattr(raw, "position", 0) - position
+
+
+def _assemble(plan: Plan, receipts: list[dict[str, Any]], digests: list[str]) -> Manifest:
+    """Build the manifest from the receipts.
+
+    Raises
+    ------
+    CorpusError
+        There are no rows.
+    """
+    conservation = reduce(merge_counts, (receipt["conservation"] for receipt in receipts), {})
+    shards = {
+        name: tuple(ShardRecord.from_json(record) for receipt in receipts for record in receipt["shards"].get(name, []))
+        for name in SPLITS
+    }
+    if not any(shards.values()):
+        raise CorpusError(_nothing(conservation, plan))
+    splits = {name: Split(name=name, shards=records) for name, records in shards.items() if records}
+    content: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "algorithm_version": ALGORITHM_VERSION,
+        "config": plan.config.to_json(),
+        "config_fingerprint": config_fingerprint(plan.config, plan.vocabulary),
+        "vocabulary": describe_vocabulary(plan.vocabulary),
+        "words": "stored" if plan.words_stored else "table",
+        "inputs": [
+            {"index": file.index, "name": file.name, "size": file.size, "sha256": sha256}
+            for file, sha256 in zip(plan.files, digests, strict=True)
+        ],
+        "conservation": conservation,
+        "statistics": _by_split(receipts, "statistics", splits),
+        "sampling": _by_split(receipts, "sampling", splits),
+        "splits": {name: split.to_json() for name, split in splits.items()},
+    }
+    if plan.unigram is not None:
+        content["unigram"] = unigram_json(plan.unigram)
+    return seal(content)
+
+
+def _by_split(receipts: list[dict[str, Any]], key: str, splits: dict[str, Split]) -> dict[str, Any]:
+    return {
+        name: reduce(merge_counts, (receipt[key][name] for receipt in receipts if name in receipt[key])) for name in splits
+    }
+
+
+def _nothing(conservation: dict[str, Any], plan: Plan) -> str:
+    if not conservation or conservation["documents_in"] == 0:
+        return f"every input is empty ({len(plan.files)} read); give files with text"
+    short = plan.config.sequence.min_tokens
+    return (
+        f"no sequence is left of {conservation['documents_in']:,} documents "
+        f"({conservation['documents_skipped']:,} skipped, {conservation['documents_empty']:,} empty, the rest shorter than {short} tokens); "
+        "lower --min-tokens, or give longer texts"
+    )
+
+
+

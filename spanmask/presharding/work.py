@@ -1,0 +1,203 @@
+"""One unit of work: documents in, published shards and a receipt out. A pure function of the plan and the unit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from spanmask.corpus.reading import RawBlock, parse_block
+from spanmask.kernels.siphash import hash_documents
+from spanmask.masking import Draws, Masker
+from spanmask.presharding.plan import Plan, read_documents
+from spanmask.records import DocumentBlock, Flags, MaskedBlock, SequenceBlock
+from spanmask.sequencing import select, sequence
+from spanmask.shard.manifest import SPLITS
+from spanmask.shard.schema import shard_schema, to_record_batch
+from spanmask.shard.writer import write_shards
+from spanmask.statistics import RowStatistics, merge_counts
+from spanmask.tokenization import Tokenizer
+
+#: Told after every block of documents: input bytes on disk, decompressed bytes and tokens since the last time.
+Report = Callable[[int, int, int], None]
+
+_TRAIN, _VALIDATION = SPLITS
+#: The second half of the hold-out hash's key; the first is the seed.
+_HOLDOUT_KEY = np.uint64(0x686F6C646F757421)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """What one worker does at a time: a whole task, or one block of a streamed task with its bytes.
+
+    disk_bytes: input bytes on disk that it stands for.
+    """
+
+    task: int
+    block: int = 0
+    raw: RawBlock | None = None
+    disk_bytes: int = 0
+
+    @property
+    def name(self) -> str:
+        """The unit's name in receipts and shards."""
+        return f"{self.task:05}-{self.block:05}"
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What a unit's receipt says, while it is being counted."""
+
+    statistics: dict[str, RowStatistics] = field(default_factory=dict)
+    sampling: dict[str, Any] = field(default_factory=dict)
+    tokens_in: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    words_cut: int = 0
+    documents: int = 0
+    skipped: int = 0
+    empty: int = 0
+    source_bytes: int = 0
+
+
+class Pipeline:
+    """Tokenizer, sequencing and masker of a plan, ready to run units."""
+
+    def __init__(self, plan: Plan, root: Path) -> None:
+        self.plan = plan
+        self._root = root
+        self._tokenizer = Tokenizer(plan.vocabulary)
+        self._masker = Masker(plan.config.masking, plan.vocabulary, plan.unigram)
+
+    def run(self, unit: Unit, report: Report) -> dict[str, Any]:
+        """Process a unit and publish its shards.
+
+        Returns
+        -------
+        dict
+            The receipt: shards by split, statistics, sampling, conservation.
+
+        Raises
+        ------
+        CorpusError
+            Text that cannot be read, unless the configuration skips it.
+        StorageError
+            The file system refused.
+        """
+        tally = _Tally()
+        shards: dict[str, list[Any]] = {name: [] for name in SPLITS}
+        block, held, size = unit.block, {name: list[pa.RecordBatch]() for name in SPLITS}, 0
+        limit = self.plan.config.output.shard_bytes
+        for documents, disk_bytes in self._documents(unit):
+            if unit.raw is None and size >= limit:
+                self._flush(f"{unit.task:05}-{block:05}", held, shards)
+                block, size = block + 1, 0
+            tokens = tally.tokens_in
+            for name, batch in self.rows(documents, tally):
+                held[name].append(batch)
+            size += documents.source_bytes
+            report(disk_bytes, documents.source_bytes, tally.tokens_in - tokens)
+        self._flush(f"{unit.task:05}-{block:05}", held, shards)
+        return _receipt(unit, shards, tally)
+
+    def _documents(self, unit: Unit) -> Iterator[tuple[DocumentBlock, int]]:
+        """Yield a unit's documents with the input bytes on disk that they stand for."""
+        corpus = self.plan.config.corpus
+        parts = self.plan.tasks[unit.task].parts
+        if unit.raw is not None:
+            share = Fraction(unit.disk_bytes, max(len(unit.raw.data), 1))
+            for documents in parse_block(parts[0].file, unit.raw, corpus):
+                yield documents, int(documents.source_bytes * share)
+            return
+        plain = all(part.file.compression is None and part.file.format in ("text", "jsonl") for part in parts)
+        for part in parts:
+            for documents in read_documents(part, corpus, self.plan.config.output.shard_bytes):
+                yield documents, documents.source_bytes if plain else 0
+
+    def sequences(self, documents: DocumentBlock) -> tuple[SequenceBlock, int, int]:
+        """Return a block's segments, its tokens, and how many of its documents have none."""
+        tokenized = self._tokenizer.tokenize(documents, lines=self.plan.lines_wanted)
+        empty = int((np.diff(tokenized.document_offsets) == 0).sum())
+        segments = sequence(tokenized, documents.document_ids, self.plan.config.sequence)
+        return segments, len(tokenized.token_ids), empty
+
+    def by_split(self, documents: DocumentBlock, segments: SequenceBlock) -> Iterator[tuple[str, SequenceBlock]]:
+        """Yield the segments of each split that has some."""
+        held_out = held_out_documents(documents, self.plan.config.masking.seed, self.plan.config.output.holdout)
+        chosen = held_out[segments.document_index]
+        for name, flags in ((_TRAIN, ~chosen), (_VALIDATION, chosen)):
+            if flags.all() and len(flags):
+                yield name, segments
+            elif flags.any():
+                yield name, select(segments, flags)
+
+    def mask(self, segments: SequenceBlock) -> tuple[MaskedBlock, Draws]:
+        """Mask segments as the plan says."""
+        return self._masker.mask(segments, store_words=self.plan.words_stored)
+
+    def rows(self, documents: DocumentBlock, tally: _Tally) -> Iterator[tuple[str, pa.RecordBatch]]:
+        """Yield the masked rows of a block of documents by split, and count everything."""
+        segments, tokens, empty = self.sequences(documents)
+        tally.tokens_in += tokens
+        tally.empty += empty
+        tally.documents += len(documents) + documents.skipped
+        tally.skipped += documents.skipped
+        tally.source_bytes += documents.source_bytes
+        tally.words_cut += segments.words_cut
+        tally.dropped = merge_counts(segments.dropped, tally.dropped) if tally.dropped else dict(segments.dropped)
+        for name, part in self.by_split(documents, segments):
+            block, draws = self.mask(part)
+            statistics = tally.statistics.setdefault(name, RowStatistics())
+            statistics.add(block, self.plan.vocabulary, self.plan.config.masking.mask_fraction)
+            known = tally.sampling.get(name)
+            tally.sampling[name] = merge_counts(known, draws.to_json()) if known else draws.to_json()
+            yield name, self._record_batch(block, part, documents)
+
+    def _record_batch(self, block: MaskedBlock, segments: SequenceBlock, documents: DocumentBlock) -> pa.RecordBatch:
+        kept = [] if documents.kept is None else documents.kept.take(pa.array(segments.document_index)).columns
+        fields = [] if documents.kept is None else list(documents.kept.schema)
+        schema = shard_schema(
+            self.plan.vocabulary.dtype,
+            words_stored=self.plan.words_stored,
+            scheme=self.plan.config.masking.scheme,
+            kept=fields,
+        )
+        return to_record_batch(block, kept, schema)
+
+    def _flush(self, name: str, held: dict[str, list[pa.RecordBatch]], shards: dict[str, list[Any]]) -> None:
+        for split, batches in held.items():
+            written = write_shards(self._root, f"{split}/shard-{name}", batches)
+            shards[split] += [asdict(record) for record in written]
+            batches.clear()
+
+
+def held_out_documents(documents: DocumentBlock, seed: int, holdout: float) -> Flags:
+    """Return (D,) flags of the documents of the validation split, by a keyed hash of their text: equal texts go together."""
+    if holdout == 0:
+        return np.zeros(len(documents), np.bool_)
+    hashes = np.empty(len(documents), np.uint64)
+    with np.errstate(over="ignore"):
+        hash_documents(documents.text, documents.document_offsets, np.uint64(seed), _HOLDOUT_KEY, hashes)
+    return hashes < np.uint64(int(Fraction(repr(holdout)) * (1 << 64)))
+
+
+def _receipt(unit: Unit, shards: dict[str, list[Any]], tally: _Tally) -> dict[str, Any]:
+    kept = sum(int(statistics.totals[0]) for statistics in tally.statistics.values())
+    return {
+        "unit": unit.name,
+        "shards": {name: records for name, records in shards.items() if records},
+        "statistics": {name: statistics.to_json() for name, statistics in tally.statistics.items()},
+        "sampling": tally.sampling,
+        "conservation": {
+            "tokens": {"in": tally.tokens_in, "kept": kept, "dropped": tally.dropped},
+            "documents_in": tally.documents,
+            "documents_skipped": tally.skipped,
+            "documents_empty": tally.empty,
+            "words_cut": tally.words_cut,
+        },
+        "source_bytes": tally.source_bytes,
+    }
