@@ -288,7 +288,7 @@ def test_exact_budgets_catch_a_row_one_token_short(options):
 def test_the_page_shows_the_row_of_its_example():
     page = (Path(__file__).parents[1] / "spanmask" / "shard" / "FORMAT.md").read_text(encoding="utf-8")
     example = json.loads(page.split("## 7. Example")[1].split("```json")[1].split("```")[0])
-    entries = "[PAD] [UNK] [CLS] [SEP] [MASK] the cat ##s sat down".split()
+    entries = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "##s", "sat", "down"]
     tokens = [entries.index(entry) for entry in ["the", "cat", "##s", "sat", "down"] * 2]
     word_starts = [not entries[token].startswith("##") for token in tokens]
     masking = masking_of(ratio=Fraction("0.3"), ordinary=[5, 6, 7, 8, 9], mask_id=4, cls_id=2, sep_id=3)
@@ -346,6 +346,23 @@ def test_annotated_takes_every_range_that_fits_before_words_alone():
         taken.update(sampled.spans)
     assert min(taken[span] for span in ((0, 2), (74, 77), (n - 3, n))) > 50
     assert (2, 11) not in taken
+
+
+def test_ranges_that_touch_are_never_both_spans():
+    masking = masking_of(scheme="annotated", sampler=None, ratio=Fraction(1, 2))
+    ranges, words = [(0, 3), (3, 6)], word_starts_of([3, 3, 3, 3])
+    for segment in range(100):
+        sampled = oracle.sample(words, (0, segment), masking, ranges)
+        assert all(end - start == 3 for start, end in sampled.spans)
+
+
+def test_the_last_range_takes_the_place_of_the_one_drawn():
+    """Ranges 0 1 2 3, first of the pool each time: 0, then 3 in its place, then 2 in that."""
+    draft = oracle._Draft([True] * 20, (0, 0), masking_of(ratio=Fraction(3, 20)))
+    small = 1 << 20
+    draft.lengths, draft.starts = ScriptedStream(small, small, small), ScriptedStream(small, small, small)
+    oracle._sample_annotated(draft, [(0, 1), (4, 5), (8, 9), (12, 13)])
+    assert oracle.runs_of(draft.is_masked) == [(0, 1), (8, 9), (12, 13)]
 
 
 def test_a_unit_is_a_range_half_the_time():

@@ -185,18 +185,23 @@ def _labels_wrong(rows: Rows) -> Flags:
 
 
 def _mixed_spans(rows: Rows) -> Flags:
-    masking = rows.config.masking
-    if masking.replacement_unit is not ReplacementUnit.SPAN:
+    if rows.config.masking.replacement_unit is not ReplacementUnit.SPAN:
         return np.zeros(len(rows.block), np.bool_)
-    block = rows.block
+    return _any(span_is_mixed(rows), rows.span_owner, len(rows.block))
+
+
+def span_is_mixed(rows: Rows) -> Flags:
+    """(N,) spans that are partly [MASK], their own original [MASK] tokens apart."""
+    block, mask = rows.block, rows.vocabulary.special.mask
     sizes = block.span_ends.astype(np.int64) - block.span_starts
     span_offsets = np.concatenate(([0], np.cumsum(sizes)))
     bases = np.repeat(block.input_offsets[:-1][rows.span_owner] + block.span_starts - span_offsets[:-1], sizes)
     found = block.input_ids[bases + np.arange(span_offsets[-1])]
-    mask = rows.vocabulary.special.mask
-    replaced = np.bincount(owners(span_offsets), weights=(found == mask) & (block.labels != mask), minlength=len(sizes))
-    own = np.bincount(owners(span_offsets), weights=block.labels == mask, minlength=len(sizes))
-    return _any((replaced > 0) & (replaced + own < sizes), rows.span_owner, len(block))
+    owner = owners(span_offsets)
+    replaced = np.bincount(owner, weights=(found == mask) & (block.labels != mask), minlength=len(sizes))
+    own = np.bincount(owner, weights=block.labels == mask, minlength=len(sizes))
+    mixed: Flags = (replaced > 0) & (replaced + own < sizes)
+    return mixed
 
 
 def _budget_wrong(rows: Rows) -> Flags:

@@ -192,6 +192,11 @@ class ShardSet(Sequence[Row]):
         """Return the shard of a global record batch, and its number in it."""
         return _split_index(self._block_offsets, index)
 
+    def first_row_of_block(self, index: int) -> int:
+        """Return the global row with which a global record batch begins."""
+        shard, number = self.locate_block(index)
+        return int(self._row_offsets[shard]) + number * BATCH_ROWS
+
     def block_count(self) -> int:
         """Return how many record batches there are."""
         return int(self._block_offsets[-1])

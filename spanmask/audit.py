@@ -1,0 +1,332 @@
+"""Replay the masking of stored rows, and hold what was drawn against the law it should follow.
+
+Replay shows that disk and kernels agree; the gates show that the kernels follow the law. Each gate rejects a sound dataset with
+probability 10⁻⁶.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spanmask.config import PreshardConfig, ReplacementUnit, Sampler, Scheme
+from spanmask.errors import ConfigError
+from spanmask.kernels.rows import count_coverage
+from spanmask.masking import Draws, Masker, length_law
+from spanmask.records import MaskedBlock, Offsets, Ranges, SequenceBlock
+from spanmask.shard.invariants import Rows, span_is_mixed
+from spanmask.shard.reader import open_shards
+from spanmask.shard.schema import BATCH_ROWS
+from spanmask.statistics import ChiSquare, RowStatistics, as_stored, chi_square, merge_counts
+from spanmask.vocab import Vocabulary
+
+#: Probability that a gate rejects a sound dataset.
+FALSE_ALARM = 1e-6
+#: Words from the front, and from the back, whose coverage is told apart.
+COVERAGE_WORDS = 24
+#: Bins between the first and the last place, for the starts tried first.
+START_BINS = 18
+#: Seeds, beside the dataset's own, whose masks estimate the coverage to expect.
+EXPECTATION_SEEDS = 3
+_SHOWN_DIFFERENCES = 10
+_REPLACEMENT_LAW = (0.8, 0.1, 0.1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """One thing that must hold. p_value: probability of at least this under the law; None where the gate is exact."""
+
+    name: str
+    passed: bool
+    detail: str
+    p_value: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A stored row that its replay does not give."""
+
+    row: int
+    document_id: int
+    segment: int
+    columns: tuple[str, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class Evidence:
+    """What rows and their replay show, summed over blocks.
+
+    sampling: counts of draws. starts_seen, starts_expected: (START_BINS + 2,). coverage: for first and last words (K, 2), as
+    `count_coverage` writes them; expected_coverage: the same under other seeds. mixed_spans: spans that are partly [MASK].
+    """
+
+    statistics: RowStatistics = field(default_factory=RowStatistics)
+    sampling: dict[str, Any] = field(default_factory=dict)
+    starts_seen: Offsets = field(default_factory=lambda: np.zeros(START_BINS + 2, np.int64))
+    starts_expected: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(START_BINS + 2))
+    coverage: Offsets = field(default_factory=lambda: np.zeros((2, COVERAGE_WORDS, 2), np.int64))
+    expected_coverage: Offsets = field(default_factory=lambda: np.zeros((2, COVERAGE_WORDS, 2), np.int64))
+    mixed_spans: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """The result of `audit`; `to_json` gives all of it."""
+
+    split: str
+    config: PreshardConfig
+    rows: int
+    rows_in_split: int
+    differing_rows: int
+    differences: tuple[Difference, ...]
+    gates: tuple[Gate, ...]
+    evidence: Evidence
+
+    @property
+    def ok(self) -> bool:
+        """Whether every gate passed."""
+        return all(gate.passed for gate in self.gates)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the audit as plain JSON values."""
+        evidence = self.evidence
+        law = expected_lengths(self.config)
+        return {
+            "ok": self.ok,
+            "split": self.split,
+            "rows": self.rows,
+            "rows_in_split": self.rows_in_split,
+            "config": self.config.to_json(),
+            "differing_rows": self.differing_rows,
+            "differences": [asdict(difference) for difference in self.differences],
+            "gates": [asdict(gate) for gate in self.gates],
+            "mask_rate": mask_rate(evidence.statistics),
+            "span_lengths": {
+                "law": law,
+                "drawn": evidence.sampling["lengths"],
+                "realised": evidence.statistics.to_json()["histograms"]["span_words"],
+            },
+            "first_starts": {
+                "observed": evidence.starts_seen.tolist(),
+                "expected": evidence.starts_expected.tolist(),
+            },
+            "coverage": {
+                "first_words": _rates(evidence.coverage[0]),
+                "last_words": _rates(evidence.coverage[1]),
+                "expected_first_words": _rates(evidence.expected_coverage[0]),
+                "expected_last_words": _rates(evidence.expected_coverage[1]),
+            },
+            "sampling": evidence.sampling,
+            "statistics": evidence.statistics.to_json(),
+        }
+
+
+def mask_rate(statistics: RowStatistics) -> float:
+    """Return masked tokens as a share of all but special ones."""
+    totals = statistics.to_json()
+    return float(totals["masked_tokens"] / max(totals["tokens"], 1))
+
+
+def _rates(counts: Offsets) -> list[float | None]:
+    return [masked / rows if rows else None for rows, masked in counts.tolist()]
+
+
+def expected_lengths(config: PreshardConfig) -> list[float]:
+    """Return the law of span lengths in words, P(1), P(2), …; empty for schemes that draw none."""
+    masking = config.masking
+    if masking.scheme is not Scheme.SPAN:
+        return []
+    return [float(p) for p in length_law(masking.geometric_fraction, masking.max_words)]
+
+
+def audit(folder: str | os.PathLike[str], split: str = "train", *, sample: int | None = None) -> Audit:
+    """Replay the masking of a split's rows and judge what was drawn.
+
+    Parameters
+    ----------
+    folder
+        A finished dataset.
+    split
+        Which split.
+    sample
+        About how many rows to look at, in record batches spread evenly; all by default.
+
+    Raises
+    ------
+    ConfigError
+        There is no such folder or split, or the sample is not positive.
+    ShardError
+        A shard or the manifest is damaged.
+    """
+    if sample is not None and sample < 1:
+        raise ConfigError(f"sample is {sample}: give 1 or more rows")
+    shards = open_shards(folder, split)
+    manifest = shards.manifest
+    config, vocabulary = manifest.config, manifest.vocabulary
+    counts = manifest.unigram
+    unigram = None if counts is None else np.array(counts, np.int64)
+    masker = Masker(config.masking, vocabulary, unigram)
+    others = [
+        Masker(replace(config.masking, seed=(config.masking.seed + k) % (1 << 64)), vocabulary, unigram)
+        for k in range(1, EXPECTATION_SEEDS + 1)
+    ]
+    evidence, differences, differing, rows = Evidence(), list[Difference](), 0, 0
+    for number in _chosen_blocks(shards.block_count(), sample):
+        block = shards.blocks[number]
+        stored = Rows(block=block, config=config, vocabulary=vocabulary)
+        segments = segments_of(stored)
+        replayed, draws = masker.mask(segments, store_words=manifest.words_stored)
+        first_row = shards.first_row_of_block(number)
+        found = list(_differences(block, replayed, first_row))
+        differences += found[: _SHOWN_DIFFERENCES - len(differences)]
+        differing += len(found)
+        collect(evidence, stored, segments, draws, others)
+        rows += len(block)
+    gates = [_replay_gate(rows, differing), *judge(evidence, config)]
+    if rows == len(shards):
+        gates.append(_manifest_gate(evidence, manifest.content["sampling"][split]))
+    return Audit(
+        split=split,
+        config=config,
+        rows=rows,
+        rows_in_split=len(shards),
+        differing_rows=differing,
+        differences=tuple(differences),
+        gates=tuple(gates),
+        evidence=evidence,
+    )
+
+
+def _chosen_blocks(count: int, sample: int | None) -> list[int]:
+    wanted = count if sample is None else min(-(-sample // BATCH_ROWS), count)
+    return [k * count // wanted for k in range(wanted)]
+
+
+def segments_of(rows: Rows) -> SequenceBlock:
+    """Return stored rows as the segments they were before masking."""
+    block = rows.block
+    ranges = block.annotations
+    return SequenceBlock(
+        token_ids=rows.originals,
+        word_starts=rows.flags,
+        starts=block.input_offsets[:-1] + 1,
+        ends=block.input_offsets[1:] - 1,
+        document_index=np.arange(len(block)),
+        document_ids=block.document_ids,
+        segments=block.segments,
+        annotations=ranges and Ranges(offsets=ranges.offsets, starts=ranges.starts - 1, ends=ranges.ends - 1),
+        dropped={},
+    )
+
+
+def _differences(stored: MaskedBlock, replayed: MaskedBlock, first_row: int) -> Iterator[Difference]:
+    """Yield the rows that differ, with the columns in which they do."""
+    columns = {
+        "input_ids": ("input_offsets", "input_ids"),
+        "span_starts": ("span_offsets", "span_starts"),
+        "span_ends": ("span_offsets", "span_ends"),
+        "labels": ("label_offsets", "labels"),
+    }
+    same = all(
+        np.array_equal(getattr(stored, name), getattr(replayed, name)) for pair in columns.values() for name in pair
+    )
+    if same:
+        return
+    for row in range(len(stored)):
+        unlike = tuple(
+            name for name, pair in columns.items() if not np.array_equal(_cell(stored, row, pair), _cell(replayed, row, pair))
+        )
+        if unlike:
+            identity = {"document_id": int(stored.document_ids[row]), "segment": int(stored.segments[row])}
+            yield Difference(row=first_row + row, columns=unlike, **identity)
+
+
+def _cell(block: MaskedBlock, row: int, pair: tuple[str, str]) -> Any:
+    offsets = getattr(block, pair[0])
+    return getattr(block, pair[1])[offsets[row] : offsets[row + 1]]
+
+
+def collect(evidence: Evidence, rows: Rows, segments: SequenceBlock, draws: Draws, others: list[Masker]) -> None:
+    """Add what a block's rows and draws show. others: maskers of other seeds, for the coverage to expect."""
+    config = rows.config
+    evidence.statistics.add(rows.block, rows.vocabulary, config.masking.mask_fraction)
+    known = draws.to_json()
+    evidence.sampling = merge_counts(evidence.sampling, known) if evidence.sampling else known
+    places = _places(rows, config)
+    if places is not None:
+        _count_starts(evidence, draws.first_starts, places)
+    if config.masking.replacement_unit is ReplacementUnit.SPAN:
+        evidence.mixed_spans += int(span_is_mixed(rows).sum())
+    count_coverage(as_stored(rows.block), rows.flags, *evidence.coverage)
+    for other in others:
+        masked, _ = other.mask(segments)
+        count_coverage(as_stored(masked), rows.flags, *evidence.expected_coverage)
+
+
+def _places(rows: Rows, config: PreshardConfig) -> Offsets | None:
+    """Return (S,) how many places the first start was drawn from, where that is the same draw for every row."""
+    masking = config.masking
+    if masking.scheme is Scheme.ANNOTATED:
+        return None
+    if masking.scheme is Scheme.TOKEN or masking.sampler is Sampler.REFERENCE:
+        return rows.lengths - 2
+    inner = rows.flags.copy()
+    inner[rows.block.input_offsets[:-1]] = False
+    inner[rows.block.input_offsets[1:] - 1] = False
+    words: Offsets = np.add.reduceat(inner.astype(np.int64), rows.block.input_offsets[:-1])
+    return words
+
+
+def _count_starts(evidence: Evidence, first: Offsets, places: Offsets) -> None:
+    """Count first starts by bin: the first place, the last, and equal shares of those between; rows of under three places are left out."""
+    usable = (places >= START_BINS + 2) & (first >= 0)
+    first, places = first[usable], places[usable]
+    bins = np.where(first == 0, 0, np.where(first >= places - 1, START_BINS + 1, 1 + (first - 1) * START_BINS // np.maximum(places - 2, 1)))
+    evidence.starts_seen += np.bincount(bins, minlength=START_BINS + 2)
+    shares = 1 / places
+    evidence.starts_expected[[0, -1]] += shares.sum()
+    edges = -(-np.arange(START_BINS + 1)[:, None] * (places - 2) // START_BINS)
+    evidence.starts_expected[1:-1] += (np.diff(edges, axis=0) * shares).sum(axis=1)
+
+
+def judge(evidence: Evidence, config: PreshardConfig) -> list[Gate]:
+    """Hold the evidence against the law of a configuration."""
+    sampling, gates = evidence.sampling, []
+    law = expected_lengths(config)
+    if law and sampling:
+        drawn = np.array(sampling["lengths"][1:], float)
+        width = max(len(drawn), len(law))
+        seen, wanted = np.zeros(width), np.zeros(width)
+        seen[: len(drawn)], wanted[: len(law)] = drawn, np.array(law) * drawn.sum()
+        gates.append(_law_gate("span lengths as drawn", chi_square(seen, wanted), f"{int(drawn.sum()):,} lengths"))
+    if evidence.starts_seen.sum():
+        test = chi_square(evidence.starts_seen, evidence.starts_expected)
+        gates.append(_law_gate("first starts are uniform", test, f"{evidence.starts_seen.sum():,} sequences"))
+    units = np.array([sampling["replacement_units"][name] for name in ("masked", "random", "kept")], float)
+    if units.sum():
+        test = chi_square(units, units.sum() * np.array(_REPLACEMENT_LAW))
+        gates.append(_law_gate("replacement 80 / 10 / 10", test, f"{int(units.sum()):,} units"))
+    if config.masking.replacement_unit is ReplacementUnit.SPAN:
+        mixed = evidence.mixed_spans
+        gates.append(Gate(name="a span is replaced as one", passed=mixed == 0, detail=f"{mixed:,} spans are partly [MASK]"))
+    return gates
+
+
+def _law_gate(name: str, test: ChiSquare, size: str) -> Gate:
+    detail = f"{size}, chi-square {test.statistic:.2f} with {test.degrees} degrees of freedom, p = {test.p_value:.3g}"
+    return Gate(name=name, passed=test.p_value >= FALSE_ALARM, detail=detail, p_value=test.p_value)
+
+
+def _replay_gate(rows: int, differing: int) -> Gate:
+    return Gate(name="replay equals disk", passed=differing == 0, detail=f"{differing:,} of {rows:,} rows differ")
+
+
+def _manifest_gate(evidence: Evidence, stated: dict[str, Any]) -> Gate:
+    unlike = [name for name, value in stated.items() if evidence.sampling.get(name) != value]
+    detail = "all counts agree" if not unlike else f"{', '.join(unlike)} differ"
+    return Gate(name="draws equal the manifest's", passed=not unlike, detail=detail)
