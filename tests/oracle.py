@@ -292,12 +292,13 @@ def _sample_paper(draft: _Draft) -> None:
 
 
 def _sample_reference(draft: _Draft) -> None:
-    """§6.3. A length whose anchor is masked counts as drawn; a masked anchor is no failed trial."""
+    """§6.3. A length whose anchor is masked counts as drawn, and the trial as failed."""
     starts = {start for start, _ in draft.words}
     while not draft.is_full:
         length = draft.draw_length()
         anchor = draft.draw_start(draft.n)
         if draft.is_masked[anchor]:
+            draft.sampled.failed[OCCUPIED] += 1
             continue
         token = max(start for start in starts if start <= anchor)
         entered = 0
@@ -346,15 +347,6 @@ def _touches(draft: _Draft, start: int, end: int) -> bool:
     return any(draft.is_masked[max(start - 1, 0) : end + 1])
 
 
-def _word_trial(draft: _Draft, word: int) -> Span | str:
-    """§6.5 step 3."""
-    if draft.is_long(word):
-        return LONG_WORD
-    if any(draft.is_word_masked(near) for near in (word - 1, word, word + 1)):
-        return OCCUPIED
-    return draft.words[word]
-
-
 def _sample_annotated(draft: _Draft, ranges: Sequence[Span]) -> None:
     """§6.5."""
     pool = [(start, end) for start, end in ranges if end - start <= draft.budget]
@@ -369,7 +361,7 @@ def _sample_annotated(draft: _Draft, ranges: Sequence[Span]) -> None:
                 draft.sampled.failed[OCCUPIED] += 1
             else:
                 draft.mask(start, end)
-        elif not draft.place(partial(_word_trial, draft)):
+        elif not draft.place(partial(_paper_trial, draft, 1)):
             return
 
 

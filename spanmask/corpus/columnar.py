@@ -27,6 +27,8 @@ from spanmask.storage import reporting
 
 #: Most rows decoded at once where their size is not known beforehand.
 _BLIND_ROWS = 16_384
+#: Bytes of a Parquet column read from disk at once.
+_PAGE_BUFFER = 1 << 20
 
 
 class _Table(Protocol):
@@ -109,52 +111,57 @@ def _split(batch: pa.RecordBatch, text: str, config: CorpusConfig) -> Iterator[t
 
 
 class _Parquet:
-    """A Parquet file; row groups are read a batch at a time."""
+    """A Parquet file; row groups are read a batch at a time, pages through a small buffer."""
 
     def __init__(self, file: InputFile, stack: contextlib.ExitStack) -> None:
         import pyarrow.parquet
 
         self._file = stack.enter_context(
-            pyarrow.parquet.ParquetFile(file.path, pre_buffer=False, page_checksum_verification=True)
+            pyarrow.parquet.ParquetFile(
+                file.path, pre_buffer=False, buffer_size=_PAGE_BUFFER, page_checksum_verification=True
+            )
         )
         self.schema = self._file.schema_arrow
 
-    def _groups(self) -> Iterator[tuple[int, Any]]:
-        """Yield each row group's first row and metadata."""
+    def _groups(self) -> Iterator[tuple[int, int, int]]:
+        """Yield each row group's first row, the row after its last, and its number."""
         row = 0
-        metadata = self._file.metadata
-        for index in range(metadata.num_row_groups):
-            group = metadata.row_group(index)
-            yield row, group
-            row += group.num_rows
+        for index in range(self._file.metadata.num_row_groups):
+            rows = int(self._file.metadata.row_group(index).num_rows)
+            yield row, row + rows, index
+            row += rows
+
+    def _size(self, index: int, name: str) -> int:
+        """Return the decoded bytes that a row group states for a column.
+
+        A row is read first: where the footer is damaged, that raises, and asking for the statement would abort the process.
+        """
+        next(self._rows(index, [name], 1), None)
+        paths = [column.path for column in self._file.schema]
+        return int(self._file.metadata.row_group(index).column(paths.index(name)).total_uncompressed_size)
+
+    def _rows(self, index: int, names: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+        yield from self._file.iter_batches(rows, row_groups=[index], columns=names, use_threads=False)
 
     def bounds(self, text: str, target_bytes: int) -> list[int]:
-        bounds, held = [0], 0
-        for row, group in self._groups():
-            size = _column_bytes(group, text)
+        bounds, held, stop = [0], 0, 0
+        for start, stop, index in self._groups():
+            size = self._size(index, text)
             if held and held + size > target_bytes:
-                bounds.append(row)
+                bounds.append(start)
                 held = 0
             held += size
-        total = self._file.metadata.num_rows
-        return [*bounds, total] if total else [0]
+        return [*bounds, stop] if stop else [0]
 
     def batches(self, names: list[str], start: int, stop: int) -> Iterator[tuple[int, pa.RecordBatch]]:
-        for index, (first, group) in enumerate(self._groups()):
-            if not (first < stop and start < first + group.num_rows):
+        for first, end, index in self._groups():
+            if not (first < stop and start < end):
                 continue
-            row = first
-            size = _column_bytes(group, names[0])
-            rows = min(_BLIND_ROWS, max(1, BLOCK_BYTES * group.num_rows // max(1, size)))
-            for batch in self._file.iter_batches(rows, row_groups=[index], columns=names, use_threads=False):
-                if row < stop and start < row + len(batch):
-                    yield row, batch
-                row += len(batch)
-
-
-def _column_bytes(group: Any, name: str) -> int:
-    columns = (group.column(index) for index in range(group.num_columns))
-    return sum(int(column.total_uncompressed_size) for column in columns if column.path_in_schema == name)
+            rows = BLOCK_BYTES * (end - first) // max(1, self._size(index, names[0]))
+            for batch in self._rows(index, names, min(_BLIND_ROWS, max(1, rows))):
+                if first < stop and start < first + len(batch):
+                    yield first, batch
+                first += len(batch)
 
 
 class _Arrow:

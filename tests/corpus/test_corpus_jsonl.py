@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -168,5 +169,5 @@ def test_members_and_frames_follow_each_other(corpus: Any) -> None:
     for suffix in (".jsonl.gz", ".jsonl.zst"):
         paths = [corpus.write(suffix, jsonl({"text": f"part {n}"})).path for n in range(3)]
         joined = corpus.folder / f"joined{suffix}"
-        joined.write_bytes(b"".join(open(path, "rb").read() for path in paths))
+        joined.write_bytes(b"".join(Path(path).read_bytes() for path in paths))
         assert corpus.stream(corpus.find(joined)).texts == [b"part 0", b"part 1", b"part 2"]

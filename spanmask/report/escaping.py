@@ -1,0 +1,50 @@
+"""Text from data, made safe to show: what a screen would obey rather than draw becomes visible."""
+
+from __future__ import annotations
+
+import html
+import unicodedata
+
+#: General categories that steer a screen or cannot be drawn: control, format (bidirectional marks too), surrogate, private, line and paragraph.
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+_DELETE = 0x7F
+_PICTURES = 0x2400
+
+
+def visible(text: str, encoding: str = "utf-8") -> str:
+    r"""Return text with control characters shown: ``␛`` for escape, ``\x9b`` or ``\u202e`` for those that have no picture.
+
+    Characters that ``encoding`` cannot carry become ``\xe9`` or ``\u4e2d``, and control characters ``\x1b`` where it has no pictures.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    shown = "".join(_shown(character) for character in text)
+    try:
+        return shown.encode(encoding).decode(encoding)
+    except UnicodeEncodeError:
+        plain = "".join(_plain(character) if character in _PICTURED else character for character in shown)
+        return plain.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def escape(text: object) -> str:
+    """Return what a value reads as, safe inside HTML text and quoted attributes."""
+    return html.escape(visible(str(text)))
+
+
+def _shown(character: str) -> str:
+    if unicodedata.category(character) not in _UNSEEN:
+        return character
+    code = ord(character)
+    if code < 0x20:
+        return chr(_PICTURES + code)
+    if code == _DELETE:
+        return "␡"
+    return character.encode("ascii", "backslashreplace").decode() if code > 0xFF else f"\\x{code:02x}"
+
+
+def _plain(picture: str) -> str:
+    code = _DELETE if picture == "␡" else ord(picture) - _PICTURES
+    return f"\\x{code:02x}"
+
+
+_PICTURED = frozenset([*map(chr, range(_PICTURES, _PICTURES + 0x20)), "␡"])

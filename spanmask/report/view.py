@@ -1,0 +1,191 @@
+"""Stored rows as something to look at: pieces with their text, role and place in spans. Terminal and HTML both draw from it.
+
+Pieces join to readable text as WordPiece writes them: a ``##`` piece is attached to the one before, every other piece follows a space;
+punctuation marks are pieces like others. Text is as in the vocabulary, not escaped: who draws it does that (`report.escaping`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from spanmask.corpus.inputs import PLACE_BITS
+from spanmask.vocab import CONTINUATION, Vocabulary
+
+if TYPE_CHECKING:
+    from spanmask.shard.reader import Row
+
+
+class Role(StrEnum):
+    """What masking did to a piece. A random id that equals the original by chance reads as kept."""
+
+    PLAIN = "plain"
+    SPECIAL = "special"
+    MASKED = "masked"
+    RANDOM = "random"
+    KEPT = "kept"
+
+
+#: The roles of pieces in spans.
+REPLACEMENTS = (Role.MASKED, Role.RANDOM, Role.KEPT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """One position of a row.
+
+    text: the entry in input_ids; of a piece that masking left alone or kept, without ``##``. original: the entry before masking, without
+    ``##``. attached: whether the original continues the text before it. span: number of its span in the row, from 0.
+    before_span, after_span: whether it is the boundary ``start - 1`` or ``end`` of a span.
+    """
+
+    text: str
+    original: str
+    attached: bool
+    starts_word: bool
+    role: Role
+    span: int | None
+    before_span: bool
+    after_span: bool
+
+    @property
+    def is_boundary(self) -> bool:
+        """Whether it is a boundary of any span."""
+        return self.before_span or self.after_span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowView:
+    """A row to look at.
+
+    number: 0-based row in its split. file, place: the two halves of document_id (FORMAT.md §3). kept_fields: names and values.
+    """
+
+    number: int
+    document_id: int
+    file: int
+    place: int
+    segment: int
+    pieces: tuple[Piece, ...]
+    spans: tuple[tuple[int, int], ...]
+    kept_fields: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that can be masked: all but the first and the last, which are special."""
+        return max(len(self.pieces) - 2, 0)
+
+    @property
+    def masked(self) -> int:
+        """Tokens in spans."""
+        return sum(end - start for start, end in self.spans)
+
+    @property
+    def masked_share(self) -> float:
+        """Tokens in spans as a share of those that can be masked."""
+        return self.masked / max(self.tokens, 1)
+
+    def count(self, role: Role) -> int:
+        """Return how many pieces have a role."""
+        return sum(piece.role is role for piece in self.pieces)
+
+    @property
+    def original(self) -> str:
+        """The text before masking, special tokens included."""
+        return join_text((piece.original, piece.attached) for piece in self.pieces)
+
+    @property
+    def runs(self) -> Iterator[tuple[int | None, tuple[Piece, ...]]]:
+        """The pieces in order, cut into spans (with their number) and what lies between them (None)."""
+        position = 0
+        for number, (start, end) in enumerate(self.spans):
+            yield None, self.pieces[position:start]
+            yield number, self.pieces[start:end]
+            position = end
+        yield None, self.pieces[position:]
+
+
+def join_text(pieces: Iterable[tuple[str, bool]]) -> str:
+    """Join texts, each told whether it is attached to the one before."""
+    return "".join(text if attached else f" {text}" for text, attached in pieces).removeprefix(" ")
+
+
+def split_document_id(document_id: int) -> tuple[int, int]:
+    """Return the input file's index and the place in it that a document_id packs (FORMAT.md §3)."""
+    return document_id >> PLACE_BITS, document_id & ((1 << PLACE_BITS) - 1)
+
+
+def view_row(row: Row, vocabulary: Vocabulary, number: int, *, word_starts: Collection[int] | None = None) -> RowView:
+    """Return a stored row as something to look at.
+
+    Parameters
+    ----------
+    row
+        As `ShardSet` gives it.
+    vocabulary
+        The one it was tokenized with.
+    number
+        Its 0-based place in the split.
+    word_starts
+        Positions in ``input_ids`` at which a word starts, for datasets that store them; by default they follow from the vocabulary.
+    """
+    spans = tuple(zip(row.span_starts.tolist(), row.span_ends.tolist(), strict=True))
+    file, place = split_document_id(row.document_id)
+    return RowView(
+        number=number,
+        document_id=row.document_id,
+        file=file,
+        place=place,
+        segment=row.segment,
+        pieces=tuple(_pieces(row, vocabulary, spans, word_starts)),
+        spans=spans,
+        kept_fields=tuple((name, _value(value)) for name, value in row.kept.items()),
+    )
+
+
+def _pieces(
+    row: Row, vocabulary: Vocabulary, spans: tuple[tuple[int, int], ...], word_starts: Collection[int] | None
+) -> Iterator[Piece]:
+    ids, originals = row.input_ids.tolist(), row.original().tolist()
+    owner = {position: number for number, (start, end) in enumerate(spans) for position in range(start, end)}
+    before, after = {start - 1 for start, _ in spans}, {end for _, end in spans}
+    special = set(vocabulary.special.as_dict().values()) - {vocabulary.special.unk}
+    for position, (now, was) in enumerate(zip(ids, originals, strict=True)):
+        span = owner.get(position)
+        original, attached = _entry(vocabulary, was)
+        changed = span is not None and now != was
+        role = _role(now, was, vocabulary) if span is not None else Role.SPECIAL if was in special else Role.PLAIN
+        starts = not attached and role is not Role.SPECIAL
+        yield Piece(
+            text=_raw(vocabulary, now) if changed else original,
+            original=original,
+            attached=attached and position > 0,
+            starts_word=starts if word_starts is None else position in word_starts,
+            role=role,
+            span=span,
+            before_span=position in before,
+            after_span=position in after,
+        )
+
+
+def _role(now: int, was: int, vocabulary: Vocabulary) -> Role:
+    if now == vocabulary.special.mask:
+        return Role.MASKED
+    return Role.KEPT if now == was else Role.RANDOM
+
+
+def _raw(vocabulary: Vocabulary, number: int) -> str:
+    return vocabulary.entries[number] if number < len(vocabulary) else f"[id {number}]"
+
+
+def _entry(vocabulary: Vocabulary, number: int) -> tuple[str, bool]:
+    """Return an entry's text without what marks a continuation, and whether it is one."""
+    raw = _raw(vocabulary, number)
+    attached = raw.startswith(CONTINUATION) and raw != CONTINUATION
+    return (raw.removeprefix(CONTINUATION) if attached else raw), attached
+
+
+def _value(value: Any) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,264 @@
+"""Parquet and Arrow: any layout of the same rows gives the same documents, and files that lie are refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from spanmask.config import CorpusConfig, OnError
+from spanmask.corpus import columnar, cutting
+from spanmask.corpus.parts import Part, divide
+from spanmask.errors import ConfigError, CorpusError, SpanmaskError, StorageError
+
+TEXTS = ["", "one", "zwei\n\nlines", "drei äöü", "😀\0", "", "the same", "the same"] * 5
+LAYOUTS = ["parquet", "file", "stream", "compressed file", "compressed stream"]
+
+
+def save(corpus: Any, table: pa.Table, layout: str, rows: int = 7) -> Any:
+    """Write a table in some layout, so many rows a group or batch."""
+    sink = pa.BufferOutputStream()
+    if layout == "parquet":
+        pq.write_table(table, sink, row_group_size=rows, write_page_checksum=True)
+        return corpus.write(".parquet", sink.getvalue().to_pybytes())
+    options = pa.ipc.IpcWriteOptions(compression="zstd" if layout.startswith("compressed") else None)
+    opener = pa.ipc.new_file if layout.endswith("file") else pa.ipc.new_stream
+    with opener(sink, table.schema, options=options) as writer:
+        writer.write_table(table, max_chunksize=rows)
+    return corpus.write(".arrow", sink.getvalue().to_pybytes())
+
+
+def text_as(kind: str, texts: list[str | None]) -> pa.Array:
+    if kind == "dictionary":
+        return pa.array(texts).dictionary_encode()
+    return pa.array(texts, getattr(pa, kind)())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kind", ["string", "large_string", "string_view", "dictionary"])
+def test_any_string_type_in_any_layout_gives_the_same_documents(
+    corpus: Any, layout: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = pa.table({"other": range(len(TEXTS)), "text": text_as(kind, TEXTS), "last": TEXTS})
+    monkeypatch.setattr(columnar, "_BLIND_ROWS", 3)
+    monkeypatch.setattr(cutting, "BLOCK_BYTES", 20)
+    for rows in (1, 7, 100):
+        file = save(corpus, table, layout, rows)
+        for target in (1, 17, 1 << 20):
+            found = corpus.parts(file, target)
+            assert found.ids == list(range(len(TEXTS)))
+            assert found.texts == [text.encode() for text in TEXTS]
+            assert found.skipped == 0
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_any_range_of_rows_can_be_read_by_itself(corpus: Any, layout: str) -> None:
+    file = save(corpus, pa.table({"text": TEXTS}), layout)
+    for start, stop in ((0, 1), (3, 9), (7, 14), (6, 23), (39, 40), (5, 5)):
+        blocks = list(columnar.read_rows(Part(file=file, start=start, stop=stop), CorpusConfig()))
+        ids = [number for block in blocks for number in block.document_ids.tolist()]
+        assert ids == list(range(start, stop))
+        assert b"".join(block.text.tobytes() for block in blocks) == "".join(TEXTS[start:stop]).encode()
+
+
+def test_parts_of_parquet_are_whole_row_groups_up_to_the_target(corpus: Any) -> None:
+    texts = [f"{number:04}" + "x" * 996 for number in range(40)]
+    file = save(corpus, pa.table({"text": texts}), "parquet", rows=10)
+    bounds = [(part.start, part.stop) for part in divide(file, CorpusConfig(), 21_000)]
+    assert bounds == [(0, 20), (20, 40)]
+    assert [part.stop for part in divide(file, CorpusConfig(), 1)] == [10, 20, 30, 40]
+
+
+@pytest.mark.parametrize("layout", ["file", "stream"])
+def test_parts_of_arrow_cut_inside_large_batches(corpus: Any, layout: str) -> None:
+    texts = ["x" * 1000] * 40
+    file = save(corpus, pa.table({"text": texts}), layout, rows=40)
+    assert [(part.start, part.stop) for part in divide(file, CorpusConfig(), 10_000)] == [
+        (0, 10),
+        (10, 20),
+        (20, 30),
+        (30, 40),
+    ]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_files_without_rows_have_no_parts(corpus: Any, layout: str) -> None:
+    file = save(corpus, pa.table({"text": pa.array([], pa.string())}), layout)
+    assert divide(file, CorpusConfig(), 10) == []
+
+
+@pytest.mark.parametrize("kind", ["large_string", "dictionary"])
+def test_huge_batches_are_handed_on_in_blocks(corpus: Any, kind: str) -> None:
+    file = save(corpus, pa.table({"text": text_as(kind, ["x" * 100_000] * 130)}), "file", rows=1000)
+    blocks = corpus.parts(file, 1 << 30).blocks
+    assert len(blocks) == 4
+    assert max(len(block.text) for block in blocks) < (4 << 20) + 100_000
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kind", ["string", "large_string", "string_view", "dictionary"])
+def test_null_text_is_an_error_with_its_row(corpus: Any, layout: str, kind: str) -> None:
+    file = save(corpus, pa.table({"text": text_as(kind, [*"abcdefghij", None, "k"])}), layout)
+    with pytest.raises(CorpusError, match="field 'text' is null") as caught:
+        corpus.parts(file)
+    assert (caught.value.path, caught.value.row) == (file.path, 10)
+    found = corpus.parts(file, on_error=OnError.SKIP)
+    assert (b"".join(found.texts), found.ids[-1], found.skipped) == (b"abcdefghijk", 11, 1)
+
+
+def not_utf8(kind: str) -> pa.Array:
+    binary = pa.array([b"fine", b"\xff\xfe", "é".encode(), b"fine"], pa.large_binary())
+    if kind == "dictionary":
+        values = pa.array([b"fine", b"\xff\xfe", "é".encode()], pa.binary()).view(pa.string())
+        return pa.DictionaryArray.from_arrays(pa.array([0, 1, 2, 0]), values)
+    if kind == "string_view":
+        return binary.cast(pa.binary_view()).view(pa.string_view())
+    return binary.view(pa.large_string()) if kind == "large_string" else binary.cast(pa.binary()).view(pa.string())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kind", ["string", "large_string", "string_view", "dictionary"])
+def test_text_that_is_not_utf8_is_an_error_with_its_row(corpus: Any, layout: str, kind: str) -> None:
+    file = save(corpus, pa.table({"text": not_utf8(kind)}), layout)
+    with pytest.raises(CorpusError, match="byte 0xff is not valid UTF-8") as caught:
+        corpus.parts(file)
+    assert caught.value.row == 1
+    found = corpus.parts(file, on_error=OnError.SKIP)
+    assert (found.ids, found.texts, found.skipped) == ([0, 2, 3], [b"fine", "é".encode(), b"fine"], 1)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_kept_columns_pass_through(corpus: Any, layout: str) -> None:
+    kept = {
+        "flag": pa.array([True, False, True]),
+        "small": pa.array([1, 2, 3], pa.uint8()),
+        "half": pa.array([0.5, 1.5, 2.5], pa.float32()),
+        "name": pa.array(["a", "é", ""], pa.large_string()),
+    }
+    file = save(corpus, pa.table({**kept, "text": ["x", "y", "z"]}), layout, rows=2)
+    names = ("name", "flag", "half", "small")
+    found = corpus.parts(file, 1, keep=names)
+    assert found.kept == [{name: kept[name][row].as_py() for name in names} for row in range(3)]
+    assert [str(kind) for kind in found.blocks[0].kept.schema.types] == ["string", "bool", "float", "uint8"]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_kept_null_is_an_error_or_skipped(corpus: Any, layout: str) -> None:
+    file = save(corpus, pa.table({"text": ["a", "b", "c"], "id": [1, None, 3]}), layout)
+    with pytest.raises(CorpusError, match="field 'id' is null") as caught:
+        corpus.parts(file, keep=("id",))
+    assert caught.value.row == 1
+    found = corpus.parts(file, keep=("id",), on_error=OnError.SKIP)
+    assert (found.kept, found.texts, found.skipped) == ([{"id": 1}, {"id": 3}], [b"a", b"c"], 1)
+
+
+PAIRS = [[[2, 3], [0, 1]], None, [], [[0, 2]]]
+RANGE_TYPES = [
+    pa.list_(pa.list_(pa.int64())),
+    pa.large_list(pa.list_(pa.uint16())),
+    pa.list_(pa.list_(pa.int32(), 2)),
+    pa.list_(pa.struct({"label": pa.string(), "end": pa.int32(), "start": pa.uint64()})),
+]
+
+
+def ranges_as(kind: pa.DataType, ranges: list[Any]) -> pa.Array:
+    if pa.types.is_struct(kind.value_type):
+        ranges = [row and [item and dict(zip(("start", "end"), item, strict=True)) for item in row] for row in ranges]
+    return pa.array(ranges, kind)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kind", RANGE_TYPES, ids=str)
+def test_ranges_come_from_pairs_and_structs(corpus: Any, layout: str, kind: pa.DataType) -> None:
+    table = pa.table({"text": ["äöü", "b", "c", "😀d"], "s": ranges_as(kind, PAIRS), "w": [[2, 0, 2], None, [], [1]]})
+    for rows in (1, 3, 10):
+        found = corpus.parts(save(corpus, table, layout, rows), 4, spans_field="s", words_field="w")
+        assert found.ranges == [[(0, 1), (2, 3)], [], [], [(0, 2)]]
+        assert found.points == [[0, 2], [], [], [1]]
+
+
+@pytest.mark.parametrize("layout", ["parquet", "file"])
+@pytest.mark.parametrize("kind", RANGE_TYPES, ids=str)
+@pytest.mark.parametrize("bad", [[[0, 2]], [[1, 1]], [None], [[0, None]]])
+def test_ranges_that_do_not_fit_name_their_row(corpus: Any, layout: str, kind: pa.DataType, bad: Any) -> None:
+    if bad == [None] and layout == "parquet" and "fixed_size" in str(kind):
+        pytest.skip("Parquet cannot hold null in place of a list of fixed size")
+    table = pa.table({"text": ["ab", "é", "ab"], "s": ranges_as(kind, [[[0, 1]], bad, [[1, 2]]])})
+    file = save(corpus, table, layout)
+    with pytest.raises(CorpusError, match="field 's'") as caught:
+        corpus.parts(file, spans_field="s")
+    assert caught.value.row == 1
+    found = corpus.parts(file, spans_field="s", on_error=OnError.SKIP)
+    assert (found.ranges, found.ids, found.skipped) == ([[(0, 1)], [(1, 2)]], [0, 2], 1)
+
+
+@pytest.mark.parametrize("layout", ["parquet", "file", "stream"])
+def test_columns_that_are_missing_or_of_another_type_are_refused(corpus: Any, layout: str) -> None:
+    table = pa.table({"body": ["a"], "n": [1], "list": [[1]], "map": [{"start": 1}]})
+    file = save(corpus, table, layout)
+    for options, error, reason in (
+        ({}, CorpusError, "no column 'text'; columns of this file: 'body', 'n', 'list', 'map'"),
+        ({"text_field": "n"}, CorpusError, "column 'n' is int64, expected strings"),
+        ({"text_field": "body", "spans_field": "list"}, CorpusError, "expected lists of pairs"),
+        ({"text_field": "body", "words_field": "n"}, CorpusError, "expected lists of integers"),
+        ({"text_field": "body", "keep": ("list",)}, ConfigError, "kept columns are booleans"),
+    ):
+        with pytest.raises(error, match=reason):
+            corpus.parts(file, **options)
+        with pytest.raises(error, match=reason):
+            list(columnar.read_rows(Part(file=file, start=0, stop=1), CorpusConfig(**options)))
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+@pytest.mark.parametrize("data", [b"", b"plain text that is long enough", b"PAR1" * 9, b"ARROW1\0\0" * 9])
+def test_files_that_are_not_what_their_name_says_are_refused(corpus: Any, suffix: str, data: bytes) -> None:
+    with pytest.raises(CorpusError, match=r"not (a Parquet|an Arrow IPC) file"):
+        divide(corpus.write(suffix, data), CorpusConfig(), 100)
+
+
+def test_a_column_there_twice_is_refused(corpus: Any) -> None:
+    table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
+    with pytest.raises(CorpusError, match="2 times"):
+        corpus.parts(save(corpus, table, "stream"))
+
+
+@pytest.mark.parametrize("layout", ["parquet", "file", "stream"])
+def test_flipped_bytes_never_do_worse_than_an_error_of_ours(corpus: Any, layout: str) -> None:
+    table = pa.table(
+        {"text": ["some text", "é", "and more", None][:3], "s": [[[0, 1]], [], None], "id": ["a", "b", "c"]}
+    )
+    whole = (corpus.folder / save(corpus, table, layout).name).read_bytes()
+    outcomes = set()
+    for at in range(0, len(whole), 3):
+        damaged = bytearray(whole)
+        damaged[at] ^= (1, 255, 128)[at // 3 % 3]
+        file = corpus.write(".parquet" if layout == "parquet" else ".arrow", bytes(damaged))
+        try:
+            found = corpus.parts(file, 5, spans_field="s", keep=("id",))
+            outcomes.add(len(found.ids))
+        except SpanmaskError as error:
+            outcomes.add(type(error).__name__)
+    assert {3, "CorpusError"} <= outcomes
+    assert not outcomes & {"StorageError", "ShardError"}
+
+
+def test_offsets_that_lie_are_refused_before_they_are_used(corpus: Any) -> None:
+    offsets = pa.py_buffer(np.array([0, 1 << 30, 3], np.int32))
+    lying = pa.Array.from_buffers(pa.string(), 2, [None, offsets, pa.py_buffer(b"abc")])
+    file = save(corpus, pa.table({"text": lying}), "file")
+    with pytest.raises(CorpusError, match="damaged"):
+        list(columnar.read_rows(Part(file=file, start=0, stop=2), CorpusConfig()))
+
+
+def test_a_file_that_may_not_be_read_is_a_storage_error(corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = save(corpus, pa.table({"text": ["a"]}), "file")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(pa, "memory_map", refuse)
+    with pytest.raises(StorageError, match="permissions"):
+        divide(file, CorpusConfig(), 1)
