@@ -12,11 +12,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.config import SEGMENT_LIMIT, MaskingConfig, RandomIds, ReplacementUnit, Sampler, Scheme
+from spanmask.config import (
+    SEGMENT_LIMIT,
+    MaskingConfig,
+    RandomIds,
+    ReplacementUnit,
+    Sampler,
+    Scheme,
+    VocabularyConfig,
+)
 from spanmask.errors import ConfigError
 from spanmask.kernels import philox, replacement, spans
-from spanmask.records import MaskedBlock, Offsets, Points, Ranges, SequenceBlock
-from spanmask.vocab import Vocabulary
+from spanmask.records import (
+    Flags,
+    Identities,
+    MaskedBlock,
+    Offsets,
+    Points,
+    Ranges,
+    Segments,
+    SequenceBlock,
+    TokenIds,
+)
+from spanmask.vocab import Vocabulary, load_vocabulary
 
 _UNITS = {
     ReplacementUnit.SPAN: replacement.UNIT_SPAN,
@@ -181,6 +199,74 @@ class Masker:
         return rows
 
 
+def mask(
+    token_ids: TokenIds,
+    offsets: Offsets,
+    config: MaskingConfig,
+    vocabulary: Vocabulary | str = "cased",
+    *,
+    word_starts: Flags | None = None,
+    document_ids: Identities | None = None,
+    segments: Segments | None = None,
+    annotations: Ranges | None = None,
+    unigram: npt.NDArray[np.integer[Any]] | None = None,
+) -> MaskedBlock:
+    """Mask sequences in memory, as `preshard` masks them.
+
+    Parameters
+    ----------
+    token_ids
+        (T,) ids of all sequences, without special tokens.
+    offsets
+        (S + 1,) where each sequence begins in ``token_ids``; 1 to 65,533 tokens each.
+    config
+        Scheme, ratio, law, seed and mask epoch.
+    vocabulary
+        A vocabulary, ``cased``, ``uncased`` or a path.
+    word_starts
+        (T,) whether a word starts at a token; by default from the vocabulary. A sequence's first token always starts one.
+    document_ids, segments
+        (S,) identities, which masks are keyed by; by default the sequence's number, and 0.
+    annotations
+        With scheme ``annotated``: ranges of whole words of each sequence, token positions in it.
+    unigram
+        With ``random_ids = unigram``: (V,) counts of ids.
+
+    Returns
+    -------
+    MaskedBlock
+        The rows, ``[CLS]`` and ``[SEP]`` included.
+
+    Raises
+    ------
+    ConfigError
+        The arrays do not fit together.
+    """
+    known = load_vocabulary(VocabularyConfig(vocab=vocabulary)) if isinstance(vocabulary, str) else vocabulary
+    ids = np.ascontiguousarray(token_ids)
+    _require_ids(ids, len(known))
+    ids = ids.astype(known.dtype, copy=False)
+    bounds = np.asarray(offsets, np.int64)
+    size = len(bounds) - 1
+    block = SequenceBlock(
+        token_ids=ids,
+        word_starts=known.word_start_table[ids] if word_starts is None else np.asarray(word_starts, np.bool_),
+        starts=bounds[:-1],
+        ends=bounds[1:],
+        document_index=np.arange(size),
+        document_ids=np.arange(size, dtype=np.uint64) if document_ids is None else np.asarray(document_ids, np.uint64),
+        segments=np.zeros(size, np.uint32) if segments is None else np.asarray(segments, np.uint32),
+        annotations=annotations,
+        dropped={},
+    )
+    return Masker(config, known, unigram).mask(block, store_words=word_starts is not None)[0]
+
+
+def _require_ids(ids: npt.NDArray[Any], size: int) -> None:
+    if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < size:
+        raise ConfigError(f"token ids go from {ids.min()} to {ids.max()}, the vocabulary's from 0 to {size - 1}")
+
+
 def _cumulative(
     config: MaskingConfig, vocabulary: Vocabulary, unigram: npt.NDArray[np.integer[Any]] | None
 ) -> npt.NDArray[np.int64]:
@@ -202,8 +288,7 @@ def _validate(block: SequenceBlock, vocabulary_size: int, scheme: Scheme) -> Non
         raise ConfigError("segments must lie within the tokens and hold 1 to 65,533 of them each")
     if len(block.word_starts) != tokens or not (len(block.ends) == len(block.document_ids) == len(block.segments) == len(block)):
         raise ConfigError("word_starts must match token_ids, and each segment needs an end, a document_id and a segment number")
-    if tokens and int(block.token_ids.max()) >= vocabulary_size:
-        raise ConfigError(f"token id {block.token_ids.max()} is not below the vocabulary's size {vocabulary_size}")
+    _require_ids(block.token_ids, vocabulary_size)
     if len(block) and int(block.segments.max()) >= SEGMENT_LIMIT:
         raise ConfigError(f"segment {block.segments.max()} is not below {SEGMENT_LIMIT}")
     if (block.annotations is None) == (scheme is Scheme.ANNOTATED):

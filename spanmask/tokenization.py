@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from spanmask.config import VocabularyConfig
 from spanmask.records import Bytes, DocumentBlock, Offsets, Points, Ranges, TokenizedBlock
-from spanmask.vocab import Vocabulary
+from spanmask.vocab import Vocabulary, load_vocabulary
 
 #: Bytes a piece aims at: the library is fastest around this size (3.2 MB/s against 1.5 at 256 KiB).
 PIECE_BYTES = 4096
@@ -41,15 +42,17 @@ class Tokenizer:
     Parameters
     ----------
     vocabulary
-        Entries and casing.
+        Entries and casing: a vocabulary, ``cased``, ``uncased`` or a path.
 
     Literal ``[MASK]`` and the like in a text are text.
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary | str = "cased") -> None:
         from tokenizers import Tokenizer as Library
         from tokenizers import models, normalizers, pre_tokenizers
 
+        if isinstance(vocabulary, str):
+            vocabulary = load_vocabulary(VocabularyConfig(vocab=vocabulary))
         self.vocabulary = vocabulary
         self._library: Any = Library(
             models.WordPiece(vocabulary.ids, unk_token="[UNK]", max_input_chars_per_word=MAX_WORD_CHARACTERS)

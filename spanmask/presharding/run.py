@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
@@ -19,7 +19,7 @@ from spanmask.errors import ConfigError, CorpusError, IncompleteShards, Mismatch
 from spanmask.presharding.places import check_unchanged_since, digest_in_background, remember_inputs, unchanged
 from spanmask.presharding.plan import Plan, Task, default_jobs, differences, make_plan, unigram_json
 from spanmask.presharding.state import FOLDER, RunState, locked
-from spanmask.presharding.work import Pipeline, Report, Unit
+from spanmask.presharding.work import Pipeline, Report, Unit, warm_up
 from spanmask.shard.card import dataset_card
 from spanmask.shard.manifest import (
     MANIFEST,
@@ -264,7 +264,7 @@ class _Run:
         for receipt in done.values():
             self._advance(receipt["disk_bytes"], 0, 0, _shard_count(receipt), resumed=True)
         work = PipelineWork(plan=plan, root=str(self._state.root))
-        units = _units(plan, set(done))
+        units = all_units(plan, set(done))
         failed = []
         for outcome in self._outcomes(work, units):
             unit = outcome.unit
@@ -282,6 +282,7 @@ class _Run:
         remaining = _chain(first, units)
         if self._jobs == 1 or len(first) < 2:
             return run_inline(work, remaining, self._advance)
+        warm_up(work.plan)
         return run_processes(work, remaining, self._jobs, self._advance)
 
     def _advance(self, disk_bytes: int, text_bytes: int, tokens: int, shards: int = 0, *, resumed: bool = False) -> None:
@@ -316,8 +317,8 @@ def _shard_count(receipt: dict[str, Any]) -> int:
     return sum(len(records) for records in receipt["shards"].values())
 
 
-def _units(plan: Plan, done: set[str]) -> Iterator[Unit]:
-    """Yield the units that are left to do, those of streamed tasks with their bytes."""
+def all_units(plan: Plan, done: Collection[str] = ()) -> Iterator[Unit]:
+    """Yield the units of a plan but for those that are done; those of streamed tasks carry their bytes."""
     for task in plan.tasks:
         if task.streamed:
             yield from _streamed_units(plan, task, done)
@@ -328,7 +329,7 @@ def _units(plan: Plan, done: set[str]) -> Iterator[Unit]:
                 yield unit
 
 
-def _streamed_units(plan: Plan, task: Task, done: set[str]) -> Iterator[Unit]:
+def _streamed_units(plan: Plan, task: Task, done: Collection[str]) -> Iterator[Unit]:
     prefix = f"{task.number:05}-"
     skip = {int(name.removeprefix(prefix)) for name in done if name.startswith(prefix)}
     file = task.parts[0].file

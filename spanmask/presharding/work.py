@@ -15,7 +15,7 @@ from spanmask.corpus.reading import RawBlock, parse_block
 from spanmask.kernels.siphash import hash_documents
 from spanmask.masking import Draws, Masker
 from spanmask.presharding.plan import Plan, read_documents
-from spanmask.records import DocumentBlock, Flags, MaskedBlock, SequenceBlock
+from spanmask.records import DocumentBlock, Flags, MaskedBlock, Points, Ranges, SequenceBlock
 from spanmask.sequencing import select, sequence
 from spanmask.shard.manifest import SPLITS
 from spanmask.shard.schema import shard_schema, to_record_batch
@@ -118,6 +118,10 @@ class Pipeline:
             for documents in read_documents(part, corpus, self.plan.config.output.shard_bytes):
                 yield documents, documents.source_bytes if plain else 0
 
+    def documents(self, unit: Unit) -> Iterator[DocumentBlock]:
+        """Yield a unit's documents."""
+        return (documents for documents, _ in self._documents(unit))
+
     def sequences(self, documents: DocumentBlock) -> tuple[SequenceBlock, int, int]:
         """Return a block's segments, its tokens, and how many of its documents have none."""
         tokenized = self._tokenizer.tokenize(documents, lines=self.plan.lines_wanted)
@@ -201,3 +205,22 @@ def _receipt(unit: Unit, shards: dict[str, list[Any]], tally: _Tally) -> dict[st
         },
         "source_bytes": tally.source_bytes,
     }
+
+
+def warm_up(plan: Plan) -> None:
+    """Compile every kernel that units of a plan run, so that worker processes find them in the cache."""
+    text = np.frombuffer(b"The cat sat on the mat, and nobody told the cat that it sat on the mat.", np.uint8)
+    ranges = Ranges(offsets=np.array([0, 1]), starts=np.array([4]), ends=np.array([7]))
+    corpus = plan.config.corpus
+    documents = DocumentBlock(
+        text=text,
+        document_offsets=np.array([0, len(text)]),
+        document_ids=np.zeros(1, np.uint64),
+        annotations=ranges if corpus.spans_field else None,
+        words=Points(offsets=np.array([0, 1]), values=np.array([0])) if corpus.words_field else None,
+    )
+    pipeline = Pipeline(plan, Path())
+    segments, _, _ = pipeline.sequences(documents)
+    block, _ = pipeline.mask(segments)
+    RowStatistics().add(block, plan.vocabulary, plan.config.masking.mask_fraction)
+    held_out_documents(documents, 0, plan.config.output.holdout)

@@ -157,11 +157,11 @@ def _pieces(
         original, attached = _entry(vocabulary, was)
         changed = span is not None and now != was
         role = _role(now, was, vocabulary) if span is not None else Role.SPECIAL if was in special else Role.PLAIN
-        starts = not attached and role is not Role.SPECIAL
+        starts = role is not Role.SPECIAL and (position == 1 or not attached)
         yield Piece(
             text=_raw(vocabulary, now) if changed else original,
             original=original,
-            attached=attached and position > 0,
+            attached=attached and position > 1,
             starts_word=starts if word_starts is None else position in word_starts,
             role=role,
             span=span,
@@ -183,8 +183,7 @@ def _raw(vocabulary: Vocabulary, number: int) -> str:
 def _entry(vocabulary: Vocabulary, number: int) -> tuple[str, bool]:
     """Return an entry's text without what marks a continuation, and whether it is one."""
     raw = _raw(vocabulary, number)
-    attached = raw.startswith(CONTINUATION) and raw != CONTINUATION
-    return (raw.removeprefix(CONTINUATION) if attached else raw), attached
+    return raw.removeprefix(CONTINUATION) or raw, raw.startswith(CONTINUATION)
 
 
 def _value(value: Any) -> str:

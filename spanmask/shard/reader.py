@@ -188,6 +188,11 @@ class ShardSet(Sequence[Row]):
             self._files[shard] = ShardFile(self.root, self.split.shards[shard], self.schema)
         return self._files[shard]
 
+    def blocks_of(self, shard: int) -> Iterator[MaskedBlock]:
+        """Yield the record batches of one shard as masked rows."""
+        file = self.file(shard)
+        return (from_record_batch(file.batch(number)) for number in range(len(file)))
+
     def locate_block(self, index: int) -> tuple[int, int]:
         """Return the shard of a global record batch, and its number in it."""
         return _split_index(self._block_offsets, index)

@@ -1,0 +1,45 @@
+"""`spanmask verify`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+
+import click
+
+from .main import visible
+from .summary import print_json
+
+
+@click.command(name="verify")
+@click.argument("folder", metavar="DIR", type=click.Path())
+@click.option("--source", is_flag=True, help="Tokenize the inputs again, and compare them with the rows put back.")
+@click.argument("inputs", nargs=-1, metavar="[INPUT…]")
+@click.option("--jobs", type=click.IntRange(min=1), help="Worker processes for --source. [one a processor]")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def command(folder: str, source: bool, inputs: tuple[str, ...], jobs: int | None, as_json: bool) -> None:
+    """Prove that the dataset in DIR is what was written: digests, invariants, statistics.
+
+    With --source, INPUT are the dataset's inputs, in order; by default those that it was made from, where they still lie there.
+    Exit code 1 says that something is wrong.
+    """
+    if inputs and not source:
+        raise click.UsageError("INPUT goes with --source")
+    from spanmask.shard.verify import verify
+
+    verdict = verify(folder)
+    findings = list(verdict.findings)
+    if source and verdict.ok:
+        from spanmask.presharding.source import verify_source
+
+        findings += verify_source(folder, inputs, jobs=jobs)
+    if as_json:
+        figures = {"shards": verdict.shards, "rows": verdict.rows, "tokens": verdict.tokens}
+        print_json({"ok": not findings, "findings": [asdict(finding) for finding in findings], "source": source, **figures})
+    else:
+        for finding in findings:
+            click.echo(visible(f"{finding.path}: {finding.message}"))
+        compared = ", and equals its inputs" if source else ""
+        if not findings:
+            click.echo(f"ok: {verdict.shards} shards, {verdict.rows:,} sequences, {verdict.tokens:,} tokens{compared}")
+    sys.exit(1 if findings else 0)

@@ -1,0 +1,98 @@
+"""Raw text in, verified span-masked shards out (SpanBERT's masking, Joshi et al. 2020).
+
+::
+
+    text ─read▶ DocumentBlock ─tokenize▶ TokenizedBlock ─sequence▶ SequenceBlock ─mask▶ MaskedBlock ─write▶ shards + manifest
+                                                                                                            │ (the border)
+                                                                       rows ◀─────────── ShardSet ◀open─────┘
+
+Names are imported when first used: ``import spanmask`` loads neither numba nor pyarrow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spanmask.auditing import audit
+    from spanmask.config import MaskingConfig, PreshardConfig
+    from spanmask.errors import (
+        ConfigError,
+        CorpusError,
+        IncompleteShards,
+        MismatchError,
+        ShardError,
+        SpanmaskError,
+        StorageError,
+    )
+    from spanmask.masking import mask
+    from spanmask.presharding.run import preshard
+    from spanmask.records import MaskedBlock, TokenizedBlock
+    from spanmask.shard.manifest import Manifest
+    from spanmask.shard.reader import Row, ShardSet
+    from spanmask.shard.reader import open_shards as open
+    from spanmask.shard.verify import verify
+    from spanmask.tokenization import Tokenizer
+    from spanmask.vocab import Vocabulary, load_vocabulary
+
+__all__ = [
+    "ConfigError",
+    "CorpusError",
+    "IncompleteShards",
+    "Manifest",
+    "MaskedBlock",
+    "MaskingConfig",
+    "MismatchError",
+    "PreshardConfig",
+    "Row",
+    "ShardError",
+    "ShardSet",
+    "SpanmaskError",
+    "StorageError",
+    "TokenizedBlock",
+    "Tokenizer",
+    "Vocabulary",
+    "audit",
+    "load_vocabulary",
+    "mask",
+    "open",
+    "preshard",
+    "verify",
+]
+
+_HOMES = {
+    "ConfigError": "errors",
+    "CorpusError": "errors",
+    "IncompleteShards": "errors",
+    "Manifest": "shard.manifest",
+    "MaskedBlock": "records",
+    "MaskingConfig": "config",
+    "MismatchError": "errors",
+    "PreshardConfig": "config",
+    "Row": "shard.reader",
+    "ShardError": "errors",
+    "ShardSet": "shard.reader",
+    "SpanmaskError": "errors",
+    "StorageError": "errors",
+    "TokenizedBlock": "records",
+    "Tokenizer": "tokenization",
+    "Vocabulary": "vocab",
+    "audit": "auditing",
+    "load_vocabulary": "vocab",
+    "mask": "masking",
+    "open": "shard.reader",
+    "preshard": "presharding.run",
+    "verify": "shard.verify",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'spanmask' has no attribute {name!r}")
+    module = importlib.import_module(f"spanmask.{_HOMES[name]}")
+    return getattr(module, "open_shards" if name == "open" else name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,168 @@
+"""Compare a dataset with its inputs: read and tokenize them again, and hold the result against the rows with their labels put back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spanmask.corpus.inputs import InputFile, find_inputs
+from spanmask.engines.local import Outcome, run_inline, run_processes
+from spanmask.errors import ConfigError
+from spanmask.presharding.places import digest, recalled_inputs
+from spanmask.presharding.plan import Plan, default_jobs, make_plan
+from spanmask.presharding.run import all_units
+from spanmask.presharding.work import Pipeline, Report, Unit
+from spanmask.records import Identities, MaskedBlock, Segments, SequenceBlock, TokenIds
+from spanmask.shard.manifest import MANIFEST, Manifest, read_manifest
+from spanmask.shard.reader import ShardSet
+from spanmask.shard.verify import Finding
+from spanmask.statistics import restore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """Units are read and tokenized; what comes back is a digest of what a unit's rows must be."""
+
+    plan: Plan
+    folder: str
+
+    def prepare(self) -> Callable[[Unit, Report], list[Finding]]:
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        pipeline = Pipeline(self.plan, Path(self.folder))
+        manifest = read_manifest(self.folder)
+        return lambda unit, _: list(_compare_unit(pipeline, manifest, Path(self.folder), unit))
+
+
+def verify_source(
+    folder: str | os.PathLike[str], inputs: Sequence[str | os.PathLike[str]] = (), *, jobs: int | None = None
+) -> list[Finding]:
+    """Return where a dataset differs from its inputs.
+
+    Parameters
+    ----------
+    folder
+        A finished dataset, already verified.
+    inputs
+        Its inputs in order; by default those that this user made it from.
+    jobs
+        Processes; by default one for every processor.
+
+    Raises
+    ------
+    ConfigError
+        The inputs are not known here, or are missing.
+    CorpusError
+        An input cannot be read.
+    """
+    manifest = read_manifest(folder)
+    files = _inputs(manifest, inputs)
+    stated = manifest.content["inputs"]
+    if [file.name for file in files] != [item["name"] for item in stated]:
+        names = ", ".join(item["name"] for item in stated)
+        return [Finding(path=MANIFEST, message=f"the inputs given are not its own: {names}")]
+    changed = [
+        Finding(path=file.path, message="its content is not what the dataset was made from (SHA-256)")
+        for file, item in zip(files, stated, strict=True)
+        if file.size != item["size"] or digest(file.path) != item["sha256"]
+    ]
+    if changed:
+        return changed
+    plan = make_plan(manifest.config, manifest.vocabulary, files)
+    work, units = _Work(plan=plan, folder=os.fspath(folder)), all_units(plan)
+    jobs = jobs or default_jobs()
+    outcomes = run_inline(work, units, _ignore) if jobs == 1 else run_processes(work, units, jobs, _ignore)
+    return [finding for outcome in outcomes for finding in _findings(outcome)]
+
+
+def _ignore(*_: int) -> None:
+    return None
+
+
+def _findings(outcome: Outcome) -> list[Finding]:
+    if outcome.receipt is None:
+        return [Finding(path=outcome.unit.name, message="its worker died on three tries; give fewer --jobs")]
+    return list(outcome.receipt)
+
+
+def _inputs(manifest: Manifest, inputs: Sequence[str | os.PathLike[str]]) -> tuple[InputFile, ...]:
+    if inputs:
+        return find_inputs(inputs, manifest.config.corpus.format).files
+    known = recalled_inputs(manifest)
+    if known is None:
+        names = ", ".join(item["name"] for item in manifest.content["inputs"])
+        raise ConfigError(f"where its inputs lie is not known here; name them in order after --source: {names}")
+    return find_inputs([item["path"] for item in known], manifest.config.corpus.format).files
+
+
+def _compare_unit(pipeline: Pipeline, manifest: Manifest, folder: Path, unit: Unit) -> Iterator[Finding]:
+    readers = {name: _Rows(folder, manifest, name, unit) for name in manifest.splits}
+    for documents in pipeline.documents(unit):
+        segments, _, _ = pipeline.sequences(documents)
+        for name, part in pipeline.by_split(documents, segments):
+            if name not in readers:
+                yield Finding(path=name, message="the split is missing, and the inputs hold rows for it")
+                return
+            problem = readers[name].compare(part)
+            if problem is not None:
+                yield problem
+                return
+    for reader in readers.values():
+        if reader.left():
+            yield Finding(path=reader.path, message="rows that the inputs do not hold")
+
+
+class _Rows:
+    """The rows of one unit in one split, taken in order."""
+
+    def __init__(self, folder: Path, manifest: Manifest, split: str, unit: Unit) -> None:
+        shards = ShardSet(folder, manifest, manifest.splits[split])
+        prefix = f"{split}/shard-{unit.task:05}-"
+        exact = f"{prefix}{unit.block:05}"
+        chosen = [
+            number
+            for number, record in enumerate(shards.split.shards)
+            if (record.path.startswith(exact) if unit.raw is not None else record.path.startswith(prefix))
+        ]
+        self.path = f"{exact}.arrow"
+        self._blocks = (block for number in chosen for block in shards.blocks_of(number))
+        self._held: tuple[Identities, Segments, list[TokenIds]] | None = None
+        self._row = 0
+
+    def compare(self, segments: SequenceBlock) -> Finding | None:
+        """Hold the next rows against segments; return the first difference."""
+        for i in range(len(segments)):
+            wanted = segments.token_ids[segments.starts[i] : segments.ends[i]]
+            identity = (int(segments.document_ids[i]), int(segments.segments[i]))
+            found = self._next()
+            if found is None:
+                return Finding(path=self.path, message=f"row {identity} of the inputs is missing")
+            if found[0] != identity:
+                return Finding(path=self.path, message=f"row {found[0]} stands where the inputs have {identity}")
+            if not np.array_equal(found[1], wanted):
+                return Finding(path=self.path, message=f"row {identity} put back is not what the inputs hold")
+        return None
+
+    def left(self) -> bool:
+        """Return whether rows remain."""
+        return self._next() is not None
+
+    def _next(self) -> tuple[tuple[int, int], Any] | None:
+        while self._held is None or self._row == len(self._held[0]):
+            block = next(self._blocks, None)
+            if block is None:
+                return None
+            self._held, self._row = (block.document_ids, block.segments, _originals(block)), 0
+        row, self._row = self._row, self._row + 1
+        documents, numbers, originals = self._held
+        return (int(documents[row]), int(numbers[row])), originals[row]
+
+
+def _originals(block: MaskedBlock) -> list[TokenIds]:
+    restored = restore(block)
+    bounds = block.input_offsets.tolist()
+    return [restored[start + 1 : end - 1] for start, end in zip(bounds[:-1], bounds[1:], strict=True)]
