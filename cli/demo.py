@@ -1,0 +1,60 @@
+"""`spanmask demo`."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from importlib import resources
+from pathlib import Path
+
+import click
+
+from spanmask.config import PreshardConfig
+
+from .progress import progress_display
+from .rows import print_rows
+from .summary import dataset_summary
+
+_SEED = 7
+
+
+@click.command(name="demo")
+@click.option("--out", type=click.Path(), metavar="DIR", help="Keep the dataset here. [a temporary folder]")
+def command(out: str | None) -> None:
+    """Mask stories by Edgar Allan Poe that ship with the package: preshard, verify, audit, and show one sequence."""
+    if out is not None:
+        _run(Path(out))
+        return
+    with tempfile.TemporaryDirectory(prefix="spanmask-demo-") as folder:
+        _run(Path(folder) / "demo")
+
+
+def _run(out: Path) -> None:
+    from rich.console import Console
+
+    from spanmask.auditing import audit
+    from spanmask.presharding.run import preshard
+    from spanmask.report.terminal import render_audit
+    from spanmask.shard.reader import open_shards
+    from spanmask.shard.verify import verify
+
+    console = Console()
+    with resources.as_file(resources.files("spanmask.data").joinpath("poe.txt")) as text:
+        click.echo(f"$ spanmask preshard poe.txt --out {out} --seed {_SEED}   (the first run compiles, for about 20 s)")
+        with progress_display(sys.stderr) as on_progress:
+            manifest = preshard(text, out, PreshardConfig.of(seed=_SEED), jobs=1, on_progress=on_progress)
+    click.echo(dataset_summary(out, manifest)["text"])
+    click.echo(f"\n$ spanmask verify {out}")
+    verdict = verify(out)
+    for finding in verdict.findings:
+        click.echo(f"{finding.path}: {finding.message}")
+    click.echo(f"{'ok' if verdict.ok else 'not ok'}: {verdict.rows:,} sequences")
+    click.echo(f"\n$ spanmask audit {out}")
+    result = audit(out)
+    console.print(render_audit(result.to_json(), console.width))
+    click.echo(f"\n$ spanmask show {out} --n 1")
+    shards = open_shards(out)
+    print_rows([(0, shards[0])], shards.manifest.vocabulary)
+    click.echo("\nNext, on your own text: spanmask preshard YOUR.txt --out shards --seed 7")
+    if not (verdict.ok and result.ok):
+        sys.exit(1)

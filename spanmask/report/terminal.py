@@ -1,0 +1,169 @@
+"""Rows in the terminal: spans bracketed, replacements marked by colour and by sign, the original beneath."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderResult
+from rich.text import Text
+
+from spanmask.report.escaping import visible
+from spanmask.report.interlinear import Cell, lay_out
+from spanmask.report.marks import Marks, marks_for
+from spanmask.report.view import Piece, Role, RowView
+
+STYLES = {
+    Role.PLAIN: "",
+    Role.SPECIAL: "dim",
+    Role.MASKED: "bold magenta",
+    Role.RANDOM: "bold red",
+    Role.KEPT: "bold green",
+}
+_BENEATH_STYLES = {Role.MASKED: "italic magenta", Role.RANDOM: "italic red", Role.KEPT: "italic green"}
+_BOUNDARY_STYLE = "cyan"
+_BRACKET_STYLE = "bold"
+#: Characters of a kept field that are shown.
+_FIELD_LIMIT = 80
+#: Narrower than this, lines run over rather than break in pieces.
+_LEAST_WIDTH = 12
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Rows to draw, at a width of their own or the console's."""
+
+    views: Sequence[RowView]
+    width: int | None
+    legend: bool
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = max(min(self.width or options.max_width, options.max_width), _LEAST_WIDTH)
+        marks = marks_for(options.encoding)
+        if self.legend:
+            yield from _wrapped(_legend(marks), width)
+        for number, view in enumerate(self.views):
+            if number or self.legend:
+                yield Text()
+            yield from _wrapped(_heading(view, marks, options.encoding), width)
+            yield from lay_out(_cells(view, marks, options.encoding), width)
+
+
+def render_row(view: RowView, width: int | None = None) -> ConsoleRenderable:
+    """Return a row to print with rich: a heading, then its text with what was masked beneath.
+
+    Parameters
+    ----------
+    view
+        From `view_row`.
+    width
+        Terminal cells a line takes at most; by default what the console has.
+    """
+    return _Rows((view,), width, legend=False)
+
+
+def render_rows(views: Iterable[RowView], width: int | None = None) -> ConsoleRenderable:
+    """Return rows to print with rich, under one legend."""
+    return _Rows(tuple(views), width, legend=True)
+
+
+def _wrapped(text: Text, width: int) -> Iterator[Text]:
+    """Yield lines of a text that holds no line breaks."""
+    words = [Cell(above=word.plain, style=str(word.style)) for word in _styled_words(text)]
+    return lay_out(words, width)
+
+
+def _styled_words(text: Text) -> Iterator[Text]:
+    for word in text.split(" "):
+        style = word.spans[0].style if word.spans else ""
+        yield Text(word.plain, style)
+
+
+def _legend(marks: Marks) -> Text:
+    entries = [
+        (f"{marks.opening} {marks.closing}", _BRACKET_STYLE, "span"),
+        (marks.masked * 4, STYLES[Role.MASKED], "masked"),
+        (f"{marks.random}word", STYLES[Role.RANDOM], "random"),
+        (f"{marks.kept}word", STYLES[Role.KEPT], "kept"),
+        (marks.boundary * 4, _BOUNDARY_STYLE, "boundary"),
+    ]
+    legend = Text()
+    for sign, style, meaning in entries:
+        legend.append(sign, style)
+        legend.append(f" {meaning}{marks.dot}")
+    legend.append("original below")
+    return legend
+
+
+def _heading(view: RowView, marks: Marks, encoding: str) -> Text:
+    facts = [
+        f"file {view.file}, place {view.place}",
+        f"segment {view.segment}",
+        f"{view.tokens} tokens + 2 special",
+        f"{view.masked} masked ({view.masked_share:.1%})",
+        f"{len(view.spans)} span{'s' * (len(view.spans) != 1)}",
+        *(f"{name}: {_shortened(value, marks)}" for name, value in view.kept_fields),
+    ]
+    heading = Text.assemble((f"row {view.number}", "bold"))
+    for fact in facts:
+        heading.append(f"{marks.dot}{visible(fact, encoding)}")
+    return heading
+
+
+def _shortened(value: str, marks: Marks) -> str:
+    return value if len(value) <= _FIELD_LIMIT else value[:_FIELD_LIMIT] + marks.more
+
+
+def _cells(view: RowView, marks: Marks, encoding: str) -> Iterator[Cell]:
+    for span, pieces in view.runs:
+        if span is None:
+            yield from (_plain_cell(piece, marks, encoding) for piece in pieces)
+            continue
+        cells = [_replaced_cell(group, marks, encoding) for group in _groups(pieces)]
+        yield Cell(above=marks.opening, style=_BRACKET_STYLE, glued=cells[0].glued)
+        yield replace(cells[0], glued=True)
+        yield from cells[1:]
+        yield Cell(above=marks.closing, style=_BRACKET_STYLE, glued=True)
+
+
+def _plain_cell(piece: Piece, marks: Marks, encoding: str) -> Cell:
+    text = visible(piece.text, encoding)
+    return Cell(
+        above=text,
+        beneath=marks.boundary * cell_len(text) if piece.is_boundary else "",
+        style=STYLES[piece.role],
+        beneath_style=_BOUNDARY_STYLE,
+        glued=piece.attached,
+    )
+
+
+def _groups(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
+    """Yield the pieces of a span as words or parts of words of one role."""
+    word = 0
+    keyed = []
+    for piece in pieces:
+        word += not piece.attached
+        keyed.append(((word, piece.role), piece))
+    for _, group in groupby(keyed, key=lambda pair: pair[0]):
+        yield [piece for _, piece in group]
+
+
+def _replaced_cell(pieces: Sequence[Piece], marks: Marks, encoding: str) -> Cell:
+    role = pieces[0].role
+    original = visible("".join(piece.original for piece in pieces), encoding)
+    if role is Role.MASKED:
+        above = marks.masked * max(cell_len(original), 2)
+    elif role is Role.KEPT:
+        above = marks.kept + original
+    else:
+        above = "".join(marks.random + visible(piece.text, encoding) for piece in pieces)
+    return Cell(
+        above=above,
+        beneath=original,
+        style=STYLES[role],
+        beneath_style=_BENEATH_STYLES[role],
+        glued=pieces[0].attached,
+        gap=marks.gap,
+    )
