@@ -111,7 +111,7 @@ def _fail(error: BaseException) -> NoReturn:
     if code is None:
         raise error
     if isinstance(error, BrokenPipeError):
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
     elif isinstance(error, SpanmaskError):
         click.echo(f"spanmask: {visible(str(error))}", err=True)
     sys.exit(code)

@@ -29,7 +29,7 @@ from .summary import dataset_summary, print_json
 _UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
-class Size(click.ParamType):
+class Size(click.ParamType[int]):
     """Bytes, with KiB, MiB or GiB."""
 
     name = "size"
@@ -48,28 +48,48 @@ def _choice(kind: Any) -> click.Choice[str]:
 
 _OPTIONS = [
     click.option("--seed", type=int, help="Masks are a function of it. Required, here or in --config."),
-    click.option("--vocab", metavar="cased|uncased|PATH", help="BERT's vocabularies, a vocab.txt or a WordPiece tokenizer.json. [cased]"),
+    click.option(
+        "--vocab",
+        metavar="cased|uncased|PATH",
+        help="BERT's vocabularies, a vocab.txt or a WordPiece tokenizer.json. [cased]",
+    ),
     click.option("--cased/--uncased", "cased", default=None, help="Casing of a vocabulary given as a vocab.txt."),
     click.option("--format", "format", type=_choice(Format), help="How inputs are read. [auto: by name]"),
-    click.option("--layout", type=_choice(Layout), help="Text: a blank line ends a document, or each line is one. [sentences]"),
+    click.option(
+        "--layout", type=_choice(Layout), help="Text: a blank line ends a document, or each line is one. [sentences]"
+    ),
     click.option("--text-field", metavar="NAME", help="Field that holds the text. [text]"),
-    click.option("--spans-field", metavar="NAME", help="Field of [start, end) ranges in code points, for --scheme annotated."),
-    click.option("--words-field", metavar="NAME", help="Field of code points at which words start, instead of BERT's words."),
+    click.option(
+        "--spans-field", metavar="NAME", help="Field of [start, end) ranges in code points, for --scheme annotated."
+    ),
+    click.option(
+        "--words-field", metavar="NAME", help="Field of code points at which words start, instead of BERT's words."
+    ),
     click.option("--keep", multiple=True, metavar="NAME", help="Field to pass through to the rows; may be repeated."),
-    click.option("--segmentation", type=_choice(Segmentation), help="Cut documents at the last word, or line, that fits. [fill]"),
+    click.option(
+        "--segmentation", type=_choice(Segmentation), help="Cut documents at the last word, or line, that fits. [fill]"
+    ),
     click.option("--max-tokens", type=int, help="Longest sequence, [CLS] and [SEP] included. [512]"),
     click.option("--min-tokens", type=int, help="Shortest sequence kept, counted alike. [8]"),
     click.option("--scheme", type=_choice(Scheme), help="What is drawn for masking. [span]"),
-    click.option("--sampler", type=_choice(Sampler), help="Of scheme span: the paper's text, or its released code. [paper]"),
+    click.option(
+        "--sampler", type=_choice(Sampler), help="Of scheme span: the paper's text, or its released code. [paper]"
+    ),
     click.option("--mask-ratio", type=float, help="Share of tokens masked. [0.15]"),
     click.option("--geometric-p", type=float, help="Of span lengths in words. [0.2]"),
     click.option("--max-words", type=int, help="Longest span drawn, in words. [10]"),
     click.option("--replacement-unit", type=_choice(ReplacementUnit), help="What is replaced as one. [by scheme]"),
-    click.option("--random-ids", type=_choice(RandomIds), help="How random replacements are drawn. [uniform; unigram for reference]"),
+    click.option(
+        "--random-ids",
+        type=_choice(RandomIds),
+        help="How random replacements are drawn. [uniform; unigram for reference]",
+    ),
     click.option("--mask-epoch", type=int, help="Another epoch, other masks of the same sequences. [0]"),
     click.option("--holdout", type=float, help="Share of documents that go to DIR/validation. [0]"),
     click.option("--shard-bytes", type=Size(), help="Decompressed text a shard. [32MiB]"),
-    click.option("--on-error", type=_choice(OnError), help="A document that cannot be read ends the run, or is left out. [fail]"),
+    click.option(
+        "--on-error", type=_choice(OnError), help="A document that cannot be read ends the run, or is left out. [fail]"
+    ),
 ]
 
 
@@ -89,12 +109,22 @@ def build_config(config_file: str | None, options: dict[str, Any]) -> PreshardCo
 @click.command(name="preshard")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT…")
 @click.option("--out", type=click.Path(), help="Folder to write.")
-@click.option("--config", "config_file", type=click.Path(), metavar="FILE.toml", help="Options by name (max_tokens = 128); flags override them.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(),
+    metavar="FILE.toml",
+    help="Options by name (max_tokens = 128); flags override them.",
+)
 @corpus_options
 @click.option("--jobs", type=click.IntRange(min=1), help="Worker processes. [one a processor]")
 @click.option("--overwrite", is_flag=True, help="Replace another dataset in --out, once the new one is complete.")
-@click.option("--rehash", is_flag=True, help="Read the inputs of a finished dataset again, rather than trust their size and time.")
-@click.option("--dry-run", type=click.IntRange(min=1), metavar="N", help="Show the first N sequences and write nothing.")
+@click.option(
+    "--rehash", is_flag=True, help="Read the inputs of a finished dataset again, rather than trust their size and time."
+)
+@click.option(
+    "--dry-run", type=click.IntRange(min=1), metavar="N", help="Show the first N sequences and write nothing."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     inputs: tuple[str, ...],

@@ -29,7 +29,8 @@ def dataset_summary(out: str | os.PathLike[str], manifest: Manifest) -> dict[str
         "fingerprint": manifest.fingerprint,
         "digest": manifest.digest,
         "splits": {
-            name: {"rows": split.rows, "tokens": split.tokens, "shards": len(split.shards)} for name, split in splits.items()
+            name: {"rows": split.rows, "tokens": split.tokens, "shards": len(split.shards)}
+            for name, split in splits.items()
         },
         "mask_rate": masked / max(tokens, 1),
         "conservation": conservation,

@@ -35,7 +35,9 @@ def command(folder: str, source: bool, inputs: tuple[str, ...], jobs: int | None
         findings += verify_source(folder, inputs, jobs=jobs)
     if as_json:
         figures = {"shards": verdict.shards, "rows": verdict.rows, "tokens": verdict.tokens}
-        print_json({"ok": not findings, "findings": [asdict(finding) for finding in findings], "source": source, **figures})
+        print_json(
+            {"ok": not findings, "findings": [asdict(finding) for finding in findings], "source": source, **figures}
+        )
     else:
         for finding in findings:
             click.echo(visible(f"{finding.path}: {finding.message}"))

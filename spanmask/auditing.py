@@ -23,7 +23,6 @@ from spanmask.shard.invariants import Rows, span_is_mixed
 from spanmask.shard.reader import open_shards
 from spanmask.shard.schema import BATCH_ROWS
 from spanmask.statistics import ChiSquare, RowStatistics, as_stored, chi_square, merge_counts
-from spanmask.vocab import Vocabulary
 
 #: Probability that a gate rejects a sound dataset.
 FALSE_ALARM = 1e-6
@@ -239,7 +238,9 @@ def _differences(stored: MaskedBlock, replayed: MaskedBlock, first_row: int) -> 
         return
     for row in range(len(stored)):
         unlike = tuple(
-            name for name, pair in columns.items() if not np.array_equal(_cell(stored, row, pair), _cell(replayed, row, pair))
+            name
+            for name, pair in columns.items()
+            if not np.array_equal(_cell(stored, row, pair), _cell(replayed, row, pair))
         )
         if unlike:
             identity = {"document_id": int(stored.document_ids[row]), "segment": int(stored.segments[row])}
@@ -286,7 +287,11 @@ def _count_starts(evidence: Evidence, first: Offsets, places: Offsets) -> None:
     """Count first starts by bin: the first place, the last, and equal shares of those between; rows of under three places are left out."""
     usable = (places >= START_BINS + 2) & (first >= 0)
     first, places = first[usable], places[usable]
-    bins = np.where(first == 0, 0, np.where(first >= places - 1, START_BINS + 1, 1 + (first - 1) * START_BINS // np.maximum(places - 2, 1)))
+    bins = np.where(
+        first == 0,
+        0,
+        np.where(first >= places - 1, START_BINS + 1, 1 + (first - 1) * START_BINS // np.maximum(places - 2, 1)),
+    )
     evidence.starts_seen += np.bincount(bins, minlength=START_BINS + 2)
     shares = 1 / places
     evidence.starts_expected[[0, -1]] += shares.sum()
@@ -313,7 +318,9 @@ def judge(evidence: Evidence, config: PreshardConfig) -> list[Gate]:
         gates.append(_law_gate("replacement 80 / 10 / 10", test, f"{int(units.sum()):,} units"))
     if config.masking.replacement_unit is ReplacementUnit.SPAN:
         mixed = evidence.mixed_spans
-        gates.append(Gate(name="a span is replaced as one", passed=mixed == 0, detail=f"{mixed:,} spans are partly [MASK]"))
+        gates.append(
+            Gate(name="a span is replaced as one", passed=mixed == 0, detail=f"{mixed:,} spans are partly [MASK]")
+        )
     return gates
 
 

@@ -181,9 +181,7 @@ class MaskingConfig:
 
     def __post_init__(self) -> None:
         self._resolve()
-        _require(
-            0 <= self.seed < SEED_LIMIT, f"seed is {self.seed}: give a whole number from 0 to 2^64 - 1"
-        )
+        _require(0 <= self.seed < SEED_LIMIT, f"seed is {self.seed}: give a whole number from 0 to 2^64 - 1")
         _require(
             0 <= self.mask_epoch < MASK_EPOCH_LIMIT,
             f"mask_epoch is {self.mask_epoch}: give 0 to {MASK_EPOCH_LIMIT - 1}",
@@ -217,9 +215,7 @@ class MaskingConfig:
         )
         if self.random_ids is None:
             unigram = self.sampler is Sampler.REFERENCE
-            object.__setattr__(
-                self, "random_ids", RandomIds.UNIGRAM if unigram else RandomIds.UNIFORM
-            )
+            object.__setattr__(self, "random_ids", RandomIds.UNIGRAM if unigram else RandomIds.UNIFORM)
 
     @property
     def mask_fraction(self) -> Fraction:
@@ -240,9 +236,7 @@ class OutputConfig:
     shard_bytes: int = 32 << 20
 
     def __post_init__(self) -> None:
-        _require(
-            0 <= self.holdout < 1, f"holdout is {self.holdout}: give a share of documents from 0 to below 1"
-        )
+        _require(0 <= self.holdout < 1, f"holdout is {self.holdout}: give a share of documents from 0 to below 1")
         _require(
             1 << 10 <= self.shard_bytes <= 1 << 30,
             f"shard_bytes is {self.shard_bytes}: give 1KiB to 1GiB of decompressed input a shard",
@@ -286,9 +280,7 @@ class PreshardConfig:
             "seed is missing: masks are a function of it, so it has no default; give --seed N",
         )
         hints = typing.get_type_hints(cls)
-        return cls(
-            **{name: _section(hints[name], values) for name, values in sections.items()}
-        )
+        return cls(**{name: _section(hints[name], values) for name, values in sections.items()})
 
     def to_json(self) -> dict[str, dict[str, Any]]:
         """Return the resolved configuration by section, as plain JSON values."""
@@ -371,9 +363,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
 
 def canonical_json(value: Any) -> bytes:
     """Return the one JSON text of a value: sorted keys, no white space, UTF-8, no NaN."""
-    text = json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8")
 
 

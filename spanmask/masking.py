@@ -36,7 +36,7 @@ from spanmask.records import (
 )
 from spanmask.vocab import Vocabulary, load_vocabulary
 
-_UNITS = {
+_UNITS: dict[ReplacementUnit | None, int] = {
     ReplacementUnit.SPAN: replacement.UNIT_SPAN,
     ReplacementUnit.WORD: replacement.UNIT_WORD,
     ReplacementUnit.TOKEN: replacement.UNIT_TOKEN,
@@ -114,7 +114,6 @@ class Masker:
         self._law = spans.Law(ratio.numerator, ratio.denominator, length_thresholds(law))
         self._key = philox.Key(np.uint64(config.seed), np.uint64(config.mask_epoch))
         special = vocabulary.special
-        assert config.replacement_unit is not None
         self._rule = replacement.Replacement(
             unit=_UNITS[config.replacement_unit],
             mask=special.mask,
@@ -170,9 +169,8 @@ class Masker:
             counts=np.zeros(7, np.int64),
         )
         scheme = self.config.scheme
-        if scheme is Scheme.ANNOTATED:
-            assert block.annotations is not None
-            ranges = block.annotations
+        ranges = block.annotations
+        if ranges is not None:
             annotated = spans.Annotated(ranges.offsets, ranges.starts, ranges.ends)
             spans.sample_annotated(segments, annotated, self._law, self._key, out)
         elif scheme is not Scheme.SPAN:
@@ -199,7 +197,7 @@ class Masker:
         return rows
 
 
-def mask(
+def mask(  # noqa: PLR0913 - the one door for arrays in memory
     token_ids: TokenIds,
     offsets: Offsets,
     config: MaskingConfig,
@@ -243,9 +241,8 @@ def mask(
         The arrays do not fit together.
     """
     known = load_vocabulary(VocabularyConfig(vocab=vocabulary)) if isinstance(vocabulary, str) else vocabulary
-    ids = np.ascontiguousarray(token_ids)
-    _require_ids(ids, len(known))
-    ids = ids.astype(known.dtype, copy=False)
+    _require_ids(token_ids, len(known))
+    ids: TokenIds = np.ascontiguousarray(token_ids, known.dtype)
     bounds = np.asarray(offsets, np.int64)
     size = len(bounds) - 1
     block = SequenceBlock(
@@ -276,7 +273,9 @@ def _cumulative(
         raise ConfigError(f"random_ids unigram needs {len(vocabulary)} counts, one for each entry of the vocabulary")
     cumulative = np.cumsum(unigram[vocabulary.ordinary_ids], dtype=np.int64)
     if not 0 < cumulative[-1] < 1 << 32:
-        raise ConfigError(f"random_ids unigram: ordinary ids were counted {cumulative[-1]} times; give 1 to 2^32 - 1 counts")
+        raise ConfigError(
+            f"random_ids unigram: ordinary ids were counted {cumulative[-1]} times; give 1 to 2^32 - 1 counts"
+        )
     return cumulative
 
 
@@ -286,8 +285,12 @@ def _validate(block: SequenceBlock, vocabulary_size: int, scheme: Scheme) -> Non
     tokens = len(block.token_ids)
     if len(block) and (block.starts.min() < 0 or block.ends.max() > tokens or sizes.min() < 1 or sizes.max() > 65_533):
         raise ConfigError("segments must lie within the tokens and hold 1 to 65,533 of them each")
-    if len(block.word_starts) != tokens or not (len(block.ends) == len(block.document_ids) == len(block.segments) == len(block)):
-        raise ConfigError("word_starts must match token_ids, and each segment needs an end, a document_id and a segment number")
+    if len(block.word_starts) != tokens or not (
+        len(block.ends) == len(block.document_ids) == len(block.segments) == len(block)
+    ):
+        raise ConfigError(
+            "word_starts must match token_ids, and each segment needs an end, a document_id and a segment number"
+        )
     _require_ids(block.token_ids, vocabulary_size)
     if len(block) and int(block.segments.max()) >= SEGMENT_LIMIT:
         raise ConfigError(f"segment {block.segments.max()} is not below {SEGMENT_LIMIT}")

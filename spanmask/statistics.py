@@ -57,8 +57,10 @@ class RowStatistics:
 def merge_counts(one: Any, other: Any) -> Any:
     """Add two counts as JSON writes them: numbers are added, lists item by item, objects key by key; what one lacks counts as zero."""
     if isinstance(one, dict):
-        return {key: merge_counts(one[key], other[key]) if key in one and key in other else one.get(key, other.get(key))
-                for key in [*one, *(key for key in other if key not in one)]}
+        return {
+            key: merge_counts(one[key], other[key]) if key in one and key in other else one.get(key, other.get(key))
+            for key in [*one, *(key for key in other if key not in one)]
+        }
     if isinstance(one, list):
         return [x + y for x, y in zip_longest(one, other, fillvalue=0)]
     return one + other

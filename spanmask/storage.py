@@ -18,7 +18,7 @@ _TEMPORARY = ".tmp-"
 
 
 @contextlib.contextmanager
-def reporting(path: str | Path, doing: str) -> Iterator[None]:
+def reporting(path: str | os.PathLike[str], doing: str) -> Iterator[None]:
     """Turn what the file system refuses into a `StorageError` that names the file.
 
     Raises

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -144,14 +144,16 @@ class Tokenizer:
 def string_buffers(array: pa.Array) -> tuple[Bytes, Offsets]:
     """Return the bytes and the (D + 1,) offsets of a large_string array without nulls, without copying the bytes."""
     _, offsets, data = array.buffers()
-    positions = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1] if offsets else np.zeros(1)
+    positions = (
+        np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1] if offsets else np.zeros(1)
+    )
     return np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8), positions.astype(np.int64)
 
 
 def _cut(text: Bytes, offsets: Offsets, *, lines: bool) -> Iterator[_Piece]:
     """Cut documents into pieces that end after a space or newline, every line apart when lines are wanted."""
-    data = memoryview(text)
-    for document, (start, end) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
+    data = memoryview(text.data)
+    for document, (start, end) in enumerate(pairwise(offsets.tolist())):
         raw = bytes(data[start:end])
         line = 0
         while line < len(raw):
@@ -178,7 +180,7 @@ def _pieces(raw: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _batches(text: Bytes, pieces: list[_Piece]) -> Iterator[list[str]]:
-    data = memoryview(text)
+    data = memoryview(text.data)
     for first in range(0, len(pieces), _BATCH_PIECES):
         yield [str(data[piece.start : piece.end], "utf-8") for piece in pieces[first : first + _BATCH_PIECES]]
 
@@ -191,9 +193,9 @@ def _line_starts(pieces: list[_Piece], piece_offsets: Offsets) -> npt.NDArray[np
 
 
 def _supplied_word_starts(words: Points, offsets: Offsets, places: Offsets) -> npt.NDArray[np.bool_]:
-    """A token starts a word where a supplied start lies between the last token's first code point and its own."""
+    """Return (T,) flags: a token starts a word where a supplied start lies between the last token's first code point and its own."""
     flags = np.zeros(len(places), np.bool_)
-    for document, (start, end) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
+    for document, (start, end) in enumerate(pairwise(offsets)):
         known = words.values[words.offsets[document] : words.offsets[document + 1]]
         owner = np.searchsorted(known, places[start:end], side="right")
         flags[start:end] = np.diff(owner, prepend=-1) != 0
@@ -203,15 +205,13 @@ def _supplied_word_starts(words: Points, offsets: Offsets, places: Offsets) -> n
 def _in_tokens(ranges: Ranges, offsets: Offsets, spots: Offsets, word_starts: npt.NDArray[np.bool_]) -> Ranges:
     """Turn ranges of code points into ranges of tokens: grown to the words they touch, merged where they overlap."""
     counts, starts, ends = [0], [], []
-    for document, (start, end) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
+    for document, (start, end) in enumerate(pairwise(offsets.tolist())):
         owned = slice(ranges.offsets[document], ranges.offsets[document + 1])
         grown = _grow(ranges.starts[owned], ranges.ends[owned], spots[start:end], word_starts[start:end])
         starts += [first for first, _ in grown]
         ends += [last for _, last in grown]
         counts.append(len(starts))
-    return Ranges(
-        offsets=np.array(counts, np.int64), starts=np.array(starts, np.int64), ends=np.array(ends, np.int64)
-    )
+    return Ranges(offsets=np.array(counts, np.int64), starts=np.array(starts, np.int64), ends=np.array(ends, np.int64))
 
 
 def _grow(

@@ -189,7 +189,9 @@ def _from_tokenizer_json(path: Path, text: str, cased: bool | None) -> Vocabular
     if kind != "WordPiece" or model.get("continuing_subword_prefix", CONTINUATION) != CONTINUATION:
         raise ConfigError(f"vocabulary {path}: its model is {kind}; only WordPiece with ## can be used")
     if normalizer.get("type") != "BertNormalizer" or normalizer.get("strip_accents") not in (None, lowercase):
-        raise ConfigError(f"vocabulary {path}: its normalizer is not BERT's, with case and accents kept or removed together")
+        raise ConfigError(
+            f"vocabulary {path}: its normalizer is not BERT's, with case and accents kept or removed together"
+        )
     entries = sorted(vocab, key=vocab.__getitem__)
     if [vocab[entry] for entry in entries] != list(range(len(entries))):
         raise ConfigError(f"vocabulary {path}: its ids are not 0 to {len(entries) - 1} without gaps")

@@ -23,7 +23,9 @@ from spanmask.vocab import Vocabulary
 
 def small_vocabulary() -> Vocabulary:
     """The vocabulary of `strategies`: V = 80."""
-    entries = [f"[unused{i}]" for i in range(11)] + [f"w{i}" for i in shapes.WORD_IDS] + [f"##p{i}" for i in shapes.PIECE_IDS]
+    entries = (
+        [f"[unused{i}]" for i in range(11)] + [f"w{i}" for i in shapes.WORD_IDS] + [f"##p{i}" for i in shapes.PIECE_IDS]
+    )
     for role, place in (("PAD", 0), ("UNK", 5), ("CLS", 6), ("SEP", 7), ("MASK", 8)):
         entries[place] = f"[{role}]"
     return Vocabulary(name="small", entries=tuple(entries), cased=True)
@@ -210,7 +212,9 @@ def span_counts(pattern: tuple[int, ...], rows: int, seed: int, ratio: float) ->
     masked, _ = Masker(MaskingConfig(seed=seed, mask_ratio=ratio), VOCABULARY).mask(block)
     keys = np.zeros(rows, np.int64)
     owner = np.repeat(np.arange(rows), np.diff(masked.span_offsets))
-    np.add.at(keys, owner, (1 << (2 * masked.span_starts.astype(np.int64))) + (2 << (2 * masked.span_ends.astype(np.int64))))
+    np.add.at(
+        keys, owner, (1 << (2 * masked.span_starts.astype(np.int64))) + (2 << (2 * masked.span_ends.astype(np.int64)))
+    )
     found = Counter(keys.tolist())
     return Counter({_spans_of(key): count for key, count in found.items()})
 

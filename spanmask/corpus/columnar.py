@@ -49,7 +49,7 @@ def _decoding(file: InputFile) -> Iterator[None]:
     with reporting(file.path, "read"):
         try:
             yield
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             if getattr(error, "errno", None) is not None:
                 raise
             kind = "a Parquet file" if file.format is Format.PARQUET else "an Arrow IPC file or stream"
@@ -134,7 +134,7 @@ class _Parquet:
     def _size(self, index: int, name: str) -> int:
         """Return the decoded bytes that a row group states for a column.
 
-        A row is read first: where the footer is damaged, that raises, and asking for the statement would abort the process.
+        A row is read first: where the footer is damaged, that raises; asking for the statement would abort the process.
         """
         next(self._rows(index, [name], 1), None)
         paths = [column.path for column in self._file.schema]
@@ -144,24 +144,26 @@ class _Parquet:
         yield from self._file.iter_batches(rows, row_groups=[index], columns=names, use_threads=False)
 
     def bounds(self, text: str, target_bytes: int) -> list[int]:
-        bounds, held, stop = [0], 0, 0
-        for start, stop, index in self._groups():
+        bounds, held = [0], 0
+        for start, _, index in self._groups():
             size = self._size(index, text)
             if held and held + size > target_bytes:
                 bounds.append(start)
                 held = 0
             held += size
-        return [*bounds, stop] if stop else [0]
+        total = sum(end - start for start, end, _ in self._groups())
+        return [*bounds, total] if total else [0]
 
     def batches(self, names: list[str], start: int, stop: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         for first, end, index in self._groups():
             if not (first < stop and start < end):
                 continue
             rows = BLOCK_BYTES * (end - first) // max(1, self._size(index, names[0]))
+            row = first
             for batch in self._rows(index, names, min(_BLIND_ROWS, max(1, rows))):
-                if first < stop and start < first + len(batch):
-                    yield first, batch
-                first += len(batch)
+                if row < stop and start < row + len(batch):
+                    yield row, batch
+                row += len(batch)
 
 
 class _Arrow:

@@ -32,10 +32,6 @@ class Work(Protocol):
         ...
 
 
-class WorkerFailure(SpanmaskError):
-    """A worker process met an error that spanmask did not foresee; the message is its traceback."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """A unit with its receipt, or None when its process died on every try."""
@@ -172,7 +168,9 @@ def serve(descriptor: int) -> None:
         except (EOFError, BrokenPipeError, ConnectionResetError):
             raise
         except Exception:
-            connection.send(("error", WorkerFailure(traceback.format_exc())))
+            connection.send(
+                ("error", SpanmaskError(f"a worker met an error that was not foreseen\n{traceback.format_exc()}"))
+            )
 
 
 def _follow_parent(parent: int) -> None:

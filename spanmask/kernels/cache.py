@@ -13,7 +13,7 @@ import tempfile
 import warnings
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import llvmlite
 import numba
@@ -77,8 +77,8 @@ class _Locator:
         return cls(py_func)
 
 
-class _Impl(CompileResultCacheImpl):  # type: ignore[misc]
-    _locator_classes = (_Locator,)
+class _Impl(CompileResultCacheImpl):
+    _locator_classes: ClassVar[list[Any]] = [_Locator]
 
 
 @cache
@@ -86,7 +86,7 @@ def _warn_once(message: str) -> None:
     warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
-class KernelCache(FunctionCache):  # type: ignore[misc]
+class KernelCache(FunctionCache):
     """numba's function cache, which heals or is done without instead of failing."""
 
     _impl_class = _Impl

@@ -5,7 +5,7 @@ Every intermediate value fits in 64 bits, so that compiled and interpreted runs 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -79,7 +79,7 @@ def open_stream(document_id: np.uint64, segment: np.uint64, purpose: int, key: K
 @kernel
 def next_draw(stream: Draws) -> np.uint64:
     """Take the stream's next 32-bit word. Draws: one."""
-    place = np.int64(stream[0])
+    place: Any = np.int64(stream[0])
     if place == BATCH_DRAWS:
         philox_blocks(stream[1], stream[2], stream[3], stream[4], stream[5], stream[6:])
         block = (stream[4] + np.uint64(BATCH_BLOCKS)) & np.uint64(0x1FFFFF)

@@ -68,7 +68,9 @@ def _draw_id(rule: Replacement, stream: Draws) -> Any:
 
 
 @kernel
-def replace_rows(token_ids: npt.NDArray[Any], segments: Segments, spans: Spans, rule: Replacement, key: Key, rows: Rows) -> None:
+def replace_rows(
+    token_ids: npt.NDArray[Any], segments: Segments, spans: Spans, rule: Replacement, key: Key, rows: Rows
+) -> None:
     """Write each segment between ``[CLS]`` and ``[SEP]``, what is under its spans replaced, and the labels.
 
     Draws: replacement, one a unit; random ids, one a token of a randomised unit. Oracle: ``replace``.

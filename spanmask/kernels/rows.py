@@ -71,7 +71,9 @@ def _bump(histogram: Ints, value: int) -> None:
 
 
 @kernel
-def _count_span(rows: Stored, base: int, label: int, start: int, end: int, flags: npt.NDArray[np.bool_], mask: int, counts: Counts) -> int:
+def _count_span(
+    rows: Stored, base: int, label: int, start: int, end: int, flags: npt.NDArray[np.bool_], mask: int, counts: Counts
+) -> int:
     """Count one span of the row at ``base``; return its words, a cut one included."""
     words = 0
     for position in range(start, end):
@@ -90,7 +92,13 @@ def _count_span(rows: Stored, base: int, label: int, start: int, end: int, flags
 
 @kernel
 def count_rows(
-    rows: Stored, originals: npt.NDArray[Any], flags: npt.NDArray[np.bool_], numerator: int, denominator: int, ids: Any, counts: Counts
+    rows: Stored,
+    originals: npt.NDArray[Any],
+    flags: npt.NDArray[np.bool_],
+    numerator: int,
+    denominator: int,
+    ids: Any,
+    counts: Counts,
 ) -> None:
     """Add what S rows hold to the counts. originals, flags (word starts): like input_ids; ids: (mask, unk)."""
     mask, unk = ids
@@ -102,7 +110,8 @@ def count_rows(
             counts.totals[13] += originals[base + position] == unk
         label = rows.label_offsets[i]
         for n in range(rows.span_offsets[i], rows.span_offsets[i + 1]):
-            start, end = np.int64(rows.span_starts[n]), np.int64(rows.span_ends[n])
+            start: Any = np.int64(rows.span_starts[n])
+            end: Any = np.int64(rows.span_ends[n])
             _count_span(rows, base, label, start, end, flags, mask, counts)
             cut_in = start > 1 and not flags[base + start]
             cut_out = end <= size and not flags[base + end]

@@ -25,7 +25,9 @@ class Cut(NamedTuple):
 
 
 @kernel
-def _cut_end(start: int, end: int, room: int, word_starts: npt.NDArray[np.bool_], line_starts: npt.NDArray[np.bool_]) -> int:
+def _cut_end(
+    start: int, end: int, room: int, word_starts: npt.NDArray[np.bool_], line_starts: npt.NDArray[np.bool_]
+) -> int:
     """Return where a segment from ``start`` ends: at the last line start that fits (when lines are given), else word start, else full."""
     stop = start + room
     if stop >= end:

@@ -66,7 +66,7 @@ def siphash(data: npt.NDArray[np.uint8], start: int, end: int, key0: np.uint64, 
 
 
 @kernel
-def _is_blank(byte: np.uint8) -> bool:
+def _is_blank(byte: np.uint8) -> Any:
     return byte == 32 or 9 <= byte <= 13
 
 

@@ -177,7 +177,9 @@ def _emit_marked(words: Marks, count: int, marks: Marks, n: int, spans: Spans) -
 
 
 @kernel
-def _place(words: Marks, count: int, length: int, budget: int, masked: int, marks: Marks, starts: Draws, failed: Ints) -> Any:
+def _place(
+    words: Marks, count: int, length: int, budget: int, masked: int, marks: Marks, starts: Draws, failed: Ints
+) -> Any:
     """Try starts for one length; return the words placed [first, end), end −1 when all trials failed, and the first start."""
     failed[:] = 0
     tried = -1
@@ -300,7 +302,7 @@ def sample_reference(segments: Segments, law: Law, key: Key, spans: Spans) -> No
 
 
 @kernel
-def _draw_words(words: Marks, count: int, budget: int, order: Marks, masked: Marks, starts: Draws, counts: Ints) -> int:
+def _draw_words(words: Marks, count: int, budget: int, order: Marks, masked: Marks, starts: Draws, counts: Ints) -> Any:
     """Mask words drawn without replacement until the budget is reached; return the first word drawn."""
     for word in range(count):
         order[word] = word
@@ -371,7 +373,15 @@ def _is_free(first: int, end: int, marks: Marks) -> bool:
 
 @kernel
 def _annotated_unit(
-    words: Marks, count: int, budget: int, size: int, pool: Ints, marks: Marks, lengths: Draws, starts: Draws, failed: Ints
+    words: Marks,
+    count: int,
+    budget: int,
+    size: int,
+    pool: Ints,
+    marks: Marks,
+    lengths: Draws,
+    starts: Draws,
+    failed: Ints,
 ) -> Any:
     """Draw one unit; return its words [first, end), end −1 for none placed, the pool's size after it, and the first draw."""
     failed[:] = 0

@@ -73,7 +73,7 @@ def digest_in_background(files: Sequence[InputFile]) -> Future[list[str]]:
     def hash_all() -> None:
         try:
             future.set_result([digest(file.path) for file in files])
-        except BaseException as error:  # noqa: BLE001 - handed to whoever asks for the result
+        except BaseException as error:
             future.set_exception(error)
 
     Thread(target=hash_all, daemon=True).start()
@@ -92,4 +92,6 @@ def check_unchanged_since(files: Sequence[InputFile]) -> None:
         with reporting(file.path, "read"):
             state = os.stat(file.path)
         if (state.st_size, state.st_mtime_ns) != (file.size, file.mtime_ns):
-            raise StorageError(f"{file.path}: it changed while it was read; run again when it is at rest, with --overwrite")
+            raise StorageError(
+                f"{file.path}: it changed while it was read; run again when it is at rest, with --overwrite"
+            )

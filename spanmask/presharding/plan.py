@@ -105,7 +105,7 @@ def _check_fields(config: CorpusConfig, files: Sequence[InputFile]) -> None:
 
 def _tasks(files: Sequence[InputFile], config: PreshardConfig) -> Iterator[Task]:
     target = config.output.shard_bytes
-    number, joined, size = 0, [], 0
+    number, joined, size = 0, list[Part](), 0
     for part, weight, streamed in _weighted_parts(files, config.corpus, target):
         if joined and (streamed or size + weight > target):
             yield Task(number=number, parts=tuple(joined), streamed=False)
@@ -198,7 +198,9 @@ def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     if found["versions"] != wanted["versions"]:
         lines.append(f"versions: {found['versions']} there, {wanted['versions']} here")
     if found["inputs"] != wanted["inputs"]:
-        lines.append(f"inputs: {_names(found['inputs'])} there, {_names(wanted['inputs'])} here (or their content changed)")
+        lines.append(
+            f"inputs: {_names(found['inputs'])} there, {_names(wanted['inputs'])} here (or their content changed)"
+        )
     return lines
 
 

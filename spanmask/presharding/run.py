@@ -68,7 +68,7 @@ class PipelineWork:
         return Pipeline(self.plan, Path(self.root)).run
 
 
-def preshard(
+def preshard(  # noqa: PLR0913 - the one door
     inputs: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
     out: str | os.PathLike[str],
     config: PreshardConfig,
@@ -143,7 +143,9 @@ def _check_folder(folder: Path) -> None:
         return
     with reporting(folder, "list"):
         if any(folder.iterdir()):
-            raise ConfigError(f"{folder}: the folder is not empty, and no spanmask run began there; choose another --out")
+            raise ConfigError(
+                f"{folder}: the folder is not empty, and no spanmask run began there; choose another --out"
+            )
 
 
 def _find_files(paths: list[Any], folder: Path, config: PreshardConfig) -> tuple[InputFile, ...]:
@@ -159,7 +161,9 @@ def _find_files(paths: list[Any], folder: Path, config: PreshardConfig) -> tuple
 
 def _spool(folder: Path, config: PreshardConfig) -> Path:
     """Save standard input, so that it can be read in parts and again."""
-    suffix = {Format.JSONL: ".jsonl", Format.PARQUET: ".parquet", Format.ARROW: ".arrow"}.get(config.corpus.format, ".txt")
+    suffix = {Format.JSONL: ".jsonl", Format.PARQUET: ".parquet", Format.ARROW: ".arrow"}.get(
+        config.corpus.format, ".txt"
+    )
     path = folder / FOLDER / "stdin" / f"stdin{suffix}"
     make_folder(path.parent)
     publish(path, lambda file: shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20))
@@ -177,22 +181,23 @@ def _finished(folder: Path, config: PreshardConfig, files: Sequence[InputFile], 
 
 
 def _refusal(folder: Path, config: PreshardConfig, files: Sequence[InputFile]) -> str:
+    """Say how a finished dataset differs from the one asked for."""
     manifest = read_manifest(folder)
+    inputs = manifest.content["inputs"]
     found = {
         "versions": {key: manifest.content[f"{key}_version"] for key in ("algorithm", "format")},
         "config": manifest.content["config"],
         "vocabulary": manifest.content["vocabulary"]["sha256"],
-        "inputs": [(item["name"], item["size"]) for item in manifest.content["inputs"]],
+        "inputs": [{"name": f"{item['name']} ({item['size']:,} bytes)"} for item in inputs],
     }
     wanted = {
         "versions": {"algorithm": ALGORITHM_VERSION, "format": FORMAT_VERSION},
         "config": config.to_json(),
         "vocabulary": load_vocabulary(config.vocabulary).sha256,
-        "inputs": [(file.name, file.size) for file in files],
+        "inputs": [{"name": f"{file.name} ({file.size:,} bytes)"} for file in files],
     }
-    for side in (found, wanted):
-        side["inputs"] = [{"name": f"{name} ({size:,} bytes)"} for name, size in side["inputs"]]
-    return _differs(folder, "a finished dataset", differences(found, wanted) or ["inputs: the content of one changed"])
+    lines = differences(found, wanted) or ["inputs: the content of one changed"]
+    return _differs(folder, "a finished dataset", lines)
 
 
 def _differs(folder: Path, what: str, lines: list[str]) -> str:
@@ -230,7 +235,11 @@ class _Run:
         if self._state.staged:
             self._state.commit()
             return preshard(
-                [file.path for file in self._files], self._folder, self._config, jobs=self._jobs, overwrite=self._overwrite
+                [file.path for file in self._files],
+                self._folder,
+                self._config,
+                jobs=self._jobs,
+                overwrite=self._overwrite,
             )
         plan = make_plan(self._config, vocabulary, self._files)
         self._begin(plan.to_json())
@@ -285,7 +294,9 @@ class _Run:
         warm_up(work.plan)
         return run_processes(work, remaining, self._jobs, self._advance)
 
-    def _advance(self, disk_bytes: int, text_bytes: int, tokens: int, shards: int = 0, *, resumed: bool = False) -> None:
+    def _advance(
+        self, disk_bytes: int, text_bytes: int, tokens: int, shards: int = 0, *, resumed: bool = False
+    ) -> None:
         progress = self._progress
         self._progress = replace(
             progress,
@@ -351,7 +362,7 @@ def _assemble(plan: Plan, receipts: list[dict[str, Any]], digests: list[str]) ->
     CorpusError
         There are no rows.
     """
-    conservation = reduce(merge_counts, (receipt["conservation"] for receipt in receipts), {})
+    conservation: dict[str, Any] = reduce(merge_counts, (receipt["conservation"] for receipt in receipts), {})
     shards = {
         name: tuple(ShardRecord.from_json(record) for receipt in receipts for record in receipt["shards"].get(name, []))
         for name in SPLITS
@@ -382,7 +393,8 @@ def _assemble(plan: Plan, receipts: list[dict[str, Any]], digests: list[str]) ->
 
 def _by_split(receipts: list[dict[str, Any]], key: str, splits: dict[str, Split]) -> dict[str, Any]:
     return {
-        name: reduce(merge_counts, (receipt[key][name] for receipt in receipts if name in receipt[key])) for name in splits
+        name: reduce(merge_counts, (receipt[key][name] for receipt in receipts if name in receipt[key]))
+        for name in splits
     }
 
 
@@ -392,9 +404,7 @@ def _nothing(conservation: dict[str, Any], plan: Plan) -> str:
     short = plan.config.sequence.min_tokens
     return (
         f"no sequence is left of {conservation['documents_in']:,} documents "
-        f"({conservation['documents_skipped']:,} skipped, {conservation['documents_empty']:,} empty, the rest shorter than {short} tokens); "
+        f"({conservation['documents_skipped']:,} skipped, {conservation['documents_empty']:,} empty, "
+        f"the rest shorter than {short} tokens); "
         "lower --min-tokens, or give longer texts"
     )
-
-
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -165,4 +166,4 @@ class _Rows:
 def _originals(block: MaskedBlock) -> list[TokenIds]:
     restored = restore(block)
     bounds = block.input_offsets.tolist()
-    return [restored[start + 1 : end - 1] for start, end in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [restored[start + 1 : end - 1] for start, end in pairwise(bounds)]

@@ -39,7 +39,8 @@ class RunState:
 
     def saved_plan(self) -> dict[str, Any] | None:
         """Return the plan of the run that was started here, if any."""
-        return _read_json(self.folder / "plan.json")
+        plan: dict[str, Any] | None = _read_json(self.folder / "plan.json")
+        return plan
 
     def start(self, plan: dict[str, Any]) -> None:
         """Make the folders and save the plan, unless it is there."""
@@ -151,7 +152,9 @@ def locked(out: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise MismatchError(f"{out}: another spanmask process is writing it; wait for it, or choose another --out") from None
+            raise MismatchError(
+                f"{out}: another spanmask process is writing it; wait for it, or choose another --out"
+            ) from None
         yield
     finally:
         os.close(descriptor)

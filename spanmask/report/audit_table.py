@@ -77,7 +77,9 @@ def _tables(audit: dict[str, Any]) -> Iterator[Table]:
 
 
 def _totals(audit: dict[str, Any]) -> Table:
-    table = Table(title="Counted", title_justify="left", title_style="bold", box=None, pad_edge=False, show_header=False)
+    table = Table(
+        title="Counted", title_justify="left", title_style="bold", box=None, pad_edge=False, show_header=False
+    )
     for name, value in figures.totals(audit):
         table.add_row(Text(name, "dim"), Text(value))
     return table

@@ -76,14 +76,18 @@ def _any(flags: Flags, owner: Offsets, size: int) -> Flags:
     return np.bincount(owner[flags], minlength=size) > 0
 
 
-def ranges_out_of_place(offsets: Offsets, starts: npt.NDArray[np.integer], ends: npt.NDArray[np.integer], lengths: Offsets) -> Flags:
+def ranges_out_of_place(
+    offsets: Offsets, starts: npt.NDArray[np.integer], ends: npt.NDArray[np.integer], lengths: Offsets
+) -> Flags:
     """(S,) rows with a range that is empty, or not between [CLS] and [SEP]."""
     owner = owners(offsets)
     start, end = starts.astype(np.int64), ends.astype(np.int64)
     return _any((start < 1) | (start >= end) | (end > lengths[owner] - 1), owner, len(lengths))
 
 
-def ranges_out_of_order(offsets: Offsets, starts: npt.NDArray[np.integer], ends: npt.NDArray[np.integer], gap: int) -> Flags:
+def ranges_out_of_order(
+    offsets: Offsets, starts: npt.NDArray[np.integer], ends: npt.NDArray[np.integer], gap: int
+) -> Flags:
     """(S,) rows in which a range starts less than ``gap`` after the end of the one before."""
     owner = owners(offsets)
     start, end = starts.astype(np.int64), ends.astype(np.int64)
@@ -126,7 +130,8 @@ def _spans_touching(block: MaskedBlock) -> Flags:
 def _labels_unmatched(block: MaskedBlock) -> Flags:
     sizes = block.span_ends.astype(np.int64) - block.span_starts
     masked = np.bincount(owners(block.span_offsets), weights=sizes, minlength=len(block)).astype(np.int64)
-    return masked != np.diff(block.label_offsets)
+    bad: Flags = masked != np.diff(block.label_offsets)
+    return bad
 
 
 def _words_wrong(block: MaskedBlock, lengths: Offsets) -> Flags:
@@ -139,7 +144,8 @@ def _words_wrong(block: MaskedBlock, lengths: Offsets) -> Flags:
     first[words.offsets[:-1][np.diff(words.offsets) > 0]] = True
     rising = np.diff(values, prepend=0) > 0
     wrong = (first & (values != 1)) | (~first & ~rising) | (values > lengths[owner] - 2)
-    return _any(wrong, owner, len(block)) | (np.diff(words.offsets) == 0)
+    bad: Flags = _any(wrong, owner, len(block)) | (np.diff(words.offsets) == 0)
+    return bad
 
 
 def _annotations_wrong(block: MaskedBlock, lengths: Offsets) -> Flags:
@@ -167,13 +173,15 @@ def content_problem(rows: Rows) -> Problem | None:
 
 def _length_wrong(rows: Rows) -> Flags:
     sequence = rows.config.sequence
-    return (rows.lengths > sequence.max_tokens) | (rows.lengths < sequence.min_tokens)
+    bad: Flags = (rows.lengths > sequence.max_tokens) | (rows.lengths < sequence.min_tokens)
+    return bad
 
 
 def _frame_wrong(rows: Rows) -> Flags:
     block, special = rows.block, rows.vocabulary.special
     first, last = block.input_ids[block.input_offsets[:-1]], block.input_ids[block.input_offsets[1:] - 1]
-    return (first != special.cls) | (last != special.sep)
+    bad: Flags = (first != special.cls) | (last != special.sep)
+    return bad
 
 
 def _ids_wrong(rows: Rows) -> Flags:
@@ -207,7 +215,8 @@ def span_is_mixed(rows: Rows) -> Flags:
 def _budget_wrong(rows: Rows) -> Flags:
     masking = rows.config.masking
     if masking.scheme is Scheme.TOKEN or masking.sampler is Sampler.REFERENCE:
-        return rows.masked != rows.budgets
+        unlike: Flags = rows.masked != rows.budgets
+        return unlike
     starts = np.flatnonzero(rows.flags)
     inner = owners(rows.block.input_offsets)[starts]
     stops = np.append(starts[1:], len(rows.flags))
@@ -217,7 +226,8 @@ def _budget_wrong(rows: Rows) -> Flags:
     if rows.block.annotations is not None:
         ranges = rows.block.annotations
         np.maximum.at(longest, owners(ranges.offsets), ranges.ends - ranges.starts)
-    return rows.masked >= rows.budgets + np.minimum(longest, rows.budgets)
+    bad: Flags = rows.masked >= rows.budgets + np.minimum(longest, rows.budgets)
+    return bad
 
 
 def _words_cut(rows: Rows) -> Flags:

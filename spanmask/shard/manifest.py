@@ -229,7 +229,7 @@ def _check_shape(content: dict[str, Any]) -> None:
     try:
         manifest = Manifest(content=content)
         splits = manifest.splits
-        manifest.config, manifest.unigram, manifest.fingerprint, content["statistics"], content["inputs"]  # noqa: B018
+        manifest.config, manifest.unigram, manifest.fingerprint, content["statistics"], content["inputs"]
         paths = [shard.path for split in splits.values() for shard in split.shards]
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise ShardError(f"it lacks or garbles a part ({error!r})", path=MANIFEST) from None

@@ -32,9 +32,7 @@ def _list_field(name: str, item: pa.DataType) -> pa.Field:
     return pa.field(name, pa.list_(pa.field("item", item, nullable=False)), nullable=False)
 
 
-def shard_schema(
-    ids: np.dtype[Any], *, words_stored: bool, scheme: Scheme, kept: Sequence[pa.Field] = ()
-) -> pa.Schema:
+def shard_schema(ids: np.dtype[Any], *, words_stored: bool, scheme: Scheme, kept: Sequence[pa.Field] = ()) -> pa.Schema:
     """Return the schema of a shard.
 
     Parameters
@@ -104,7 +102,11 @@ def from_record_batch(batch: pa.RecordBatch) -> MaskedBlock:
     _, span_ends = _flat(batch, "span_ends")
     label_offsets, labels = _flat(batch, "labels")
     names = batch.schema.names
-    words = Points(**dict(zip(("offsets", "values"), _flat(batch, "word_starts"), strict=True))) if "word_starts" in names else None
+    words = (
+        Points(**dict(zip(("offsets", "values"), _flat(batch, "word_starts"), strict=True)))
+        if "word_starts" in names
+        else None
+    )
     return MaskedBlock(
         document_ids=batch.column("document_id").to_numpy(zero_copy_only=True),
         segments=batch.column("segment").to_numpy(zero_copy_only=True),

@@ -54,7 +54,9 @@ def verify(folder: str | os.PathLike[str]) -> Verdict:
         manifest = read_manifest(folder)
         manifest.vocabulary  # noqa: B018
     except ShardError as error:
-        return Verdict(findings=(Finding(path=error.path or MANIFEST, message=str(error.args[0])),), shards=0, rows=0, tokens=0)
+        return Verdict(
+            findings=(Finding(path=error.path or MANIFEST, message=str(error.args[0])),), shards=0, rows=0, tokens=0
+        )
     findings = [*_stray_files(Path(folder), manifest)]
     kept = 0
     for split in manifest.splits.values():
@@ -127,7 +129,9 @@ def _check_shard(shards: ShardSet, number: int, before: tuple[int, int], counted
         rows, tokens = rows + len(block), tokens + len(block.input_ids)
     found = (rows, tokens, content.hexdigest(), first, last)
     if found != (record.rows, record.tokens, record.content_sha256, record.first, record.last):
-        raise ShardError("its rows, tokens, content digest or outer identities are not the manifest's", path=record.path)
+        raise ShardError(
+            "its rows, tokens, content digest or outer identities are not the manifest's", path=record.path
+        )
 
 
 def _check_order(path: str, rows: int, last: tuple[int, int], identities: list[tuple[int, int]]) -> None:
