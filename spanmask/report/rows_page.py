@@ -13,7 +13,7 @@ _STYLE = """
 .facts { display: flex; flex-wrap: wrap; gap: 0 1.25rem; list-style: none; margin: 0 0 .5rem; padding: 0; color: var(--muted); font-size: .9rem; }
 .row { font-size: 1.0625rem; line-height: 1.75; overflow-wrap: anywhere; max-width: none; margin: 0; }
 .special { color: var(--muted); font-size: .75em; font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
-ruby { display: inline-flex; flex-direction: column; align-items: center; margin: .15em 1px .1em; line-height: 1.35; max-width: 100%; }
+ruby { display: inline-flex; flex-direction: column; text-align: center; margin: .15em 1px .1em; line-height: 1.35; max-width: 100%; }
 rp { display: none; }
 rt { display: block; font-size: .8em; line-height: 1.3; padding: 0 .1em; text-align: center; }
 .chip { padding: 0 .35em; border-radius: .3em; border: 1px solid; }
