@@ -107,6 +107,8 @@ def _terminate(_number: int, _frame: Any) -> NoReturn:
 
 
 def _fail(error: BaseException) -> NoReturn:
+    if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
+        error = error.__context__  # click and rich end with 1 when nobody reads on
     code = next((code for kind, code in EXIT_CODES if isinstance(error, kind)), None)
     if code is None:
         raise error

@@ -23,6 +23,7 @@ from spanmask.config import (
 )
 from spanmask.errors import IncompleteShards
 
+from .main import visible
 from .progress import progress_display
 from .summary import dataset_summary, print_json
 
@@ -156,7 +157,7 @@ def command(
                 inputs, out, config, jobs=jobs, overwrite=overwrite, rehash=rehash, on_progress=on_progress
             )
         except IncompleteShards as error:
-            click.echo(f"spanmask: {error}", err=True)
+            click.echo(f"spanmask: {visible(str(error))}", err=True)
             sys.exit(3)
     summary = dataset_summary(out, manifest)
     if as_json:

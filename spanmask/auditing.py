@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.config import PreshardConfig, ReplacementUnit, Sampler, Scheme
-from spanmask.errors import ConfigError
+from spanmask.config import ALGORITHM_VERSION, PreshardConfig, ReplacementUnit, Sampler, Scheme
+from spanmask.errors import ConfigError, MismatchError, ShardError
 from spanmask.kernels.rows import count_coverage
 from spanmask.masking import Draws, Masker, length_law
 from spanmask.records import MaskedBlock, Offsets, Ranges, SequenceBlock
-from spanmask.shard.invariants import Rows, span_is_mixed
+from spanmask.shard.invariants import Rows, foreign_id, span_is_mixed
 from spanmask.shard.reader import open_shards
 from spanmask.shard.schema import BATCH_ROWS
 from spanmask.statistics import ChiSquare, RowStatistics, as_stored, chi_square, merge_counts
@@ -159,6 +159,8 @@ def audit(folder: str | os.PathLike[str], split: str = "train", *, sample: int |
     ------
     ConfigError
         There is no such folder or split, or the sample is not positive.
+    MismatchError
+        Another version of the masking rules wrote it.
     ShardError
         A shard or the manifest is damaged.
     """
@@ -166,6 +168,11 @@ def audit(folder: str | os.PathLike[str], split: str = "train", *, sample: int |
         raise ConfigError(f"sample is {sample}: give 1 or more rows")
     shards = open_shards(folder, split)
     manifest = shards.manifest
+    if manifest.content["algorithm_version"] != ALGORITHM_VERSION:
+        raise MismatchError(
+            f"{folder} was masked by algorithm version {manifest.content['algorithm_version']}, this spanmask replays "
+            f"{ALGORITHM_VERSION}; use the version that wrote it"
+        )
     config, vocabulary = manifest.config, manifest.vocabulary
     counts = manifest.unigram
     unigram = None if counts is None else np.array(counts, np.int64)
@@ -178,6 +185,9 @@ def audit(folder: str | os.PathLike[str], split: str = "train", *, sample: int |
     for number in _chosen_blocks(shards.block_count(), sample):
         block = shards.blocks[number]
         stored = Rows(block=block, config=config, vocabulary=vocabulary)
+        foreign = foreign_id(stored)
+        if foreign is not None:
+            raise ShardError(foreign.message, row=shards.first_row_of_block(number) + foreign.row)
         segments = segments_of(stored)
         replayed, draws = masker.mask(segments, store_words=manifest.words_stored)
         first_row = shards.first_row_of_block(number)

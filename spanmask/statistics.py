@@ -110,10 +110,12 @@ class ChiSquare:
 def chi_square(observed: Sequence[float] | npt.NDArray[Any], expected: Sequence[float] | npt.NDArray[Any]) -> ChiSquare:
     """Test observed counts against expected ones; neighbouring cells are joined until each expects at least five.
 
-    The p-value is that of Pearson's statistic with one degree of freedom less than there are cells (no parameter is fitted).
+    The p-value is that of Pearson's statistic with one degree of freedom less than there are cells (no parameter is fitted); it is 0
+    when something was observed that the law says is impossible.
     """
-    cells = _joined(np.asarray(observed, float), np.asarray(expected, float))
-    if any(expects == 0 and found > 0 for found, expects in cells):
+    seen, law = np.asarray(observed, float), np.asarray(expected, float)
+    cells = _joined(seen, law)
+    if (seen[law == 0] > 0).any():
         return ChiSquare(statistic=math.inf, degrees=max(len(cells) - 1, 1), p_value=0.0)
     statistic = sum((found - expects) ** 2 / expects for found, expects in cells if expects > 0)
     degrees = max(len(cells) - 1, 0)

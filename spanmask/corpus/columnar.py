@@ -158,7 +158,8 @@ class _Parquet:
         for first, end, index in self._groups():
             if not (first < stop and start < end):
                 continue
-            rows = BLOCK_BYTES * (end - first) // max(1, self._size(index, names[0]))
+            size = int(self._file.metadata.row_group(index).total_byte_size)
+            rows = BLOCK_BYTES * (end - first) // max(1, size)
             row = first
             for batch in self._rows(index, names, min(_BLIND_ROWS, max(1, rows))):
                 if row < stop and start < row + len(batch):

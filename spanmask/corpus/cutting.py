@@ -26,11 +26,13 @@ class RawBlock:
     """The documents of a text or JSONL file that start in one window of its bytes.
 
     number: of the window. offset: decompressed offset of data[0]. data: whole documents, from the start of the first.
+    disk_offset: bytes of the file on disk that had been read by then.
     """
 
     number: int
     offset: int
     data: bytes
+    disk_offset: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

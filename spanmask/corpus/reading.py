@@ -6,6 +6,7 @@ The one door to the readers of each format. Parts, and blocks of a stream, give 
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
+from dataclasses import replace
 
 from spanmask.config import CorpusConfig, Format, Layout
 from spanmask.corpus import jsonl, text
@@ -84,7 +85,8 @@ def stream_blocks(
     """
     windows = Windows(width=block_bytes, sentences=_is_in_sentences(file, config), skip=skip)
     with open_stream(file) as stream:
-        yield from cut(lines(stream, 0), windows)
+        for raw in cut(lines(stream, 0), windows):
+            yield replace(raw, disk_offset=stream.tell())
 
 
 def parse_block(file: InputFile, raw: RawBlock, config: CorpusConfig) -> Iterator[DocumentBlock]:

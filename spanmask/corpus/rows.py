@@ -41,12 +41,11 @@ class Rows:
 
 def text_offsets(column: pa.Array) -> Offsets:
     """Return the (D + 1,) byte offsets of a string or large_string column in its data buffer."""
-    dtype: type[np.int64] | type[np.int32] = np.int64 if pa.types.is_large_string(column.type) else np.int32
+    dtype = np.dtype(np.int64 if pa.types.is_large_string(column.type) else np.int32)
     buffer = column.buffers()[1]
     if buffer is None or buffer.size == 0:
         return np.zeros(1, np.int64)
-    offsets = np.frombuffer(buffer, dtype)[column.offset : column.offset + len(column) + 1]
-    return offsets.astype(np.int64)
+    return np.frombuffer(buffer, dtype, len(column) + 1, column.offset * dtype.itemsize).astype(np.int64)
 
 
 def _text_bytes(column: pa.Array) -> Bytes:

@@ -33,6 +33,9 @@ class Stream(Protocol):
     def read(self, size: int, /) -> bytes:
         """Return up to `size` bytes, none at the end only."""
 
+    def tell(self) -> int:
+        """Return how many bytes of the file on disk have been read."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
@@ -70,15 +73,19 @@ def open_stream(file: InputFile, offset: int = 0) -> Iterator[Stream]:
                 yield cast(Stream, raw)
             return
         with pa.OSFile(file.path) as raw, pa.CompressedInputStream(raw, file.compression) as stream:
-            yield _Decompressed(file, stream)
+            yield _Decompressed(file, raw, stream)
 
 
 class _Decompressed:
     """A decompressing stream that tells damaged data from a failing disk."""
 
-    def __init__(self, file: InputFile, stream: Any) -> None:
+    def __init__(self, file: InputFile, raw: Any, stream: Any) -> None:
         self._file = file
+        self._raw = raw
         self._stream = stream
+
+    def tell(self) -> int:
+        return cast(int, self._raw.tell())
 
     def read(self, size: int) -> bytes:
         try:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,7 +18,6 @@ from spanmask.errors import SpanmaskError
 
 #: Times that a unit is tried when its process dies.
 TRIES = 3
-_PARENT_CHECK_SECONDS = 0.5
 
 Report = Callable[..., None]
 
@@ -52,7 +50,9 @@ def run_inline(work: Work, units: Iterator[Any], report: Report) -> Iterator[Out
 class _Worker:
     process: subprocess.Popen[bytes]
     connection: Connection[Any, Any]
+    life: int
     unit: Any = None
+    tries: int = 0
 
 
 @dataclass(slots=True)
@@ -60,19 +60,17 @@ class _Queue:
     """Units still to run: those whose process died first, then new ones."""
 
     units: Iterator[Any]
-    again: list[Any] = field(default_factory=list)
-    deaths: dict[int, int] = field(default_factory=dict)
+    again: list[tuple[Any, int]] = field(default_factory=list)
 
-    def next(self) -> Any:
-        return self.again.pop(0) if self.again else next(self.units, None)
+    def next(self) -> tuple[Any, int]:
+        """Return a unit and which try it is, from 1; None at the end."""
+        return self.again.pop(0) if self.again else (next(self.units, None), 1)
 
-    def died(self, unit: Any) -> bool:
-        """Count a death; return whether the unit is tried again."""
-        self.deaths[id(unit)] = self.deaths.get(id(unit), 0) + 1
-        if self.deaths[id(unit)] < TRIES:
-            self.again.append(unit)
-            return True
-        return False
+    def died(self, unit: Any, tries: int) -> bool:
+        """Take back a unit whose process died; return whether it is tried again."""
+        if tries < TRIES:
+            self.again.append((unit, tries + 1))
+        return tries < TRIES
 
 
 def run_processes(work: Work, units: Iterator[Any], jobs: int, report: Report) -> Iterator[Outcome]:
@@ -109,13 +107,13 @@ def _feed(workers: list[_Worker], queue: _Queue, work: Work, jobs: int) -> None:
         idle = next((worker for worker in workers if worker.unit is None), None)
         if idle is None and len(workers) == jobs:
             return
-        unit = queue.next()
+        unit, tries = queue.next()
         if unit is None:
             return
         if idle is None:
             idle = _start(work)
             workers.append(idle)
-        idle.unit = unit
+        idle.unit, idle.tries = unit, tries
         with suppress(BrokenPipeError, ConnectionResetError):
             idle.connection.send(unit)
 
@@ -126,7 +124,7 @@ def _hear(worker: _Worker, workers: list[_Worker], queue: _Queue, report: Report
     except (EOFError, ConnectionResetError):
         workers.remove(worker)
         _end(worker)
-        return None if queue.died(worker.unit) else Outcome(unit=worker.unit, receipt=None)
+        return None if queue.died(worker.unit, worker.tries) else Outcome(unit=worker.unit, receipt=None)
     if kind == "report":
         report(*content)
         return None
@@ -138,24 +136,42 @@ def _hear(worker: _Worker, workers: list[_Worker], queue: _Queue, report: Report
 
 def _start(work: Work) -> _Worker:
     ours, theirs = Pipe()
-    command = [sys.executable, "-c", f"from spanmask.engines.local import serve; serve({theirs.fileno()})"]
+    ending, life = os.pipe()
+    command = [sys.executable, "-c", f"from spanmask.engines.local import serve; serve({theirs.fileno()}, {ending})"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL)
+    # An interrupt from the keyboard reaches the whole process group: it is the parent's to answer.
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        process = subprocess.Popen(
+            command, pass_fds=[theirs.fileno(), ending], env=environment, stdin=subprocess.DEVNULL
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
     theirs.close()
-    ours.send(work)
-    return _Worker(process, ours)
+    os.close(ending)
+    with suppress(BrokenPipeError, ConnectionResetError):
+        ours.send(work)
+    return _Worker(process, ours, life)
 
 
 def _end(worker: _Worker) -> None:
     worker.connection.close()
+    os.close(worker.life)
     worker.process.kill()
     worker.process.wait()
 
 
-def serve(descriptor: int) -> None:
-    """Be a worker: take the work, then units, until the connection closes or the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_follow_parent, args=(os.getppid(),), daemon=True).start()
+def serve(descriptor: int, ending: int) -> None:
+    """Be a worker: take the work, then units, until the connection closes or the parent is gone.
+
+    Parameters
+    ----------
+    descriptor
+        The connection.
+    ending
+        End of a pipe whose other end the parent holds open while it lives.
+    """
+    threading.Thread(target=_end_with_parent, args=(ending,), daemon=True).start()
     connection: Connection[Any, Any] = Connection(descriptor)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
@@ -173,7 +189,7 @@ def serve(descriptor: int) -> None:
             )
 
 
-def _follow_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_PARENT_CHECK_SECONDS)
+def _end_with_parent(ending: int) -> None:
+    """End at once when the parent dies, so that it never publishes into the run that comes after."""
+    os.read(ending, 1)
     os._exit(1)

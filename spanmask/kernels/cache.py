@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import platform
-import tempfile
+import secrets
 import warnings
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,7 @@ import numba
 import numpy as np
 from llvmlite import binding
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.serialize import dumps
 
 
 def user_cache_folder() -> Path:
@@ -61,10 +63,8 @@ class _Locator:
     def ensure_cache_path(self) -> None:
         folder = kernel_cache_folder()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        state = folder.stat()
-        if state.st_uid != os.getuid() or state.st_mode & 0o022:
-            raise PermissionError(f"{folder} can be written by others; compiled code is not kept there")
-        tempfile.TemporaryFile(dir=folder).close()
+        if not _is_own(folder):
+            raise PermissionError("others can write there")
 
     def get_source_stamp(self) -> str:
         return "named by content"
@@ -75,6 +75,48 @@ class _Locator:
     @classmethod
     def from_function(cls, py_func: Any, _: str) -> _Locator:
         return cls(py_func)
+
+
+def _is_own(folder: Path) -> bool:
+    """Return whether nobody else can write to a folder: what lies in it is run."""
+    state = folder.stat()
+    return state.st_uid == os.getuid() and not state.st_mode & 0o022
+
+
+class _Files:
+    """A file for every signature of a function: the SHA-256 of its content, and its content.
+
+    It appears under its name whole, and the name says all that is in it, so processes may write at once; numba's own index can name
+    another signature's code when they do.
+    """
+
+    def __init__(self, folder: str, base: str) -> None:
+        self._folder = Path(folder)
+        self._base = base
+
+    def _path(self, key: object) -> Path:
+        return self._folder / f"{self._base}.{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.nbc"
+
+    def load(self, key: object) -> Any:
+        """Return what was saved, or None."""
+        path = self._path(key)
+        if not path.exists() or not _is_own(self._folder):
+            return None
+        data = path.read_bytes()
+        if hashlib.sha256(data[32:]).digest() != data[:32]:
+            return None
+        return pickle.loads(data[32:])  # noqa: S301 - the folder is the user's own
+
+    def save(self, key: object, content: object) -> None:
+        """Save content under its key."""
+        path, data = self._path(key), dumps(content)
+        temporary = path.with_name(f"{path.name}.tmp-{secrets.token_hex(8)}")
+        try:
+            temporary.write_bytes(hashlib.sha256(data).digest() + data)
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 class _Impl(CompileResultCacheImpl):
@@ -91,15 +133,15 @@ class KernelCache(FunctionCache):
 
     _impl_class = _Impl
 
+    def __init__(self, py_func: Any) -> None:
+        super().__init__(py_func)
+        self._cache_file = _Files(self._cache_path, self._impl.filename_base)
+
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Load compiled code; whatever is wrong with it, it is removed and compiled again."""
+        """Load compiled code; where anything is wrong with it, it is compiled again and replaced."""
         try:
-            folder = Path(self.cache_path)
-            if folder.exists() and (folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o022):
-                return None
             return super().load_overload(sig, target_context)
         except Exception:
-            self._discard()
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -107,16 +149,8 @@ class KernelCache(FunctionCache):
         try:
             super().save_overload(sig, data)
         except Exception as error:
-            self._discard()
-            try:
-                super().save_overload(sig, data)
-            except Exception:
-                _warn_once(f"compiled kernels cannot be kept ({error}); set SPANMASK_CACHE_DIR to a folder of your own")
-
-    def _discard(self) -> None:
-        pattern = f"{self._impl.filename_base}.*"
-        for path in Path(self.cache_path).glob(pattern):
-            try:
-                path.unlink()
-            except OSError:
-                return
+            reason = getattr(error, "strerror", None) or error
+            _warn_once(
+                f"compiled kernels cannot be kept in {self._cache_path} ({reason}), and every run compiles them again; "
+                "set SPANMASK_CACHE_DIR to a folder of your own"
+            )

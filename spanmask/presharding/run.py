@@ -13,12 +13,18 @@ from typing import Any
 
 from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION, Format, PreshardConfig
 from spanmask.corpus.inputs import InputFile, find_inputs
-from spanmask.corpus.reading import RawBlock, stream_blocks
+from spanmask.corpus.reading import stream_blocks
 from spanmask.engines.local import Outcome, run_inline, run_processes
 from spanmask.errors import ConfigError, CorpusError, IncompleteShards, MismatchError
-from spanmask.presharding.places import check_unchanged_since, digest_in_background, remember_inputs, unchanged
+from spanmask.presharding.places import (
+    check_unchanged_since,
+    digest,
+    digest_in_background,
+    remember_inputs,
+    unchanged,
+)
 from spanmask.presharding.plan import Plan, Task, default_jobs, differences, make_plan, unigram_json
-from spanmask.presharding.state import FOLDER, RunState, locked
+from spanmask.presharding.state import FOLDER, STDIN_FOLDER, RunState, locked
 from spanmask.presharding.work import Pipeline, Report, Unit, warm_up
 from spanmask.shard.card import dataset_card
 from spanmask.shard.manifest import (
@@ -124,15 +130,20 @@ def preshard(  # noqa: PLR0913 - the one door
         raise ConfigError(f"jobs is {jobs}: give 1 or more")
     _check_folder(folder)
     paths = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
-    files = _find_files(paths, folder, config)
-    if (folder / MANIFEST).exists() and not (folder / FOLDER).exists():
-        finished = _finished(folder, config, files, rehash=rehash)
+    if STDIN not in paths and not (folder / FOLDER).exists():
+        # Looked at without a lock, so that a finished dataset may be read-only.
+        finished = _finished(folder, config, _find_files(paths, folder, config), overwrite=overwrite, rehash=rehash)
         if finished is not None:
             return finished
-        if not overwrite:
-            raise MismatchError(_refusal(folder, config, files))
     make_folder(folder)
     with locked(folder):
+        state = RunState(folder)
+        if state.staged:
+            state.commit()
+        files = _find_files(paths, folder, config)
+        finished = _finished(folder, config, files, overwrite=overwrite, rehash=rehash)
+        if finished is not None:
+            return finished
         return _Run(folder, config, files, jobs, overwrite, on_progress).execute()
 
 
@@ -154,7 +165,7 @@ def _find_files(paths: list[Any], folder: Path, config: PreshardConfig) -> tuple
     files = find_inputs(paths, config.corpus.format).files
     for file in files:
         path = Path(file.path)
-        if path.is_relative_to(folder) and not path.is_relative_to(folder / FOLDER / "stdin"):
+        if path.is_relative_to(folder) and not path.is_relative_to(folder / FOLDER / STDIN_FOLDER):
             raise ConfigError(f"{path}: an input lies in --out {folder}; choose another --out")
     return files
 
@@ -164,25 +175,38 @@ def _spool(folder: Path, config: PreshardConfig) -> Path:
     suffix = {Format.JSONL: ".jsonl", Format.PARQUET: ".parquet", Format.ARROW: ".arrow"}.get(
         config.corpus.format, ".txt"
     )
-    path = folder / FOLDER / "stdin" / f"stdin{suffix}"
+    path = folder / FOLDER / STDIN_FOLDER / f"stdin{suffix}"
     make_folder(path.parent)
     publish(path, lambda file: shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20))
-    os.utime(path, (0, 0))
+    # A time that its content decides: another text on standard input is then another input, the same text the same.
+    nanoseconds = int(digest(str(path))[:15], 16)
+    os.utime(path, ns=(nanoseconds, nanoseconds))
     return path
 
 
-def _finished(folder: Path, config: PreshardConfig, files: Sequence[InputFile], *, rehash: bool) -> Manifest | None:
-    """Return the dataset that stands there when it is the one asked for."""
+def _finished(
+    folder: Path, config: PreshardConfig, files: Sequence[InputFile], *, overwrite: bool, rehash: bool
+) -> Manifest | None:
+    """Return the finished dataset that stands there when it is the one asked for; None where none stands, or it may be replaced.
+
+    Raises
+    ------
+    MismatchError
+        It is another one.
+    """
+    if not (folder / MANIFEST).exists() or RunState(folder).is_under_way:
+        return None
     manifest = read_manifest(folder)
     wanted = config_fingerprint(config, load_vocabulary(config.vocabulary))
-    if manifest.content["config_fingerprint"] != wanted or not unchanged(manifest, files, rehash=rehash):
-        return None
-    return manifest
+    if manifest.content["config_fingerprint"] == wanted and unchanged(manifest, files, rehash=rehash):
+        return manifest
+    if not overwrite:
+        raise MismatchError(_refusal(manifest, folder, config, files))
+    return None
 
 
-def _refusal(folder: Path, config: PreshardConfig, files: Sequence[InputFile]) -> str:
+def _refusal(manifest: Manifest, folder: Path, config: PreshardConfig, files: Sequence[InputFile]) -> str:
     """Say how a finished dataset differs from the one asked for."""
-    manifest = read_manifest(folder)
     inputs = manifest.content["inputs"]
     found = {
         "versions": {key: manifest.content[f"{key}_version"] for key in ("algorithm", "format")},
@@ -223,7 +247,7 @@ class _Run:
         self._overwrite = overwrite
         self._on_progress = on_progress
         self._config = config
-        self._state = RunState(folder, replacing=(folder / MANIFEST).exists())
+        self._state = RunState(folder)
         total = sum(file.size for file in files)
         self._progress = Progress(
             disk_bytes=0, disk_total=total, text_bytes=0, tokens=0, shards=0, resumed_disk_bytes=0
@@ -232,15 +256,6 @@ class _Run:
     def execute(self) -> Manifest:
         """Resume or begin, run what is left, and finish."""
         vocabulary = load_vocabulary(self._config.vocabulary)
-        if self._state.staged:
-            self._state.commit()
-            return preshard(
-                [file.path for file in self._files],
-                self._folder,
-                self._config,
-                jobs=self._jobs,
-                overwrite=self._overwrite,
-            )
         plan = make_plan(self._config, vocabulary, self._files)
         self._begin(plan.to_json())
         digests = digest_in_background(self._files)
@@ -262,8 +277,8 @@ class _Run:
 
     def _begin(self, plan: dict[str, Any]) -> None:
         saved = self._state.saved_plan()
-        if saved is not None and saved != plan:
-            if not self._overwrite:
+        if saved != plan:
+            if saved is not None and not self._overwrite:
                 raise MismatchError(_differs(self._folder, "an unfinished run", differences(saved, plan)))
             self._state.discard()
         self._state.start(plan)
@@ -344,14 +359,10 @@ def _streamed_units(plan: Plan, task: Task, done: Collection[str]) -> Iterator[U
     prefix = f"{task.number:05}-"
     skip = {int(name.removeprefix(prefix)) for name in done if name.startswith(prefix)}
     file = task.parts[0].file
-    position = 0
+    before = 0
     for raw in stream_blocks(file, plan.config.corpus, plan.config.output.shard_bytes, skip):
-        yield Unit(task=task.number, block=raw.number, raw=raw, disk_bytes=_disk_bytes(raw, position))
-        position = getattr(raw, "position", 0)
-
-
-def _disk_bytes(raw: RawBlock, position: int) -> int:
-    return getattr(raw, "position", 0) - position
+        yield Unit(task=task.number, block=raw.number, raw=raw, disk_bytes=raw.disk_offset - before)
+        before = raw.disk_offset
 
 
 def _assemble(plan: Plan, receipts: list[dict[str, Any]], digests: list[str]) -> Manifest:

@@ -18,6 +18,9 @@ from spanmask.storage import make_folder, publish_bytes, remove_temporaries, rep
 
 FOLDER = ".spanmask"
 CARD = "README.md"
+PLAN = "plan.json"
+LOCK = "lock"
+STDIN_FOLDER = "stdin"
 
 
 class RunState:
@@ -26,20 +29,19 @@ class RunState:
     Parameters
     ----------
     out
-        The dataset's folder.
-    replacing
-        Whether a finished dataset stands there; the new shards then wait in the state folder until they are complete.
+        The dataset's folder. Where a finished dataset stands in it, new shards wait in the state folder until they are complete.
     """
 
-    def __init__(self, out: Path, *, replacing: bool) -> None:
+    def __init__(self, out: Path) -> None:
         self.out = out
         self.folder = out / FOLDER
         self.receipts_folder = self.folder / "receipts"
-        self.root = self.folder / "replacement" if replacing else out
+        waiting = self.folder / "replacement"
+        self.root = waiting if waiting.exists() or (out / MANIFEST).exists() else out
 
     def saved_plan(self) -> dict[str, Any] | None:
         """Return the plan of the run that was started here, if any."""
-        plan: dict[str, Any] | None = _read_json(self.folder / "plan.json")
+        plan: dict[str, Any] | None = _read_json(self.folder / PLAN)
         return plan
 
     def start(self, plan: dict[str, Any]) -> None:
@@ -48,17 +50,17 @@ class RunState:
             make_folder(folder)
             remove_temporaries(folder)
         if self.saved_plan() is None:
-            publish_bytes(self.folder / "plan.json", canonical_json(plan))
+            publish_bytes(self.folder / PLAN, canonical_json(plan))
 
     def discard(self) -> None:
-        """Remove what an unfinished run left, but for the lock."""
+        """Remove what an unfinished run left, but for lock and standard input; its plan last, so that a kill leaves no orphans."""
         with reporting(self.folder, "remove"):
-            for path in self.folder.iterdir():
-                if path.name != "lock":
-                    _remove(path)
             if not (self.out / MANIFEST).exists():
                 for split in SPLITS:
                     _remove(self.out / split)
+            for path in sorted(self.folder.iterdir(), key=lambda path: path.name == PLAN):
+                if path.name not in (LOCK, STDIN_FOLDER):
+                    _remove(path)
 
     def save_receipt(self, receipt: dict[str, Any]) -> None:
         """Publish a unit's receipt: from then on it is done."""
@@ -89,15 +91,27 @@ class RunState:
         """Whether the dataset only waits to be committed."""
         return (self.folder / MANIFEST).exists()
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a run began here and has not ended."""
+        return self.staged or (self.folder / PLAN).exists()
+
     def commit(self) -> None:
-        """Put everything in its place, the manifest last, and remove the state."""
+        """Put everything in its place, the manifest last, and remove the state but for the lock."""
         with reporting(self.out, "finish the dataset"):
-            if self.staged:
-                self._place_shards()
-                os.replace(self.folder / CARD, self.out / CARD)
-                os.replace(self.folder / MANIFEST, self.out / MANIFEST)
-                sync_folder(self.out)
-            shutil.rmtree(self.folder)
+            self._place_shards()
+            os.replace(self.folder / CARD, self.out / CARD)
+            (self.folder / PLAN).unlink(missing_ok=True)
+            os.replace(self.folder / MANIFEST, self.out / MANIFEST)
+            sync_folder(self.out)
+            self.clear()
+
+    def clear(self) -> None:
+        """Remove everything in the state folder but the lock."""
+        with reporting(self.folder, "remove"):
+            for path in self.folder.iterdir():
+                if path.name != LOCK:
+                    _remove(path)
 
     def _place_shards(self) -> None:
         if self.root != self.out:
@@ -108,6 +122,8 @@ class RunState:
                     os.replace(self.root / split, self.out / split)
         for split in SPLITS:
             folder = self.out / split
+            if folder.is_dir():
+                remove_temporaries(folder)
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
         if not (self.folder / CARD).exists():
@@ -137,24 +153,43 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Hold the run's lock, which dies with the process.
+    """Hold the run's lock, which dies with the process; at the end the state folder goes, unless a run is under way in it.
 
     Raises
     ------
     MismatchError
         Another process is writing this dataset.
     """
-    path = out / FOLDER / "lock"
+    path = out / FOLDER / LOCK
     with reporting(path, "write"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+        descriptor = _lock(path)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise MismatchError(
-                f"{out}: another spanmask process is writing it; wait for it, or choose another --out"
-            ) from None
         yield
     finally:
+        if not RunState(out).is_under_way:
+            shutil.rmtree(path.parent, ignore_errors=True)
         os.close(descriptor)
+
+
+def _lock(path: Path) -> int:
+    """Lock the file that stands under this name when the lock is had: a process that ends removes its own."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_open_file(path, descriptor):
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            raise MismatchError(
+                f"{path.parent.parent}: another spanmask process is writing it; wait for it, or choose another --out"
+            ) from None
+        os.close(descriptor)
+
+
+def _is_open_file(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False

@@ -77,11 +77,10 @@ def _tables(audit: dict[str, Any]) -> Iterator[Table]:
 
 
 def _totals(audit: dict[str, Any]) -> Table:
-    table = Table(
-        title="Counted", title_justify="left", title_style="bold", box=None, pad_edge=False, show_header=False
-    )
-    for name, value in figures.totals(audit):
-        table.add_row(Text(name, "dim"), Text(value))
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(justify="right", no_wrap=True)
+    for total in figures.totals(audit):
+        table.add_row(total.value, Text.assemble(total.name, (f"  {total.note}", "dim")))
     return table
 
 

@@ -1,6 +1,6 @@
 """Small charts as inline SVG: bars with a law over them, lines with a band beneath, histograms. No script, no dependency.
 
-Drawings are 440 by 250 units and scale with the page; text is 12 units, so it stays readable at 320 pixels. Colours come from the page's
+Drawings are 360 by 225 units and scale with the page; text is 12 units, so it stays readable at 320 pixels. Colours come from the page's
 style sheet by class (``fill-1``, ``line-law`` and so on).
 """
 
@@ -8,59 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from spanmask.report.page import Html, element, text
 
-WIDTH, HEIGHT = 440, 250
+WIDTH, HEIGHT = 360, 225
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 12, 40
 #: Units that a character of a label takes, and the least room between two labels.
-_CHARACTER, _LABEL_GAP = 6.8, 8
+_CHARACTER, _LABEL_GAP = 6.8, 14
 _TICKS = 5
 #: Lines of up to this many points have a dot at each.
 _DOTTED = 40
 
 Values = Sequence[float | None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Series:
-    """Values by place, None where there is none, and what they are."""
-
-    name: str
-    values: Values
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Axes:
-    """What a chart shows: its name for who cannot see it, labels of places, names of both axes, and how values are written."""
-
-    title: str
-    labels: Sequence[str]
-    x_name: str
-    y_name: str = ""
-    written: Callable[[float], str] = lambda value: short_number(value)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Scale:
-    """Values to heights, places to the middle of their slot."""
-
-    low: float
-    high: float
-    places: int
-
-    @property
-    def slot(self) -> float:
-        return (WIDTH - _LEFT - _RIGHT) / max(self.places, 1)
-
-    def x(self, place: float) -> float:
-        return _LEFT + (place + 0.5) * self.slot
-
-    def y(self, value: float) -> float:
-        part = (value - self.low) / (self.high - self.low)
-        return _TOP + (1 - part) * (HEIGHT - _TOP - _BOTTOM)
 
 
 def short_number(value: float) -> str:
@@ -76,6 +37,55 @@ def percent(value: float) -> str:
     return f"{value * 100:.4g}%"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """Values by place, None where there is none, and what they are."""
+
+    name: str
+    values: Values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axes:
+    """What a chart shows.
+
+    title: its name for who cannot see it. x_name: what places are. labels: their names. shown: places whose label is written, by default
+    as many as have room. unit: what values count. written: how a value is written. logarithmic: whether heights grow with log(1 + value).
+    """
+
+    title: str
+    x_name: str
+    labels: Sequence[str] = ()
+    shown: Sequence[int] | None = None
+    unit: str = ""
+    written: Callable[[float], str] = short_number
+    logarithmic: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scale:
+    """Values to heights, places to the middle of their slot."""
+
+    low: float
+    high: float
+    places: int
+    logarithmic: bool = False
+
+    @property
+    def slot(self) -> float:
+        return (WIDTH - _LEFT - _RIGHT) / max(self.places, 1)
+
+    def x(self, place: float) -> float:
+        return _LEFT + (place + 0.5) * self.slot
+
+    def y(self, value: float) -> float:
+        low, high, value = (
+            map(math.log1p, (self.low, self.high, value)) if self.logarithmic else (self.low, self.high, value)
+        )
+        part = (value - low) / (high - low)
+        return _TOP + (1 - part) * (HEIGHT - _TOP - _BOTTOM)
+
+
 def ticks(low: float, high: float, wanted: int = _TICKS) -> list[float]:
     """Return round values, evenly apart, that enclose a range."""
     span = high - low if high > low else abs(high) or 1.0
@@ -86,11 +96,17 @@ def ticks(low: float, high: float, wanted: int = _TICKS) -> list[float]:
     return [round(number * step, 12) for number in range(first, last + 1)]
 
 
+def powers(high: float) -> list[float]:
+    """Return 0 and the powers of ten from 10 up to the first that is at least ``high``."""
+    return [0.0, *(10.0**power for power in range(1, max(math.ceil(math.log10(high)), 1) + 1))]
+
+
 def bar_chart(axes: Axes, bars: Sequence[Series], law: Series | None = None) -> Html:
     """Return bars, side by side where there are several series, with a mark across each place where the law would be."""
     every = _known([*bars, *([law] if law else [])])
-    marks = ticks(0, max(every, default=1) or 1)
-    scale = _Scale(low=0, high=marks[-1], places=len(axes.labels))
+    most = max(every, default=1) or 1
+    marks = powers(most) if axes.logarithmic else ticks(0, most)
+    scale = _Scale(low=0, high=marks[-1], places=len(axes.labels), logarithmic=axes.logarithmic)
     drawn = [shape for number, series in enumerate(bars) for shape in _bars(axes, scale, series, (number, len(bars)))]
     if law is not None:
         drawn += _law_marks(scale, law)
@@ -157,18 +173,21 @@ def gather(counts: Sequence[int], most: int = 36, *, open_end: bool = False) -> 
 
 
 def _range_width(values: int, most: int) -> int:
-    """Return the narrowest round width that needs at most ``most`` ranges, one of them to spare for a start that is rounded down."""
-    rounds = (factor * 2**power for power in range(24) for factor in (1,))
-    return next(width for width in rounds if values <= width or values / width <= most - 1)
+    """Return the narrowest power of two that needs at most ``most`` ranges, one of them to spare for a start that is rounded down."""
+    width = 1
+    while values / width > (most if width == 1 else most - 1):
+        width *= 2
+    return width
 
 
 def _range_label(first: int, last: int) -> str:
     return str(first) if first >= last else f"{first}–{last}"
 
 
-def histogram(axes: Axes, counts: Sequence[int]) -> Html:
-    """Return counts as bars without gaps."""
-    return bar_chart(axes, [Series(name=axes.y_name, values=counts)])
+def histogram(axes: Axes, counts: Sequence[int], *, open_end: bool = False) -> Html:
+    """Return counts by value as bars of ranges of values, as `gather` makes them; the axes' labels are theirs."""
+    bins = gather(counts, open_end=open_end)
+    return bar_chart(replace(axes, labels=bins.labels), [Series(name=axes.unit, values=bins.counts)])
 
 
 def key(entries: Sequence[tuple[str, str]]) -> Html:
@@ -256,7 +275,7 @@ def _x_axis(axes: Axes, scale: _Scale) -> Iterator[Html]:
     yield element("path", d=f"M{_LEFT} {floor} H{WIDTH - _RIGHT}", class_="axis")
     widest = max((len(label) for label in axes.labels), default=1) * _CHARACTER + _LABEL_GAP
     step = max(math.ceil(widest / scale.slot), 1)
-    for place in range(0, len(axes.labels), step):
+    for place in range(0, len(axes.labels), step) if axes.shown is None else axes.shown:
         yield _label(scale.x(place), floor + 16, axes.labels[place], "middle")
     yield _label((_LEFT + WIDTH - _RIGHT) / 2, HEIGHT - 6, axes.x_name, "middle")
 

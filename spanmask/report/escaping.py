@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import unicodedata
 
-#: General categories that steer a screen or cannot be drawn: control, format (bidirectional marks too), surrogate, private, line and paragraph.
+#: General categories that steer a screen or cannot be drawn: control, format (bidirectional marks too), surrogate, private, separators.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 _DELETE = 0x7F
 _PICTURES = 0x2400

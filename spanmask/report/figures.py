@@ -5,7 +5,7 @@ Input is the JSON of an audit (`spanmask.audit.Audit.to_json`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -60,6 +60,15 @@ class Edge:
     word: int
     measured: float | None
     expected: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Total:
+    """A figure over all rows: what it counts, its value, and what to hold it against."""
+
+    name: str
+    value: str
+    note: str = ""
 
 
 def verdict(audit: dict[str, Any]) -> str:
@@ -150,15 +159,18 @@ def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def totals(audit: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what was counted over all rows, named and written for people."""
+def totals(audit: dict[str, Any]) -> list[Total]:
+    """Return what was counted over all rows, written for people."""
     counts = audit["statistics"]
     asked = audit["config"]["masking"]["mask_ratio"]
-    yield "masked", f"{audit['mask_rate']:.2%} of tokens, {asked:.4g} asked for"
-    yield "sequences", f"{counts['rows']:,}"
-    yield "tokens", f"{counts['tokens']:,} in {counts['words']:,} words"
-    yield "masked tokens", f"{counts['masked_tokens']:,}, the budget asks for {counts['budget_tokens']:,}"
-    yield "spans", f"{counts['spans']:,}, {mean_of(counts['histograms']['span_words']):.3g} words long on average"
-    yield "short of budget", f"{counts['rows_short_of_budget']:,} sequences"
-    yield "without spans", f"{counts['rows_without_spans']:,} sequences"
-    yield "unknown tokens", f"{counts['unknown_tokens']:,}"
+    spans = f"{mean_of(counts['histograms']['span_words']):.3g} words long on average"
+    return [
+        Total(name="of tokens masked", value=f"{audit['mask_rate']:.2%}", note=f"{asked:.4g} asked for"),
+        Total(name="sequences", value=f"{counts['rows']:,}"),
+        Total(name="tokens", value=f"{counts['tokens']:,}", note=f"in {counts['words']:,} words"),
+        Total(name="masked tokens", value=f"{counts['masked_tokens']:,}", note=f"budget {counts['budget_tokens']:,}"),
+        Total(name="spans", value=f"{counts['spans']:,}", note=spans),
+        Total(name="sequences short of their budget", value=f"{counts['rows_short_of_budget']:,}"),
+        Total(name="sequences without a span", value=f"{counts['rows_without_spans']:,}"),
+        Total(name="unknown tokens", value=f"{counts['unknown_tokens']:,}"),
+    ]

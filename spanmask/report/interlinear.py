@@ -16,7 +16,10 @@ from rich.text import Text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """A text, what stands beneath it, their styles, whether it is glued to the cell before, and what fills the gap between its lower text and a glued one's."""
+    """A text and what stands beneath it, each with its style.
+
+    glued: whether it is joined to the cell before. gap: what fills the room after the lower text, up to that of a glued cell.
+    """
 
     above: str
     beneath: str = ""

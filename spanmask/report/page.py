@@ -65,28 +65,31 @@ def heading(level: int, value: object) -> Html:
     return element(f"h{level}", text(value))
 
 
-def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Html]], *, numbers: bool = True) -> Html:
-    """Return a table whose first column names its rows.
+def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Html]]) -> Html:
+    """Return a table whose first column names its rows and whose others hold numbers, which stand right."""
+    return _table(caption, columns, rows, "number")
 
-    Parameters
-    ----------
-    caption
-        What the table shows.
-    columns
-        Their headings.
-    rows
-        Cells.
-    numbers
-        Whether all columns but the first hold numbers, which stand right.
-    """
-    align = {"class_": "number"} if numbers else {}
-    heads = [element("th", text(name), scope="col", **(align if place else {})) for place, name in enumerate(columns)]
+
+def prose_table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Html]]) -> Html:
+    """Return a table whose first column names its rows and whose others hold words; where it is narrow, cells stand below each other."""
+    labelled = [
+        [row[0], *(element("span", cell, data_label=name) for name, cell in zip(columns[1:], row[1:], strict=True))]
+        for row in rows
+    ]
+    return _table(caption, columns, labelled, "words")
+
+
+def _table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Html]], style: str) -> Html:
+    heads = [
+        element("th", text(name), scope="col", class_=style if place else "name") for place, name in enumerate(columns)
+    ]
     body = [
-        element("tr", element("th", row[0], scope="row"), *(element("td", cell, **align) for cell in row[1:]))
+        element("tr", element("th", row[0], scope="row"), *(element("td", cell, class_=style) for cell in row[1:]))
         for row in rows
     ]
     content = element("caption", text(caption)), element("thead", element("tr", *heads)), element("tbody", *body)
-    return element("div", element("table", *content), class_="scroll")
+    kind = "scroll" if style == "number" else "scroll prose"
+    return element("div", element("table", *content), class_=kind)
 
 
 def count(value: int) -> Html:

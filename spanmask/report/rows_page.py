@@ -9,15 +9,16 @@ from spanmask.report.page import Html, count, element, folded, heading, join, pa
 from spanmask.report.view import REPLACEMENTS, Piece, Role, RowView
 
 _STYLE = """
-.legend { display: flex; flex-wrap: wrap; gap: .25rem 1.5rem; align-items: baseline; list-style: none; margin: 1rem 0; padding: .5rem 1rem; }
-.facts { display: flex; flex-wrap: wrap; gap: 0 1.25rem; list-style: none; margin: 0 0 .5rem; padding: 0; color: var(--muted); font-size: .9rem; }
+.legend, .facts { display: flex; flex-wrap: wrap; align-items: baseline; list-style: none; }
+.legend { gap: .25rem 1.5rem; margin: 1rem 0; padding: .5rem 1rem; }
+.facts { gap: 0 1.25rem; margin: 0 0 .5rem; padding: 0; color: var(--muted); font-size: .9rem; }
 .row { font-size: 1.0625rem; line-height: 1.75; overflow-wrap: anywhere; max-width: none; margin: 0; }
-.special { color: var(--muted); font-size: .75em; font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
+.special { color: var(--muted); font-size: .75em; font-family: var(--mono); }
 ruby { display: inline-flex; flex-direction: column; text-align: center; margin: .15em 1px .1em; line-height: 1.35; max-width: 100%; }
 rp { display: none; }
 rt { display: block; font-size: .8em; line-height: 1.3; padding: 0 .1em; text-align: center; }
 .chip { padding: 0 .35em; border-radius: .3em; border: 1px solid; }
-.masked .chip { color: var(--masked); background: var(--masked-tint); border-color: transparent; font: 600 .75em/1.7 ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
+.masked .chip { color: var(--masked); background: var(--masked-tint); border-color: transparent; font: 600 .75em/1.7 var(--mono); }
 .random .chip { color: var(--random); background: var(--random-tint); border-style: dashed; }
 .kept .chip { color: var(--kept); background: var(--kept-tint); }
 .masked rt { color: var(--masked); } .random rt { color: var(--random); } .kept rt { color: var(--kept); }

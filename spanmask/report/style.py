@@ -23,19 +23,23 @@ COLOURS = {
     "bad": ("#a3160f", "#ff9d94"),
     "bad-tint": ("#fde6e4", "#4b1d1a"),
     "series-1": ("#2f6db5", "#6aa9ee"),
-    "series-2": ("#b9c6d6", "#4d5a6b"),
+    "series-2": ("#8094ab", "#7b8ca1"),
     "series-law": ("#b3360a", "#ffa061"),
     "band": ("#dfe7f1", "#2b3441"),
 }
 
 _RULES = """
+:root {
+  --sans: system-ui, -apple-system, "Segoe UI", "Noto Sans", sans-serif;
+  --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
+}
 * { box-sizing: border-box; }
 html { color-scheme: light dark; -webkit-text-size-adjust: 100%; }
-body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.55 system-ui, -apple-system, "Segoe UI", "Noto Sans", sans-serif; }
+body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.55 var(--sans); }
 main { max-width: 70rem; margin: 0 auto; padding: 1.5rem clamp(.75rem, 3vw, 2rem) 3rem; }
 h1 { font-size: clamp(1.45rem, 4vw, 2rem); line-height: 1.2; margin: 0 0 .5rem; text-wrap: balance; }
 h2 { font-size: 1.25rem; line-height: 1.3; margin: 2.25rem 0 .5rem; }
-h3 { font-size: 1rem; line-height: 1.35; margin: 0 0 .35rem; }
+h3 { font-size: 1rem; line-height: 1.35; margin: 0 0 .35rem; color: var(--ink); }
 p { margin: .4rem 0; max-width: 46rem; }
 .lead { font-size: 1.1rem; }
 .muted, figcaption, caption, footer { color: var(--muted); }
@@ -44,30 +48,37 @@ footer { margin-top: 3rem; padding-top: .75rem; border-top: 1px solid var(--line
 .verdict { border-left: .4rem solid var(--good); font-size: 1.1rem; }
 .verdict.failed { border-left-color: var(--bad); }
 .verdict p { margin: 0; max-width: none; }
-.grid { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); }
+.grid { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr)); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .9375rem; }
 caption { text-align: left; font-size: .875rem; padding: 0 0 .4rem; }
 th, td { text-align: left; vertical-align: top; padding: .4rem .75rem .4rem 0; border-top: 1px solid var(--line); overflow-wrap: anywhere; }
 thead th { border-top: 0; color: var(--muted); font-weight: 600; font-size: .8125rem; overflow-wrap: normal; }
-tbody th { font-weight: 600; }
+tbody th { font-weight: 600; overflow-wrap: break-word; }
 .number { text-align: right; font-variant-numeric: tabular-nums; overflow-wrap: normal; white-space: nowrap; }
 .passed { color: var(--good); font-weight: 600; white-space: nowrap; }
 .failed-mark { color: var(--bad); font-weight: 700; white-space: nowrap; }
-code { font: .9em ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
+code { font: .9em var(--mono); overflow-wrap: anywhere; }
 figure { margin: 0; display: flex; flex-direction: column; }
-figure svg { display: block; width: 100%; max-width: 36rem; height: auto; margin: .25rem 0; }
+figure svg { display: block; width: 100%; max-width: 30rem; height: auto; margin: .25rem 0; }
 figcaption { font-size: .9rem; margin-bottom: .35rem; }
 details { margin-top: .5rem; font-size: .9rem; }
 summary { cursor: pointer; color: var(--muted); width: fit-content; }
 .key { display: flex; flex-wrap: wrap; gap: .1rem 1rem; list-style: none; margin: 0; padding: 0; font-size: .8125rem; }
 .key svg { display: inline-block; width: 1.25rem; height: .75rem; margin: 0 .35rem 0 0; vertical-align: -.05rem; }
-svg text { font: 12px system-ui, -apple-system, "Segoe UI", "Noto Sans", sans-serif; fill: var(--muted); }
+svg text { font: 12px var(--sans); fill: var(--muted); }
 svg .grid-line { stroke: var(--line); stroke-width: 1; }
 svg .axis { stroke: var(--muted); stroke-width: 1; }
 svg .fill-1 { fill: var(--series-1); } svg .fill-2 { fill: var(--series-2); } svg .fill-band { fill: var(--band); }
 svg .line-1, svg .line-2, svg .line-law { fill: none; stroke-width: 2; stroke: var(--series-1); stroke-linejoin: round; }
 svg .line-law { stroke: var(--series-law); } svg .line-2 { stroke: var(--muted); stroke-dasharray: 5 4; stroke-width: 1.5; }
+@media (max-width: 40rem) {
+  .prose thead { display: none; }
+  .prose tr { display: block; border-top: 1px solid var(--line); padding: .5rem 0; }
+  .prose tbody th, .prose td { display: block; border: 0; padding: .05rem 0; }
+  .prose tr:first-child { border-top: 0; }
+  .prose [data-label]::before { content: attr(data-label) ": "; color: var(--muted); }
+}
 @media print {
   body { background: none; font-size: 11pt; }
   main { max-width: none; padding: 0; }

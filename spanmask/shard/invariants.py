@@ -171,6 +171,16 @@ def content_problem(rows: Rows) -> Problem | None:
     )
 
 
+def foreign_id(rows: Rows) -> Problem | None:
+    """Return the first row with an id that the vocabulary does not have (I2, I6): tables must not be indexed with it."""
+    return _first(
+        [
+            ("I2", "an input id is not in the vocabulary", lambda: _ids_wrong(rows)),
+            ("I6", "a label is not in the vocabulary", lambda: _labels_wrong(rows)),
+        ]
+    )
+
+
 def _length_wrong(rows: Rows) -> Flags:
     sequence = rows.config.sequence
     bad: Flags = (rows.lengths > sequence.max_tokens) | (rows.lengths < sequence.min_tokens)
@@ -206,9 +216,8 @@ def span_is_mixed(rows: Rows) -> Flags:
     bases = np.repeat(block.input_offsets[:-1][rows.span_owner] + block.span_starts - span_offsets[:-1], sizes)
     found = block.input_ids[bases + np.arange(span_offsets[-1])]
     owner = owners(span_offsets)
-    replaced = np.bincount(owner, weights=(found == mask) & (block.labels != mask), minlength=len(sizes))
-    own = np.bincount(owner, weights=block.labels == mask, minlength=len(sizes))
-    mixed: Flags = (replaced > 0) & (replaced + own < sizes)
+    shown = np.bincount(owner[found == mask], minlength=len(sizes))
+    mixed: Flags = _any((found == mask) & (block.labels != mask), owner, len(sizes)) & (shown < sizes)
     return mixed
 
 

@@ -14,12 +14,30 @@ from typing import Any, Self
 from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION, PreshardConfig, canonical_json, fingerprint
 from spanmask.errors import ConfigError, IncompleteShards, ShardError
 from spanmask.storage import publish_bytes, reporting
-from spanmask.vocab import Vocabulary, vocabulary_from_entries
+from spanmask.vocab import BUILT_IN, Vocabulary, vocabulary_from_entries
 
 MANIFEST = "manifest.json"
 SPLITS = ("train", "validation")
 _SIZE_LIMIT = 64 << 20
-_SHARD_PATH = re.compile(r"(train|validation)/shard-\d{5,}-\d{5,}(_\d{2,})?\.arrow")
+_SHARD_PATH = re.compile(r"(train|validation)/shard-[0-9]{5,}-[0-9]{5,}(_[0-9]{2,})?\.arrow")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+#: The parts of a manifest, and of an input in it.
+_PARTS: dict[str, type] = {
+    "format_version": int,
+    "algorithm_version": int,
+    "config": dict,
+    "config_fingerprint": str,
+    "vocabulary": dict,
+    "words": str,
+    "inputs": list,
+    "conservation": dict,
+    "statistics": dict,
+    "sampling": dict,
+    "splits": dict,
+    "fingerprint": str,
+    "digest": str,
+}
+_INPUT_PARTS: dict[str, type] = {"index": int, "name": str, "size": int, "sha256": str}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +105,14 @@ class Manifest:
     def vocabulary(self) -> Vocabulary:
         """The vocabulary: one that ships with the package, or the entries the manifest holds."""
         known = self.content["vocabulary"]
-        vocabulary = vocabulary_from_entries(known["name"], known.get("entries"), cased=known["cased"])
+        if "entries" not in known and known["name"] not in BUILT_IN:
+            raise ShardError(
+                f"vocabulary {known['name']!r} has no entries, and does not ship with spanmask", path=MANIFEST
+            )
+        try:
+            vocabulary = vocabulary_from_entries(known["name"], known.get("entries"), cased=known["cased"])
+        except ConfigError as error:
+            raise ShardError(str(error), path=MANIFEST) from None
         if vocabulary.sha256 != known["sha256"]:
             raise ShardError(
                 f"vocabulary {known['name']} hashes to {vocabulary.sha256}, the manifest says {known['sha256']}; "
@@ -117,7 +142,7 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """Equal for equal content, however it is laid out in files."""
+        """Equal for equal content, whatever bytes Arrow wrote it in."""
         return str(self.content["fingerprint"])
 
     @property
@@ -226,15 +251,74 @@ def _checked(data: bytes) -> dict[str, Any]:
 
 
 def _check_shape(content: dict[str, Any]) -> None:
+    """Refuse a manifest that lacks or garbles a part, so that nothing else need look twice."""
     try:
+        _require_parts(content, _PARTS)
+        for item in content["inputs"]:
+            _require_parts(item, _INPUT_PARTS)
         manifest = Manifest(content=content)
-        splits = manifest.splits
-        manifest.config, manifest.unigram, manifest.fingerprint, content["statistics"], content["inputs"]
-        paths = [shard.path for split in splits.values() for shard in split.shards]
+        _require_vocabulary(content["vocabulary"])
+        _require_counts(content)
+        for split in manifest.splits.values():
+            _require_split(split, content["splits"][split.name])
+        manifest.config  # noqa: B018
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
-        raise ShardError(f"it lacks or garbles a part ({error!r})", path=MANIFEST) from None
-    for path in paths:
-        if not _SHARD_PATH.fullmatch(path):
-            raise ShardError(f"it names {path!r}, which is no shard of the dataset", path=MANIFEST)
+        raise ShardError(f"it lacks or garbles a part ({error})", path=MANIFEST) from None
     if content["fingerprint"] != _content_fingerprint(content):
         raise ShardError("its fingerprint does not match its content", path=MANIFEST)
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+def _require_parts(value: Any, parts: dict[str, type]) -> None:
+    for name, kind in parts.items():
+        _require(type(value[name]) is kind, f"{name!r} is no {kind.__name__}")
+
+
+def _require_vocabulary(known: dict[str, Any]) -> None:
+    entries = known.get("entries", [])
+    _require_parts(known, {"name": str, "size": int, "sha256": str, "cased": bool, "special_ids": dict})
+    _require(
+        type(entries) is list and all(type(entry) is str for entry in entries),
+        "the vocabulary's entries are no strings",
+    )
+
+
+def _require_counts(content: dict[str, Any]) -> None:
+    names = set(content["splits"])
+    _require(names <= set(SPLITS) and bool(names), f"its splits are {sorted(names)}")
+    _require(names == set(content["statistics"]) == set(content["sampling"]), "its counts are not of its splits")
+    tokens = content["conservation"]["tokens"]
+    _require(_are_counts([tokens["in"], tokens["kept"], *tokens["dropped"].values()]), "tokens are no counts")
+    _require(content["words"] in ("table", "stored"), "words are neither table nor stored")
+    unigram = content.get("unigram")
+    _require(unigram is None or _are_counts(unigram["counts"]), "unigram counts are no counts")
+
+
+def _are_counts(values: list[Any], limit: int = 1 << 48) -> bool:
+    return all(type(value) is int and 0 <= value < limit for value in values)
+
+
+def _require_split(split: Split, stated: dict[str, Any]) -> None:
+    for shard in split.shards:
+        known = isinstance(shard.path, str) and _SHARD_PATH.fullmatch(shard.path)
+        _require(bool(known) and shard.path.startswith(f"{split.name}/"), f"{shard.path!r} is no shard of {split.name}")
+        _require(_are_counts([shard.rows, shard.tokens, shard.bytes]), f"{shard.path}: its sizes are no counts")
+        identities = (shard.first, shard.last)
+        _require(
+            all(len(pair) == 2 and _are_counts([*pair], 1 << 64) for pair in identities), f"{shard.path}: no identities"
+        )
+        _require(
+            all(_DIGEST.fullmatch(digest) for digest in (shard.sha256, shard.content_sha256)),
+            f"{shard.path}: no digests",
+        )
+    _require(bool(split.shards), f"{split.name} has no shard")
+    _require(len({shard.path for shard in split.shards}) == len(split.shards), f"{split.name} names a shard twice")
+    found = (split.rows, split.tokens, split.content_digest)
+    _require(
+        found == tuple(stated[name] for name in ("rows", "tokens", "content_digest")),
+        f"rows, tokens or content digest of {split.name} are not those of its shards",
+    )

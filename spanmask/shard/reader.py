@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
@@ -15,10 +15,19 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from spanmask.errors import ConfigError, IncompleteShards, ShardError
-from spanmask.records import MaskedBlock, Positions, TokenIds
+from spanmask.records import MaskedBlock, Positions, TokenIds, token_dtype
+from spanmask.shard.framing import has_compressed_batches
 from spanmask.shard.invariants import structure_problem
 from spanmask.shard.manifest import Manifest, ShardRecord, Split, read_manifest
-from spanmask.shard.schema import BATCH_ROWS, content_chunks, from_record_batch, shard_schema
+from spanmask.shard.schema import (
+    BATCH_ROWS,
+    KEPT_TYPES,
+    content_chunks,
+    first_unpaired,
+    from_record_batch,
+    has_nulls,
+    shard_schema,
+)
 from spanmask.shard.writer import checksum
 from spanmask.storage import reporting
 
@@ -59,19 +68,24 @@ class ShardFile:
         It is not the file that the manifest describes.
     """
 
-    def __init__(self, root: Path, record: ShardRecord, schema: pa.Schema | None) -> None:
+    def __init__(self, root: Path, record: ShardRecord, manifest: Manifest) -> None:
         self.record = record
         self._touched: set[int] = set()
-        path = root / record.path
-        size = _regular_size(root, record.path)
+        size = regular_size(root, record.path)
         if size != record.bytes:
             raise ShardError(f"{size} bytes, the manifest says {record.bytes}", path=record.path)
         try:
-            self._reader = pa.ipc.open_file(pa.memory_map(os.fspath(path)))
-        except ARROW_ERRORS as error:
+            source = pa.memory_map(os.fspath(root / record.path))
+            self._reader = pa.ipc.open_file(source)
+            compressed = has_compressed_batches(source.read_buffer())
+        except (*ARROW_ERRORS, struct.error) as error:
             raise ShardError(f"not an Arrow IPC file ({error})", path=record.path) from None
-        if schema is not None and not self._reader.schema.equals(schema, check_metadata=True):
+        if not self._reader.schema.equals(expected_schema(manifest, self._reader.schema), check_metadata=True):
             raise ShardError("its schema is not that of FORMAT.md for this manifest", path=record.path)
+        if compressed:
+            raise ShardError("its record batches are compressed; FORMAT.md has them plain", path=record.path)
+        if len(self) != -(-record.rows // BATCH_ROWS):
+            raise ShardError(f"{len(self)} record batches do not hold {record.rows} rows", path=record.path)
 
     def __len__(self) -> int:
         return int(self._reader.num_record_batches)
@@ -102,7 +116,10 @@ class ShardFile:
 
     def _check(self, number: int, batch: pa.RecordBatch, metadata: Any) -> None:
         stored = dict(metadata or {}).get(b"crc32")
-        if any(column.null_count for column in batch.columns):
+        rows = min(BATCH_ROWS, self.record.rows - number * BATCH_ROWS)
+        if batch.num_rows != rows:
+            raise ShardError(f"record batch {number} has {batch.num_rows} rows, not {rows}", path=self.record.path)
+        if has_nulls(batch):
             raise ShardError(f"record batch {number} holds nulls", path=self.record.path)
         found = checksum(content_chunks(batch))
         if stored != found:
@@ -110,30 +127,45 @@ class ShardFile:
                 f"record batch {number} has checksum {found.decode()}, written as {stored!r}; restore the file",
                 path=self.record.path,
             )
+        unpaired = first_unpaired(batch)
+        if unpaired is not None:
+            name, row = unpaired
+            message = f"record batch {number}: {name} differ in length"
+            raise ShardError(message, path=self.record.path, row=number * BATCH_ROWS + row)
         problem = structure_problem(from_record_batch(batch))
         if problem is not None:
-            raise ShardError(f"record batch {number}: {problem.message}", path=self.record.path, row=problem.row)
+            message = f"record batch {number}: {problem.message}"
+            raise ShardError(message, path=self.record.path, row=number * BATCH_ROWS + problem.row)
 
 
-def _regular_size(root: Path, relative: str) -> int:
-    """Return a shard's size, having made sure that it is a plain file in a plain folder of the dataset."""
+def regular_size(root: Path, relative: str) -> int:
+    """Return a shard's size, having made sure that it is a plain file in a plain folder of the dataset.
+
+    Raises
+    ------
+    IncompleteShards
+        The file is missing.
+    ShardError
+        It, or its folder, is a link or something else.
+    """
+    path = root / relative
     try:
-        folder = (root / relative).parent.lstat()
-        state = (root / relative).lstat()
+        folder = path.parent.lstat()
+        state = path.lstat() if stat.S_ISDIR(folder.st_mode) else folder
     except FileNotFoundError:
         raise IncompleteShards("the file is missing; restore it, or run preshard again", path=relative) from None
-    if not stat.S_ISDIR(folder.st_mode) or not stat.S_ISREG(state.st_mode):
+    if not stat.S_ISREG(state.st_mode) or not stat.S_ISDIR(folder.st_mode):
         raise ShardError("not a regular file inside the dataset's folder", path=relative)
     return state.st_size
 
 
 def expected_schema(manifest: Manifest, found: pa.Schema) -> pa.Schema:
-    """Return the schema that a manifest asks for; kept columns take the types found."""
+    """Return the schema that a manifest asks for; kept columns take the types found, where those can be kept."""
     config = manifest.config
-    kept = [found.field(name) for name in config.corpus.keep if name in found.names]
-    return shard_schema(
-        manifest.vocabulary.dtype, words_stored=manifest.words_stored, scheme=config.masking.scheme, kept=kept
-    )
+    types = {field.name: field.type for field in found if field.type in KEPT_TYPES}
+    kept = [pa.field(name, types[name]) for name in config.corpus.keep if name in types]
+    ids = token_dtype(manifest.content["vocabulary"]["size"])
+    return shard_schema(ids, words_stored=manifest.words_stored, scheme=config.masking.scheme, kept=kept)
 
 
 class ShardSet(Sequence[Row]):
@@ -147,6 +179,7 @@ class ShardSet(Sequence[Row]):
         self.manifest = manifest
         self.split = split
         self._files: dict[int, ShardFile] = {}
+        self._kept = manifest.config.corpus.keep
         self._row_offsets = np.concatenate(([0], np.cumsum([shard.rows for shard in split.shards]))).astype(np.int64)
         batches = [-(-shard.rows // BATCH_ROWS) for shard in split.shards]
         self._block_offsets = np.concatenate(([0], np.cumsum(batches))).astype(np.int64)
@@ -163,18 +196,12 @@ class ShardSet(Sequence[Row]):
             return [self[i] for i in range(*index.indices(len(self)))]
         shard, row = self.locate(index)
         batch = self.file(shard).batch(row // BATCH_ROWS)
-        return _row(batch, row % BATCH_ROWS, self.manifest.config.corpus.keep)
+        return _row(batch, row % BATCH_ROWS, self._kept)
 
     @property
     def blocks(self) -> Blocks:
         """The record batches of all shards in order."""
         return Blocks(self)
-
-    @cached_property
-    def schema(self) -> pa.Schema:
-        """The schema of every shard."""
-        first = ShardFile(self.root, self.split.shards[0], None)
-        return expected_schema(self.manifest, first.schema)
 
     def locate(self, index: int) -> tuple[int, int]:
         """Return the shard of a global row, and its row in it."""
@@ -185,7 +212,11 @@ class ShardSet(Sequence[Row]):
     def file(self, shard: int) -> ShardFile:
         """Return an open shard."""
         if shard not in self._files:
-            self._files[shard] = ShardFile(self.root, self.split.shards[shard], self.schema)
+            file = ShardFile(self.root, self.split.shards[shard], self.manifest)
+            other = next(iter(self._files.values()), file)
+            if file.schema != other.schema:
+                raise ShardError(f"its kept columns have other types than {other.record.path}", path=file.record.path)
+            self._files[shard] = file
         return self._files[shard]
 
     def blocks_of(self, shard: int) -> Iterator[MaskedBlock]:

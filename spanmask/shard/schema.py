@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from spanmask.config import FORMAT_VERSION, Scheme
+from spanmask.errors import ConfigError
 from spanmask.records import MaskedBlock, Offsets, Points, Ranges
 
 #: Rows of a record batch, but for the last of a shard.
@@ -17,6 +18,11 @@ BATCH_ROWS = 1024
 #: Bytes a shard never exceeds.
 SHARD_LIMIT = 64 << 20
 
+#: Every column that the format names; kept ones are called otherwise.
+_COLUMNS = (
+    *("document_id", "segment", "input_ids", "span_starts", "span_ends", "labels"),
+    *("word_starts", "annotation_starts", "annotation_ends"),
+)
 _METADATA = {b"spanmask.format_version": str(FORMAT_VERSION).encode()}
 #: Types that a kept column may have.
 KEPT_TYPES = (
@@ -45,7 +51,15 @@ def shard_schema(ids: np.dtype[Any], *, words_stored: bool, scheme: Scheme, kept
         With ``annotated``, rows carry their annotated ranges.
     kept
         Fields passed through, in order.
+
+    Raises
+    ------
+    ConfigError
+        A kept field is called like a column of the format.
     """
+    taken = [field.name for field in kept if field.name in _COLUMNS]
+    if taken:
+        raise ConfigError(f"field {taken[0]!r} cannot be kept: shards have a column of that name; rename it in the input")
     token = pa.from_numpy_dtype(ids)
     fields = [
         pa.field("document_id", pa.uint64(), nullable=False),
@@ -128,6 +142,23 @@ def _annotations(batch: pa.RecordBatch) -> Ranges:
     return Ranges(offsets=offsets, starts=starts.astype(np.int64), ends=ends.astype(np.int64))
 
 
+def has_nulls(batch: pa.RecordBatch) -> bool:
+    """Return whether any value is null, inside lists too."""
+    lists = [column.values for column in batch.columns if pa.types.is_list(column.type)]
+    return any(column.null_count for column in [*batch.columns, *lists])
+
+
+def first_unpaired(batch: pa.RecordBatch) -> tuple[str, int] | None:
+    """Return the pair of columns, and the first row, in which starts and ends differ in number (I3, I12), if any."""
+    for number, what in (("I3", "span"), ("I12", "annotation")):
+        names = [f"{what}_starts", f"{what}_ends"]
+        if names[0] in batch.schema.names:
+            starts, ends = (np.diff(batch.column(name).offsets.to_numpy(zero_copy_only=True)) for name in names)
+            if not np.array_equal(starts, ends):
+                return f"{' and '.join(names)} ({number})", int(np.argmax(starts != ends))
+    return None
+
+
 def content_chunks(batch: pa.RecordBatch) -> list[Any]:
     """Return the content bytes of a record batch, in pieces (FORMAT.md §5)."""
     chunks: list[Any] = []
@@ -145,6 +176,6 @@ def content_chunks(batch: pa.RecordBatch) -> list[Any]:
 
 def _string_chunks(column: pa.Array) -> list[Any]:
     _, offset_buffer, data = column.buffers()
-    offsets = np.frombuffer(offset_buffer, np.int32)[column.offset : column.offset + len(column) + 1].astype("<i8")
+    offsets = np.frombuffer(offset_buffer, np.int32, column.offset + len(column) + 1)[column.offset :].astype("<i8")
     text = memoryview(data)[offsets[0] : offsets[-1]] if data is not None else b""
     return [offsets - offsets[0], text]

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from spanmask.config import ALGORITHM_VERSION
 from spanmask.errors import ShardError
 from spanmask.shard.invariants import Rows, content_problem
-from spanmask.shard.manifest import MANIFEST, Manifest, ShardRecord, read_manifest
-from spanmask.shard.reader import ShardFile, ShardSet
-from spanmask.shard.schema import BATCH_ROWS, content_chunks, from_record_batch
+from spanmask.shard.manifest import MANIFEST, SPLITS, Manifest, config_fingerprint, describe_vocabulary, read_manifest
+from spanmask.shard.reader import ShardFile, ShardSet, regular_size
+from spanmask.shard.schema import content_chunks, from_record_batch
 from spanmask.statistics import RowStatistics
 from spanmask.storage import reporting
 
@@ -57,7 +58,7 @@ def verify(folder: str | os.PathLike[str]) -> Verdict:
         return Verdict(
             findings=(Finding(path=error.path or MANIFEST, message=str(error.args[0])),), shards=0, rows=0, tokens=0
         )
-    findings = [*_stray_files(Path(folder), manifest)]
+    findings = [*_stray_files(Path(folder), manifest), *_compare_config(manifest)]
     kept = 0
     for split in manifest.splits.values():
         shards = ShardSet(Path(folder), manifest, split)
@@ -65,7 +66,7 @@ def verify(folder: str | os.PathLike[str]) -> Verdict:
         before = (-1, -1)
         for number, record in enumerate(split.shards):
             try:
-                _check_digest(Path(folder), record)
+                _check_digest(shards, number)
                 _check_shard(shards, number, before, counted)
             except ShardError as error:
                 findings.append(Finding(path=error.path or record.path, message=_located(error)))
@@ -88,17 +89,28 @@ def _located(error: ShardError) -> str:
 
 def _stray_files(root: Path, manifest: Manifest) -> Iterator[Finding]:
     known = {shard.path for split in manifest.splits.values() for shard in split.shards}
-    for split in ("train", "validation"):
+    for split in SPLITS:
+        if (root / split).is_symlink():
+            continue
         for path in sorted((root / split).glob("*")):
             relative = f"{split}/{path.name}"
             if relative not in known:
                 yield Finding(path=relative, message="not in the manifest; remove it")
 
 
-def _check_digest(root: Path, record: ShardRecord) -> None:
-    path = root / record.path
-    if not path.is_file():
+def _compare_config(manifest: Manifest) -> Iterator[Finding]:
+    if manifest.content["vocabulary"] != describe_vocabulary(manifest.vocabulary):
+        yield Finding(path=MANIFEST, message="size, special ids or entries of its vocabulary are not the vocabulary's")
+    if manifest.content["algorithm_version"] != ALGORITHM_VERSION:
         return
+    if manifest.content["config_fingerprint"] != config_fingerprint(manifest.config, manifest.vocabulary):
+        yield Finding(path=MANIFEST, message="config_fingerprint is not that of its configuration")
+
+
+def _check_digest(shards: ShardSet, number: int) -> None:
+    record = shards.split.shards[number]
+    regular_size(shards.root, record.path)
+    path = shards.root / record.path
     with reporting(path, "read"), path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != record.sha256:
@@ -114,8 +126,6 @@ def _check_shard(shards: ShardSet, number: int, before: tuple[int, int], counted
     last, first = before, None
     for k in range(len(file)):
         batch = file.batch(k)
-        if batch.num_rows == 0 or (k < len(file) - 1 and batch.num_rows != BATCH_ROWS) or batch.num_rows > BATCH_ROWS:
-            raise ShardError(f"record batch {k} has {batch.num_rows} rows, not {BATCH_ROWS}", path=record.path)
         for chunk in content_chunks(batch):
             content.update(chunk)
         block = from_record_batch(batch)

@@ -37,12 +37,11 @@ def write_shards(root: Path, stem: str, batches: Sequence[pa.RecordBatch]) -> li
     """
     if not batches:
         return []
-    rows = pa.Table.from_batches(batches).combine_chunks().to_batches(max_chunksize=None)[0]
-    parts = enumerate(_cut(rows))
+    parts = enumerate(_cut(pa.Table.from_batches(batches)))
     return [write_shard(root, f"{stem}{f'_{number:02}' if number else ''}.arrow", part) for number, part in parts]
 
 
-def _cut(rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+def _cut(rows: pa.Table) -> Iterator[pa.Table]:
     """Cut rows into runs that fit in a file, after whole record batches."""
     first, size = 0, _FILE_OVERHEAD
     for start in range(0, rows.num_rows, BATCH_ROWS):
@@ -54,15 +53,15 @@ def _cut(rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     yield rows.slice(first)
 
 
-def write_shard(root: Path, path: str, rows: pa.RecordBatch) -> ShardRecord:
+def write_shard(root: Path, path: str, rows: pa.Table) -> ShardRecord:
     """Serialise rows in memory, digest them, and publish the file in one step; see `write_shards`."""
     data, content = serialise(rows)
     publish_bytes(root / path, memoryview(data))
-    documents, segments, lists = rows.column("document_id"), rows.column("segment"), rows.column("input_ids")
+    documents, segments = rows.column("document_id"), rows.column("segment")
     return ShardRecord(
         path=path,
         rows=rows.num_rows,
-        tokens=lists.offsets[-1].as_py() - lists.offsets[0].as_py(),
+        tokens=sum(len(chunk.flatten()) for chunk in rows.column("input_ids").chunks),
         bytes=data.size,
         sha256=hashlib.sha256(memoryview(data)).hexdigest(),
         content_sha256=content,
@@ -71,13 +70,15 @@ def write_shard(root: Path, path: str, rows: pa.RecordBatch) -> ShardRecord:
     )
 
 
-def serialise(rows: pa.RecordBatch) -> tuple[pa.Buffer, str]:
+def serialise(rows: pa.Table) -> tuple[pa.Buffer, str]:
     """Return the bytes of a shard file and its content digest."""
     sink = pa.BufferOutputStream()
     content = hashlib.sha256()
     with pa.ipc.new_file(sink, rows.schema) as writer:
         for start in range(0, rows.num_rows, BATCH_ROWS):
-            batch = rows.slice(start, BATCH_ROWS)
+            pieces = rows.slice(start, BATCH_ROWS).to_batches()
+            # The empty piece makes this a copy in any case: Arrow pads a slice with the bytes that follow it.
+            batch = pa.concat_batches([*pieces, pieces[0].slice(0, 0)])
             chunks = content_chunks(batch)
             for chunk in chunks:
                 content.update(chunk)

@@ -99,6 +99,7 @@ class Corpus:
         stack = contextlib.ExitStack()
         for module, name, value in (
             (sources, "PIECE_BYTES", piece),
+            (sources, "_LOOK_BACK", 1),
             (cutting, "BLOCK_BYTES", block),
             (reading, "BLOCK_BYTES", block),
         ):

@@ -67,7 +67,7 @@ def test_any_range_of_rows_can_be_read_by_itself(corpus: Any, layout: str) -> No
 def test_parts_of_parquet_are_whole_row_groups_up_to_the_target(corpus: Any) -> None:
     texts = [f"{number:04}" + "x" * 996 for number in range(40)]
     file = save(corpus, pa.table({"text": texts}), "parquet", rows=10)
-    bounds = [(part.start, part.stop) for part in divide(file, CorpusConfig(), 21_000)]
+    bounds = [(part.start, part.stop) for part in divide(file, CorpusConfig(), 30_000)]
     assert bounds == [(0, 20), (20, 40)]
     assert [part.stop for part in divide(file, CorpusConfig(), 1)] == [10, 20, 30, 40]
 
@@ -123,6 +123,10 @@ def not_utf8(kind: str) -> pa.Array:
 @pytest.mark.parametrize("kind", ["string", "large_string", "string_view", "dictionary"])
 def test_text_that_is_not_utf8_is_an_error_with_its_row(corpus: Any, layout: str, kind: str) -> None:
     file = save(corpus, pa.table({"text": not_utf8(kind)}), layout)
+    if (kind, layout) == ("dictionary", "parquet"):
+        with pytest.raises(CorpusError, match="Invalid UTF8"):  # Arrow refuses such a dictionary as a whole
+            corpus.parts(file)
+        return
     with pytest.raises(CorpusError, match="byte 0xff is not valid UTF-8") as caught:
         corpus.parts(file)
     assert caught.value.row == 1
