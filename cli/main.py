@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import click
@@ -39,7 +41,6 @@ EXIT_CODES: list[tuple[type[BaseException], int]] = [
     (SpanmaskError, 1),
     (KeyboardInterrupt, 130),
     (click.Abort, 130),
-    (BrokenPipeError, 141),
 ]
 
 _EPILOG = """\b
@@ -51,8 +52,30 @@ Examples:
 """
 
 
+@contextmanager
+def _ending_when_unread() -> Iterator[None]:
+    """Exit with 141 when nobody reads standard output on; click and rich would exit with 1."""
+    try:
+        yield
+    except (BrokenPipeError, SystemExit) as error:
+        if not isinstance(error, BrokenPipeError) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        sys.stdout = None
+        raise click.exceptions.Exit(128 + signal.SIGPIPE) from None
+
+
 class LazyGroup(click.Group):
     """A group whose commands are imported when one is called."""
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        """Parse the command line."""
+        with _ending_when_unread():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        with _ending_when_unread():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands' names."""
@@ -112,9 +135,7 @@ def _fail(error: BaseException) -> NoReturn:
     code = next((code for kind, code in EXIT_CODES if isinstance(error, kind)), None)
     if code is None:
         raise error
-    if isinstance(error, BrokenPipeError):
-        sys.stdout = None
-    elif isinstance(error, SpanmaskError):
+    if isinstance(error, SpanmaskError):
         click.echo(f"spanmask: {visible(str(error))}", err=True)
     sys.exit(code)
 

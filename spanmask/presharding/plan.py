@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,11 +37,15 @@ _SMALLEST_SAMPLE = 1 << 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """Parts of inputs that are read one after another; a streamed one is a large compressed file, handed on in blocks."""
+    """Parts of inputs that are read one after another; a streamed one is a large compressed file, handed on in blocks.
+
+    disk_bytes: about how many input bytes on disk it stands for.
+    """
 
     number: int
     parts: tuple[Part, ...]
     streamed: bool
+    disk_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,35 +107,48 @@ def _check_fields(config: CorpusConfig, files: Sequence[InputFile]) -> None:
         raise ConfigError(f"{text.path}: plain text has no field {fields[0]!r}; give JSONL, Parquet or Arrow")
 
 
+class _Weighted(NamedTuple):
+    """A part with about how much text it holds, its bytes on disk, and whether it is streamed by itself."""
+
+    part: Part
+    text_bytes: int
+    disk_bytes: int
+    streamed: bool
+
+
 def _tasks(files: Sequence[InputFile], config: PreshardConfig) -> Iterator[Task]:
+    """Yield tasks: streamed parts alone, others joined up to ``shard_bytes`` of text."""
     target = config.output.shard_bytes
-    number, joined, size = 0, list[Part](), 0
-    for part, weight, streamed in _weighted_parts(files, config.corpus, target):
-        if joined and (streamed or size + weight > target):
-            yield Task(number=number, parts=tuple(joined), streamed=False)
-            number, joined, size = number + 1, [], 0
-        if streamed:
-            yield Task(number=number, parts=(part,), streamed=True)
-            number += 1
-        else:
-            joined.append(part)
-            size += weight
+    number, joined = 0, list[_Weighted]()
+    for item in _weighted_parts(files, config.corpus, target):
+        size = sum(other.text_bytes for other in joined)
+        if joined and (item.streamed or joined[0].streamed or size + item.text_bytes > target):
+            yield _task(number, joined)
+            number, joined = number + 1, []
+        joined.append(item)
     if joined:
-        yield Task(number=number, parts=tuple(joined), streamed=False)
+        yield _task(number, joined)
 
 
-def _weighted_parts(files: Sequence[InputFile], config: CorpusConfig, target: int) -> Iterator[tuple[Part, int, bool]]:
-    """Yield parts with about how much text they hold, and whether they are streamed by themselves."""
+def _task(number: int, items: Sequence[_Weighted]) -> Task:
+    return Task(
+        number=number,
+        parts=tuple(item.part for item in items),
+        streamed=items[0].streamed,
+        disk_bytes=sum(item.disk_bytes for item in items),
+    )
+
+
+def _weighted_parts(files: Sequence[InputFile], config: CorpusConfig, target: int) -> Iterator[_Weighted]:
     for file in files:
         if file.compression is not None:
-            weight = file.size * _GROWTH
-            yield Part(file=file, start=0, stop=file.size), weight, weight > target
-        elif file.size == 0:
+            growth = file.size * _GROWTH
+            yield _Weighted(Part(file=file, start=0, stop=file.size), growth, file.size, growth > target)
             continue
-        else:
-            parts = divide(file, config, target)
-            for part in parts:
-                yield part, target if len(parts) > 1 else min(file.size, target), False
+        parts = divide(file, config, target)
+        for part in parts:
+            text = target if len(parts) > 1 else min(file.size, target)
+            yield _Weighted(part, text, file.size // len(parts), False)
 
 
 def read_documents(part: Part, config: CorpusConfig, block_bytes: int) -> Iterator[DocumentBlock]:

@@ -349,8 +349,7 @@ def all_units(plan: Plan, done: Collection[str] = ()) -> Iterator[Unit]:
         if task.streamed:
             yield from _streamed_units(plan, task, done)
         else:
-            size = sum(part.file.size if part.file.compression else part.stop - part.start for part in task.parts)
-            unit = Unit(task=task.number, disk_bytes=size)
+            unit = Unit(task=task.number, disk_bytes=task.disk_bytes)
             if unit.name not in done:
                 yield unit
 

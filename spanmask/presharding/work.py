@@ -92,7 +92,8 @@ class Pipeline:
         shards: dict[str, list[Any]] = {name: [] for name in SPLITS}
         block, held, size = unit.block, {name: list[pa.RecordBatch]() for name in SPLITS}, 0
         limit = self.plan.config.output.shard_bytes
-        for documents, disk_bytes in self._documents(unit):
+        told = 0
+        for documents in self.documents(unit):
             if unit.raw is None and size >= limit:
                 self._flush(f"{unit.task:05}-{block:05}", held, shards)
                 block, size = block + 1, 0
@@ -100,27 +101,27 @@ class Pipeline:
             for name, batch in self.rows(documents, tally):
                 held[name].append(batch)
             size += documents.source_bytes
-            report(disk_bytes, documents.source_bytes, tally.tokens_in - tokens)
+            done = min(unit.disk_bytes * tally.source_bytes // self._text_bytes(unit), unit.disk_bytes)
+            report(done - told, documents.source_bytes, tally.tokens_in - tokens)
+            told = done
         self._flush(f"{unit.task:05}-{block:05}", held, shards)
+        report(unit.disk_bytes - told, 0, 0)
         return _receipt(unit, shards, tally)
-
-    def _documents(self, unit: Unit) -> Iterator[tuple[DocumentBlock, int]]:
-        """Yield a unit's documents with the input bytes on disk that they stand for."""
-        corpus = self.plan.config.corpus
-        parts = self.plan.tasks[unit.task].parts
-        if unit.raw is not None:
-            share = Fraction(unit.disk_bytes, max(len(unit.raw.data), 1))
-            for documents in parse_block(parts[0].file, unit.raw, corpus):
-                yield documents, int(documents.source_bytes * share)
-            return
-        plain = all(part.file.compression is None and part.file.format in ("text", "jsonl") for part in parts)
-        for part in parts:
-            for documents in read_documents(part, corpus, self.plan.config.output.shard_bytes):
-                yield documents, documents.source_bytes if plain else 0
 
     def documents(self, unit: Unit) -> Iterator[DocumentBlock]:
         """Yield a unit's documents."""
-        return (documents for documents, _ in self._documents(unit))
+        corpus = self.plan.config.corpus
+        parts = self.plan.tasks[unit.task].parts
+        if unit.raw is not None:
+            yield from parse_block(parts[0].file, unit.raw, corpus)
+            return
+        for part in parts:
+            yield from read_documents(part, corpus, self.plan.config.output.shard_bytes)
+
+    def _text_bytes(self, unit: Unit) -> int:
+        """Return about how many bytes of text a unit has."""
+        size = self.plan.config.output.shard_bytes if unit.raw is None else len(unit.raw.data)
+        return max(size, unit.disk_bytes, 1)
 
     def sequences(self, documents: DocumentBlock) -> tuple[SequenceBlock, int, int]:
         """Return a block's segments, its tokens, and how many of its documents have none."""

@@ -84,10 +84,10 @@ def _styled_words(text: Text) -> Iterator[Text]:
 def _legend(marks: Marks) -> Text:
     entries = [
         (f"{marks.opening} {marks.closing}", _BRACKET_STYLE, "span"),
-        (marks.masked * 4, STYLES[Role.MASKED], "masked"),
+        (marks.masked * 3, STYLES[Role.MASKED], "masked"),
         (f"{marks.random}word", STYLES[Role.RANDOM], "random"),
         (f"{marks.kept}word", STYLES[Role.KEPT], "kept"),
-        (marks.boundary * 4, _BOUNDARY_STYLE, "boundary"),
+        (marks.boundary * 3, _BOUNDARY_STYLE, "boundary"),
     ]
     legend = Text()
     for sign, style, meaning in entries:

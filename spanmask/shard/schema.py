@@ -59,7 +59,9 @@ def shard_schema(ids: np.dtype[Any], *, words_stored: bool, scheme: Scheme, kept
     """
     taken = [field.name for field in kept if field.name in _COLUMNS]
     if taken:
-        raise ConfigError(f"field {taken[0]!r} cannot be kept: shards have a column of that name; rename it in the input")
+        raise ConfigError(
+            f"field {taken[0]!r} cannot be kept: shards have a column of that name; rename it in the input"
+        )
     token = pa.from_numpy_dtype(ids)
     fields = [
         pa.field("document_id", pa.uint64(), nullable=False),
