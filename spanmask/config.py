@@ -283,8 +283,9 @@ class PreshardConfig:
         return cls(**{name: _section(hints[name], values) for name, values in sections.items()})
 
     def to_json(self) -> dict[str, dict[str, Any]]:
-        """Return the resolved configuration by section, as plain JSON values."""
+        """Return the resolved configuration by section, as plain JSON values; of a vocabulary's path, the base name."""
         plain: dict[str, dict[str, Any]] = json.loads(json.dumps(dataclasses.asdict(self)))
+        plain["vocabulary"]["vocab"] = Path(self.vocabulary.vocab).name
         return plain
 
     @classmethod

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from spanmask.auditing import FALSE_ALARM
 from spanmask.report import figures
 from spanmask.report.audit_charts import charts
 from spanmask.report.marks import UNICODE
 from spanmask.report.page import Html, count, element, heading, join, page, paragraph, prose_table, text
 from spanmask.report.view import split_document_id
-
-if TYPE_CHECKING:
-    from spanmask.shard.manifest import Manifest
 
 #: What each gate asks, by its name.
 _GATES = {
@@ -26,7 +24,7 @@ _GATES = {
 }
 _GATES_CAPTION = (
     "What must hold. p is the chance of a deviation at least this large if the law holds; "
-    "each gate that has one rejects a sound dataset once in a million."
+    f"each gate that has one rejects a sound dataset once in {1 / FALSE_ALARM:,.0f} audits."
 )
 _CAUSES = {
     "word over budget": "a word has more tokens than the whole budget",
@@ -44,7 +42,7 @@ _STYLE = """
 """
 
 
-def audit_page(audit: dict[str, Any], manifest: Manifest) -> str:
+def audit_page(audit: dict[str, Any], manifest: dict[str, Any]) -> str:
     """Return an audit as a self-contained HTML page.
 
     Parameters
@@ -52,7 +50,7 @@ def audit_page(audit: dict[str, Any], manifest: Manifest) -> str:
     audit
         From `Audit.to_json`.
     manifest
-        That of the dataset: its inputs and fingerprint are named.
+        The content of the dataset's manifest: its inputs, vocabulary and fingerprint are named.
     """
     title = f"Audit of the {audit['split']} split"
     body = [
@@ -72,8 +70,8 @@ def audit_page(audit: dict[str, Any], manifest: Manifest) -> str:
     return page(title, body, _STYLE)
 
 
-def _subtitle(manifest: Manifest) -> str:
-    names = [item["name"] for item in manifest.content["inputs"]]
+def _subtitle(manifest: dict[str, Any]) -> str:
+    names = [item["name"] for item in manifest["inputs"]]
     more = len(names) - _INPUTS_SHOWN
     return ", ".join(names[:_INPUTS_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
@@ -144,9 +142,9 @@ def _configuration(config: dict[str, dict[str, Any]]) -> Html:
     )
 
 
-def _origin(manifest: Manifest) -> str:
-    vocabulary = manifest.content["vocabulary"]
+def _origin(manifest: dict[str, Any]) -> str:
+    vocabulary = manifest["vocabulary"]
     return (
-        f"Vocabulary {vocabulary['name']}, {vocabulary['size']:,} entries. Dataset fingerprint {manifest.fingerprint}. "
-        f"Format version {manifest.content['format_version']}, algorithm version {manifest.content['algorithm_version']}. Made by spanmask."
+        f"Vocabulary {vocabulary['name']}, {vocabulary['size']:,} entries. Dataset fingerprint {manifest['fingerprint']}. "
+        f"Format version {manifest['format_version']}, algorithm version {manifest['algorithm_version']}. Made by spanmask."
     )

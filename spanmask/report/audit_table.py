@@ -17,7 +17,7 @@ from spanmask.report.escaping import visible
 from spanmask.report.marks import marks_for
 
 #: Below this width a gate's detail stands under its name.
-_WIDE = 90
+_WIDE = 115
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,10 +90,11 @@ def ticks(low: float, high: float, wanted: int = _TICKS) -> list[float]:
     """Return round values, evenly apart, that enclose a range."""
     span = high - low if high > low else abs(high) or 1.0
     rough = span / wanted
-    power = 10.0 ** math.floor(math.log10(rough))
+    exponent = math.floor(math.log10(rough))
+    power = 10.0**exponent
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil((low + span) / step - 1e-9)
-    return [round(number * step, 12) for number in range(first, last + 1)]
+    return [round(number * step, 2 - exponent) for number in range(first, last + 1)]
 
 
 def powers(high: float) -> list[float]:

@@ -1,6 +1,6 @@
 """What audits say, as the rows of tables and the points of charts: shares, labels and sentences. Terminal and HTML both draw from it.
 
-Input is the JSON of an audit (`spanmask.audit.Audit.to_json`).
+Input is the JSON of an audit (`spanmask.auditing.Audit.to_json`).
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ ASCII = Marks(
     kept="=",
     boundary="^",
     gap=".",
-    dot=" | ",
+    dot="; ",
     more="...",
     passed="+",
     failed="x",

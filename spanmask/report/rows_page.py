@@ -39,7 +39,7 @@ def rows_page(views: Iterable[RowView], title: str = "Rows", subtitle: str = "")
     Parameters
     ----------
     views
-        From `view_row`.
+        From `row_view`.
     title, subtitle
         Plain text that stands at the top: which dataset, which split, how the rows were picked.
     """

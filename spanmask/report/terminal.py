@@ -1,4 +1,4 @@
-"""Rows in the terminal: spans bracketed, replacements marked by colour and by sign, the original beneath."""
+"""Rows in the terminal: spans bracketed, replacements marked by colour and by sign, the original beneath. Audits: `render_audit`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderResult
 from rich.text import Text
 
+from spanmask.report.audit_table import render_audit
 from spanmask.report.escaping import visible
 from spanmask.report.interlinear import Cell, lay_out
 from spanmask.report.marks import Marks, marks_for
 from spanmask.report.view import Piece, Role, RowView
 
-STYLES = {
+__all__ = ["render_audit", "render_row", "render_rows"]
+
+_STYLES = {
     Role.PLAIN: "",
     Role.SPECIAL: "dim",
     Role.MASKED: "bold magenta",
@@ -57,7 +60,7 @@ def render_row(view: RowView, width: int | None = None) -> ConsoleRenderable:
     Parameters
     ----------
     view
-        From `view_row`.
+        From `row_view`.
     width
         Terminal cells a line takes at most; by default what the console has.
     """
@@ -84,10 +87,10 @@ def _styled_words(text: Text) -> Iterator[Text]:
 def _legend(marks: Marks) -> Text:
     entries = [
         (f"{marks.opening} {marks.closing}", _BRACKET_STYLE, "span"),
-        (marks.masked * 3, STYLES[Role.MASKED], "masked"),
-        (f"{marks.random}word", STYLES[Role.RANDOM], "random"),
-        (f"{marks.kept}word", STYLES[Role.KEPT], "kept"),
-        (marks.boundary * 3, _BOUNDARY_STYLE, "boundary"),
+        (marks.masked * 2, _STYLES[Role.MASKED], "masked"),
+        (f"{marks.random}word", _STYLES[Role.RANDOM], "random"),
+        (f"{marks.kept}word", _STYLES[Role.KEPT], "kept"),
+        (marks.boundary * 2, _BOUNDARY_STYLE, "boundary"),
     ]
     legend = Text()
     for sign, style, meaning in entries:
@@ -133,7 +136,7 @@ def _plain_cell(piece: Piece, marks: Marks, encoding: str) -> Cell:
     return Cell(
         above=text,
         beneath=marks.boundary * cell_len(text) if piece.is_boundary else "",
-        style=STYLES[piece.role],
+        style=_STYLES[piece.role],
         beneath_style=_BOUNDARY_STYLE,
         glued=piece.attached,
     )
@@ -162,7 +165,7 @@ def _replaced_cell(pieces: Sequence[Piece], marks: Marks, encoding: str) -> Cell
     return Cell(
         above=above,
         beneath=original,
-        style=STYLES[role],
+        style=_STYLES[role],
         beneath_style=_BENEATH_STYLES[role],
         glued=pieces[0].attached,
         gap=marks.gap,

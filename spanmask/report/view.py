@@ -117,7 +117,7 @@ def split_document_id(document_id: int) -> tuple[int, int]:
     return document_id >> PLACE_BITS, document_id & ((1 << PLACE_BITS) - 1)
 
 
-def view_row(row: Row, vocabulary: Vocabulary, number: int, *, word_starts: Collection[int] | None = None) -> RowView:
+def row_view(row: Row, vocabulary: Vocabulary, number: int, *, word_starts: Collection[int] | None = None) -> RowView:
     """Return a stored row as something to look at.
 
     Parameters

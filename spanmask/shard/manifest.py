@@ -8,6 +8,7 @@ import os
 import re
 import stat
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -87,7 +88,7 @@ class Split:
         return {"rows": self.rows, "tokens": self.tokens, "content_digest": self.content_digest, "shards": shards}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """A finished dataset: configuration, vocabulary, inputs, counts and shards.
 
@@ -96,12 +97,12 @@ class Manifest:
 
     content: dict[str, Any]
 
-    @property
+    @cached_property
     def config(self) -> PreshardConfig:
         """The resolved configuration."""
         return PreshardConfig.from_json(self.content["config"])
 
-    @property
+    @cached_property
     def vocabulary(self) -> Vocabulary:
         """The vocabulary: one that ships with the package, or the entries the manifest holds."""
         known = self.content["vocabulary"]
@@ -132,7 +133,7 @@ class Manifest:
         unigram = self.content.get("unigram")
         return None if unigram is None else list(unigram["counts"])
 
-    @property
+    @cached_property
     def splits(self) -> dict[str, Split]:
         """The splits by name."""
         return {

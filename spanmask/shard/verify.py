@@ -59,21 +59,14 @@ def verify(folder: str | os.PathLike[str]) -> Verdict:
             findings=(Finding(path=error.path or MANIFEST, message=str(error.args[0])),), shards=0, rows=0, tokens=0
         )
     findings = [*_stray_files(Path(folder), manifest), *_compare_config(manifest)]
-    kept = 0
+    kept, damaged = 0, False
     for split in manifest.splits.values():
-        shards = ShardSet(Path(folder), manifest, split)
         counted = RowStatistics()
-        before = (-1, -1)
-        for number, record in enumerate(split.shards):
-            try:
-                _check_digest(shards, number)
-                _check_shard(shards, number, before, counted)
-            except ShardError as error:
-                findings.append(Finding(path=error.path or record.path, message=_located(error)))
-            before = record.last
-        kept += int(counted.totals[0])
-        findings += _compare_statistics(manifest, split.name, counted)
-    findings += _compare_conservation(manifest, kept)
+        faults = list(_check_split(ShardSet(Path(folder), manifest, split), counted))
+        kept, damaged = kept + int(counted.totals[0]), damaged or bool(faults)
+        findings += faults or _compare_statistics(manifest, split.name, counted)
+    if not damaged:
+        findings += _compare_conservation(manifest, kept)
     splits = manifest.splits.values()
     return Verdict(
         findings=tuple(findings),
@@ -81,6 +74,18 @@ def verify(folder: str | os.PathLike[str]) -> Verdict:
         rows=sum(split.rows for split in splits),
         tokens=sum(split.tokens for split in splits),
     )
+
+
+def _check_split(shards: ShardSet, counted: RowStatistics) -> Iterator[Finding]:
+    """Yield what is wrong with the shards of a split, and count the rows of the others."""
+    before = (-1, -1)
+    for number, record in enumerate(shards.split.shards):
+        try:
+            _check_digest(shards, number)
+            _check_shard(shards, number, before, counted)
+        except ShardError as error:
+            yield Finding(path=error.path or record.path, message=_located(error))
+        before = record.last
 
 
 def _located(error: ShardError) -> str:

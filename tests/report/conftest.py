@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from spanmask.audit import audit
+
+from spanmask.auditing import audit
 from spanmask.config import PreshardConfig
 from spanmask.presharding.run import preshard
-from spanmask.report.view import RowView, view_row
+from spanmask.report.view import RowView, row_view
 from spanmask.shard.reader import Row, ShardSet, open_shards
 from spanmask.vocab import Vocabulary
 
-WORDS = (
+TEXT = (
     "the old lighthouse keeper unbelievably remembered every storm ; (some) 1987 [sic] = sailors, Straße 東京 naïve "
     "re-entered harbour with electroencephalograph and don't panic !"
-).split()
+)
 #: Entries of a vocabulary whose text a terminal, rich or a browser would obey.
 HOSTILE = (
     "\x1b[31mred\x1b[0m",
@@ -40,7 +41,8 @@ HOSTILE = (
 
 def corpus() -> str:
     chance = random.Random(5)
-    lines = [" ".join(chance.choices(WORDS, k=chance.randint(4, 60))) for _ in range(80)]
+    words = TEXT.split()
+    lines = [" ".join(chance.choices(words, k=chance.randint(4, 60))) for _ in range(80)]
     return "\n\n".join(lines)
 
 
@@ -60,7 +62,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
 @pytest.fixture(scope="session")
 def views(shards: ShardSet) -> list[RowView]:
     vocabulary = shards.manifest.vocabulary
-    return [view_row(row, vocabulary, number) for number, row in enumerate(shards)]
+    return [row_view(row, vocabulary, number) for number, row in enumerate(shards)]
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +84,9 @@ def row_of(originals: list[int], spans: list[tuple[int, int]], now: list[int], *
 
 @pytest.fixture(scope="session")
 def hostile() -> RowView:
-    vocabulary = Vocabulary(name="hostile", entries=("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *HOSTILE), cased=True)
+    vocabulary = Vocabulary(
+        name="hostile", entries=("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *HOSTILE), cased=True
+    )
     words = list(range(5, len(vocabulary)))
     originals = [2, *words, *words, 3]
     now = list(originals)
@@ -90,4 +94,4 @@ def hostile() -> RowView:
     now[7:9] = [5, 7]
     spans = [(2, 5), (7, 9), (15, 17)]
     kept = {"title": "\x1b]0;owned\x07 [red]<img src=x>", "source": b"\xff\x1b"}
-    return view_row(row_of(originals, spans, now, **kept), vocabulary, 0)
+    return row_view(row_of(originals, spans, now, **kept), vocabulary, 99)

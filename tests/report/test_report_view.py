@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from spanmask.report.escaping import escape, visible
-from spanmask.report.view import REPLACEMENTS, Role, RowView, join_text, split_document_id, view_row
+from spanmask.report.view import REPLACEMENTS, Role, RowView, join_text, row_view, split_document_id
 from spanmask.shard.reader import ShardSet
 
 
@@ -64,7 +65,7 @@ def test_word_starts_are_counted_as_by_presharding(views: list[RowView], shards:
 
 
 def test_stored_word_starts_take_the_place_of_the_vocabulary(shards: ShardSet) -> None:
-    view = view_row(shards[0], shards.manifest.vocabulary, 0, word_starts=[1, 4])
+    view = row_view(shards[0], shards.manifest.vocabulary, 0, word_starts=[1, 4])
     assert [i for i, piece in enumerate(view.pieces) if piece.starts_word] == [1, 4]
 
 

@@ -1,0 +1,94 @@
+"""What the tests of presharding share: texts, configurations, folders as bytes, and the command line in processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spanmask import PreshardConfig, preshard
+
+COMMAND = [sys.executable, "-c", "from spanmask_cli.main import run; run()"]
+
+Tree = dict[str, bytes]
+
+
+def _sentence(choose: random.Random, words: list[str]) -> str:
+    return " ".join(choose.choice(words) for _ in range(choose.randint(2, 18))).capitalize() + "."
+
+
+def make_documents(count: int, seed: int = 0) -> list[str]:
+    """Return documents of one to five lines; some are equal."""
+    choose = random.Random(seed)
+    words = "the a of cats sat down unbelievably spanning antelopes never re-read “quotes” Ωmega naïve 漢字 1907 x-ray".split()
+    documents = ["\n".join(_sentence(choose, words) for _ in range(choose.randint(1, 5))) for _ in range(count)]
+    return [documents[i // 2] if i % 11 == 0 else document for i, document in enumerate(documents)]
+
+
+class Lab:
+    """Makes texts, runs presharding, and compares folders."""
+
+    command = COMMAND
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def text(self, name: str = "text.txt", count: int = 160, seed: int = 0) -> Path:
+        path = self.folder / name
+        path.write_text("\n\n".join(make_documents(count, seed)) + "\n")
+        return path
+
+    def jsonl(self, rows: list[dict[str, Any]], name: str = "rows.jsonl") -> Path:
+        path = self.folder / name
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        return path
+
+    def config(self, **options: Any) -> PreshardConfig:
+        return PreshardConfig.of(**{"seed": 7, "shard_bytes": 4096, "max_tokens": 64, **options})
+
+    def run(self, inputs: Any, out: str, *, jobs: int = 1, overwrite: bool = False, rehash: bool = False, **options: Any) -> Any:
+        return preshard(inputs, self.folder / out, self.config(**options), jobs=jobs, overwrite=overwrite, rehash=rehash)
+
+    def tree(self, out: str | Path) -> Tree:
+        """Return every file of a folder, hidden ones too, by its path; folders end in a slash."""
+        root = self.folder / out
+        return {
+            path.relative_to(root).as_posix() + ("/" if path.is_dir() else ""): b"" if path.is_dir() else path.read_bytes()
+            for path in sorted(root.rglob("*"))
+        }
+
+    def start(self, *arguments: object, **environment: str) -> subprocess.Popen[str]:
+        """Start the command line as the leader of its own process group."""
+        return subprocess.Popen(
+            [*COMMAND, *map(str, arguments)],
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def finish(self, *arguments: object, **environment: str) -> tuple[int, str, str]:
+        """Run the command line; return its exit code, standard output and standard error."""
+        process = self.start(*arguments, **environment)
+        out, error = process.communicate()
+        return process.returncode, out, error
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return Lab(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def make_lab(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Lab]:
+    return lambda name: Lab(tmp_path_factory.mktemp(name))
+

@@ -1,0 +1,317 @@
+"""Finished datasets are left alone, others are refused by name, and unfinished runs go on."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spanmask import ConfigError, CorpusError, MismatchError, verify
+
+
+def _times(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in [folder, *sorted(folder.rglob("*"))]}
+
+
+@pytest.fixture
+def finished(lab: Any) -> Any:
+    lab.path = lab.text(count=60)
+    lab.manifest = lab.run(lab.path, "out", holdout=0.2)
+    return lab
+
+
+def test_a_finished_run_has_only_manifest_card_and_shards(finished: Any) -> None:
+    names = {name.split("/")[0] for name in finished.tree("out")}
+    assert names == {"manifest.json", "README.md", "train", "validation"}
+    assert all(name.endswith((".arrow", "/")) for name in finished.tree("out") if "/" in name)
+    assert verify(finished.folder / "out").ok
+
+
+def test_running_again_changes_nothing(finished: Any) -> None:
+    before = _times(finished.folder / "out")
+    assert finished.run(finished.path, "out", holdout=0.2).digest == finished.manifest.digest
+    assert finished.run(finished.path, "out", holdout=0.2, rehash=True, jobs=2).digest == finished.manifest.digest
+    assert _times(finished.folder / "out") == before
+
+
+def test_a_touched_input_of_the_same_content_is_the_same_input(finished: Any) -> None:
+    os.utime(finished.path, (1, 1))
+    before = _times(finished.folder / "out")
+    finished.run(finished.path, "out", holdout=0.2)
+    assert _times(finished.folder / "out") == before
+
+
+def test_an_input_may_move_as_long_as_its_name_and_content_stay(finished: Any) -> None:
+    (finished.folder / "elsewhere").mkdir()
+    moved = finished.path.rename(finished.folder / "elsewhere" / finished.path.name)
+    assert finished.run(moved, "out", holdout=0.2).digest == finished.manifest.digest
+
+
+def test_a_changed_content_is_refused_and_named(finished: Any) -> None:
+    data = finished.path.read_bytes()
+    finished.path.write_bytes(data + b"more\n")
+    with pytest.raises(MismatchError, match=rf"inputs: text.txt \({len(data):,} bytes\) there, .*{len(data) + 5:,} bytes"):
+        finished.run(finished.path, "out", holdout=0.2)
+    finished.path.write_bytes(data[:-2] + b"!\n")
+    with pytest.raises(MismatchError, match="the content of one changed"):
+        finished.run(finished.path, "out", holdout=0.2)
+
+
+def test_rehash_sees_a_change_that_kept_size_and_time(finished: Any) -> None:
+    state = finished.path.stat()
+    data = finished.path.read_bytes()
+    finished.path.write_bytes(data[:-2] + b"!\n")
+    os.utime(finished.path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    finished.run(finished.path, "out", holdout=0.2)
+    with pytest.raises(MismatchError, match="the content of one changed"):
+        finished.run(finished.path, "out", holdout=0.2, rehash=True)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("seed", 8, "seed: 7 there, 8 here"),
+        ("max_tokens", 32, "max_tokens: 64 there, 32 here"),
+        ("mask_ratio", 0.2, "mask_ratio: 0.15 there, 0.2 here"),
+        ("scheme", "token", "scheme: 'span' there, 'token' here"),
+        ("holdout", 0.3, "holdout: 0.2 there, 0.3 here"),
+        ("vocab", "uncased", "vocab: 'cased' there, 'uncased' here; vocabulary: its entries differ"),
+        ("layout", "documents", "layout: 'sentences' there, 'documents' here"),
+    ],
+)
+def test_another_configuration_is_refused_by_the_options_name(finished: Any, option: str, value: Any, told: str) -> None:
+    before = _times(finished.folder / "out")
+    with pytest.raises(MismatchError) as caught:
+        finished.run(finished.path, "out", **{"holdout": 0.2, option: value})
+    assert told in str(caught.value)
+    assert "--overwrite" in str(caught.value)
+    assert _times(finished.folder / "out") == before
+
+
+def test_overwrite_replaces_everything(finished: Any) -> None:
+    finished.run(finished.path, "new", seed=8)
+    finished.run(finished.path, "out", seed=8, overwrite=True)
+    assert finished.tree("out") == finished.tree("new")
+
+
+def test_overwrite_with_the_same_configuration_changes_nothing(finished: Any) -> None:
+    before = _times(finished.folder / "out")
+    finished.run(finished.path, "out", holdout=0.2, overwrite=True)
+    assert _times(finished.folder / "out") == before
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to mount")
+def test_running_again_on_a_read_only_dataset_changes_nothing(finished: Any) -> None:
+    out = finished.folder / "out"
+    options = ["--seed", "7", "--shard-bytes", "4096", "--max-tokens", "64", "--holdout", "0.2", "--jobs", "1"]
+    script = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
+    command = ["unshare", "-m", "sh", "-c", script, str(out), *finished.command, "preshard", str(finished.path), "--out", str(out), *options]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "mount" in result.stderr:
+        pytest.skip(f"cannot mount here: {result.stderr.strip()}")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "fingerprint" in result.stdout
+
+
+# --- Unfinished runs
+
+
+def _stop_early(lab: Any, path: Path, out: str, **options: Any) -> None:
+    """Leave a run unfinished: its last document is not UTF-8."""
+    data = path.read_bytes()
+    path.write_bytes(data + b"\n\n\xff bad\n")
+    state = path.stat()
+    with pytest.raises(CorpusError):
+        lab.run(path, out, **options)
+    path.write_bytes(data)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def test_an_unfinished_run_of_another_configuration_is_refused_then_overwritten(lab: Any) -> None:
+    path = lab.text()
+    _stop_early(lab, path, "out", seed=8, holdout=0.3)
+    assert any(name.startswith(".spanmask/receipts/0") for name in lab.tree("out"))
+    with pytest.raises(MismatchError, match=r"an unfinished run .*seed: 8 there, 7 here; holdout: 0.3 there, 0.0 here; inputs"):
+        lab.run(path, "out")
+    lab.run(path, "reference")
+    lab.run(path, "out", overwrite=True)
+    assert lab.tree("out") == lab.tree("reference")
+
+
+def test_an_unfinished_overwrite_keeps_the_old_dataset_valid(lab: Any) -> None:
+    path, other = lab.text("a.txt", 40), lab.text("b.txt", 120, seed=1)
+    old = lab.run(path, "out")
+    _stop_early(lab, other, "out", overwrite=True)
+    assert verify(lab.folder / "out").findings == ()
+    assert (lab.folder / "out" / "manifest.json").read_bytes() == old.to_bytes()
+    with pytest.raises(MismatchError, match="an unfinished run"):
+        lab.run(path, "out")
+    lab.run(other, "new", seed=9)
+    lab.run(other, "out", seed=9, overwrite=True)
+    assert lab.tree("out") == lab.tree("new")
+
+
+def test_receipts_that_are_damaged_or_whose_shards_are_gone_are_done_again(lab: Any) -> None:
+    path = lab.text()
+    lab.run(path, "reference")
+    data = path.read_bytes()
+    os.utime(path, (5, 5))
+    lab.folder.joinpath("out").mkdir()
+    process = lab.start("preshard", path, "--out", lab.folder / "out", "--seed", 7, "--shard-bytes", 4096, "--max-tokens", 64, "--jobs", 1)
+    receipts = lab.folder / "out" / ".spanmask" / "receipts"
+    while process.poll() is None and len(list(receipts.glob("*.json"))) < 3:
+        pass
+    process.kill()
+    process.communicate()
+    if not receipts.exists():
+        pytest.skip("the run finished before it could be stopped")
+    first, second, *_ = sorted(receipts.glob("*.json"))
+    first.write_bytes(first.read_bytes().replace(b'"in":', b'"in":1'))
+    (lab.folder / "out" / "train" / f"shard-{second.stem}.arrow").unlink()
+    assert path.read_bytes() == data
+    lab.run(path, "out")
+    assert lab.tree("out") == lab.tree("reference")
+
+
+def test_a_run_that_failed_before_it_began_leaves_an_empty_folder(lab: Any) -> None:
+    bad = lab.folder / "bad.parquet"
+    bad.write_bytes(b"PAR1 not really PAR1")
+    with pytest.raises(CorpusError):
+        lab.run(bad, "out")
+    assert lab.tree("out") == {}
+    lab.run(lab.text(), "out")
+
+
+# --- Folders
+
+
+def test_a_folder_with_other_files_is_refused(lab: Any) -> None:
+    (lab.folder / "out").mkdir()
+    (lab.folder / "out" / "mine.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="the folder is not empty"):
+        lab.run(lab.text(), "out", overwrite=True)
+    assert lab.tree("out") == {"mine.txt": b"mine"}
+
+
+def test_a_file_where_the_folder_should_be_is_refused(lab: Any) -> None:
+    path = lab.text()
+    with pytest.raises(ConfigError, match="a file stands there"):
+        lab.run(path, path.name, overwrite=True)
+
+
+def test_an_input_inside_the_folder_is_refused(finished: Any) -> None:
+    with pytest.raises(ConfigError, match="an input lies in --out"):
+        finished.run(finished.folder, "out", format="text", overwrite=True)
+
+
+def test_no_jobs_are_refused(lab: Any) -> None:
+    with pytest.raises(ConfigError, match="jobs is 0"):
+        lab.run(lab.text(), "out", jobs=0)
+
+
+def test_a_second_process_on_the_same_folder_is_refused(lab: Any) -> None:
+    path = lab.text()
+    (lab.folder / "out" / ".spanmask").mkdir(parents=True)
+    with (lab.folder / "out" / ".spanmask" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(MismatchError, match="another spanmask process is writing it"):
+            lab.run(path, "out")
+    lab.run(path, "out")
+    assert verify(lab.folder / "out").ok
+
+
+@pytest.mark.slow
+def test_processes_racing_for_one_folder_leave_one_whole_dataset(lab: Any) -> None:
+    path = lab.text(count=600)
+    lab.run(path, "reference")
+    options = ["--out", lab.folder / "out", "--seed", 7, "--shard-bytes", 4096, "--max-tokens", 64, "--jobs", 2]
+    processes = [lab.start("preshard", path, *options) for _ in range(3)]
+    results = [(process.communicate()[1], process.returncode) for process in processes]
+    assert {code for _, code in results} <= {0, 2}
+    assert 0 in {code for _, code in results}
+    assert all("another spanmask process" in error for error, code in results if code == 2)
+    assert lab.tree("out") == lab.tree("reference")
+
+
+def test_an_input_that_changes_while_it_is_read_is_refused(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from spanmask import StorageError
+    from spanmask.presharding.run import Progress
+
+    path = lab.text()
+
+    def touch(progress: Progress) -> None:
+        os.utime(path)
+
+    from spanmask import preshard
+
+    with pytest.raises(StorageError, match="changed while it was read"):
+        preshard(path, lab.folder / "out", lab.config(), jobs=1, on_progress=touch)
+    assert not (lab.folder / "out" / "manifest.json").exists()
+
+
+# --- Standard input
+
+
+def _stdin(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+def test_standard_input_is_spooled_and_leaves_nothing_behind(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = lab.text("stdin.txt").read_bytes()
+    lab.run(lab.folder / "stdin.txt", "reference")
+    _stdin(monkeypatch, data)
+    lab.run("-", "out")
+    assert lab.tree("out") == lab.tree("reference")
+
+
+def test_the_same_standard_input_again_changes_nothing(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = lab.text().read_bytes()
+    _stdin(monkeypatch, data)
+    lab.run("-", "out")
+    before = lab.tree("out"), _times(lab.folder / "out" / "train")
+    _stdin(monkeypatch, data)
+    lab.run("-", "out")
+    assert (lab.tree("out"), _times(lab.folder / "out" / "train")) == before
+
+
+def test_another_standard_input_of_the_same_size_is_refused(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = lab.text().read_bytes()
+    _stdin(monkeypatch, data)
+    lab.run("-", "out")
+    before = lab.tree("out")
+    _stdin(monkeypatch, data[:-2] + b"!\n")
+    with pytest.raises(MismatchError, match="the content of one changed"):
+        lab.run("-", "out")
+    assert lab.tree("out") == before
+
+
+def test_another_configuration_with_standard_input_is_refused(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = lab.text().read_bytes()
+    _stdin(monkeypatch, data)
+    lab.run("-", "out")
+    before = lab.tree("out")
+    _stdin(monkeypatch, data)
+    with pytest.raises(MismatchError, match="seed: 7 there, 8 here"):
+        lab.run("-", "out", seed=8)
+    assert lab.tree("out") == before
+
+
+def test_an_unfinished_run_goes_on_only_with_the_same_standard_input(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = lab.text("stdin.txt").read_bytes()
+    bad = data + b"\n\n\xff\n"
+    _stdin(monkeypatch, bad)
+    with pytest.raises(CorpusError):
+        lab.run("-", "out")
+    _stdin(monkeypatch, bad[:-3] + b"ok\n")
+    with pytest.raises(MismatchError, match="an unfinished run"):
+        lab.run("-", "out")
+    _stdin(monkeypatch, data)
+    lab.run("-", "out", overwrite=True)
+    lab.run(lab.folder / "stdin.txt", "reference")
+    assert lab.tree("out") == lab.tree("reference")

@@ -1,0 +1,890 @@
+"""Whatever happens to the bytes of a dataset, it is found, and nothing but a SpanmaskError comes out.
+
+What finds what: the manifest's digest finds every change of the manifest, on every way in. A shard's SHA-256 finds every change of a shard,
+in `verify`. Reading alone finds every change of what a row holds, on first touch of its batch, and never gives another row than was written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import spanmask
+from spanmask.auditing import audit
+from spanmask.config import canonical_json, fingerprint
+from spanmask.errors import ConfigError, IncompleteShards, MismatchError, ShardError, SpanmaskError
+from spanmask.shard import manifest as manifests
+from spanmask.shard import reader
+from spanmask.shard import verify as verifying
+from spanmask.shard.manifest import read_manifest
+from spanmask.shard.reader import ShardFile, ShardSet, open_shards
+from spanmask.shard.schema import content_chunks
+from spanmask.shard.verify import verify
+from spanmask.shard.writer import checksum
+
+
+def use(folder: Path) -> list[SpanmaskError]:
+    """Do with a dataset what people do; return what was raised. Anything but a SpanmaskError goes through."""
+    raised: list[SpanmaskError] = []
+
+    def attempt(action: Callable[[], Any]) -> None:
+        try:
+            action()
+        except SpanmaskError as error:
+            raised.append(error)
+
+    attempt(lambda: verify(folder))
+    attempt(lambda: [open_shards(folder)[i].original() for i in (0, -1)])
+    attempt(lambda: list(open_shards(folder).blocks))
+    attempt(lambda: audit(folder))
+    return raised
+
+
+def train_shard(folder: Path, number: int = 0) -> Path:
+    return folder / read_manifest(folder).splits["train"].shards[number].path
+
+
+# --- Flipped bits
+
+
+@pytest.fixture
+def small(fresh, rewrite) -> Path:
+    """A dataset of one shard with three rows."""
+    folder = fresh("single")
+
+    rewrite(folder, lambda shards: shards[0].__delitem__(slice(3, None)))
+    assert train_shard(folder).stat().st_size < 4096
+    return folder
+
+
+def flips(path: Path) -> Iterator[tuple[int, int]]:
+    """Flip every bit of a file in place, one at a time."""
+    data = path.read_bytes()
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        for place, byte in enumerate(data):
+            for bit in range(8):
+                os.pwrite(descriptor, bytes([byte ^ 1 << bit]), place)
+                yield place, bit
+            os.pwrite(descriptor, bytes([byte]), place)
+    finally:
+        os.close(descriptor)
+    assert path.read_bytes() == data
+
+
+def test_every_bit_of_a_shard_is_guarded(small):
+    """`verify` finds each flip by the digest. The reader finds each that changes a row; what it does not find changes nothing."""
+    manifest = read_manifest(small)
+    (record,) = manifest.splits["train"].shards
+    shards = ShardSet(small, manifest, manifest.splits["train"])
+    written = ShardFile(small, record, manifest).batch(0)
+    written = pa.RecordBatch.from_pylist(written.to_pylist(), schema=written.schema)
+    silent = tried = 0
+    for place, bit in flips(small / record.path):
+        tried += 1
+        with pytest.raises(ShardError, match="SHA-256"):
+            verifying._check_digest(shards, 0)
+        try:
+            batch = ShardFile(small, record, manifest).batch(0)
+        except SpanmaskError:
+            continue
+        assert batch.equals(written), (place, bit)
+        silent += 1
+    assert tried == 8 * record.bytes
+    assert silent < tried / 2
+    assert verify(small).ok
+
+
+def test_verify_fails_for_a_bit_of_every_byte_of_a_shard(small, monkeypatch):
+    vocabulary = read_manifest(small).vocabulary
+    monkeypatch.setattr(manifests, "vocabulary_from_entries", lambda *_, **__: vocabulary)
+    (record,) = read_manifest(small).splits["train"].shards
+    for place, bit in flips(small / record.path):
+        if bit == place % 8:
+            (finding,) = verify(small).findings
+            assert finding.path == record.path
+    assert verify(small).ok
+
+
+def test_every_bit_of_the_manifest_is_guarded(small):
+    for place, bit in flips(small / "manifest.json"):
+        try:
+            read_manifest(small)
+        except ShardError:
+            continue
+        pytest.fail(f"bit {bit} of byte {place}")
+    assert verify(small).ok
+
+
+def test_verify_tells_of_a_damaged_manifest(small):
+    path = small / "manifest.json"
+    path.write_bytes(path.read_bytes().replace(b'"seed":7', b'"seed":8'))
+    (finding,) = verify(small).findings
+    assert finding.path == "manifest.json"
+    assert "digest" in finding.message
+
+
+# --- Cut, lengthened, doubled
+
+
+def test_a_shard_cut_at_any_length_is_refused(small):
+    manifest = read_manifest(small)
+    (record,) = manifest.splits["train"].shards
+    for size in range(record.bytes - 1, -1, -1):
+        os.truncate(small / record.path, size)
+        with pytest.raises(ShardError, match="bytes, the manifest says"):
+            ShardFile(small, record, manifest)
+        with pytest.raises(ShardError):
+            ShardFile(small, replace(record, bytes=size), manifest).batch(0)
+        if size % 64 == 0:
+            assert not verify(small).ok
+
+
+def test_a_manifest_cut_at_any_length_is_refused(small):
+    path = small / "manifest.json"
+    for size in range(path.stat().st_size - 1, -1, -1):
+        os.truncate(path, size)
+        with pytest.raises(ShardError):
+            read_manifest(small)
+
+
+@pytest.mark.parametrize("tail", [b"\0", b"\n", b"ARROW1", b"\xff" * 64, None])
+def test_bytes_after_the_end_are_refused(small, tail):
+    path = train_shard(small)
+    data = path.read_bytes()
+    path.write_bytes(data + (data if tail is None else tail))
+    (finding,) = verify(small).findings
+    assert finding.path == str(path.relative_to(small))
+    with pytest.raises(ShardError, match="bytes, the manifest says"):
+        open_shards(small)[0]
+    path.write_bytes(data)
+    assert verify(small).ok
+
+
+# --- Shards that are not where, or what, they should be
+
+
+def missing(folder, other):
+    train_shard(folder, 1).unlink()
+    return "missing"
+
+
+def first_missing(folder, other):
+    train_shard(folder, 0).unlink()
+    return "missing"
+
+
+def folder_missing(folder, other):
+    (folder / "validation").rename(folder.parent / "gone")
+    return "missing"
+
+
+def extra(folder, other):
+    (folder / "train" / "shard-99999-00000.arrow").write_bytes(train_shard(folder).read_bytes())
+    return "not in the manifest"
+
+
+def temporary_left(folder, other):
+    (folder / "train" / ".tmp-0-shard").write_bytes(b"")
+    return "not in the manifest"
+
+
+def renamed(folder, other):
+    train_shard(folder).rename(folder / "train" / "shard-00009-00009.arrow")
+    return "not in the manifest"
+
+
+def swapped(folder, other):
+    one, two = train_shard(folder, 0), train_shard(folder, 1)
+    held = one.read_bytes()
+    one.write_bytes(two.read_bytes())
+    two.write_bytes(held)
+    return "SHA-256"
+
+
+def doubled(folder, other):
+    train_shard(folder, 1).write_bytes(train_shard(folder, 0).read_bytes())
+    return "SHA-256"
+
+
+def of_another_run(folder, other):
+    train_shard(folder).write_bytes(train_shard(other).read_bytes())
+    return "SHA-256"
+
+
+def of_the_other_split(folder, other):
+    path = folder / read_manifest(folder).splits["validation"].shards[0].path
+    path.write_bytes(train_shard(folder).read_bytes())
+    return "SHA-256"
+
+
+def empty(folder, other):
+    train_shard(folder).write_bytes(b"")
+    return "SHA-256"
+
+
+def link_to_itself(folder, other):
+    path = train_shard(folder)
+    held = path.rename(path.parent.parent / "held.arrow")
+    path.symlink_to(held)
+    return "not a regular file"
+
+
+def link_outside(folder, other):
+    path = train_shard(folder)
+    path.rename(folder.parent / "outside.arrow")
+    path.symlink_to(folder.parent / "outside.arrow")
+    return "not a regular file"
+
+
+def folder_is_a_link(folder, other):
+    (folder / "train").rename(folder.parent / "outside")
+    (folder / "train").symlink_to(folder.parent / "outside")
+    return "not a regular file"
+
+
+def folder_links_to_itself(folder, other):
+    (folder / "train").rename(folder.parent / "outside")
+    (folder / "train").symlink_to(folder / "train")
+    return "not a regular file"
+
+
+def folder_is_a_file(folder, other):
+    (folder / "train").rename(folder.parent / "outside")
+    (folder / "train").write_bytes(b"")
+    return "not a regular file"
+
+
+def fifo(folder, other):
+    path = train_shard(folder)
+    path.unlink()
+    os.mkfifo(path)
+    return "not a regular file"
+
+
+def a_socket(folder, other):
+    path = train_shard(folder)
+    path.unlink()
+    with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as made:
+        made.bind(path.name)
+    return "not a regular file"
+
+
+def a_folder(folder, other):
+    path = train_shard(folder)
+    path.unlink()
+    path.mkdir()
+    return "not a regular file"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(missing, first_missing, folder_missing, extra, temporary_left, renamed, swapped, doubled, of_another_run),
+        *(of_the_other_split, empty, link_to_itself, link_outside, folder_is_a_link, folder_links_to_itself),
+        *(folder_is_a_file, fifo, a_socket, a_folder),
+    ],
+)
+def test_shards_that_are_not_the_manifests_are_found(damage, fresh):
+    folder, other = fresh("paper"), fresh("reference")
+    message = damage(folder, other)
+    findings = verify(folder).findings
+    assert any(message in finding.message for finding in findings)
+    assert len({finding.path for finding in findings}) == len(findings), "each shard is told once, under its own name"
+    if damage in (missing, first_missing, folder_missing):
+        split = "validation" if damage is folder_missing else "train"
+        with pytest.raises(IncompleteShards, match="missing"):
+            list(open_shards(folder, split).blocks)
+    use(folder)
+
+
+def test_sound_shards_beside_a_damaged_one_are_not_accused(fresh):
+    folder = fresh("paper")
+    path = train_shard(folder, 2)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    (finding,) = verify(folder).findings
+    assert finding.path == str(path.relative_to(folder))
+
+
+# --- Hostile manifests
+
+
+def put(*keys_and_value: Any) -> Callable[[dict[str, Any]], None]:
+    *keys, last, value = keys_and_value
+
+    def change(content: dict[str, Any]) -> None:
+        for key in keys:
+            content = content[key]
+        if value is KeyError:
+            del content[last]
+        else:
+            content[last] = value
+
+    return change
+
+
+SHARD = ("splits", "train", "shards", 0)
+PATHS = [
+    "../outside.arrow",
+    "/etc/passwd",
+    "train/../../outside.arrow",
+    "train/shard-00000-00000.arrow/../../../outside.arrow",
+    "./train/shard-00000-00000.arrow",
+    "train//shard-00000-00000.arrow",
+    "train/sub/shard-00000-00000.arrow",
+    "train/shard-00000-00000.arrow\n",
+    "train/shard-00000-00000.arrow\0",
+    "train/shard-00000-00000.arrow ",
+    "\x1b[31mtrain/shard-00000-00000.arrow",
+    "train\\shard-00000-00000.arrow",
+    "C:\\shard-00000-00000.arrow",
+    "\\\\host\\share\\shard-00000-00000.arrow",
+    "file:///etc/passwd",
+    "s3://bucket/shard-00000-00000.arrow",
+    "~/shard-00000-00000.arrow",
+    "$HOME/shard-00000-00000.arrow",
+    "%2e%2e/shard-00000-00000.arrow",
+    "TRAIN/shard-00000-00000.arrow",
+    "train/shard-0-0.arrow",
+    "train/shard-" + "٠" * 5 + "-00000.arrow",
+    "train/" + "x" * 300 + ".arrow",
+    "validation/shard-00000-00000.arrow",
+    "train",
+    "",
+    ".",
+    5,
+    None,
+    ["train/shard-00000-00000.arrow"],
+]
+HOSTILE = {
+    **{f"path {path!r}"[:60]: put(*SHARD, "path", path) for path in PATHS},
+    "no shards": put("splits", "train", "shards", []),
+    "shards no list": put("splits", "train", "shards", {"a": 1}),
+    "shard no object": put("splits", "train", "shards", ["train/shard-00000-00000.arrow"]),
+    "no splits": put("splits", {}),
+    "splits a list": put("splits", []),
+    "a foreign split": lambda content: content["splits"].update({"../test": content["splits"]["train"]}),
+    "the same shard twice": lambda content: content["splits"]["train"]["shards"].append(content["splits"]["train"]["shards"][0]),
+    "rows text": put(*SHARD, "rows", "12"),
+    "rows true": put(*SHARD, "rows", True),
+    "rows negative": put(*SHARD, "rows", -1),
+    "rows beyond memory": put(*SHARD, "rows", 1 << 62),
+    "bytes beyond 64 bits": put(*SHARD, "bytes", 1 << 70),
+    "tokens a fraction": put(*SHARD, "tokens", 1.5),
+    "sha256 short": put(*SHARD, "sha256", "00"),
+    "content_sha256 no hexadecimal": put(*SHARD, "content_sha256", "g" * 64),
+    "first of three": put(*SHARD, "first", [0, 0, 0]),
+    "last text": put(*SHARD, "last", ["a", "b"]),
+    "last a number": put(*SHARD, "last", 5),
+    "an unknown part of a shard": put(*SHARD, "url", "http://example.org"),
+    "rows of the split": put("splits", "train", "rows", 3),
+    "tokens of the split": put("splits", "train", "tokens", 3),
+    "content digest of the split": put("splits", "train", "content_digest", "0" * 64),
+    "format version true": put("format_version", True),
+    "format version 2": put("format_version", 2),
+    "format version text": put("format_version", "1"),
+    "algorithm version text": put("algorithm_version", "1"),
+    "config empty": put("config", {}),
+    "config unknown option": put("config", "masking", "colour", "red"),
+    "config out of range": put("config", "masking", "mask_ratio", 2.0),
+    "config a list": put("config", []),
+    "config sections lists": put("config", "masking", []),
+    "words maybe": put("words", "maybe"),
+    "vocabulary of a path": put("vocabulary", "name", "/etc/passwd"),
+    "vocabulary of a path above": put("vocabulary", "name", "../vocab.txt"),
+    "vocabulary a number": put("vocabulary", "name", 5),
+    "vocabulary of another casing": put("vocabulary", "cased", False),
+    "vocabulary of another hash": put("vocabulary", "sha256", "0" * 64),
+    "vocabulary of another size": put("vocabulary", "size", 7),
+    "vocabulary wide": put("vocabulary", "size", 1 << 20),
+    "vocabulary of other special ids": put("vocabulary", "special_ids", "mask", 0),
+    "vocabulary entries numbers": put("vocabulary", "entries", [1, 2, 3]),
+    "vocabulary entries few": put("vocabulary", "entries", ["a"]),
+    "vocabulary entries twice": put("vocabulary", "entries", ["a", "a"]),
+    "vocabulary entries text": put("vocabulary", "entries", "abc"),
+    "statistics of another split": lambda content: content["statistics"].update(test=content["statistics"].pop("train")),
+    "statistics a list": put("statistics", []),
+    "statistics of no rows": put("statistics", "train", {}),
+    "sampling missing": put("sampling", KeyError),
+    "conservation empty": put("conservation", {}),
+    "conservation text": put("conservation", "tokens", "in", "5"),
+    "conservation wrong": put("conservation", "tokens", "in", 5),
+    "dropped a list": put("conservation", "tokens", "dropped", []),
+    "inputs of nothing": put("inputs", [{}]),
+    "inputs a number": put("inputs", 5),
+    "config fingerprint of another": put("config_fingerprint", "0" * 64),
+    "unigram counts text": put("unigram", {"counts": ["a"], "sha256": ""}),
+    "unigram counts huge": put("unigram", {"counts": [1 << 70], "sha256": ""}),
+    "unigram a list": put("unigram", []),
+}
+
+_opened: list[str] | None = None
+
+
+def _hear(event: str, arguments: tuple[Any, ...]) -> None:
+    if _opened is not None and event in ("open", "os.listdir", "os.scandir", "os.exec", "socket.connect", "subprocess.Popen"):
+        _opened.append(os.fspath(arguments[0]) if isinstance(arguments[0], (str, bytes, os.PathLike)) else str(arguments[0]))
+
+
+@pytest.fixture(scope="module")
+def audit_hook() -> None:
+    """Hears of every file Python opens, while `_opened` is a list. Hooks cannot be taken off again."""
+    sys.addaudithook(_hear)
+
+
+@pytest.fixture
+def opened(audit_hook, monkeypatch) -> Iterator[list[str]]:
+    """Every path opened or listed from here on, by Python or through Arrow."""
+    global _opened  # noqa: PLW0603
+    memory_map = pa.memory_map
+
+    def mapped(path: str, *rest: Any) -> Any:
+        opened.append(path)
+        return memory_map(path, *rest)
+
+    monkeypatch.setattr(reader.pa, "memory_map", mapped)
+    opened: list[str] = []
+    _opened = opened
+    yield opened
+    _opened = None
+
+
+def assert_inside(paths: list[str], folder: Path) -> None:
+    package = Path(spanmask.__file__).parent
+    allowed = (str(folder), str(package), sys.prefix, sys.base_prefix, "/proc/")
+    assert [path for path in paths if not path.startswith(allowed)] == []
+
+
+#: Those that only `verify` and `audit` refuse: they say nothing of where to read, and do not keep a row from being read.
+LATE = {
+    "vocabulary of a path",
+    "vocabulary of a path above",
+    "vocabulary of another casing",
+    "vocabulary of another hash",
+    "vocabulary of another size",
+    "vocabulary of other special ids",
+    "vocabulary entries few",
+    "vocabulary entries twice",
+    "statistics of no rows",
+    "conservation wrong",
+    "config fingerprint of another",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_manifest_is_refused_and_opens_nothing_outside(name, fresh, opened, monkeypatch):
+    folder = fresh("paper")
+    path = folder / "manifest.json"
+    content = json.loads(path.read_bytes())
+    del content["digest"]
+    HOSTILE[name](content)
+    with contextlib.suppress(Exception):
+        content["fingerprint"] = manifests._content_fingerprint(content)
+    path.write_bytes(canonical_json({**content, "digest": fingerprint(content)}) + b"\n")
+    del opened[:]
+    assert not verify(folder).ok
+    if name not in LATE and name != "vocabulary wide":
+        with pytest.raises(ShardError):
+            open_shards(folder)
+    use(folder)
+    assert_inside(opened, folder)
+
+
+@pytest.mark.parametrize("damage", [link_outside, folder_is_a_link, folder_links_to_itself])
+def test_links_lead_nowhere(damage, fresh, opened):
+    folder = fresh("paper")
+    damage(folder, folder)
+    outside = [str(folder.parent / "outside"), str(folder.parent / "outside.arrow")]
+    del opened[:]
+    use(folder)
+    assert not [path for path in opened if path.startswith(tuple(outside))]
+    assert not any(Path(path).is_symlink() or Path(path).parent.is_symlink() for path in opened)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"format_version":1}\n',
+        b"\xff\xfe{}",
+        b"\xef\xbb\xbf{}\n",
+        b'{"format_version":NaN}\n',
+        b'{"format_version":1e999}\n',
+        b'{"format_version":' + b"9" * 5000 + b"}\n",
+        b'{"format_version":1,"format_version":1}\n',
+        b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+        b"[" * 100_000,
+        b'{"a":"\\ud800"}\n',
+        b"\0" * 1000,
+    ],
+)
+def test_what_is_no_manifest_is_refused(data, fresh):
+    folder = fresh("single")
+    (folder / "manifest.json").write_bytes(data)
+    (finding,) = verify(folder).findings
+    assert finding.path == "manifest.json"
+    assert all(isinstance(error, ShardError) for error in use(folder))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data + b"\n",
+        lambda data: data + data,
+        lambda data: data[:-1],
+        lambda data: b" " + data,
+        lambda data: data.replace(b"\n", b"\r\n"),
+        lambda data: data.replace(b":", b": ", 1),
+        lambda data: data.replace(b'"words":"table"', b'"words":"stored","words":"table"'),
+        lambda data: data.replace(b"0.15", b"0.150"),
+        lambda data: b"{" + data[1:].replace(b"{", b'{"zzz":0,', 1),
+    ],
+)
+def test_a_manifest_in_other_words_is_refused(change, fresh):
+    folder = fresh("single")
+    path = folder / "manifest.json"
+    before = path.read_bytes()
+    path.write_bytes(change(before))
+    assert path.read_bytes() != before
+    with pytest.raises(ShardError):
+        read_manifest(folder)
+
+
+def test_a_huge_manifest_is_not_read(fresh):
+    folder = fresh("single")
+    os.truncate(folder / "manifest.json", (64 << 20) + 1)
+    with pytest.raises(ShardError, match="at most"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "link"])
+def test_a_manifest_is_a_plain_file(kind, fresh):
+    folder = fresh("single")
+    path = folder / "manifest.json"
+    held = path.rename(folder.parent / "held.json")
+    {"fifo": lambda: os.mkfifo(path), "folder": path.mkdir, "link": lambda: path.symlink_to(held)}[kind]()
+    with pytest.raises(ShardError, match="regular file"):
+        read_manifest(folder)
+    assert not verify(folder).ok
+
+
+def test_a_folder_without_a_manifest_is_incomplete(tmp_path):
+    (finding,) = verify(tmp_path).findings
+    assert "no manifest" in finding.message
+    with pytest.raises(IncompleteShards):
+        open_shards(tmp_path)
+
+
+def test_no_folder_and_no_split_are_config_errors(tmp_path, datasets):
+    for action in (lambda: verify(tmp_path / "none"), lambda: open_shards(tmp_path / "none"), lambda: audit(tmp_path / "none")):
+        with pytest.raises(ConfigError, match="no such folder"):
+            action()
+    with pytest.raises(ConfigError, match="no split 'test'"):
+        open_shards(datasets("single"), "test")
+
+
+def test_rows_masked_by_other_rules_are_read_but_not_replayed(fresh, seal_again):
+    folder = fresh("single")
+    seal_again(folder, put("algorithm_version", 2))
+    assert verify(folder).ok
+    assert len(open_shards(folder)[0].input_ids)
+    with pytest.raises(MismatchError, match="algorithm version 2"):
+        audit(folder)
+
+
+# --- Hostile shards, with a manifest that agrees with them
+
+
+Recast = Callable[[pa.Table], pa.Table]
+
+
+@pytest.fixture
+def replace_shard(seal_again):
+    """Put a table in place of a dataset's only shard, as Arrow writes it; sizes, digests and checksums are right."""
+
+    def put_table(folder: Path, table: pa.Table, *, batch_rows: int = 1024, rows: int | None = None, **options: Any) -> None:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
+            for batch in table.combine_chunks().to_batches(max_chunksize=batch_rows):
+                try:
+                    crc = checksum(content_chunks(batch))
+                except (ValueError, TypeError, AttributeError, pa.ArrowException):
+                    crc = b"00000000"
+                writer.write_batch(batch, custom_metadata={b"crc32": crc})
+        data = sink.getvalue().to_pybytes()
+        path = train_shard(folder)
+        path.write_bytes(data)
+        put_bytes(folder, data, table.num_rows if rows is None else rows)
+
+    def put_bytes(folder: Path, data: bytes, rows: int) -> None:
+        path = train_shard(folder)
+        path.write_bytes(data)
+
+        def change(content: dict[str, Any]) -> None:
+            split = content["splits"]["train"]
+            split["shards"][0].update(bytes=len(data), rows=rows, sha256=__import__("hashlib").sha256(data).hexdigest())
+            split["rows"] = rows
+
+        seal_again(folder, change)
+
+    put_table.bytes = put_bytes
+    return put_table
+
+
+def table_of(folder: Path) -> pa.Table:
+    return pa.ipc.open_file(train_shard(folder)).read_all()
+
+
+def with_column(table: pa.Table, name: str, column: pa.Array, *, field: pa.Field | None = None) -> pa.Table:
+    place = table.schema.get_field_index(name)
+    field = field or pa.field(name, column.type, nullable=False)
+    schema = table.schema.set(place, field)
+    columns = [chunked.combine_chunks() for chunked in table.columns]
+    columns[place] = column
+    return pa.Table.from_arrays([pa.chunked_array([column]) for column in columns], schema=schema)
+
+
+def assert_refused(folder: Path, match: str) -> None:
+    (finding,) = verify(folder).findings
+    assert match in finding.message
+    with pytest.raises(ShardError, match=match):
+        open_shards(folder)[0]
+    use(folder)
+
+
+@pytest.mark.parametrize("codec", ["zstd", "lz4"])
+def test_compressed_batches_are_refused(codec, fresh, replace_shard):
+    folder = fresh("single")
+    replace_shard(folder, table_of(folder), compression=codec)
+    assert_refused(folder, "compressed")
+
+
+def test_a_bomb_is_refused_before_it_unpacks(fresh, replace_shard):
+    folder = fresh("single")
+    table = table_of(folder).slice(0, 1)
+    zeros = pa.array([np.zeros(50_000_000, np.uint16)], type=table.schema.field("input_ids").type)
+    replace_shard(folder, with_column(table, "input_ids", zeros), compression="zstd")
+    assert train_shard(folder).stat().st_size < 100_000
+    pool, before = pa.proxy_memory_pool(pa.default_memory_pool()), pa.default_memory_pool()
+    pa.set_memory_pool(pool)
+    try:
+        assert_refused(folder, "compressed")
+        assert pool.max_memory() < 1 << 20
+    finally:
+        pa.set_memory_pool(before)
+
+
+class Pickled(pa.ExtensionType):
+    def __init__(self) -> None:
+        super().__init__(pa.uint32(), "tests.pickled")
+
+    def __arrow_ext_serialize__(self) -> bytes:
+        return b""
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, storage_type: pa.DataType, serialized: bytes) -> Pickled:
+        raise AssertionError("never asked for: the type is not registered")
+
+
+def as_type(name: str, kind: pa.DataType) -> Recast:
+    return lambda table: with_column(table, name, table.column(name).combine_chunks().cast(kind))
+
+
+def dictionary(table):
+    return with_column(table, "name", table.column("name").combine_chunks().dictionary_encode())
+
+
+def extension(table):
+    return with_column(table, "segment", pa.ExtensionArray.from_storage(Pickled(), table.column("segment").combine_chunks()))
+
+
+def run_ends(table):
+    values = table.column("number").combine_chunks()
+    ends = pa.array(np.arange(1, len(values) + 1), pa.int32())
+    return with_column(table, "number", pa.RunEndEncodedArray.from_arrays(ends, values))
+
+
+def nullable(table):
+    column = table.column("segment").combine_chunks()
+    return with_column(table, "segment", column, field=pa.field("segment", pa.uint32()))
+
+
+def list_field_renamed(table):
+    kind = pa.list_(pa.field("element", pa.uint16(), nullable=False))
+    return as_type("input_ids", kind)(table)
+
+
+def column_missing(table):
+    return table.drop_columns(["labels"])
+
+
+def column_added(table):
+    return table.append_column(pa.field("more", pa.uint32(), nullable=False), table.column("segment"))
+
+
+def column_twice(table):
+    return table.append_column(table.schema.field("segment"), table.column("segment"))
+
+
+def kept_twice(table):
+    return table.append_column(table.schema.field("number"), table.column("number"))
+
+
+def columns_reordered(table):
+    return table.select(table.column_names[::-1])
+
+
+def other_metadata(table):
+    return table.replace_schema_metadata({"spanmask.format_version": "2"})
+
+
+def field_metadata(table):
+    field = table.schema.field("segment").with_metadata({"PARQUET:field_id": "1"})
+    return with_column(table, "segment", table.column("segment").combine_chunks(), field=field)
+
+
+@pytest.mark.parametrize(
+    "recast",
+    [
+        as_type("name", pa.large_string()),
+        as_type("name", pa.string_view()),
+        as_type("name", pa.binary()),
+        as_type("number", pa.decimal128(20)),
+        as_type("segment", pa.uint64()),
+        as_type("input_ids", pa.large_list(pa.field("item", pa.uint16(), nullable=False))),
+        as_type("input_ids", pa.list_(pa.field("item", pa.uint32(), nullable=False))),
+        as_type("input_ids", pa.list_(pa.field("item", pa.int16(), nullable=False))),
+        as_type("input_ids", pa.list_view(pa.field("item", pa.uint16(), nullable=False))),
+        *(dictionary, extension, run_ends, nullable, list_field_renamed, column_missing, column_added, column_twice),
+        *(kept_twice, columns_reordered, other_metadata, field_metadata),
+    ],
+)
+def test_other_schemas_are_refused(recast, fresh, replace_shard, rewrite):
+    folder = fresh("stored")
+    keep_one_shard(folder, replace_shard)
+    replace_shard(folder, recast(table_of(folder)))
+    assert_refused(folder, "schema")
+
+
+def keep_one_shard(folder: Path, replace_shard) -> None:
+    """Make a dataset's first shard its only one."""
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    for entry in manifest["splits"]["train"]["shards"][1:]:
+        (folder / entry["path"]).unlink()
+    split = manifest["splits"]["train"]
+    split["shards"] = split["shards"][:1]
+    record = manifests.ShardRecord.from_json(split["shards"][0])
+    manifest["splits"]["train"] = manifests.Split(name="train", shards=(record,)).to_json()
+    del manifest["digest"]
+    manifests.write_manifest(folder, manifests.seal(manifest))
+
+
+def test_kept_columns_have_one_type_throughout(fresh, rewrite):
+    folder = fresh("stored")
+    manifest = read_manifest(folder)
+    shards = ShardSet(folder, manifest, manifest.splits["train"])
+    file = shards.file(0)
+    place = file.schema.get_field_index("number")
+    shards.file(1)._reader = None
+    opened = shards._files.pop(1)
+
+    class Other(ShardFile):
+        def __init__(self, *_: Any) -> None:
+            self.record = opened.record
+
+        schema = file.schema.set(place, pa.field("number", pa.int8(), nullable=False))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader, "ShardFile", Other)
+        with pytest.raises(ShardError, match="other types"):
+            shards.file(1)
+
+
+def test_a_null_is_refused(fresh, replace_shard):
+    folder = fresh("single")
+    table = table_of(folder)
+    segments = table.column("segment").to_pylist()
+    replace_shard(folder, with_column(table, "segment", pa.array([None, *segments[1:]], pa.uint32())))
+    assert_refused(folder, "null")
+
+
+def test_a_null_in_a_list_is_refused(fresh, replace_shard):
+    folder = fresh("single")
+    table = table_of(folder)
+    lists = table.column("labels").to_pylist()
+    field = table.schema.field("labels")
+    offsets = table.column("labels").combine_chunks().offsets
+    values = pa.array([None, *[item for row in lists for item in row][1:]], pa.uint16())
+    made = pa.ListArray.from_arrays(offsets, values).cast(pa.list_(pa.uint16()))
+    buffers = [None, made.buffers()[1]]
+    column = pa.ListArray.from_buffers(field.type, len(made), buffers, children=[values])
+    replace_shard(folder, with_column(table, "labels", column))
+    assert_refused(folder, "null")
+
+
+def test_batches_of_other_sizes_are_refused(fresh, replace_shard):
+    folder = fresh("single")
+    table = table_of(folder)
+    replace_shard(folder, table, batch_rows=2)
+    assert_refused(folder, "record batches")
+    replace_shard(folder, pa.concat_tables([table] * 400), batch_rows=1000)
+    assert_refused(folder, "1024")
+
+
+def test_a_shard_of_fewer_rows_than_stated_is_refused(fresh, replace_shard):
+    folder = fresh("single")
+    table = table_of(folder)
+    for rows in (table.num_rows - 1, table.num_rows + 1, 1024):
+        replace_shard(folder, table, rows=rows)
+        assert_refused(folder, f"not {rows}")
+    replace_shard(folder, table, rows=5000)
+    assert_refused(folder, "5000 rows")
+
+
+@pytest.mark.parametrize("offset", [-1, 1 << 30, 2**31 - 1, 0])
+@pytest.mark.parametrize("column", ["input_ids", "span_starts", "labels"])
+def test_offsets_that_lie_never_reach_a_kernel(offset, column, fresh, replace_shard, monkeypatch):
+    folder = fresh("single")
+    table = table_of(folder)
+    offsets = table.column(column).combine_chunks().offsets.to_numpy().astype("<i4")
+    data = train_shard(folder).read_bytes()
+    assert data.count(offsets.tobytes()) == 1
+    lying = offsets.copy()
+    lying[3] = offset
+    replace_shard.bytes(folder, data.replace(offsets.tobytes(), lying.tobytes()), table.num_rows)
+    monkeypatch.setattr(verifying, "content_problem", lambda _: pytest.fail("a kernel would be entered"))
+    monkeypatch.setattr(reader, "structure_problem", lambda _: pytest.fail("rows would be looked at"))
+    assert_refused(folder, "record batch 0")
+
+
+def test_a_checksum_missing_or_wrong_is_refused(fresh, replace_shard, monkeypatch):
+    folder = fresh("single")
+    monkeypatch.setattr(sys.modules[__name__], "checksum", lambda _: b"00000000")
+    replace_shard(folder, table_of(folder))
+    assert_refused(folder, "checksum")
+    monkeypatch.setattr(sys.modules[__name__], "checksum", lambda _: b"")
+    replace_shard(folder, table_of(folder))
+    assert_refused(folder, "checksum")
+
+
+def test_ids_outside_the_vocabulary_never_reach_a_kernel(fresh, rewrite):
+    folder = fresh("single")
+    rewrite(folder, lambda shards: shards[0][0]["labels"].__setitem__(0, 65_535))
+    with pytest.raises(ShardError, match="I6"):
+        audit(folder)
