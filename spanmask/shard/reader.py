@@ -78,9 +78,10 @@ class ShardFile:
             source = pa.memory_map(os.fspath(root / record.path))
             self._reader = pa.ipc.open_file(source)
             compressed = has_compressed_batches(source.read_buffer())
+            known = self._reader.schema.equals(expected_schema(manifest, self._reader.schema), check_metadata=True)
         except (*ARROW_ERRORS, struct.error) as error:
             raise ShardError(f"not an Arrow IPC file ({error})", path=record.path) from None
-        if not self._reader.schema.equals(expected_schema(manifest, self._reader.schema), check_metadata=True):
+        if not known:
             raise ShardError("its schema is not that of FORMAT.md for this manifest", path=record.path)
         if compressed:
             raise ShardError("its record batches are compressed; FORMAT.md has them plain", path=record.path)

@@ -98,12 +98,13 @@ def _rows(folder: Path) -> dict[tuple[int, int], tuple[list[int], list[int]]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "environment",
     [
         {"PYTHONHASHSEED": "1", "LC_ALL": "C"},
-        pytest.param({"TZ": "Asia/Kolkata", "PYTHONHASHSEED": "9"}, marks=pytest.mark.slow),
-        pytest.param({"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}, marks=pytest.mark.slow),
+        {"TZ": "Asia/Kolkata", "PYTHONHASHSEED": "9"},
+        {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""},
     ],
     ids=lambda environment: "-".join(environment),
 )

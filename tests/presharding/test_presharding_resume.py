@@ -123,10 +123,10 @@ def test_running_again_on_a_read_only_dataset_changes_nothing(finished: Any) -> 
 
 
 def _stop_early(lab: Any, path: Path, out: str, **options: Any) -> None:
-    """Leave a run unfinished: its last document is not UTF-8."""
-    data = path.read_bytes()
-    path.write_bytes(data + b"\n\n\xff bad\n")
-    state = path.stat()
+    """Leave a run unfinished, as it would be when killed: a byte of the last document is damaged while it runs."""
+    data, state = path.read_bytes(), path.stat()
+    path.write_bytes(data[:-2] + b"\xff\n")
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
     with pytest.raises(CorpusError):
         lab.run(path, out, **options)
     path.write_bytes(data)
@@ -137,7 +137,7 @@ def test_an_unfinished_run_of_another_configuration_is_refused_then_overwritten(
     path = lab.text()
     _stop_early(lab, path, "out", seed=8, holdout=0.3)
     assert any(name.startswith(".spanmask/receipts/0") for name in lab.tree("out"))
-    with pytest.raises(MismatchError, match=r"an unfinished run .*seed: 8 there, 7 here; holdout: 0.3 there, 0.0 here; inputs"):
+    with pytest.raises(MismatchError, match=r"an unfinished run .*seed: 8 there, 7 here; holdout: 0.3 there, 0.0 here\)"):
         lab.run(path, "out")
     lab.run(path, "reference")
     lab.run(path, "out", overwrite=True)
@@ -157,24 +157,28 @@ def test_an_unfinished_overwrite_keeps_the_old_dataset_valid(lab: Any) -> None:
     assert lab.tree("out") == lab.tree("new")
 
 
-def test_receipts_that_are_damaged_or_whose_shards_are_gone_are_done_again(lab: Any) -> None:
+def test_an_unfinished_run_goes_on_and_does_no_unit_again(lab: Any) -> None:
     path = lab.text()
     lab.run(path, "reference")
-    data = path.read_bytes()
-    os.utime(path, (5, 5))
-    lab.folder.joinpath("out").mkdir()
-    process = lab.start("preshard", path, "--out", lab.folder / "out", "--seed", 7, "--shard-bytes", 4096, "--max-tokens", 64, "--jobs", 1)
-    receipts = lab.folder / "out" / ".spanmask" / "receipts"
-    while process.poll() is None and len(list(receipts.glob("*.json"))) < 3:
-        pass
-    process.kill()
-    process.communicate()
-    if not receipts.exists():
-        pytest.skip("the run finished before it could be stopped")
-    first, second, *_ = sorted(receipts.glob("*.json"))
-    first.write_bytes(first.read_bytes().replace(b'"in":', b'"in":1'))
-    (lab.folder / "out" / "train" / f"shard-{second.stem}.arrow").unlink()
-    assert path.read_bytes() == data
+    _stop_early(lab, path, "out")
+    done = _times(lab.folder / "out" / "train")
+    assert len(done) > 6
+    lab.run(path, "out")
+    assert lab.tree("out") == lab.tree("reference")
+    assert {name: _times(lab.folder / "out" / "train")[name] for name in list(done)[1:]} == dict(list(done.items())[1:])
+
+
+def test_units_whose_receipt_or_shard_is_damaged_are_done_again(lab: Any) -> None:
+    path = lab.text()
+    lab.run(path, "reference")
+    _stop_early(lab, path, "out")
+    out = lab.folder / "out"
+    one, two, three, four, *_ = sorted((out / ".spanmask" / "receipts").glob("*.json"))
+    one.write_bytes(one.read_bytes().replace(b'"in":', b'"in":1'))
+    two.write_bytes(two.read_bytes()[:100])
+    (out / "train" / f"shard-{three.stem}.arrow").unlink()
+    (out / "train" / f"shard-{four.stem}.arrow").write_bytes(b"short")
+    (out / "train" / ".tmp-0123-shard-99999-00000.arrow").write_bytes(b"what a killed writer left")
     lab.run(path, "out")
     assert lab.tree("out") == lab.tree("reference")
 

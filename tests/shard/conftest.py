@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,21 @@ import pytest
 from spanmask.config import PreshardConfig
 from spanmask.presharding.run import preshard
 from spanmask.records import MaskedBlock
+from spanmask.shard import manifest as manifests
 from spanmask.shard.invariants import Rows, foreign_id, structure_problem
 from spanmask.shard.manifest import Manifest, Split, read_manifest, seal, write_manifest
 from spanmask.shard.schema import BATCH_ROWS, first_unpaired, from_record_batch
 from spanmask.shard.writer import write_shard
 from spanmask.statistics import RowStatistics
+from spanmask.vocab import Vocabulary
 
 Shards = list[list[dict[str, Any]]]
 
-_WORDS = (
+_TEXT = (
     "the a of and it was she cats sat quietly unbelievably tokenization Zürich naïve antidisestablishmentarianism 1984 "
     "U.S. don't [MASK] 猫 running , ; ( ) semi-final Wittgenstein's embroidered Constantinople ø re-examined"
-).split()
+)
+_WORDS = _TEXT.split()
 _KEPT = ("number", "name", "flag", "score")
 #: What the datasets are made with; all but the text ones from JSONL.
 _RECIPES: dict[str, dict[str, Any]] = {
@@ -66,6 +70,23 @@ def _json_lines(documents: int) -> str:
         }
         lines.append(json.dumps(content) + "\n")
     return "".join(lines)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_vocabulary() -> Iterator[None]:
+    """Load each vocabulary once: a manifest loads its own, which is most of the time that verifying a small dataset takes."""
+    load = manifests.vocabulary_from_entries
+
+    @cache
+    def known(name: str, cased: bool) -> Vocabulary:
+        return load(name, None, cased=cased)
+
+    def loaded(name: str, entries: Sequence[str] | None, *, cased: bool) -> Vocabulary:
+        return known(name, cased) if entries is None else load(name, entries, cased=cased)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifests, "vocabulary_from_entries", loaded)
+        yield
 
 
 @pytest.fixture(scope="session")

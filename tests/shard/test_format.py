@@ -56,7 +56,9 @@ def shard_paths(folder: Path) -> list[Path]:
 @pytest.mark.parametrize("scheme", Scheme)
 def test_the_column_table_is_the_schema(wide, words_stored, scheme):
     expected = []
-    for (name, *_), kind, meaning in ((names(row[0]), row[1], row[2]) for row in table("| column | type | meaning |")[:-1]):
+    for (name, *_), kind, meaning in (
+        (names(row[0]), row[1], row[2]) for row in table("| column | type | meaning |")[:-1]
+    ):
         if name == "word_starts" and not words_stored:
             continue
         if name.startswith("annotation") and scheme is not Scheme.ANNOTATED:
@@ -64,7 +66,9 @@ def test_the_column_table_is_the_schema(wide, words_stored, scheme):
         assert ("only" in meaning) == (name == "word_starts" or name.startswith("annotation"))
         expected.append((name, kind.replace("16", "32") if wide and name in ("input_ids", "labels") else kind))
     kept = [pa.field(f"kept{i}", kind) for i, kind in enumerate(KEPT_TYPES)]
-    schema = shard_schema(np.dtype(np.uint32 if wide else np.uint16), words_stored=words_stored, scheme=scheme, kept=kept)
+    schema = shard_schema(
+        np.dtype(np.uint32 if wide else np.uint16), words_stored=words_stored, scheme=scheme, kept=kept
+    )
     found = [(field.name, str(field.type).replace("item: ", "").replace(" not null", "")) for field in schema]
     assert found[: len(expected)] == expected
     assert list(schema)[len(expected) :] == [pa.field(field.name, field.type, nullable=False) for field in kept]
@@ -97,7 +101,11 @@ def test_shards_are_what_the_page_says(dataset):
         with pa.OSFile(str(path)) as source:
             reader = pa.ipc.open_file(source)
             words = ["word_starts"] if content["words"] == "stored" else []
-            annotated = ["annotation_starts", "annotation_ends"] if content["config"]["masking"]["scheme"] == "annotated" else []
+            annotated = (
+                ["annotation_starts", "annotation_ends"]
+                if content["config"]["masking"]["scheme"] == "annotated"
+                else []
+            )
             page = [name for row in table("| column | type | meaning |")[:6] for name in names(row[0])]
             assert reader.schema.names == [*page, *words, *annotated, *keep]
             sizes = [reader.get_batch(k).num_rows for k in range(reader.num_record_batches)]
@@ -107,7 +115,9 @@ def test_shards_are_what_the_page_says(dataset):
 
 def test_a_kept_field_may_not_be_called_like_a_column_of_the_format():
     with pytest.raises(ConfigError, match="segment"):
-        shard_schema(np.dtype(np.uint16), words_stored=False, scheme=Scheme.SPAN, kept=[pa.field("segment", pa.int64())])
+        shard_schema(
+            np.dtype(np.uint16), words_stored=False, scheme=Scheme.SPAN, kept=[pa.field("segment", pa.int64())]
+        )
 
 
 # --- §3

@@ -1,0 +1,1 @@
+"""What spanmask is measured against: the same work done without its kernels."""

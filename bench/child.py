@@ -1,0 +1,58 @@
+"""Runs one function of this package in a fresh process whose libraries are held to one thread.
+
+Thread counts are read when NumPy and numba are imported, so they cannot be set in a process that is already running.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+#: What holds libraries to one thread.
+ONE_THREAD = {
+    "MKL_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "RAYON_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "VECLIB_MAXIMUM_THREADS": "1",
+}
+
+
+def call(
+    module: str, function: str, parameters: Mapping[str, Any], environment: Mapping[str, str] | None = None
+) -> Any:
+    """Return what ``function`` of ``spanmask_bench.module`` returns for keyword ``parameters``, both as JSON allows.
+
+    Raises
+    ------
+    RuntimeError
+        The child failed; its traceback went to standard error.
+    """
+    request = json.dumps({"module": module, "function": function, "parameters": parameters})
+    done = subprocess.run(
+        [sys.executable, "-m", __name__],
+        input=request.encode(),
+        stdout=subprocess.PIPE,
+        env={**os.environ, **ONE_THREAD, **(environment or {})},
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"measuring {module}.{function} failed with exit code {done.returncode}; see above")
+    return json.loads(done.stdout)
+
+
+def _answer() -> None:
+    request = json.load(sys.stdin)
+    function = getattr(importlib.import_module(f".{request['module']}", __package__), request["function"])
+    json.dump(function(**request["parameters"]), sys.stdout)
+
+
+if __name__ == "__main__":
+    _answer()

@@ -1,0 +1,202 @@
+"""The question: how fast are the masking kernels.
+
+Contestants, in turn: ``Masker.mask`` on segments of 510 tokens, the NumPy baseline on the first of them, and a copy of as many rows'
+``input_ids``, which no masker can beat. The other schemes and samplers run beside them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from . import child, protocol
+
+QUESTION = "How fast are the masking kernels?"
+SEED = 7
+#: Sequences that the baseline masks; NumPy gains nothing from more.
+BASELINE_SEQUENCES = 2048
+#: Bytes copied: beyond the last-level caches of today's servers.
+COPY_BYTES = 128 << 20
+#: What is asked of the figures: median ratios of tokens/s, one core.
+GOALS = {"spanmask / copy": 0.03, "spanmask / baseline": 100.0}
+#: Contestants beside the default: what their configuration says.
+OTHERS: dict[str, dict[str, str]] = {
+    "spanmask, sampler reference": {"scheme": "span", "sampler": "reference"},
+    "spanmask, scheme word": {"scheme": "word"},
+    "spanmask, scheme token": {"scheme": "token"},
+    "spanmask, scheme annotated": {"scheme": "annotated"},
+}
+
+
+def measure(*, text: str | None = None, rounds: int = 7, sequences: int = 16_384) -> dict[str, Any]:
+    """Measure, in child processes of one thread.
+
+    Parameters
+    ----------
+    text
+        A text file to take tokens from; by default they are made up.
+    rounds
+        How often each contestant runs, after one call to warm up.
+    sequences
+        Segments of at most 510 tokens that are masked.
+
+    Returns
+    -------
+    dict
+        The result as `protocol.record` lays it out, with ``input``, ``compile_seconds``, ``contestants``, ``ratios`` and ``goals``.
+    """
+    parameters = {"rounds": rounds, "sequences": sequences}
+    compiled = {"compile_seconds": _compile_seconds()}
+    found = child.call("masking", "run", {**parameters, "text": text})
+    more = {"baseline_sequences": min(BASELINE_SEQUENCES, sequences), "copy_bytes": COPY_BYTES, "seed": SEED}
+    return protocol.record(QUESTION, {**parameters, **more}, {**compiled, **found})
+
+
+def _compile_seconds() -> dict[str, dict[str, float]]:
+    """Return seconds of the first call with an empty kernel cache, and with one that is filled."""
+    with tempfile.TemporaryDirectory(prefix="spanmask-bench-") as folder:
+        return {
+            state: child.call("compiling", "first_call", {}, {"SPANMASK_CACHE_DIR": folder})
+            for state in ("cold", "warm")
+        }
+
+
+def run(*, text: str | None, rounds: int, sequences: int) -> dict[str, Any]:
+    """Measure in this process; see `measure`."""
+    from spanmask.config import VocabularyConfig
+    from spanmask.vocab import load_vocabulary
+
+    from . import inputs
+
+    vocabulary = load_vocabulary(VocabularyConfig())
+    if text is None:
+        block, described = inputs.synthetic(sequences, vocabulary)
+    else:
+        block, described = inputs.from_text(text, sequences, vocabulary)
+    contestants, tokens = _contestants(block, vocabulary)
+    with protocol.pinned() as is_pinned:
+        taken = protocol.interleave(contestants, rounds)
+    return {"input": {**described, **inputs.describe(block)}, "pinned": is_pinned, **_figures(taken, tokens)}
+
+
+def _contestants(block: Any, vocabulary: Any) -> tuple[dict[str, Callable[[], object]], dict[str, int]]:
+    """Return what runs, and the tokens each handles."""
+    from spanmask.config import MaskingConfig
+    from spanmask.masking import Masker
+
+    from . import inputs
+    from .baselines.numpy_masking import NumpyMasker
+
+    config = MaskingConfig(seed=SEED)
+    masker, baseline = Masker(config, vocabulary), NumpyMasker(config, vocabulary)
+    part = inputs.first(block, BASELINE_SEQUENCES)
+    rows = masker.mask(part)[0]
+    require_equal(rows, baseline.mask(part))
+    copy, copied = _copy(rows.input_ids, inputs.tokens_of(part))
+    contestants = {"spanmask": lambda: masker.mask(block), "baseline": lambda: baseline.mask(part), "copy": copy}
+    contestants |= _others(block, vocabulary)
+    tokens = dict.fromkeys(contestants, inputs.tokens_of(block))
+    return contestants, tokens | {"baseline": inputs.tokens_of(part), "copy": copied}
+
+
+def _others(block: Any, vocabulary: Any) -> dict[str, Callable[[], object]]:
+    from spanmask.config import MaskingConfig, Sampler, Scheme
+    from spanmask.masking import Masker
+
+    from . import inputs
+
+    unigram = np.bincount(block.token_ids, minlength=len(vocabulary))
+    annotated = inputs.annotate(block)
+
+    def contestant(scheme: str, sampler: str | None = None) -> Callable[[], object]:
+        config = MaskingConfig(seed=SEED, scheme=Scheme(scheme), sampler=sampler and Sampler(sampler))  # type: ignore[arg-type]
+        masker = Masker(config, vocabulary, unigram)
+        masked = annotated if scheme == "annotated" else block
+        return lambda: masker.mask(masked)
+
+    return {name: contestant(**asked) for name, asked in OTHERS.items()}
+
+
+def require_equal(rows: Any, others: Any) -> None:
+    """Hold two blocks of rows against each other, bit for bit.
+
+    Raises
+    ------
+    AssertionError
+        They differ.
+    """
+    for name in ("input_ids", "input_offsets", "span_starts", "span_ends", "span_offsets", "labels", "label_offsets"):
+        a, b = getattr(rows, name), getattr(others, name)
+        if a.dtype != b.dtype or not np.array_equal(a, b):
+            raise AssertionError(f"the baseline's {name} differ from the kernels'")
+
+
+def _copy(row_ids: Any, tokens: int) -> tuple[Callable[[], object], int]:
+    """Return a copy of rows between arrays written before, and the tokens in them without special ones."""
+    copies = -(-COPY_BYTES // row_ids.nbytes)
+    source = np.tile(row_ids, copies)
+    target = source.copy()
+    return lambda: np.copyto(target, source), tokens * copies
+
+
+def _figures(taken: Mapping[str, dict[str, Any]], tokens: Mapping[str, int]) -> dict[str, Any]:
+    rates = {name: protocol.rates(tokens[name], found["seconds"]) for name, found in taken.items()}
+    contestants = {
+        name: {"tokens": tokens[name], **found, "tokens_per_second": protocol.spread(rates[name])}
+        for name, found in taken.items()
+    }
+    pairs = [(name, "copy") for name in rates if name != "copy"] + [("spanmask", "baseline")]
+    ratios = {f"{of} / {to}": protocol.ratio(rates[of], rates[to]) for of, to in pairs}
+    goals = {name: {"goal": goal, "reached": ratios[name]["median"] >= goal} for name, goal in GOALS.items()}
+    return {"contestants": contestants, "ratios": ratios, "goals": goals}
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """Return a result as Markdown."""
+    rows = [_row(name, found, result["ratios"]) for name, found in result["contestants"].items()]
+    head = [["contestant", "million tokens/s: median", "min", "max", "share of the copy"], ["---"] + 4 * ["---:"]]
+    return "\n\n".join(("\n".join(map(_line, head + rows)), "\n".join(_goals(result)), _footer(result))) + "\n"
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _row(name: str, found: Mapping[str, Any], ratios: Mapping[str, Any]) -> list[str]:
+    rate = found["tokens_per_second"]
+    share = f"{ratios[f'{name} / copy']['median']:.2%}" if name != "copy" else "100 %"
+    return [
+        name,
+        *(f"{rate[key] / 1e6:,.1f}" for key in ("median", "min", "max")),
+        share.replace("%", " %").replace("  ", " "),
+    ]
+
+
+def _goals(result: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for name, asked in result["goals"].items():
+        ratio = result["ratios"][name]
+        verdict = "reached" if asked["reached"] else "not reached"
+        figures = f"{ratio['median']:.4g} ({ratio['min']:.4g} to {ratio['max']:.4g})"
+        lines.append(f"- {name}: {figures}; asked for: at least {asked['goal']:g}, {verdict}.")
+    return lines
+
+
+def _footer(result: Mapping[str, Any]) -> str:
+    cold, warm = (result["compile_seconds"][state] for state in ("cold", "warm"))
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    commit = (
+        f"commit {result['commit']}{' with changes' if result['dirty'] else ''}" if result["commit"] else "no commit"
+    )
+    source, parameters = result["input"], result["parameters"]
+    return (
+        f"First call: {cold['first_call']:.1f} s where the kernels must be compiled, {warm['first_call']:.2f} s where they are in the "
+        f"cache; importing them {warm['import']:.1f} s.\n\n"
+        f"Input: {source['kind']}, {source['tokens']:,} tokens in {source['sequences']:,} sequences, "
+        f"{source['words_of_several_pieces']:.1%} of the words of several pieces; {parameters['rounds']} rounds.\n"
+        f"Measured on {result['machine']['processor']} ({result['machine']['cores']} cores, {result['machine']['system']}), "
+        f"{versions}, {commit}."
+    )

@@ -1,0 +1,410 @@
+"""Input that is odd is accepted; input that is bad ends with one line that says where, what, and what to do."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+import spanmask
+
+from spanmask_cli.main import visible
+
+TEXT = b"the cat sat on the mat and nobody told it\n\nanother document of some words follows here\n"
+
+
+def _decoded(folder: Path) -> list[str]:
+    shards = spanmask.open(folder)
+    entries = shards.manifest.vocabulary.entries
+    return [" ".join(entries[i] for i in row.original()[1:-1]) for row in shards]
+
+
+# --- Odd: accepted
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        TEXT.replace(b"cat", b"c\0at\0"),
+        b"\n\n \n" + TEXT.replace(b"\n\n", b"\n\n\n\t\n\x0c\n\n") + b"\n\n",
+        TEXT.replace(b"\n", b"\r\n"),
+        b"\xef\xbb\xbf" + TEXT,
+        TEXT.rstrip(b"\n"),
+        TEXT.replace(b" ", b"\xc2\xa0"),
+        TEXT.replace(b" the mat", b"\xe2\x80\x8b the\xe2\x80\xa8mat"),
+    ],
+    ids=["NUL", "blank lines", "CRLF", "BOM", "no final newline", "no-break spaces", "odd separators"],
+)
+def test_odd_text_is_read_as_the_same_documents(shell: Any, data: bytes) -> None:
+    result = shell.preshard(shell.write("a.txt", data))
+    assert (result.code, result.error) == (0, "")
+    assert _decoded(shell.folder / "out") == [line.decode() for line in TEXT.split(b"\n") if line]
+
+
+def test_odd_json_lines_are_read_as_the_same_documents(shell: Any) -> None:
+    rows = ['{"text": "the cat sat on the mat and nobody told it", "x": [1, {"y": null}]}', "", '{"text": ""}', "  "]
+    data = "\ufeff" + "\r\n".join([*rows, '{"z": 1.5, "text": "another \\u0064ocument of some words follows here"}'])
+    result = shell.preshard(shell.write("a.jsonl", data))
+    assert (result.code, result.error) == (0, "")
+    assert len(_decoded(shell.folder / "out")) == 2
+
+
+@pytest.mark.parametrize("name", ["-x.txt", "with space.txt", "naïve 漢字.txt", "a*[b].txt", "new\nline.txt"])
+def test_odd_file_names_are_names(shell: Any, name: str) -> None:
+    shell.write(name)
+    result = shell("preshard", "--out", "out", "--seed", 1, "--jobs", 1, "--", name)
+    assert (result.code, result.error) == (0, "")
+    assert json.loads(Path("out", "manifest.json").read_bytes())["inputs"][0]["name"] == name
+
+
+def test_standard_input_is_read(shell: Any) -> None:
+    assert shell.preshard("-", stdin=TEXT).code == 0
+    assert len(_decoded(shell.folder / "out")) == 2
+
+
+# --- Bad data: exit 5
+
+
+def _truncated_gz(shell: Any) -> Path:
+    return shell.write("a.txt.gz", gzip.compress(TEXT * 50)[:-30])
+
+
+def _truncated_zst(shell: Any) -> Path:
+    data = bytes(pa.Codec("zstd").compress(os.urandom(3000).hex().encode() + TEXT))
+    return shell.write("a.txt.zst", data[: len(data) // 2])
+
+
+def _parquet_of(shell: Any, column: Any) -> Path:
+    path = shell.folder / "a.parquet"
+    pyarrow.parquet.write_table(pa.table({"text": column}), path)
+    return path
+
+
+def _jsonl(*lines: str) -> Callable[[Any], Path]:
+    return lambda shell: shell.write("a.jsonl", "\n".join(['{"text": "a first good line of text"}', *lines]) + "\n")
+
+
+BAD: dict[str, tuple[Callable[[Any], Path], str]] = {
+    "invalid UTF-8": (lambda shell: shell.write("a.txt", TEXT + b"\nsome \xff byte\n"), r"a\.txt:5: byte 0xff .*--on-error skip"),
+    "UTF-16": (lambda shell: shell.write("a.txt", TEXT.decode().encode("utf-16")), r"a\.txt:1: .*UTF-8"),
+    "a surrogate": (lambda shell: shell.write("a.txt", TEXT + b"\xed\xa0\x80 half"), r"a\.txt:4: .*UTF-8"),
+    "a truncated gz": (_truncated_gz, r"a\.txt\.gz: not a whole gzip stream .*fetch or compress the file again"),
+    "a truncated zst": (_truncated_zst, r"a\.txt\.zst: not a whole zstd stream"),
+    "gz that is no gz": (lambda shell: shell.write("a.txt.gz", TEXT), r"a\.txt\.gz: not a whole gzip stream"),
+    "malformed JSON": (_jsonl('{"text": "x"'), r"a\.jsonl:2: "),
+    "no object": (_jsonl('["text"]'), r"a\.jsonl:2: "),
+    "a missing field": (_jsonl('{"txt": "x"}'), r"a\.jsonl:2: .*text"),
+    "a null field": (_jsonl('{"text": null}'), r"a\.jsonl:2: .*text"),
+    "a field that is no string": (_jsonl('{"text": 7}'), r"a\.jsonl:2: .*text"),
+    "a nested field": (_jsonl('{"text": ["x"]}'), r"a\.jsonl:2: .*text"),
+    "Parquet that is none": (lambda shell: shell.write("a.parquet", TEXT), r"a\.parquet: "),
+    "Arrow that is none": (lambda shell: shell.write("a.arrow", TEXT), r"a\.arrow: "),
+    "a column that is no string": (lambda shell: _parquet_of(shell, [1, 2]), r"a\.parquet: .*text"),
+    "a null row": (lambda shell: _parquet_of(shell, ["a text that is long enough here", None]), r"a\.parquet row 1: "),
+    "an empty file": (lambda shell: shell.write("a.txt", b""), "every input is empty"),
+    "blank lines only": (lambda shell: shell.write("a.txt", b" \n\t\n\r\n"), "every input is empty"),
+    "text that is too short": (lambda shell: shell.write("a.txt", b"one\n"), "no sequence is left .*--min-tokens"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_data_ends_with_5_and_one_line(shell: Any, one_line: Callable[[str], str], case: str) -> None:
+    import re
+
+    make, expected = BAD[case]
+    result = shell.preshard(make(shell))
+    assert (result.code, result.out) == (5, "")
+    assert re.search(expected, one_line(result.error)), result.error
+    assert not (shell.folder / "out" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("case", ["invalid UTF-8", "malformed JSON", "a missing field", "a null row"])
+def test_bad_documents_may_be_skipped(shell: Any, case: str) -> None:
+    make, _ = BAD[case]
+    result = shell.preshard(make(shell), "--on-error", "skip", "--min-tokens", 3, "--json")
+    assert result.code == 0
+    assert json.loads(result.out)["conservation"]["documents_skipped"] == 1
+
+
+@pytest.mark.slow
+def test_bad_data_met_by_a_worker_ends_with_5_and_one_line(shell: Any, one_line: Callable[[str], str]) -> None:
+    path = shell.write("a.txt", TEXT * 400 + b"\nsome \xff byte\n")
+    result = shell.process("preshard", path, "--out", "out", "--seed", 1, "--jobs", 2, "--shard-bytes", "8KiB")
+    assert (result.returncode, result.stdout) == (5, "")
+    assert "a.txt:1202: byte 0xff" in one_line(result.stderr)
+
+
+# --- Bad requests: exit 2
+
+
+def _vocabulary(*entries: str) -> bytes:
+    return "".join(f"{entry}\n" for entry in entries).encode()
+
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+VOCABULARIES = {
+    "no [MASK]": (_vocabulary(*SPECIAL[:-1], "a"), r"it lacks \[MASK\]"),
+    "a double": (_vocabulary(*SPECIAL, "a", "b", "a"), "'a' is there twice, as 5 and 7"),
+    "an empty line": (_vocabulary(*SPECIAL, "", "b"), "line 6"),
+    "nothing": (b"", "it is empty"),
+    "not UTF-8": (_vocabulary(*SPECIAL) + b"\xff\n", "not UTF-8 at byte"),
+}
+
+
+@pytest.mark.parametrize("case", VOCABULARIES)
+def test_a_bad_vocabulary_ends_with_2_and_one_line(shell: Any, one_line: Callable[[str], str], case: str) -> None:
+    import re
+
+    data, expected = VOCABULARIES[case]
+    result = shell.preshard(shell.write("a.txt"), "--vocab", shell.write("vocab.txt", data), "--cased")
+    assert result.code == 2
+    assert re.search(expected, one_line(result.error)), result.error
+
+
+CONFIGS = {
+    "max_tokes = 5": "did you mean 'max_tokens'?",
+    "max_tokens = 'five'": "max_tokens is 'five'",
+    "scheme = 'spam'": "give one of span, word, token, annotated",
+    "seed = -1": "seed is -1",
+    "mask_ratio = nan": "mask_ratio is nan",
+    "max_tokens": "not a readable TOML file",
+}
+
+
+@pytest.mark.parametrize("content", CONFIGS)
+def test_a_bad_configuration_file_ends_with_2_and_one_line(shell: Any, one_line: Callable[[str], str], content: str) -> None:
+    config = shell.write("c.toml", content if "seed" in content else f"seed = 1\n{content}\n")
+    result = shell("preshard", shell.write("a.txt"), "--out", "out", "--config", config)
+    assert result.code == 2
+    assert CONFIGS[content] in one_line(result.error)
+
+
+REQUESTS = {
+    "a missing input": (["no.txt"], "no.txt: no such file"),
+    "a pattern that matches nothing": (["no*.txt"], "no file matches this pattern"),
+    "an unknown suffix": (["data.bin"], "--format"),
+    "an input named twice": (["a.txt", "./a.txt"], "named twice"),
+    "a missing vocabulary": (["a.txt", "--vocab", "no.txt", "--cased"], "no.txt: no such file"),
+    "a vocabulary without casing": (["a.txt", "--vocab", "data.bin"], "--cased or --uncased"),
+    "a contradicting casing": (["a.txt", "--uncased"], "vocabulary cased is cased"),
+    "a missing configuration": (["a.txt", "--config", "no.toml"], "no.toml: no such configuration file"),
+    "too few tokens": (["a.txt", "--max-tokens", "2"], "max_tokens is 2"),
+    "a shortest above the longest": (["a.txt", "--min-tokens", "600"], "min_tokens is 600"),
+    "everything masked": (["a.txt", "--mask-ratio", "1"], "mask_ratio is 1.0"),
+    "no number": (["a.txt", "--geometric-p", "nan"], "geometric_p is nan"),
+    "a small shard": (["a.txt", "--shard-bytes", "12"], "shard_bytes is 12"),
+    "a sampler of another scheme": (["a.txt", "--scheme", "word", "--sampler", "paper"], "goes with scheme span only"),
+    "annotated without spans": (["a.txt", "--scheme", "annotated"], "spans_field"),
+    "fields of text": (["a.txt", "--keep", "id"], "plain text has no field 'id'"),
+    "a folder that is a file": (["a.txt", "--out", "a.txt"], "a file stands there"),
+    "a folder of others": (["a.txt", "--out", "."], "the folder is not empty"),
+}
+
+
+@pytest.mark.parametrize("case", REQUESTS)
+def test_a_bad_request_ends_with_2_and_one_line(shell: Any, one_line: Callable[[str], str], case: str) -> None:
+    shell.write("a.txt")
+    shell.write("data.bin")
+    arguments, expected = REQUESTS[case]
+    out = [] if "--out" in arguments else ["--out", "out"]
+    result = shell("preshard", *arguments, *out, "--seed", 1, "--jobs", 1)
+    assert (result.code, result.out) == (2, "")
+    assert expected in one_line(result.error)
+    assert not Path("out", "manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["a.txt"],
+        ["a.txt", "--out", "out", "--jobs", "0"],
+        ["a.txt", "--out", "out", "--scheme", "spam"],
+        ["a.txt", "--out", "out", "--max-tokens", "many"],
+        ["a.txt", "--out", "out", "--shard-bytes", "32MB"],
+        ["a.txt", "--out", "out", "--shard-bytes", "-1"],
+        ["a.txt", "--out", "out", "--nonsense"],
+        ["a.txt", "--out", "out", "--dry-run", "0"],
+    ],
+)
+def test_bad_usage_ends_with_2_without_a_traceback(shell: Any, arguments: list[str]) -> None:
+    shell.write("a.txt")
+    result = shell("preshard", *arguments, "--seed", 1)
+    assert (result.code, result.out) == (2, "")
+    assert "Error: " in result.error
+    assert "Traceback" not in result.error
+
+
+def test_a_missing_seed_ends_with_2_and_says_why(shell: Any, one_line: Callable[[str], str]) -> None:
+    result = shell("preshard", shell.write("a.txt"), "--out", "out")
+    assert result.code == 2
+    assert "--seed N" in one_line(result.error)
+
+
+def test_the_folder_of_another_run_ends_with_2_and_names_the_option(shell: Any, one_line: Callable[[str], str]) -> None:
+    path = shell.write("a.txt")
+    shell.preshard(path)
+    result = shell.preshard(path, "--max-tokens", 64)
+    assert result.code == 2
+    assert "max_tokens: 512 there, 64 here" in one_line(result.error)
+    assert shell.preshard(path, "--max-tokens", 64, "--overwrite").code == 0
+
+
+# --- Nothing drives the terminal
+
+
+def test_control_characters_in_names_are_escaped(shell: Any, one_line: Callable[[str], str]) -> None:
+    name = "evil\x1b[31m\x07\u202e.txt"
+    shell.write(name, b"\xff bytes")
+    for arguments in ([name], [f"missing-{name}"]):
+        error = one_line(shell.preshard(*arguments).error)
+        assert "\\x1b[31m\\x07\\u202e" in error
+        assert not {"\x1b", "\x07", "\u202e"} & set(error)
+
+
+def test_what_is_visible_keeps_text_and_escapes_the_rest() -> None:
+    assert visible("naïve 漢字 – a/b") == "naïve 漢字 – a/b"
+    assert visible("\x00\x1b\x7f\x9b\u2028\u200b\ud800") == r"\x00\x1b\x7f\x9b\u2028\u200b\ud800"
+
+
+# --- verify
+
+
+def test_verify_ends_with_1_where_something_is_wrong(shell: Any) -> None:
+    shell.preshard(shell.write("a.txt"))
+    out = shell.folder / "out"
+    shard = next((out / "train").iterdir())
+    whole = shard.read_bytes()
+    for damage in (whole[:-1], whole[:900] + bytes([whole[900] ^ 1]) + whole[901:], b""):
+        shard.write_bytes(damage)
+        result = shell("verify", out)
+        assert (result.code, result.error) == (1, "")
+        assert result.out.startswith("train/shard-00000-00000.arrow: ")
+    shard.write_bytes(whole)
+    assert shell("verify", out).code == 0
+    (out / "train" / "extra").write_bytes(b"")
+    assert "train/extra: not in the manifest" in shell("verify", out).out
+
+
+def test_verify_ends_with_1_without_a_whole_manifest(shell: Any) -> None:
+    shell.preshard(shell.write("a.txt"))
+    manifest = shell.folder / "out" / "manifest.json"
+    data = manifest.read_bytes()
+    for damage in (data[:-2], data.replace(b'"rows":2', b'"rows":3', 1), b"", b"[]\n", b"\xff"):
+        manifest.write_bytes(damage)
+        assert shell("verify", shell.folder / "out").code == 1
+    manifest.unlink()
+    result = shell("verify", shell.folder / "out", "--json")
+    assert result.code == 1
+    assert json.loads(result.out)["findings"][0]["message"].startswith("no manifest")
+
+
+def test_verify_of_no_folder_ends_with_2(shell: Any, one_line: Callable[[str], str]) -> None:
+    result = shell("verify", "nothing")
+    assert result.code == 2
+    assert "no such folder" in one_line(result.error)
+
+
+def test_inputs_go_with_source_only(shell: Any) -> None:
+    result = shell("verify", "out", "a.txt")
+    assert result.code == 2
+    assert "INPUT goes with --source" in result.error
+
+
+# --- verify --source
+
+
+def _rewrite_token(folder: Path) -> None:
+    """Change one unmasked token, and every digest and count that tells of it: what no check of the dataset alone can see."""
+    import hashlib
+    from dataclasses import asdict
+
+    from spanmask.shard.manifest import ShardRecord, read_manifest, seal
+    from spanmask.shard.schema import from_record_batch
+    from spanmask.shard.writer import write_shards
+    from spanmask.statistics import RowStatistics
+
+    manifest = read_manifest(folder)
+    record = manifest.splits["train"].shards[0]
+    path = folder / record.path
+    with pa.OSFile(str(path)) as file:
+        table = pa.ipc.open_file(file).read_all()
+    rows = table.column("input_ids").to_pylist()
+    spans = set(range(table["span_starts"][0].as_py()[0], table["span_ends"][0].as_py()[0]))
+    place = next(i for i in range(2, len(rows[0]) - 1) if i not in spans)
+    rows[0][place] = manifest.vocabulary.ids["dog"]
+    index = table.schema.get_field_index("input_ids")
+    changed = table.set_column(index, table.schema.field("input_ids"), pa.array(rows, table.schema.field("input_ids").type))
+    batches = changed.combine_chunks().to_batches()
+    path.unlink()
+    (written,) = write_shards(folder, record.path.removesuffix(".arrow"), batches)
+    content = {key: value for key, value in manifest.content.items() if key not in ("digest", "fingerprint")}
+    statistics = RowStatistics()
+    statistics.add(from_record_batch(batches[0]), manifest.vocabulary, manifest.config.masking.mask_fraction)
+    content["statistics"]["train"] = statistics.to_json()
+    split = content["splits"]["train"]
+    split["shards"][0] = json.loads(json.dumps(asdict(written)))
+    records = [ShardRecord.from_json(item) for item in split["shards"]]
+    split["content_digest"] = hashlib.sha256(b"".join(bytes.fromhex(item.content_sha256) for item in records)).hexdigest()
+    (folder / "manifest.json").write_bytes(seal(content).to_bytes())
+
+
+@pytest.mark.parametrize("inputs", [["a.txt"]])
+def test_verify_source_finds_a_token_that_was_changed_consistently(shell: Any, inputs: list[str]) -> None:
+    shell.write("a.txt", TEXT.replace(b"nobody told it", b"the dog told nobody of it"))
+    assert shell.preshard("a.txt").code == 0
+    assert shell("verify", "out", "--source", "--jobs", 1).code == 0
+    _rewrite_token(shell.folder / "out")
+    assert shell("verify", "out").code == 0
+    result = shell("verify", "out", "--source", *inputs, "--jobs", 1)
+    assert result.code == 1
+    assert "put back is not what the inputs hold" in result.out
+
+
+def test_verify_source_finds_changed_and_foreign_inputs(shell: Any) -> None:
+    path = shell.write("a.txt")
+    shell.preshard(path)
+    path.write_bytes(TEXT.replace(b"cat", b"dog"))
+    result = shell("verify", "out", "--source", "--jobs", 1)
+    assert (result.code, "SHA-256" in result.out) == (1, True)
+    other = shell.write("b.txt")
+    result = shell("verify", "out", "--source", other, "--jobs", 1)
+    assert (result.code, "the inputs given are not its own: a.txt" in result.out) == (1, True)
+
+
+def test_verify_source_takes_inputs_that_moved(shell: Any, one_line: Callable[[str], str]) -> None:
+    path = shell.write("a.txt")
+    shell.preshard(path, "--holdout", 0.5)
+    (shell.folder / "moved").mkdir()
+    moved = path.rename(shell.folder / "moved" / "a.txt")
+    result = shell("verify", "out", "--source", "--jobs", 1)
+    assert result.code == 2
+    assert "a.txt" in one_line(result.error)
+    result = shell("verify", "out", "--source", moved, "--jobs", 1)
+    assert (result.code, result.error) == (0, "")
+    assert "equals its inputs" in result.out
+
+
+def test_verify_source_asks_for_the_inputs_where_they_are_not_known(
+    shell: Any, one_line: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = shell.write("a.txt")
+    shell.preshard(path)
+    monkeypatch.delenv("SPANMASK_CACHE_DIR", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(shell.folder / "another"))
+    result = shell("verify", "out", "--source", "--jobs", 1)
+    assert result.code == 2
+    assert "name them in order after --source: a.txt" in one_line(result.error)
+    assert shell("verify", "out", "--source", path, "--jobs", 1).code == 0
+    shutil.rmtree(shell.folder / "another", ignore_errors=True)
+    assert sys.argv[0] == "spanmask"

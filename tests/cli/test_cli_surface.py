@@ -1,0 +1,223 @@
+"""The commands as users type them: names, options, help, start-up, output that can be read by machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import statistics
+import subprocess
+import sys
+import time
+from typing import Any
+
+import click
+import pytest
+
+from spanmask_cli.main import COMMANDS, EXIT_CODES, cli
+
+SHARED = {
+    "--seed": None,
+    "--vocab": None,
+    "--cased": None,
+    "--uncased": None,
+    "--format": ["auto", "text", "jsonl", "parquet", "arrow"],
+    "--layout": ["sentences", "documents"],
+    "--text-field": None,
+    "--spans-field": None,
+    "--words-field": None,
+    "--keep": None,
+    "--segmentation": ["fill", "sentence"],
+    "--max-tokens": None,
+    "--min-tokens": None,
+    "--scheme": ["span", "word", "token", "annotated"],
+    "--sampler": ["paper", "reference"],
+    "--mask-ratio": None,
+    "--geometric-p": None,
+    "--max-words": None,
+    "--replacement-unit": ["span", "word", "token"],
+    "--random-ids": ["uniform", "unigram"],
+    "--mask-epoch": None,
+    "--holdout": None,
+    "--shard-bytes": None,
+    "--on-error": ["fail", "skip"],
+}
+RUN = dict.fromkeys(["--out", "--config", "--jobs", "--overwrite", "--rehash", "--dry-run", "--json"])
+SURFACE: dict[str, dict[str, list[str] | None]] = {
+    "preshard": {**SHARED, **RUN},
+    "verify": dict.fromkeys(["--source", "--jobs", "--json"]),
+}
+
+
+def _options(name: str) -> dict[str, list[str] | None]:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    return {
+        flag: list(option.type.choices) if isinstance(option.type, click.Choice) else None
+        for option in command.params
+        if isinstance(option, click.Option)
+        for flag in (*option.opts, *option.secondary_opts)
+    }
+
+
+@pytest.mark.parametrize("name", SURFACE)
+def test_a_commands_options_are_those_promised(name: str) -> None:
+    assert _options(name) == SURFACE[name]
+
+
+def test_the_commands_are_those_promised() -> None:
+    assert sorted(COMMANDS) == ["audit", "bench", "demo", "preshard", "show", "verify"]
+
+
+def test_exit_codes_are_those_promised() -> None:
+    assert {kind.__name__: code for kind, code in EXIT_CODES} == {
+        "IncompleteShards": 5,
+        "ShardError": 5,
+        "CorpusError": 5,
+        "StorageError": 4,
+        "ConfigError": 2,
+        "MismatchError": 2,
+        "SpanmaskError": 1,
+        "KeyboardInterrupt": 130,
+        "Abort": 130,
+    }
+
+
+def test_help_names_every_option_and_its_default(shell: Any) -> None:
+    text = shell("preshard", "--help").out
+    assert all(option in text for option in SURFACE["preshard"])
+    assert all(default in text for default in ("[512]", "[8]", "[0.15]", "[0.2]", "[10]", "[32MiB]", "[span]", "[cased]"))
+
+
+def test_help_and_version_exit_with_zero(shell: Any) -> None:
+    for arguments in (["--help"], ["-h"], ["--version"], ["verify", "--help"]):
+        result = shell(*arguments)
+        assert (result.code, result.error) == (0, "")
+        assert result.out
+
+
+def test_a_typo_names_the_nearest_command(shell: Any) -> None:
+    result = shell("preshrad", "x")
+    assert result.code == 2
+    assert "did you mean 'preshard'?" in result.error
+    assert "commands: audit" in shell("zzz").error
+
+
+def test_a_typo_in_an_option_names_the_nearest_one(shell: Any) -> None:
+    result = shell("preshard", "x", "--max-token", 3)
+    assert result.code == 2
+    assert "--max-tokens" in result.error
+
+
+_LIGHT = """
+import sys
+sys.argv = ["spanmask", "--help"]
+from spanmask_cli.main import run
+try:
+    run()
+except SystemExit:
+    pass
+print(sorted({"torch", "numba", "pyarrow", "numpy", "tokenizers", "rich"} & set(sys.modules)), file=sys.stderr)
+"""
+
+
+def test_help_loads_nothing_heavy() -> None:
+    result = subprocess.run([sys.executable, "-c", _LIGHT], capture_output=True, text=True, check=True)
+    assert "Usage: spanmask" in result.stdout
+    assert result.stderr == "[]\n"
+
+
+def _seconds(*arguments: str) -> float:
+    began = time.perf_counter()
+    subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - began
+
+
+def test_help_comes_within_a_fifth_of_a_second_of_starting_python() -> None:
+    """Median of five; on a machine where Python itself starts slowly, as much slower."""
+    code = "import sys; sys.argv = ['spanmask', '--help']; from spanmask_cli.main import run; run()"
+    pairs = [(_seconds("-c", "pass"), _seconds("-c", code)) for _ in range(5)]
+    bare, full = (statistics.median(times) for times in zip(*pairs, strict=True))
+    assert full < max(0.2, bare * 8), (bare, full)
+
+
+# --- Output
+
+
+def test_preshard_tells_what_it_wrote(shell: Any) -> None:
+    result = shell.preshard(shell.write("a.txt"))
+    assert (result.code, result.error) == (0, "")
+    assert "train: 2 sequences" in result.out
+    assert "masked:" in result.out
+    assert f"wrote {shell.folder / 'out'}, fingerprint " in result.out
+
+
+def test_json_output_parses_and_is_all_there_is(shell: Any) -> None:
+    path = shell.write("a.txt")
+    presharded = json.loads(shell.preshard(path, "--json").out)
+    assert presharded["splits"]["train"]["rows"] == 2
+    assert presharded["conservation"]["tokens"]["in"] > 0
+    manifest = json.loads((shell.folder / "out" / "manifest.json").read_bytes())
+    assert (presharded["fingerprint"], presharded["digest"]) == (manifest["fingerprint"], manifest["digest"])
+    verified = json.loads(shell("verify", shell.folder / "out", "--json").out)
+    assert (verified["ok"], verified["findings"], verified["rows"]) == (True, [], 2)
+
+
+def test_flags_override_the_configuration_file(shell: Any) -> None:
+    config = shell.write("c.toml", "max_tokens = 64\nmask_ratio = 0.2\nkeep = []\nscheme = 'token'\n")
+    shell.preshard(shell.write("a.txt"), "--config", config, "--mask-ratio", 0.3)
+    written = json.loads((shell.folder / "out" / "manifest.json").read_bytes())["config"]
+    assert (written["sequence"]["max_tokens"], written["masking"]["mask_ratio"], written["masking"]["scheme"]) == (64, 0.3, "token")
+
+
+def test_the_seed_may_stand_in_the_configuration_file(shell: Any) -> None:
+    config = shell.write("c.toml", "seed = 11\n")
+    result = shell("preshard", shell.write("a.txt"), "--out", shell.folder / "out", "--config", config, "--jobs", 1)
+    assert result.code == 0
+
+
+@pytest.mark.parametrize(("text", "size"), [("2048", 2048), ("2KiB", 2048), ("1 MiB", 1 << 20), ("1GiB", 1 << 30)])
+def test_sizes_take_binary_units(shell: Any, text: str, size: int) -> None:
+    assert shell.preshard(shell.write("a.txt"), "--shard-bytes", text).code == 0
+    config = json.loads((shell.folder / "out" / "manifest.json").read_bytes())["config"]
+    assert config["output"]["shard_bytes"] == size
+
+
+def test_a_dry_run_shows_sequences_and_writes_nothing(shell: Any) -> None:
+    result = shell("preshard", shell.write("a.txt"), "--seed", 1, "--dry-run", 2)
+    assert (result.code, result.error) == (0, "")
+    assert "cat" in result.out
+    assert sorted(path.name for path in shell.folder.iterdir()) == ["a.txt"]
+
+
+def test_progress_is_shown_on_a_terminal_only(shell: Any) -> None:
+    path = shell.write("a.txt")
+    ours, theirs = pty.openpty()
+    arguments = ["preshard", path, "--out", shell.folder / "out", "--seed", 1, "--jobs", 1]
+    process = subprocess.Popen([*shell.command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=theirs)
+    os.close(theirs)
+    seen = b""
+    while True:
+        try:
+            data = os.read(ours, 4096)
+        except OSError:
+            break
+        if not data:
+            break
+        seen += data
+    os.close(ours)
+    out, _ = process.communicate()
+    assert process.returncode == 0
+    assert b"train: 2 sequences" in out
+    assert b"%" in seen
+    assert b"\x1b" not in out
+
+
+def test_standard_output_that_nobody_reads_ends_with_141(shell: Any) -> None:
+    shell.preshard(shell.write("a.txt"))
+    for arguments in (["verify", shell.folder / "out", "--json"], ["preshard", "a.txt", "--seed", "1", "--dry-run", "1"]):
+        read, write = os.pipe()
+        os.close(read)
+        result = shell.process(*arguments, stdout=write, stderr=subprocess.PIPE, capture_output=False)
+        os.close(write)
+        assert (result.returncode, result.stderr) == (141, "")

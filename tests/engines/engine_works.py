@@ -1,0 +1,44 @@
+"""Works for the tests of engines. Worker processes import this module by name, so it is no test module."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spanmask.errors import CorpusError
+
+
+@dataclass(frozen=True)
+class Squares:
+    """Squares numbers; dies, fails, or waits at those named. Tries are counted in files."""
+
+    folder: str
+    poison: tuple[int, ...] = ()
+    weak: tuple[int, ...] = ()
+    bad: tuple[int, ...] = ()
+    buggy: tuple[int, ...] = ()
+    ballast: bytes = b""
+    dies_at_start: bool = False
+
+    def prepare(self) -> Callable[[int, Any], int]:
+        if self.dies_at_start:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.run
+
+    def run(self, unit: int, report: Callable[..., None]) -> int:
+        tries = Path(self.folder, f"tries-{unit}")
+        with tries.open("a") as file:
+            file.write("x")
+        first = tries.stat().st_size == 1
+        if unit in self.poison or (unit in self.weak and first):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if unit in self.bad:
+            raise CorpusError("the unit is bad", path="some.txt", line=unit)
+        if unit in self.buggy:
+            raise KeyError("not foreseen")
+        report(unit, 1)
+        return unit * unit

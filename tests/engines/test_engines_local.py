@@ -1,0 +1,133 @@
+"""Workers in processes of their own: they may die, fail or be ended, and the run keeps its word."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engines.engine_works import Squares
+
+from spanmask.engines.local import TRIES, run_inline, run_processes
+from spanmask.errors import CorpusError, SpanmaskError
+
+
+def _run(work: Squares, units: Any, jobs: int = 2) -> tuple[dict[int, int | None], list[tuple[int, ...]]]:
+    reports: list[tuple[int, ...]] = []
+    outcomes = run_processes(work, iter(units), jobs, lambda *counts: reports.append(counts))
+    return {outcome.unit: outcome.receipt for outcome in outcomes}, reports
+
+
+def _tries(folder: Path, unit: int) -> int:
+    return (folder / f"tries-{unit}").stat().st_size
+
+
+def test_every_unit_runs_once_and_reports(tmp_path: Path) -> None:
+    receipts, reports = _run(Squares(str(tmp_path)), range(20))
+    assert receipts == {unit: unit * unit for unit in range(20)}
+    assert sorted(reports) == [(unit, 1) for unit in range(20)]
+    assert all(_tries(tmp_path, unit) == 1 for unit in range(20))
+
+
+def test_units_in_this_process_run_in_order(tmp_path: Path) -> None:
+    outcomes = run_inline(Squares(str(tmp_path)), iter(range(3)), lambda *_: None)
+    assert [(outcome.unit, outcome.receipt) for outcome in outcomes] == [(0, 0), (1, 1), (2, 4)]
+
+
+def test_no_units_start_no_process(tmp_path: Path) -> None:
+    assert _run(Squares(str(tmp_path), dies_at_start=True), []) == ({}, [])
+
+
+def test_units_are_taken_as_workers_are_free(tmp_path: Path) -> None:
+    """A long list, or a stream of large blocks, is never held at once."""
+    taken: list[int] = []
+
+    def units() -> Iterator[int]:
+        for unit in range(12):
+            taken.append(unit)
+            yield unit
+
+    ahead = []
+    for done, _ in enumerate(run_processes(Squares(str(tmp_path)), units(), 2, lambda *_: None)):
+        ahead.append(len(taken) - done)
+    assert max(ahead) <= 3
+
+
+def test_a_unit_whose_worker_dies_is_tried_again_and_poison_is_given_up(tmp_path: Path) -> None:
+    receipts, _ = _run(Squares(str(tmp_path), poison=(3,), weak=(1, 5)), range(8))
+    assert receipts == {unit: None if unit == 3 else unit * unit for unit in range(8)}
+    assert [_tries(tmp_path, unit) for unit in (1, 3, 5, 7)] == [2, TRIES, 2, 1]
+
+
+@pytest.mark.slow
+def test_all_units_poison_are_all_given_up(tmp_path: Path) -> None:
+    receipts, _ = _run(Squares(str(tmp_path), poison=(0, 1, 2)), range(3))
+    assert receipts == {0: None, 1: None, 2: None}
+    assert [_tries(tmp_path, unit) for unit in range(3)] == [TRIES] * 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [0, 8 << 20], ids=["small", "more than a pipe holds"])
+def test_workers_that_die_as_they_start_count_as_tries(tmp_path: Path, size: int) -> None:
+    receipts, _ = _run(Squares(str(tmp_path), dies_at_start=True, ballast=bytes(size)), range(2))
+    assert receipts == {0: None, 1: None}
+
+
+def test_an_error_of_a_unit_ends_the_run_as_it_was_raised(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError) as caught:
+        _run(Squares(str(tmp_path), bad=(2,)), range(50))
+    assert str(caught.value) == "some.txt:2: the unit is bad"
+    assert not (tmp_path / "tries-49").exists()
+
+
+@pytest.mark.slow
+def test_an_error_that_was_not_foreseen_carries_its_traceback(tmp_path: Path) -> None:
+    with pytest.raises(SpanmaskError, match=r"(?s)not foreseen.*Traceback.*KeyError"):
+        _run(Squares(str(tmp_path), buggy=(1,)), range(4))
+
+
+def test_a_run_that_is_dropped_ends_its_workers(tmp_path: Path) -> None:
+    outcomes = run_processes(Squares(str(tmp_path)), iter(range(1000)), 2, lambda *_: None)
+    next(outcomes)
+    workers = _children()
+    assert len(workers) == 2
+    outcomes.close()  # type: ignore[attr-defined]
+    assert _children() == []
+
+
+def _children() -> list[str]:
+    return [
+        child
+        for task in Path("/proc/self/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+
+
+@pytest.mark.slow
+def test_workers_end_at_once_when_their_parent_is_killed(tmp_path: Path) -> None:
+    code = f"""
+import os, time
+from engines.engine_works import Squares
+from spanmask.engines.local import run_processes
+outcomes = run_processes(Squares({str(tmp_path)!r}), iter(range(10**9)), 2, lambda *_: None)
+next(outcomes)
+print(*[child for task in os.listdir("/proc/self/task") for child in open(f"/proc/self/task/{{task}}/children").read().split()], flush=True)
+for outcome in outcomes:
+    time.sleep(0.01)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout is not None
+    workers = process.stdout.readline().split()
+    assert len(workers) == 2
+    process.kill()
+    process.communicate()
+    time.sleep(0.1)
+    for worker in workers:
+        state = Path(f"/proc/{worker}/stat")
+        assert not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z"

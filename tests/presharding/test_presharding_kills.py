@@ -1,0 +1,179 @@
+"""The command line killed with SIGKILL, worker processes included, and started again: the same bytes as if it never was."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spanmask import verify
+
+OPTIONS = ["--seed", 7, "--shard-bytes", "32KiB", "--max-tokens", 64, "--holdout", 0.2, "--random-ids", "unigram"]
+UNITS = 16
+
+
+@pytest.fixture(scope="module")
+def reference(make_lab: Any) -> Any:
+    """A text of 16 units, and the dataset of an uninterrupted run."""
+    lab = make_lab("kills")
+    lab.path = lab.text(count=3400)
+    lab.run(lab.path, "reference", shard_bytes=32 << 10, holdout=0.2, random_ids="unigram")
+    assert len(_shards(lab.folder / "reference")) >= UNITS
+    return lab
+
+
+def _shards(out: Path) -> list[Path]:
+    return list((out / "train").glob("shard-*.arrow"))
+
+
+def _kill_after(lab: Any, out: Path, shards: int, jobs: int) -> int | None:
+    """Start the command line, kill its process group once so many shards are published; return how many were, None if it finished."""
+    process = lab.start("preshard", lab.path, "--out", out, *OPTIONS, "--jobs", jobs)
+    while process.poll() is None and len(_shards(out)) < shards:
+        time.sleep(0.001)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    if (out / "manifest.json").exists():
+        return None
+    assert process.returncode == -signal.SIGKILL
+    return len(_shards(out))
+
+
+def _assert_resumed(lab: Any, out: Path, jobs: int) -> None:
+    code, _, error = lab.finish("preshard", lab.path, "--out", out, *OPTIONS, "--jobs", jobs)
+    assert (code, error) == (0, "")
+    assert lab.tree(out) == lab.tree("reference")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [1, 2, 4, 6, 8, 9, 11, 13])
+def test_a_killed_run_goes_on_to_the_same_bytes(reference: Any, at: int, capsys: pytest.CaptureFixture[str]) -> None:
+    out = reference.folder / f"killed-{at}"
+    complete = _kill_after(reference, out, at, jobs=1 + at % 2)
+    with capsys.disabled():
+        print(f"\n  killed with {complete} of {UNITS} training shards complete", end="")
+    assert complete is not None
+    assert complete >= at
+    _assert_resumed(reference, out, jobs=2 - at % 2)
+
+
+@pytest.mark.parametrize("kills", [(2, 6), pytest.param((1, 2, 4, 7, 10, 12), marks=pytest.mark.slow)])
+def test_a_run_killed_again_while_it_goes_on_ends_in_the_same_bytes(
+    reference: Any, kills: tuple[int, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = reference.folder / f"again-{len(kills)}"
+    complete = [_kill_after(reference, out, at, jobs=2 - i % 2) for i, at in enumerate(kills)]
+    with capsys.disabled():
+        print(f"\n  killed with {complete} of {UNITS} training shards complete", end="")
+    assert None not in complete
+    reference.run(reference.path, out, shard_bytes=32 << 10, holdout=0.2, random_ids="unigram")
+    assert reference.tree(out) == reference.tree("reference")
+
+
+@pytest.mark.slow
+def test_a_parent_killed_alone_takes_its_workers_along(reference: Any) -> None:
+    out = reference.folder / "orphans"
+    process = reference.start("preshard", reference.path, "--out", out, *OPTIONS, "--jobs", 2)
+    while process.poll() is None and len(_shards(out)) < 2:
+        time.sleep(0.001)
+    workers = children(process.pid)
+    process.kill()
+    process.wait()
+    assert len(workers) == 2
+    deadline = time.monotonic() + 5
+    while any(_is_alive(worker) for worker in workers) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not any(_is_alive(worker) for worker in workers)
+    process.communicate()
+    _assert_resumed(reference, out, jobs=2)
+
+
+def children(process: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "jobs"),
+    [
+        (signal.SIGINT, 130, 1),
+        pytest.param(signal.SIGINT, 130, 2, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 143, 1, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 143, 2, marks=pytest.mark.slow),
+    ],
+)
+def test_a_signal_ends_the_run_with_its_code_and_the_run_goes_on_later(reference: Any, number: int, code: int, jobs: int) -> None:
+    out = reference.folder / f"signal-{number}-{jobs}"
+    process = reference.start("preshard", reference.path, "--out", out, *OPTIONS, "--jobs", jobs)
+    while process.poll() is None and len(_shards(out)) < 3:
+        time.sleep(0.001)
+    os.killpg(process.pid, number)
+    _, error = process.communicate()
+    assert (process.returncode, error.strip()) == (code, "")
+    assert not (out / "manifest.json").exists()
+    reference.run(reference.path, out, shard_bytes=32 << 10, holdout=0.2, random_ids="unigram")
+    assert reference.tree(out) == reference.tree("reference")
+
+
+@pytest.mark.slow
+def test_an_interrupt_at_any_moment_leaves_no_traceback(reference: Any) -> None:
+    """Workers are started and import while the interrupt comes."""
+    for moment in range(12):
+        out = reference.folder / f"moment-{moment}"
+        process = reference.start("preshard", reference.path, "--out", out, *OPTIONS, "--jobs", 2)
+        time.sleep(0.4 + moment * 0.2)
+        os.killpg(process.pid, signal.SIGINT)
+        _, error = process.communicate()
+        assert process.returncode in (0, 130)
+        assert "Traceback" not in error
+
+
+@pytest.mark.slow
+def test_workers_that_are_killed_are_replaced(reference: Any) -> None:
+    out = reference.folder / "workers"
+    process = reference.start("preshard", reference.path, "--out", out, *OPTIONS, "--jobs", 2)
+    killed = 0
+    for shards in (1, 5):
+        while process.poll() is None and len(_shards(out)) < shards:
+            time.sleep(0.001)
+        for worker in children(process.pid)[:1]:
+            os.kill(worker, signal.SIGKILL)
+            killed += 1
+    _, error = process.communicate()
+    assert (process.returncode, error, killed) == (0, "", 2)
+    assert reference.tree(out) == reference.tree("reference")
+
+
+_POISON = """
+import os, signal, sys
+if any("engines.local" in part for part in sys.orig_argv):
+    def hook(event, arguments):
+        if event == "open" and "shard-00003-" in str(arguments[0]) and ".tmp" in str(arguments[0]):
+            os.kill(os.getpid(), signal.SIGKILL)
+    sys.addaudithook(hook)
+"""
+
+
+@pytest.mark.slow
+def test_a_unit_that_always_kills_its_worker_fails_alone(reference: Any, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(_POISON)
+    out = tmp_path / "out"
+    arguments = ["preshard", reference.path, "--out", out, *OPTIONS, "--jobs", 2]
+    code, _, error = reference.finish(*arguments, PYTHONPATH=str(tmp_path))
+    assert code == 3
+    assert "1 units failed after three tries (00003-00000)" in error
+    assert "Traceback" not in error
+    assert not (out / "manifest.json").exists()
+    assert len(list((out / ".spanmask" / "receipts").glob("*.json"))) == len(_shards(reference.folder / "reference")) - 1
+    _assert_resumed(reference, out, jobs=2)
+    assert verify(out).ok

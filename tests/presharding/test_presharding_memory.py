@@ -1,0 +1,65 @@
+"""Peak memory of the command line: bounded by blocks of text, not by the input."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+MIB = 1 << 20
+
+
+def _peak(lab: Any, path: Path, out: str, *options: object) -> int:
+    """Return the peak resident bytes of a run in one process."""
+    arguments = [*lab.command, "preshard", path, "--out", lab.folder / out, "--seed", 1, "--jobs", 1, *options]
+    process = subprocess.Popen(list(map(str, arguments)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    error = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    process.stderr.close()
+    assert (process.returncode, error) == (0, b"")
+    return usage.ru_maxrss * 1024
+
+
+@pytest.fixture(scope="module")
+def base(make_lab: Any) -> Any:
+    """What a run of a small text takes: libraries and compiled kernels."""
+    lab = make_lab("memory")
+    lab.base = _peak(lab, lab.text(), "small")
+    return lab
+
+
+def test_one_line_of_50_mb_takes_a_few_times_its_size(base: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    path = base.folder / "line.txt"
+    text = base.text(count=4000).read_text().replace("\n", " ").encode()
+    path.write_bytes(text * (50_000_000 // len(text)))
+    extra = _peak(base, path, "line") - base.base
+    with capsys.disabled():
+        print(f"\n  50 MB on one line: {extra / MIB:.0f} MiB above {base.base / MIB:.0f}", end="")
+    assert extra < 16 * 50_000_000
+
+
+def test_more_input_takes_no_more_memory(base: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    text = base.text(count=4000).read_bytes() + b"\n"
+    peaks = []
+    for size in (12_000_000, 48_000_000):
+        path = base.folder / f"{size}.txt"
+        path.write_bytes(text * (size // len(text)))
+        peaks.append(_peak(base, path, f"more-{size}", "--shard-bytes", "4MiB") - base.base)
+    with capsys.disabled():
+        print(f"\n  12 MB and 48 MB: {peaks[0] / MIB:.0f} and {peaks[1] / MIB:.0f} MiB above {base.base / MIB:.0f}", end="")
+    assert peaks[1] < peaks[0] * 1.3 + 16 * MIB
+
+
+def test_a_line_without_a_space_takes_a_bounded_multiple_of_its_size(base: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    path = base.folder / "ideographs.txt"
+    path.write_text("漢字かな、混じり。" * 220_000)
+    extra = _peak(base, path, "ideographs") - base.base
+    with capsys.disabled():
+        print(f"\n  {path.stat().st_size / 1e6:.0f} MB without a space: {extra / MIB:.0f} MiB above {base.base / MIB:.0f}", end="")
+    assert extra < 100 * path.stat().st_size

@@ -1,0 +1,177 @@
+"""The package's own shape: what imports what, public names, sizes, words."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import spanmask
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = Path(spanmask.__file__).parent
+FOLDERS = [folder for folder in (PACKAGE, ROOT / "cli", ROOT / "bench") if folder.is_dir()]
+MODULES = sorted(path for folder in FOLDERS for path in folder.rglob("*.py"))
+FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "core", "base", "misc"}
+
+each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+
+
+def test_imports_point_down_as_the_contracts_say() -> None:
+    code = "import sys; from importlinter.cli import lint_imports_command; sys.argv = ['lint-imports']; lint_imports_command()"
+    pytest.importorskip("importlinter", reason="import-linter belongs to the extra dev")
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_only_kernels_import_numba_and_only_tokenization_the_tokenizers() -> None:
+    importers: dict[str, set[str]] = {"numba": set(), "llvmlite": set(), "tokenizers": set(), "torch": set()}
+    for path in PACKAGE.rglob("*.py"):
+        for name in _imported(path):
+            if name in importers:
+                importers[name].add(path.relative_to(PACKAGE).as_posix())
+    assert importers["numba"] | importers["llvmlite"] <= {p for p in map(str, _relative()) if p.startswith("kernels/")}
+    assert importers["tokenizers"] == {"tokenization.py"}
+    assert importers["torch"] == set()
+
+
+def _relative() -> list[str]:
+    return [path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")]
+
+
+def _imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def test_kernels_know_arrays_only() -> None:
+    allowed = {"numba", "llvmlite", "numpy", "spanmask"} | set(sys.stdlib_module_names)
+    for path in (PACKAGE / "kernels").glob("*.py"):
+        assert _imported(path) <= allowed, path
+        inner = {node.module for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ImportFrom)}
+        assert {name for name in inner if name and name.startswith("spanmask")} <= {
+            f"spanmask.kernels.{other.stem}" for other in path.parent.glob("*.py")
+        }
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import spanmask", {"numba", "pyarrow", "torch", "tokenizers", "numpy"}),
+        ("import spanmask; spanmask.ConfigError, spanmask.PreshardConfig", {"numba", "pyarrow", "torch", "numpy"}),
+        ("import spanmask; spanmask.Vocabulary", {"numba", "pyarrow", "torch", "tokenizers"}),
+        ("import spanmask.shard.manifest", {"torch", "tokenizers"}),
+        ("import spanmask_cli.main", {"numba", "pyarrow", "torch", "numpy", "rich"}),
+        ("import spanmask_cli.preshard, spanmask_cli.verify", {"numba", "pyarrow", "torch", "numpy", "rich"}),
+    ],
+)
+def test_an_import_loads_no_more_than_it_needs(statement: str, absent: set[str]) -> None:
+    code = f"{statement}\nimport sys\nprint(*sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not absent & set(loaded)
+
+
+# --- Public names
+
+
+def test_public_names_are_sorted_and_all_there() -> None:
+    assert spanmask.__all__ == sorted(set(spanmask.__all__))
+    assert dir(spanmask) == spanmask.__all__
+    for name in spanmask.__all__:
+        assert getattr(spanmask, name).__name__ in (name, "open_shards")
+    promised = {"preshard", "open", "Tokenizer", "mask", "verify", "audit"}
+    assert promised <= set(spanmask.__all__)
+
+
+def test_public_names_for_types_are_those_for_running() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text("utf-8"))
+    blocks = [node for node in tree.body if isinstance(node, ast.If)]
+    typed = {alias.asname or alias.name for block in blocks for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert typed == set(spanmask.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'spanmask' has no attribute 'nonsense'"):
+        spanmask.nonsense  # noqa: B018
+
+
+@each_module
+def test_every_name_a_module_exports_exists(path: Path) -> None:
+    module = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
+    top, _, rest = module.partition(".")
+    name = {"cli": "spanmask_cli", "bench": "spanmask_bench"}.get(top, top) + (f".{rest}" if rest else "")
+    tree = ast.parse(path.read_text("utf-8"))
+    assigned = [node for node in tree.body if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__"]
+    if not assigned or name.startswith("spanmask_bench"):
+        return
+    exported = importlib.import_module(name).__all__
+    assert list(exported) == sorted(set(exported))
+    assert all(hasattr(importlib.import_module(name), item) for item in exported)
+
+
+# --- Shape
+
+
+@each_module
+def test_every_module_says_what_it_is_and_stays_short(path: Path) -> None:
+    source = path.read_text("utf-8")
+    assert ast.get_docstring(ast.parse(source)), path
+    assert source.count("\n") <= 500, path
+
+
+@each_module
+def test_no_name_says_nothing_or_hides_a_standard_module(path: Path) -> None:
+    names = {part.removesuffix(".py") for part in path.relative_to(ROOT).parts}
+    assert not names & FORBIDDEN_NAMES
+    if path.parent in FOLDERS and path.stem != "statistics":  # the one exception, decided with the layout
+        assert path.stem not in sys.stdlib_module_names
+
+
+def test_every_package_is_listed_for_installation() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    listed = set(project["tool"]["setuptools"]["packages"])
+    names = {"spanmask": PACKAGE, "spanmask_cli": ROOT / "cli", "spanmask_bench": ROOT / "bench"}
+    found = {
+        ".".join([name, *path.parent.relative_to(folder).parts])
+        for name, folder in names.items()
+        for path in folder.rglob("__init__.py")
+    }
+    assert found <= listed
+    assert project["project"]["scripts"] == {"spanmask": "spanmask_cli.main:run"}
+
+
+def test_the_layout_is_the_one_decided() -> None:
+    top = {path.stem for path in PACKAGE.iterdir() if not path.name.startswith(("_", "."))}
+    decided = {"auditing", "config", "corpus", "data", "engines", "errors", "kernels", "masking", "presharding", "py", "records"}
+    assert top == decided | {"report", "sequencing", "shard", "statistics", "storage", "tokenization", "vocab"}
+    assert (PACKAGE / "py.typed").exists()
+
+
+@pytest.mark.parametrize("pattern", ["pickle.load(", "eval(", "exec(", "shell=True", "allow_pickle=True", "yaml.load", "os.system("])
+def test_nothing_runs_what_it_reads(pattern: str) -> None:
+    """Compiled kernels aside, which lie in a folder of the user's own."""
+    assert [path for path in MODULES if pattern in path.read_text("utf-8")] == []
+    pickled = [path.name for path in MODULES if "pickle" in _imported(path)]
+    assert pickled == ["cache.py"]
+
+
+def test_environment_variables_are_few_and_known() -> None:
+    read = {
+        name
+        for path in MODULES
+        for name in ("SPANMASK_CACHE_DIR", "XDG_CACHE_HOME", "TOKENIZERS_PARALLELISM")
+        if name in path.read_text("utf-8")
+    }
+    assert read == {"SPANMASK_CACHE_DIR", "XDG_CACHE_HOME", "TOKENIZERS_PARALLELISM"}
+    assert os.environ.get("HOME") is not None
