@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from spanmask.config import SequenceConfig
+from spanmask.errors import ConfigError
 from spanmask.records import Ranges, SequenceBlock, TokenIds, TokenizedBlock
 from spanmask.sequencing import select, sequence
 from spanmask.storage import reporting

@@ -1,6 +1,6 @@
 """The question: how fast are the masking kernels.
 
-Contestants, in turn: ``Masker.mask`` on segments of 510 tokens, the NumPy baseline on the first of them, and a copy of as many rows'
+Contestants, in turn: ``Masker.mask`` on segments of 510 tokens; two NumPy baselines on the first of them; and a copy of rows'
 ``input_ids``, which no masker can beat. The other schemes and samplers run beside them.
 """
 
@@ -16,10 +16,12 @@ from . import child, protocol
 
 QUESTION = "How fast are the masking kernels?"
 SEED = 7
-#: Sequences that the baseline masks; NumPy gains nothing from more.
+#: Sequences that the baselines mask; NumPy gains nothing from more.
 BASELINE_SEQUENCES = 2048
 #: Bytes copied: beyond the last-level caches of today's servers.
 COPY_BYTES = 128 << 20
+#: Copies a round: about as long as the others take, so that what disturbs a round meets all alike.
+COPIES = 5
 #: What is asked of the figures: median ratios of tokens/s, one core.
 GOALS = {"spanmask / copy": 0.03, "spanmask / baseline": 100.0}
 #: Contestants beside the default: what their configuration says.
@@ -29,6 +31,8 @@ OTHERS: dict[str, dict[str, str]] = {
     "spanmask, scheme token": {"scheme": "token"},
     "spanmask, scheme annotated": {"scheme": "annotated"},
 }
+#: All of them, in the order of the table.
+CONTESTANTS = ("spanmask", "baseline", "lockstep", "copy", *OTHERS)
 
 
 def measure(*, text: str | None = None, rounds: int = 7, sequences: int = 16_384) -> dict[str, Any]:
@@ -51,7 +55,12 @@ def measure(*, text: str | None = None, rounds: int = 7, sequences: int = 16_384
     parameters = {"rounds": rounds, "sequences": sequences}
     compiled = {"compile_seconds": _compile_seconds()}
     found = child.call("masking", "run", {**parameters, "text": text})
-    more = {"baseline_sequences": min(BASELINE_SEQUENCES, sequences), "copy_bytes": COPY_BYTES, "seed": SEED}
+    more = {
+        "baseline_sequences": min(BASELINE_SEQUENCES, sequences),
+        "copy_bytes": COPY_BYTES,
+        "copies": COPIES,
+        "seed": SEED,
+    }
     return protocol.record(QUESTION, {**parameters, **more}, {**compiled, **found})
 
 
@@ -88,18 +97,27 @@ def _contestants(block: Any, vocabulary: Any) -> tuple[dict[str, Callable[[], ob
     from spanmask.masking import Masker
 
     from . import inputs
-    from .baselines.numpy_masking import NumpyMasker
 
     config = MaskingConfig(seed=SEED)
-    masker, baseline = Masker(config, vocabulary), NumpyMasker(config, vocabulary)
+    masker = Masker(config, vocabulary)
     part = inputs.first(block, BASELINE_SEQUENCES)
     rows = masker.mask(part)[0]
-    require_equal(rows, baseline.mask(part))
+    baselines = _baselines(part, rows, config, vocabulary)
     copy, copied = _copy(rows.input_ids, inputs.tokens_of(part))
-    contestants = {"spanmask": lambda: masker.mask(block), "baseline": lambda: baseline.mask(part), "copy": copy}
-    contestants |= _others(block, vocabulary)
+    contestants = {"spanmask": lambda: masker.mask(block), **baselines, "copy": copy, **_others(block, vocabulary)}
     tokens = dict.fromkeys(contestants, inputs.tokens_of(block))
-    return contestants, tokens | {"baseline": inputs.tokens_of(part), "copy": copied}
+    return contestants, tokens | dict.fromkeys(baselines, inputs.tokens_of(part)) | {"copy": copied}
+
+
+def _baselines(part: Any, rows: Any, config: Any, vocabulary: Any) -> dict[str, Callable[[], object]]:
+    """Return the baselines, having seen that they give the same rows."""
+    from .baselines.lockstep_masking import LockstepMasker
+    from .baselines.numpy_masking import NumpyMasker
+
+    baseline, lockstep = NumpyMasker(config, vocabulary), LockstepMasker(config, vocabulary)
+    require_equal(rows, baseline.mask(part))
+    require_equal(rows, lockstep.mask(part))
+    return {"baseline": lambda: baseline.mask(part), "lockstep": lambda: lockstep.mask(part)}
 
 
 def _others(block: Any, vocabulary: Any) -> dict[str, Callable[[], object]]:
@@ -135,11 +153,16 @@ def require_equal(rows: Any, others: Any) -> None:
 
 
 def _copy(row_ids: Any, tokens: int) -> tuple[Callable[[], object], int]:
-    """Return a copy of rows between arrays written before, and the tokens in them without special ones."""
-    copies = -(-COPY_BYTES // row_ids.nbytes)
-    source = np.tile(row_ids, copies)
+    """Return copies of rows between arrays written before, and the tokens in them without special ones."""
+    repeated = -(-COPY_BYTES // row_ids.nbytes)
+    source = np.tile(row_ids, repeated)
     target = source.copy()
-    return lambda: np.copyto(target, source), tokens * copies
+
+    def copy() -> None:
+        for _ in range(COPIES):
+            np.copyto(target, source)
+
+    return copy, tokens * repeated * COPIES
 
 
 def _figures(taken: Mapping[str, dict[str, Any]], tokens: Mapping[str, int]) -> dict[str, Any]:
@@ -148,7 +171,7 @@ def _figures(taken: Mapping[str, dict[str, Any]], tokens: Mapping[str, int]) -> 
         name: {"tokens": tokens[name], **found, "tokens_per_second": protocol.spread(rates[name])}
         for name, found in taken.items()
     }
-    pairs = [(name, "copy") for name in rates if name != "copy"] + [("spanmask", "baseline")]
+    pairs = [(name, "copy") for name in rates if name != "copy"] + [("spanmask", "baseline"), ("spanmask", "lockstep")]
     ratios = {f"{of} / {to}": protocol.ratio(rates[of], rates[to]) for of, to in pairs}
     goals = {name: {"goal": goal, "reached": ratios[name]["median"] >= goal} for name, goal in GOALS.items()}
     return {"contestants": contestants, "ratios": ratios, "goals": goals}
@@ -156,9 +179,9 @@ def _figures(taken: Mapping[str, dict[str, Any]], tokens: Mapping[str, int]) -> 
 
 def table(result: Mapping[str, Any]) -> str:
     """Return a result as Markdown."""
-    rows = [_row(name, found, result["ratios"]) for name, found in result["contestants"].items()]
+    rows = [_row(name, result["contestants"][name], result["ratios"]) for name in CONTESTANTS]
     head = [["contestant", "million tokens/s: median", "min", "max", "share of the copy"], ["---"] + 4 * ["---:"]]
-    return "\n\n".join(("\n".join(map(_line, head + rows)), "\n".join(_goals(result)), _footer(result))) + "\n"
+    return "\n\n".join(("\n".join(map(_line, head + rows)), "\n".join(_comparisons(result)), _footer(result))) + "\n"
 
 
 def _line(cells: Iterable[str]) -> str:
@@ -167,27 +190,24 @@ def _line(cells: Iterable[str]) -> str:
 
 def _row(name: str, found: Mapping[str, Any], ratios: Mapping[str, Any]) -> list[str]:
     rate = found["tokens_per_second"]
-    share = f"{ratios[f'{name} / copy']['median']:.2%}" if name != "copy" else "100 %"
-    return [
-        name,
-        *(f"{rate[key] / 1e6:,.1f}" for key in ("median", "min", "max")),
-        share.replace("%", " %").replace("  ", " "),
-    ]
+    share = ratios[f"{name} / copy"]["median"] if name != "copy" else 1.0
+    return [name, *(f"{rate[key] / 1e6:,.1f}" for key in ("median", "min", "max")), f"{100 * share:.2f} %"]
 
 
-def _goals(result: Mapping[str, Any]) -> list[str]:
+def _comparisons(result: Mapping[str, Any]) -> list[str]:
     lines = []
-    for name, asked in result["goals"].items():
-        ratio = result["ratios"][name]
-        verdict = "reached" if asked["reached"] else "not reached"
-        figures = f"{ratio['median']:.4g} ({ratio['min']:.4g} to {ratio['max']:.4g})"
-        lines.append(f"- {name}: {figures}; asked for: at least {asked['goal']:g}, {verdict}.")
+    for name in (*GOALS, "spanmask / lockstep"):
+        ratio, asked = result["ratios"][name], result["goals"].get(name)
+        line = f"- {name}: {ratio['median']:.3g} ({ratio['min']:.3g} to {ratio['max']:.3g})"
+        if asked:
+            line += f"; asked for: at least {asked['goal']:g}, {'reached' if asked['reached'] else 'not reached'}"
+        lines.append(f"{line}.")
     return lines
 
 
 def _footer(result: Mapping[str, Any]) -> str:
     cold, warm = (result["compile_seconds"][state] for state in ("cold", "warm"))
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    versions = ", ".join(f"{name} {result['versions'][name]}" for name in ("python", *protocol.PACKAGES))
     commit = (
         f"commit {result['commit']}{' with changes' if result['dirty'] else ''}" if result["commit"] else "no commit"
     )
@@ -196,7 +216,7 @@ def _footer(result: Mapping[str, Any]) -> str:
         f"First call: {cold['first_call']:.1f} s where the kernels must be compiled, {warm['first_call']:.2f} s where they are in the "
         f"cache; importing them {warm['import']:.1f} s.\n\n"
         f"Input: {source['kind']}, {source['tokens']:,} tokens in {source['sequences']:,} sequences, "
-        f"{source['words_of_several_pieces']:.1%} of the words of several pieces; {parameters['rounds']} rounds.\n"
+        f"{100 * source['words_of_several_pieces']:.1f} % of the words of several pieces; {parameters['rounds']} rounds.\n"
         f"Measured on {result['machine']['processor']} ({result['machine']['cores']} cores, {result['machine']['system']}), "
         f"{versions}, {commit}."
     )

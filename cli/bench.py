@@ -30,13 +30,15 @@ def command() -> None:
 def masking(json_file: str | None, text: str | None, rounds: int, sequences: int) -> None:
     """Measure how fast the masking kernels are.
 
-    Masks sequences of 510 tokens on one core, beside a NumPy baseline that gives the same rows, and a plain copy of them. Compiling
-    is measured apart.
+    Masks sequences of 510 tokens on one core, beside NumPy baselines that give the same rows, and a plain copy of them.
+    Compiling is measured apart.
     """
     from spanmask_bench.masking import measure, table
 
     from spanmask.storage import publish_bytes
 
+    if json_file not in (None, "-") and not Path(json_file).parent.is_dir():
+        raise click.UsageError(f"--json {json_file}: its folder is missing; create it")
     result = measure(text=text, rounds=rounds, sequences=sequences)
     if json_file == "-":
         print_json(result)

@@ -1,11 +1,12 @@
 """Documents in, tokens out: BERT's WordPiece. The only module that reaches the `tokenizers` library, and makes Python strings.
 
-Text goes to the library in pieces of a few KiB cut after a space or newline, which changes no token: BERT's normalizer and
-pre-tokenizer look at no character beyond a space (``tests/test_tokenization.py`` holds pieces against wholes).
+Text goes to the library in pieces of a few KiB cut after a space, newline, ASCII punctuation or ideograph, which changes no token: BERT's
+normalizer and pre-tokenizer look at no character beyond one (``tests/test_tokenization.py`` holds pieces against wholes).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
@@ -24,6 +25,10 @@ PIECE_BYTES = 4096
 _BATCH_PIECES = 128
 #: A word of more characters becomes one [UNK] (BERT's own limit).
 MAX_WORD_CHARACTERS = 100
+#: After these bytes a text may be cut. The ideographs are U+5000 to U+9FFF, enough of them to find one near any place.
+_BORDER = rb"(?:[ \n!-/:-@\[-`{-~]|[\xe5-\xe9][\x80-\xbf]{2})"
+_UP_TO_LAST_BORDER = re.compile(rb".*" + _BORDER, re.DOTALL)
+_NEXT_BORDER = re.compile(_BORDER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +156,7 @@ def string_buffers(array: pa.Array) -> tuple[Bytes, Offsets]:
 
 
 def _cut(text: Bytes, offsets: Offsets, *, lines: bool) -> Iterator[_Piece]:
-    """Cut documents into pieces that end after a space or newline, every line apart when lines are wanted."""
+    """Cut documents into pieces, every line apart when lines are wanted."""
     data = memoryview(text.data)
     for document, (start, end) in enumerate(pairwise(offsets.tolist())):
         raw = bytes(data[start:end])
@@ -166,15 +171,12 @@ def _cut(text: Bytes, offsets: Offsets, *, lines: bool) -> Iterator[_Piece]:
 
 
 def _pieces(raw: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Cut [start, end) after the last space or newline of each window, or after the next one where a window has none."""
+    """Cut [start, end) after the last border of each window, or after the next one where a window has none."""
     while start < end:
         stop = min(start + PIECE_BYTES, end)
         if stop < end:
-            cut = max(raw.rfind(b" ", start, stop), raw.rfind(b"\n", start, stop))
-            if cut < 0:
-                following = [place for place in (raw.find(b" ", stop, end), raw.find(b"\n", stop, end)) if place >= 0]
-                cut = min(following, default=end - 1)
-            stop = cut + 1
+            border = _UP_TO_LAST_BORDER.match(raw, start, stop) or _NEXT_BORDER.search(raw, stop, end)
+            stop = border.end() if border else end
         yield start, stop
         start = stop
 

@@ -34,7 +34,7 @@ CONTROLS = ["\0", "\x07", "\x7f", "\x9f", "\xad", "\u200b", "\u200d", "\u200e", 
 MARKS = ["\u0301", "\u0338", "\u0345", "\u0307", "\u20dd", "\u093f", "\U0001d165", "e\u0301\u0323", "\u0323\u0301"]
 LETTERS = ["é", "Σ", "ΟΔΟΣ", "ς", "İ", "ı", "ß", "ẞ", "ﬀ", "K", "ǆ", "각", "\u1100\u1161\u11a8", "नि", "𝔘", "😀", "👩\u200d🚀"]
 IDEOGRAPHS = ["漢", "字", "𠀀", "豈", "㐀", "々", "かな"]
-WORDS = ["the", "unbelievable", "Spanish", "x" * 100, "x" * 101, "é" * 100, "1984", "don't", "a-b", "...", "$", "^", "|", "’"]
+WORDS = ["a,b;c", "(x)[y]{z}", "<\u0338=\u0338>", "the", "unbelievable", "Spanish", "x" * 100, "x" * 101, "é" * 100, "1984", "don't", "a-b", "...", "$", "^", "|", "’"]
 LITERALS = ["[MASK]", "[SEP]", "[CLS]", "[PAD]", "[UNK]", "##s", "[unused1]", "[ MASK ]"]
 ATOMS = [SPACES, CONTROLS, MARKS, LETTERS, IDEOGRAPHS, WORDS, LITERALS]
 
@@ -110,22 +110,40 @@ def test_pieces_give_the_tokens_of_the_whole_text(casing: str, texts: list[str],
     assert block.token_ids.dtype == np.uint16
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(texts=st.lists(TEXTS, max_size=4), size=PIECES, lines=st.booleans())
-def test_pieces_cover_every_document_in_order_and_end_after_a_space_or_newline(
-    texts: list[str], size: int, lines: bool
-) -> None:
+def test_pieces_cover_every_document_in_order_and_end_at_a_border(texts: list[str], size: int, lines: bool) -> None:
     block = block_of(texts)
     with pieces_of(size):
         pieces = list(tokenization._cut(block.text, block.document_offsets, lines=lines))
-    data = block.text.tobytes()
-    for document, (start, end) in enumerate(pairwise(block.document_offsets.tolist())):
+    for document, text in enumerate(texts):
+        start = int(block.document_offsets[document])
         mine = [piece for piece in pieces if piece.document == document]
-        assert b"".join(data[piece.start : piece.end] for piece in mine) == data[start:end]
-        assert all(piece.start < piece.end for piece in mine)
-        assert all(data[piece.end - 1 : piece.end] in (b" ", b"\n") for piece in mine[:-1])
-        for piece in mine:
-            assert piece.end - piece.start <= size or not set(data[piece.start : piece.end - 1]) & set(b" \n")
+        data = text.encode()
+        parts = [data[piece.start - start : piece.end - start] for piece in mine]
+        assert b"".join(parts) == data
+        for part in parts:
+            characters = part.decode()
+            assert characters
+            if part is not parts[-1]:
+                assert is_border(characters[-1])
+            if len(part) > size:
+                assert not any(is_border(char) for char in part[:size].decode(errors="ignore"))
+                assert not any(is_border(char) for char in part[size:].decode(errors="ignore")[:-1])
+
+
+def is_border(char: str) -> bool:
+    ascii_punctuation = char.isascii() and char.isprintable() and not char.isalnum()
+    return ascii_punctuation or char in " \n" or "\u5000" <= char <= "\u9fff"
+
+
+@pytest.mark.parametrize("casing", CASINGS)
+def test_text_without_spaces_is_cut_too_and_keeps_its_tokens(casing: str) -> None:
+    text = "漢字かな、混じり。Σ,ΟΔΟΣ.\u0301e漢\u0301<\u0338" * 3000
+    block = block_of([text])
+    pieces = list(tokenization._cut(block.text, block.document_offsets, lines=False))
+    assert max(piece.end - piece.start for piece in pieces) <= tokenization.PIECE_BYTES
+    assert ids_of(tokenizer_of(casing).tokenize(block)) == [whole(casing, text).ids]
 
 
 @pytest.mark.parametrize("casing", CASINGS)

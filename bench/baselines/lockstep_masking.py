@@ -4,8 +4,7 @@ The same rows again, bit for bit. Within a sequence a trial depends on those bef
 every unfinished sequence's next start, finds where its span would end, looks whether its words and their neighbours are free, and
 marks those that are. It is the fastest program without a compiler that was found, and the least like the algorithm's description.
 
-Tried: a step over fewer than 512 sequences costs more for NumPy's calls than for its work; bounding and measuring starts and lengths
-when they are taken, rather than all ahead, saves half of that work.
+Tried: a step costs NumPy's calls whatever its width, so batches of 256 sequences run at half the speed of those of 1,024.
 """
 
 from __future__ import annotations

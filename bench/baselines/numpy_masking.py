@@ -8,9 +8,9 @@ order of the spans, the outcome of each span, random ids, labels, and the writin
 the trials, because each depends on those before it; one costs a `bytearray.find` for "is anything here masked", and a `bisect` near the
 budget. Trials of all sequences in lockstep are faster still, and another program: see ``lockstep_masking``.
 
-Tried: batches of 64 to 2,048 sequences differ by less than the noise (below 128 they are slower); drawing fewer blocks ahead (one in
-nine sequences then ran out of lengths) cost a fifth, as one sequence's blocks cost as much as a batch's; pieces of one long list of
-words, rather than a list for each sequence, saved a slice; numbering words through the batch lets one sort order all its spans.
+Tried: batches of 128 to 2,048 sequences differ by less than the noise, smaller ones are slower. With fewer blocks drawn ahead, one
+sequence in nine ran out of lengths, and drawing more for one at a time took a fifth of the run: one sequence's blocks cost nearly as much
+as a batch's. Words, and marks, are numbered through the batch: one list serves all its sequences, and one sort orders all its spans.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import oracle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spanmask_bench.baselines import numpy_masking
+from spanmask_bench.baselines import lockstep_masking, numpy_masking
 from spanmask_bench.baselines.lockstep_masking import LockstepMasker
 from spanmask_bench.baselines.numpy_masking import NumpyMasker, bounded, philox, thresholds
 from spanmask_bench.masking import require_equal
@@ -121,3 +121,19 @@ def test_rejected_draws_are_passed_over(monkeypatch):
 def test_the_baselines_thresholds_are_those_of_the_law(p, max_words):
     fraction = Fraction(repr(p))
     assert thresholds(fraction, max_words).tolist() == oracle.length_thresholds(fraction, max_words)
+
+
+def test_rejected_starts_are_no_trials(monkeypatch):
+    """Under a rule that rejects every third word, one baseline filters the stream, and the other passes over them in its steps."""
+
+    def rejecting(draws, bounds):
+        return bounded(draws, bounds)[0], draws % np.uint64(3) != 0
+
+    block = ragged_block(np.random.default_rng(4), [1, 20, 150, 600, 7], 0.8, CASED)
+    config = MaskingConfig(seed=2, mask_ratio=0.5)
+    unchanged = NumpyMasker(config, CASED).mask(block)
+    for module in (numpy_masking, lockstep_masking):
+        monkeypatch.setattr(module, "bounded", rejecting)
+    rows = NumpyMasker(config, CASED).mask(block)
+    assert not np.array_equal(rows.span_starts, unchanged.span_starts)
+    require_equal(rows, LockstepMasker(config, CASED).mask(block))
