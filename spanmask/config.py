@@ -95,6 +95,14 @@ class RandomIds(StrEnum):
     UNIGRAM = "unigram"
 
 
+#: Columns of a shard, whose names no kept field may have (FORMAT.md §2).
+COLUMNS = (
+    *("document_id", "segment", "input_ids", "span_starts", "span_ends", "labels"),
+    *("word_starts", "annotation_starts", "annotation_ends"),
+)
+#: The finest ratio: budgets are computed in 64-bit integers.
+_FINEST = 10**9
+
 _REPLACEMENT_UNITS = {
     Scheme.SPAN: tuple(ReplacementUnit),
     Scheme.ANNOTATED: tuple(ReplacementUnit),
@@ -127,6 +135,10 @@ class CorpusConfig:
     def __post_init__(self) -> None:
         names = [self.text_field, *filter(None, (self.spans_field, self.words_field)), *self.keep]
         _require(all(names), "a field's name is empty: give the name of a field of the input")
+        taken = next((name for name in self.keep if name in COLUMNS), None)
+        _require(
+            taken is None, f"field {taken!r} cannot be kept: shards have a column of that name; rename it in the input"
+        )
         doubled = next((name for name in names if names.count(name) > 1), None)
         _require(
             doubled is None,
@@ -194,6 +206,10 @@ class MaskingConfig:
             0 < self.geometric_p < 1,
             f"geometric_p is {self.geometric_p}: give a probability above 0 and below 1, such as 0.2",
         )
+        for name in ("mask_ratio", "geometric_p"):
+            value = getattr(self, name)
+            fine = Fraction(repr(value)).denominator <= _FINEST
+            _require(fine, f"{name} is {value}: give at most nine decimals")
         _require(1 <= self.max_words <= 1000, f"max_words is {self.max_words}: give 1 to 1000")
 
     def _resolve(self) -> None:

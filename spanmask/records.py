@@ -24,14 +24,6 @@ Identities = npt.NDArray[np.uint64]
 Segments = npt.NDArray[np.uint32]
 TokenIds = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 
-#: The widest vocabulary whose ids are stored in 16 bits.
-NARROW_VOCABULARY = 65_536
-
-
-def token_dtype(vocabulary_size: int) -> np.dtype[Any]:
-    """Return the dtype of ids of a vocabulary: uint16, or uint32 beyond 65,536 entries."""
-    return np.dtype(np.uint16 if vocabulary_size <= NARROW_VOCABULARY else np.uint32)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranges:

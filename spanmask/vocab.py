@@ -10,25 +10,29 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from spanmask.config import VocabularyConfig
-from spanmask.errors import ConfigError
-from spanmask.records import Flags, TokenIds, token_dtype
-from spanmask.storage import reporting
+from spanmask.errors import ConfigError, StorageError
 
-#: Vocabularies that ship with the package: BERT's (Apache-2.0), by name.
-BUILT_IN = ("cased", "uncased")
+#: Vocabularies that ship with the package, with their SHA-256: BERT's (Apache-2.0).
+BUILT_IN = {
+    "cased": "eeaa9875b23b04b4c54ef759d03db9d1ba1554838f8fb26c5d96fa551df93d02",
+    "uncased": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+}
 #: What a piece that continues a word begins with.
 CONTINUATION = "##"
 #: The special tokens by role.
 ROLES = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 
+#: The most entries whose ids fit in 16 bits.
+_NARROW = 65_536
 _UNUSED = re.compile(r"\[unused\d+\]")
 
 
@@ -88,12 +92,12 @@ class Vocabulary:
         return hashlib.sha256("".join(f"{entry}\n" for entry in self.entries).encode()).hexdigest()
 
     @cached_property
-    def word_start_table(self) -> Flags:
+    def word_start_table(self) -> npt.NDArray[np.bool_]:
         """(V,) bool: whether an id starts a word."""
         return np.array([not entry.startswith(CONTINUATION) for entry in self.entries])
 
     @cached_property
-    def ordinary_ids(self) -> TokenIds:
+    def ordinary_ids(self) -> npt.NDArray[Any]:
         """Ascending ids that may replace a token at random: neither special nor unused.
 
         Raises
@@ -119,7 +123,12 @@ class Vocabulary:
     @property
     def built_in(self) -> bool:
         """Whether this is one of the vocabularies that ship with the package."""
-        return self.name in BUILT_IN
+        return BUILT_IN.get(self.name) == self.sha256
+
+
+def token_dtype(size: int) -> np.dtype[Any]:
+    """Return the dtype of the ids of a vocabulary: uint16, or uint32 beyond 65,536 entries."""
+    return np.dtype(np.uint16 if size <= _NARROW else np.uint32)
 
 
 def _refuse_doubles(name: str, entries: Iterable[str]) -> None:
@@ -141,10 +150,15 @@ def load_vocabulary(config: VocabularyConfig) -> Vocabulary:
         The file is missing, cannot be used, or its casing is not known or contradicts the one given.
     """
     if config.vocab in BUILT_IN:
-        text = resources.files("spanmask.data").joinpath(f"bert-base-{config.vocab}-vocab.txt").read_text("utf-8")
-        cased = _agree(config.vocab, config.vocab == "cased", config.cased)
-        return Vocabulary(name=config.vocab, entries=_lines(text), cased=cased)
+        _agree(config.vocab, config.vocab == "cased", config.cased)
+        return _built_in(config.vocab)
     return _load_file(Path(config.vocab), config.cased)
+
+
+@cache
+def _built_in(name: str) -> Vocabulary:
+    text = resources.files("spanmask.data").joinpath(f"bert-base-{name}-vocab.txt").read_text("utf-8")
+    return Vocabulary(name=name, entries=_lines(text), cased=name == "cased")
 
 
 def vocabulary_from_entries(name: str, entries: Sequence[str] | None, *, cased: bool) -> Vocabulary:
@@ -166,10 +180,12 @@ def _agree(name: str, known: bool, given: bool | None) -> bool:
 
 
 def _load_file(path: Path, cased: bool | None) -> Vocabulary:
-    with reporting(path, "read the vocabulary"):
-        data = path.read_bytes()
     try:
-        text = data.decode("utf-8")
+        text = path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"vocabulary {path}: no such file; give cased, uncased or a path") from None
+    except OSError as error:
+        raise StorageError(f"vocabulary {path}: could not read it ({error.strerror}); check the path") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"vocabulary {path}: not UTF-8 at byte {error.start}; convert it to UTF-8") from None
     if path.suffix == ".json":

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from spanmask.errors import ConfigError, IncompleteShards, ShardError
-from spanmask.records import MaskedBlock, Positions, TokenIds, token_dtype
+from spanmask.records import MaskedBlock, Positions, TokenIds
 from spanmask.shard.framing import has_compressed_batches
 from spanmask.shard.invariants import structure_problem
 from spanmask.shard.manifest import Manifest, ShardRecord, Split, read_manifest
@@ -30,6 +30,7 @@ from spanmask.shard.schema import (
 )
 from spanmask.shard.writer import checksum
 from spanmask.storage import reporting
+from spanmask.vocab import token_dtype
 
 #: Everything Arrow raises on bytes it does not like.
 ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, IndexError, KeyError)

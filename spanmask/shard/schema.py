@@ -10,7 +10,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from spanmask.config import FORMAT_VERSION, Scheme
-from spanmask.errors import ConfigError
 from spanmask.records import MaskedBlock, Offsets, Points, Ranges
 
 #: Rows of a record batch, but for the last of a shard.
@@ -18,11 +17,6 @@ BATCH_ROWS = 1024
 #: Bytes a shard never exceeds.
 SHARD_LIMIT = 64 << 20
 
-#: Every column that the format names; kept ones are called otherwise.
-_COLUMNS = (
-    *("document_id", "segment", "input_ids", "span_starts", "span_ends", "labels"),
-    *("word_starts", "annotation_starts", "annotation_ends"),
-)
 _METADATA = {b"spanmask.format_version": str(FORMAT_VERSION).encode()}
 #: Types that a kept column may have.
 KEPT_TYPES = (
@@ -51,17 +45,7 @@ def shard_schema(ids: np.dtype[Any], *, words_stored: bool, scheme: Scheme, kept
         With ``annotated``, rows carry their annotated ranges.
     kept
         Fields passed through, in order.
-
-    Raises
-    ------
-    ConfigError
-        A kept field is called like a column of the format.
     """
-    taken = [field.name for field in kept if field.name in _COLUMNS]
-    if taken:
-        raise ConfigError(
-            f"field {taken[0]!r} cannot be kept: shards have a column of that name; rename it in the input"
-        )
     token = pa.from_numpy_dtype(ids)
     fields = [
         pa.field("document_id", pa.uint64(), nullable=False),
