@@ -8,7 +8,7 @@ item i is ``flat[offsets[i]:offsets[i + 1]]``. Intervals are half-open.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -45,9 +46,20 @@ def _relative() -> list[str]:
     return [path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")]
 
 
+@cache
+def _source(path: Path) -> str:
+    return path.read_text("utf-8")
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(_source(path))
+
+
+@cache
 def _imported(path: Path) -> set[str]:
     found = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -59,7 +71,7 @@ def test_kernels_know_arrays_only() -> None:
     allowed = {"numba", "llvmlite", "numpy", "spanmask"} | set(sys.stdlib_module_names)
     for path in (PACKAGE / "kernels").glob("*.py"):
         assert _imported(path) <= allowed, path
-        inner = {node.module for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ImportFrom)}
+        inner = {node.module for node in ast.walk(_tree(path)) if isinstance(node, ast.ImportFrom)}
         assert {name for name in inner if name and name.startswith("spanmask")} <= {
             f"spanmask.kernels.{other.stem}" for other in path.parent.glob("*.py")
         }
@@ -97,7 +109,13 @@ def test_public_names_are_sorted_and_all_there() -> None:
 def test_public_names_for_types_are_those_for_running() -> None:
     tree = ast.parse((PACKAGE / "__init__.py").read_text("utf-8"))
     blocks = [node for node in tree.body if isinstance(node, ast.If)]
-    typed = {alias.asname or alias.name for block in blocks for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    typed = {
+        alias.asname or alias.name
+        for block in blocks
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
     assert typed == set(spanmask.__all__)
 
 
@@ -111,8 +129,10 @@ def test_every_name_a_module_exports_exists(path: Path) -> None:
     module = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
     top, _, rest = module.partition(".")
     name = {"cli": "spanmask_cli", "bench": "spanmask_bench"}.get(top, top) + (f".{rest}" if rest else "")
-    tree = ast.parse(path.read_text("utf-8"))
-    assigned = [node for node in tree.body if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__"]
+    tree = _tree(path)
+    assigned = [
+        node for node in tree.body if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__"
+    ]
     if not assigned or name.startswith("spanmask_bench"):
         return
     exported = importlib.import_module(name).__all__
@@ -125,9 +145,8 @@ def test_every_name_a_module_exports_exists(path: Path) -> None:
 
 @each_module
 def test_every_module_says_what_it_is_and_stays_short(path: Path) -> None:
-    source = path.read_text("utf-8")
-    assert ast.get_docstring(ast.parse(source)), path
-    assert source.count("\n") <= 500, path
+    assert ast.get_docstring(_tree(path)), path
+    assert _source(path).count("\n") <= 500, path
 
 
 @each_module
@@ -153,15 +172,29 @@ def test_every_package_is_listed_for_installation() -> None:
 
 def test_the_layout_is_the_one_decided() -> None:
     top = {path.stem for path in PACKAGE.iterdir() if not path.name.startswith(("_", "."))}
-    decided = {"auditing", "config", "corpus", "data", "engines", "errors", "kernels", "masking", "presharding", "py", "records"}
+    decided = {
+        "auditing",
+        "config",
+        "corpus",
+        "data",
+        "engines",
+        "errors",
+        "kernels",
+        "masking",
+        "presharding",
+        "py",
+        "records",
+    }
     assert top == decided | {"report", "sequencing", "shard", "statistics", "storage", "tokenization", "vocab"}
     assert (PACKAGE / "py.typed").exists()
 
 
-@pytest.mark.parametrize("pattern", ["pickle.load(", "eval(", "exec(", "shell=True", "allow_pickle=True", "yaml.load", "os.system("])
+@pytest.mark.parametrize(
+    "pattern", ["pickle.load(", "eval(", "exec(", "shell=True", "allow_pickle=True", "yaml.load", "os.system("]
+)
 def test_nothing_runs_what_it_reads(pattern: str) -> None:
     """Compiled kernels aside, which lie in a folder of the user's own."""
-    assert [path for path in MODULES if pattern in path.read_text("utf-8")] == []
+    assert [path for path in MODULES if pattern in _source(path)] == []
     pickled = [path.name for path in MODULES if "pickle" in _imported(path)]
     assert pickled == ["cache.py"]
 
@@ -171,7 +204,7 @@ def test_environment_variables_are_few_and_known() -> None:
         name
         for path in MODULES
         for name in ("SPANMASK_CACHE_DIR", "XDG_CACHE_HOME", "TOKENIZERS_PARALLELISM")
-        if name in path.read_text("utf-8")
+        if name in _source(path)
     }
     assert read == {"SPANMASK_CACHE_DIR", "XDG_CACHE_HOME", "TOKENIZERS_PARALLELISM"}
     assert os.environ.get("HOME") is not None

@@ -67,7 +67,12 @@ def test_the_defaults_are_those_promised() -> None:
         ({"scheme": "word"}, None, ReplacementUnit.TOKEN, RandomIds.UNIFORM),
         ({"scheme": "token"}, None, ReplacementUnit.TOKEN, RandomIds.UNIFORM),
         ({"scheme": "annotated", "spans_field": "s"}, None, ReplacementUnit.SPAN, RandomIds.UNIFORM),
-        ({"scheme": "word", "replacement_unit": "word", "random_ids": "unigram"}, None, ReplacementUnit.WORD, RandomIds.UNIGRAM),
+        (
+            {"scheme": "word", "replacement_unit": "word", "random_ids": "unigram"},
+            None,
+            ReplacementUnit.WORD,
+            RandomIds.UNIGRAM,
+        ),
     ],
 )
 def test_a_scheme_has_its_own_defaults(options: dict[str, Any], sampler: Any, unit: Any, random_ids: Any) -> None:
@@ -171,14 +176,16 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("options", "message"), REFUSED, ids=lambda value: str(value) if isinstance(value, dict) else "")
+@pytest.mark.parametrize(
+    ("options", "message"), REFUSED, ids=lambda value: str(value) if isinstance(value, dict) else ""
+)
 def test_a_bad_value_is_refused_with_what_to_give(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         of(**options)
 
 
 def test_a_missing_seed_is_refused() -> None:
-    with pytest.raises(ConfigError, match="seed is missing.*give --seed N"):
+    with pytest.raises(ConfigError, match=r"seed is missing.*give --seed N"):
         PreshardConfig.of()
 
 
@@ -196,7 +203,9 @@ def test_every_option_has_one_owner_and_its_flat_name_is_unique() -> None:
     assert len(fields) == len(set(fields))
 
 
-@pytest.mark.parametrize(("value", "fraction"), [(0.15, Fraction(3, 20)), (0.1, Fraction(1, 10)), (1e-05, Fraction(1, 100_000))])
+@pytest.mark.parametrize(
+    ("value", "fraction"), [(0.15, Fraction(3, 20)), (0.1, Fraction(1, 10)), (1e-05, Fraction(1, 100_000))]
+)
 def test_ratios_are_the_rationals_that_their_digits_write(value: float, fraction: Fraction) -> None:
     masking = of(mask_ratio=value, geometric_p=value).masking
     assert masking.mask_fraction == masking.geometric_fraction == fraction
@@ -240,8 +249,12 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
 # --- Canonical JSON and fingerprints
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("aé漢\n\"", max_size=3), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text('aé漢\n"', max_size=3), inner, max_size=3),
     max_leaves=8,
 )
 

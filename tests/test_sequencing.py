@@ -111,19 +111,27 @@ def run(items: list[Document], config: SequenceConfig) -> SequenceBlock:
 CASES = given(items=st.lists(documents(), max_size=5), config=configs())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @CASES
 def test_segments_are_those_of_the_literal_twin(items: list[Document], config: SequenceConfig) -> None:
     block, expected = run(items, config), twin(items, config)
     offsets = np.cumsum([0, *(len(item.words) for item in items)])
-    assert list(zip(block.document_index.tolist(), block.segments.tolist(), block.starts.tolist(), block.ends.tolist(), strict=True)) == [
+    assert list(
+        zip(
+            block.document_index.tolist(),
+            block.segments.tolist(),
+            block.starts.tolist(),
+            block.ends.tolist(),
+            strict=True,
+        )
+    ) == [
         (index, number, offsets[index] + start, offsets[index] + end) for index, number, start, end in expected.segments
     ]
     assert block.document_ids.tolist() == [100 + index for index, *_ in expected.segments]
     assert (block.dropped, block.words_cut) == ({"short_segment": expected.dropped}, expected.words_cut)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @CASES
 def test_every_token_is_kept_or_counted_as_dropped(items: list[Document], config: SequenceConfig) -> None:
     block = run(items, config)
@@ -131,7 +139,7 @@ def test_every_token_is_kept_or_counted_as_dropped(items: list[Document], config
     assert kept + sum(block.dropped.values()) == sum(len(item.words) for item in items)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @CASES
 def test_no_segment_crosses_a_document_or_the_limits(items: list[Document], config: SequenceConfig) -> None:
     block = run(items, config)
@@ -143,9 +151,11 @@ def test_no_segment_crosses_a_document_or_the_limits(items: list[Document], conf
     assert (lengths >= max(config.min_tokens, 3)).all()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @CASES
-def test_a_segment_ends_inside_a_word_only_where_the_word_fills_it(items: list[Document], config: SequenceConfig) -> None:
+def test_a_segment_ends_inside_a_word_only_where_the_word_fills_it(
+    items: list[Document], config: SequenceConfig
+) -> None:
     block = run(items, config)
     source = tokenized(items)
     ends_of_documents = set(source.document_offsets.tolist())
@@ -155,7 +165,7 @@ def test_a_segment_ends_inside_a_word_only_where_the_word_fills_it(items: list[D
             assert not source.word_starts[start + 1 : end].any()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @CASES
 def test_ranges_are_cut_at_segment_ends(items: list[Document], config: SequenceConfig) -> None:
     block, expected = run(items, config), twin(items, config)
@@ -184,7 +194,7 @@ def test_the_worst_patterns_fit_the_room_allocated(segmentation: Segmentation, r
         assert len(block) == len(expected.segments) <= capacity
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @CASES
 def test_segments_never_outnumber_the_room_allocated(items: list[Document], config: SequenceConfig) -> None:
     tokens = sum(len(item.words) for item in items)
@@ -200,7 +210,9 @@ def test_numbers_count_segments_that_are_dropped() -> None:
 
 
 def test_a_word_longer_than_a_sequence_is_split_and_counted_once() -> None:
-    block = run([Document([True] + [False] * 19, [True] + [False] * 19, [])], SequenceConfig(max_tokens=8, min_tokens=3))
+    block = run(
+        [Document([True] + [False] * 19, [True] + [False] * 19, [])], SequenceConfig(max_tokens=8, min_tokens=3)
+    )
     assert (block.ends - block.starts).tolist() == [6, 6, 6, 2]
     assert block.words_cut == 1
 
@@ -224,9 +236,11 @@ def test_the_wide_limits_of_a_sequence_hold() -> None:
     assert (block.ends - block.starts).tolist() == [65_533, n - 65_533]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(items=st.lists(documents(), max_size=4), config=configs(), choice=st.integers(0, 1 << 30))
-def test_selecting_segments_takes_their_ranges_along(items: list[Document], config: SequenceConfig, choice: int) -> None:
+def test_selecting_segments_takes_their_ranges_along(
+    items: list[Document], config: SequenceConfig, choice: int
+) -> None:
     block = run(items, config)
     chosen = np.array([bool(choice >> (i % 30) & 1) for i in range(len(block))], np.bool_)
     part = select(block, chosen)
@@ -234,8 +248,14 @@ def test_selecting_segments_takes_their_ranges_along(items: list[Document], conf
     assert part.annotations is not None
     assert len(part) == chosen.sum()
     for new, old in enumerate(np.flatnonzero(chosen).tolist()):
-        assert (part.starts[new], part.ends[new], part.segments[new]) == (block.starts[old], block.ends[old], block.segments[old])
+        assert (part.starts[new], part.ends[new], part.segments[new]) == (
+            block.starts[old],
+            block.ends[old],
+            block.segments[old],
+        )
         for name in ("starts", "ends"):
             mine = getattr(part.annotations, name)[part.annotations.offsets[new] : part.annotations.offsets[new + 1]]
-            theirs = getattr(block.annotations, name)[block.annotations.offsets[old] : block.annotations.offsets[old + 1]]
+            theirs = getattr(block.annotations, name)[
+                block.annotations.offsets[old] : block.annotations.offsets[old + 1]
+            ]
             assert mine.tolist() == theirs.tolist()

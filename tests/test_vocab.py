@@ -26,12 +26,22 @@ def _of(*entries: str, cased: bool = True) -> Vocabulary:
     ("name", "size", "sha256", "special"),
     [
         ("cased", 28_996, "eeaa9875b23b04b4c54ef759d03db9d1ba1554838f8fb26c5d96fa551df93d02", (0, 100, 101, 102, 103)),
-        ("uncased", 30_522, "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3", (0, 100, 101, 102, 103)),
+        (
+            "uncased",
+            30_522,
+            "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+            (0, 100, 101, 102, 103),
+        ),
     ],
 )
 def test_the_vocabularies_that_ship_are_berts(name: str, size: int, sha256: str, special: tuple[int, ...]) -> None:
     vocabulary = load_vocabulary(VocabularyConfig(vocab=name))
-    assert (len(vocabulary), vocabulary.name, vocabulary.cased, vocabulary.built_in) == (size, name, name == "cased", True)
+    assert (len(vocabulary), vocabulary.name, vocabulary.cased, vocabulary.built_in) == (
+        size,
+        name,
+        name == "cased",
+        True,
+    )
     assert vocabulary.sha256 == sha256
     data = resources.files("spanmask.data").joinpath(f"bert-base-{name}-vocab.txt").read_bytes()
     assert hashlib.sha256(data).hexdigest() == sha256

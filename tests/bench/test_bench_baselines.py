@@ -53,7 +53,7 @@ def ragged_block(
     word_share=st.sampled_from([0.05, 0.5, 0.8, 1.0]),
     mask_epoch=st.sampled_from([0, 5000]),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_the_baselines_equal_the_kernels(seed, sizes, ratio, p, max_words, word_share, mask_epoch):
     block = ragged_block(np.random.default_rng(seed), sizes, word_share, CASED)
     config = MaskingConfig(seed=seed, mask_ratio=ratio, geometric_p=p, max_words=max_words, mask_epoch=mask_epoch)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from spanmask_cli.main import run as run_main
 
 COMMAND = [sys.executable, "-c", "from spanmask_cli.main import run; run()"]
@@ -59,12 +58,15 @@ class Shell:
         """Preshard into a folder, with a seed and in one process."""
         return self("preshard", *arguments, "--out", self.folder / out, "--seed", 1, "--jobs", 1, stdin=stdin)
 
-    def process(self, *arguments: object, prefix: Sequence[str] = (), **options: Any) -> subprocess.CompletedProcess[str]:
+    def process(
+        self, *arguments: object, prefix: Sequence[str] = (), **options: Any
+    ) -> subprocess.CompletedProcess[str]:
         """Run the command line in a process of its own."""
         environment = {**os.environ, **options.pop("environment", {})}
         return subprocess.run(
             [*prefix, *COMMAND, *map(str, arguments)],
-            **{"capture_output": True, "text": True, "check": False, "env": environment, **options},
+            check=False,
+            **{"capture_output": True, "text": True, "env": environment, **options},
         )
 
 

@@ -14,10 +14,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from spanmask_cli.main import visible
 
 import spanmask
-
-from spanmask_cli.main import visible
 
 TEXT = b"the cat sat on the mat and nobody told it\n\nanother document of some words follows here\n"
 
@@ -94,7 +93,10 @@ def _jsonl(*lines: str) -> Callable[[Any], Path]:
 
 
 BAD: dict[str, tuple[Callable[[Any], Path], str]] = {
-    "invalid UTF-8": (lambda shell: shell.write("a.txt", TEXT + b"\nsome \xff byte\n"), r"a\.txt:5: byte 0xff .*--on-error skip"),
+    "invalid UTF-8": (
+        lambda shell: shell.write("a.txt", TEXT + b"\nsome \xff byte\n"),
+        r"a\.txt:5: byte 0xff .*--on-error skip",
+    ),
     "UTF-16": (lambda shell: shell.write("a.txt", TEXT.decode().encode("utf-16")), r"a\.txt:1: .*UTF-8"),
     "a surrogate": (lambda shell: shell.write("a.txt", TEXT + b"\xed\xa0\x80 half"), r"a\.txt:4: .*UTF-8"),
     "a truncated gz": (_truncated_gz, r"a\.txt\.gz: not a whole gzip stream .*fetch or compress the file again"),
@@ -181,7 +183,9 @@ CONFIGS = {
 
 
 @pytest.mark.parametrize("content", CONFIGS)
-def test_a_bad_configuration_file_ends_with_2_and_one_line(shell: Any, one_line: Callable[[str], str], content: str) -> None:
+def test_a_bad_configuration_file_ends_with_2_and_one_line(
+    shell: Any, one_line: Callable[[str], str], content: str
+) -> None:
     config = shell.write("c.toml", content if "seed" in content else f"seed = 1\n{content}\n")
     result = shell("preshard", shell.write("a.txt"), "--out", "out", "--config", config)
     assert result.code == 2
@@ -343,7 +347,9 @@ def _rewrite_token(folder: Path) -> None:
     place = next(i for i in range(2, len(rows[0]) - 1) if i not in spans)
     rows[0][place] = manifest.vocabulary.ids["dog"]
     index = table.schema.get_field_index("input_ids")
-    changed = table.set_column(index, table.schema.field("input_ids"), pa.array(rows, table.schema.field("input_ids").type))
+    changed = table.set_column(
+        index, table.schema.field("input_ids"), pa.array(rows, table.schema.field("input_ids").type)
+    )
     batches = changed.combine_chunks().to_batches()
     path.unlink()
     (written,) = write_shards(folder, record.path.removesuffix(".arrow"), batches)
@@ -354,7 +360,9 @@ def _rewrite_token(folder: Path) -> None:
     split = content["splits"]["train"]
     split["shards"][0] = json.loads(json.dumps(asdict(written)))
     records = [ShardRecord.from_json(item) for item in split["shards"]]
-    split["content_digest"] = hashlib.sha256(b"".join(bytes.fromhex(item.content_sha256) for item in records)).hexdigest()
+    split["content_digest"] = hashlib.sha256(
+        b"".join(bytes.fromhex(item.content_sha256) for item in records)
+    ).hexdigest()
     (folder / "manifest.json").write_bytes(seal(content).to_bytes())
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import click
 import pytest
-
 from spanmask_cli.main import COMMANDS, EXIT_CODES, cli
 
 SHARED = {
@@ -86,7 +85,9 @@ def test_exit_codes_are_those_promised() -> None:
 def test_help_names_every_option_and_its_default(shell: Any) -> None:
     text = shell("preshard", "--help").out
     assert all(option in text for option in SURFACE["preshard"])
-    assert all(default in text for default in ("[512]", "[8]", "[0.15]", "[0.2]", "[10]", "[32MiB]", "[span]", "[cased]"))
+    assert all(
+        default in text for default in ("[512]", "[8]", "[0.15]", "[0.2]", "[10]", "[32MiB]", "[span]", "[cased]")
+    )
 
 
 def test_help_and_version_exit_with_zero(shell: Any) -> None:
@@ -167,7 +168,11 @@ def test_flags_override_the_configuration_file(shell: Any) -> None:
     config = shell.write("c.toml", "max_tokens = 64\nmask_ratio = 0.2\nkeep = []\nscheme = 'token'\n")
     shell.preshard(shell.write("a.txt"), "--config", config, "--mask-ratio", 0.3)
     written = json.loads((shell.folder / "out" / "manifest.json").read_bytes())["config"]
-    assert (written["sequence"]["max_tokens"], written["masking"]["mask_ratio"], written["masking"]["scheme"]) == (64, 0.3, "token")
+    assert (written["sequence"]["max_tokens"], written["masking"]["mask_ratio"], written["masking"]["scheme"]) == (
+        64,
+        0.3,
+        "token",
+    )
 
 
 def test_the_seed_may_stand_in_the_configuration_file(shell: Any) -> None:
@@ -190,6 +195,7 @@ def test_a_dry_run_shows_sequences_and_writes_nothing(shell: Any) -> None:
     assert sorted(path.name for path in shell.folder.iterdir()) == ["a.txt"]
 
 
+@pytest.mark.slow
 def test_progress_is_shown_on_a_terminal_only(shell: Any) -> None:
     path = shell.write("a.txt")
     ours, theirs = pty.openpty()
@@ -213,11 +219,20 @@ def test_progress_is_shown_on_a_terminal_only(shell: Any) -> None:
     assert b"\x1b" not in out
 
 
-def test_standard_output_that_nobody_reads_ends_with_141(shell: Any) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        pytest.param(["verify", "out", "--json"], marks=pytest.mark.slow),
+        pytest.param(["preshard", "a.txt", "--seed", "1", "--dry-run", "1"], marks=pytest.mark.slow),
+        pytest.param(["preshard", "a.txt", "--seed", "1", "--out", "out", "--jobs", "1"], marks=pytest.mark.slow),
+    ],
+    ids=" ".join,
+)
+def test_standard_output_that_nobody_reads_ends_with_141(shell: Any, arguments: list[str]) -> None:
     shell.preshard(shell.write("a.txt"))
-    for arguments in (["verify", shell.folder / "out", "--json"], ["preshard", "a.txt", "--seed", "1", "--dry-run", "1"]):
-        read, write = os.pipe()
-        os.close(read)
-        result = shell.process(*arguments, stdout=write, stderr=subprocess.PIPE, capture_output=False)
-        os.close(write)
-        assert (result.returncode, result.stderr) == (141, "")
+    read, write = os.pipe()
+    os.close(read)
+    result = shell.process(*arguments, stdout=write, stderr=subprocess.PIPE, capture_output=False)
+    os.close(write)
+    assert (result.returncode, result.stderr) == (141, "")

@@ -101,11 +101,7 @@ def test_a_run_that_is_dropped_ends_its_workers(tmp_path: Path) -> None:
 
 
 def _children() -> list[str]:
-    return [
-        child
-        for task in Path("/proc/self/task").iterdir()
-        for child in (task / "children").read_text().split()
-    ]
+    return [child for task in Path("/proc/self/task").iterdir() for child in (task / "children").read_text().split()]
 
 
 @pytest.mark.slow

@@ -132,7 +132,12 @@ def test_the_folder_is_named_by_every_kernel_source(tmp_path: Path) -> None:
 
     def name(package: Path) -> str:
         return subprocess.run(
-            [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(package)}, cwd=tmp_path, capture_output=True, text=True, check=True
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONPATH": str(package)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
 
     shutil.copytree(PACKAGE, tmp_path / "copy" / "spanmask")
@@ -201,7 +206,9 @@ def test_cold_processes_at_once_all_succeed(tmp_path: Path) -> None:
     def start(out: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", "from spanmask_cli.main import run; run()"]
         options = ["preshard", str(text), "--out", str(tmp_path / out), "--seed", "1", "--jobs", "1"]
-        return subprocess.Popen(command + options, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            command + options, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
 
     processes = [start(name) for name in ("one", "two")]
     assert [(process.communicate()[1], process.returncode) for process in processes] == [("", 0), ("", 0)]
@@ -213,7 +220,9 @@ def test_cold_processes_at_once_all_succeed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("switch", ["NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK"])
 def test_interpreted_and_bounds_checked_kernels_write_the_same_dataset(tmp_path: Path, switch: str) -> None:
     text = tmp_path / "text.jsonl"
-    row = '{"text": "the cat sat on the mat, and nobody told %d of the unbelievable cats", "spans": [[4, 7], [8, 20]]}\n'
+    row = (
+        '{"text": "the cat sat on the mat, and nobody told %d of the unbelievable cats", "spans": [[4, 7], [8, 20]]}\n'
+    )
     text.write_text("".join(row % i for i in range(40)))
     for scheme in (["--scheme", "annotated", "--spans-field", "spans"], ["--sampler", "reference", "--holdout", "0.3"]):
         manifests = []

@@ -19,16 +19,18 @@ COMMAND = [sys.executable, "-c", "from spanmask_cli.main import run; run()"]
 
 Tree = dict[str, bytes]
 
+_WORDS = ["the", "a", "of", "cats", "sat", "down", "unbelievably", "spanning", "antelopes", "never", "re-read"]
+_WORDS += ["“quotes”", "Ωmega", "naïve", "漢字", "1907", "x-ray"]
 
-def _sentence(choose: random.Random, words: list[str]) -> str:
-    return " ".join(choose.choice(words) for _ in range(choose.randint(2, 18))).capitalize() + "."
+
+def _sentence(choose: random.Random) -> str:
+    return " ".join(choose.choice(_WORDS) for _ in range(choose.randint(2, 18))).capitalize() + "."
 
 
 def make_documents(count: int, seed: int = 0) -> list[str]:
     """Return documents of one to five lines; some are equal."""
     choose = random.Random(seed)
-    words = "the a of cats sat down unbelievably spanning antelopes never re-read “quotes” Ωmega naïve 漢字 1907 x-ray".split()
-    documents = ["\n".join(_sentence(choose, words) for _ in range(choose.randint(1, 5))) for _ in range(count)]
+    documents = ["\n".join(_sentence(choose) for _ in range(choose.randint(1, 5))) for _ in range(count)]
     return [documents[i // 2] if i % 11 == 0 else document for i, document in enumerate(documents)]
 
 
@@ -53,14 +55,20 @@ class Lab:
     def config(self, **options: Any) -> PreshardConfig:
         return PreshardConfig.of(**{"seed": 7, "shard_bytes": 4096, "max_tokens": 64, **options})
 
-    def run(self, inputs: Any, out: str, *, jobs: int = 1, overwrite: bool = False, rehash: bool = False, **options: Any) -> Any:
-        return preshard(inputs, self.folder / out, self.config(**options), jobs=jobs, overwrite=overwrite, rehash=rehash)
+    def run(
+        self, inputs: Any, out: str, *, jobs: int = 1, overwrite: bool = False, rehash: bool = False, **options: Any
+    ) -> Any:
+        return preshard(
+            inputs, self.folder / out, self.config(**options), jobs=jobs, overwrite=overwrite, rehash=rehash
+        )
 
     def tree(self, out: str | Path) -> Tree:
         """Return every file of a folder, hidden ones too, by its path; folders end in a slash."""
         root = self.folder / out
         return {
-            path.relative_to(root).as_posix() + ("/" if path.is_dir() else ""): b"" if path.is_dir() else path.read_bytes()
+            path.relative_to(root).as_posix() + ("/" if path.is_dir() else ""): b""
+            if path.is_dir()
+            else path.read_bytes()
             for path in sorted(root.rglob("*"))
         }
 
@@ -91,4 +99,3 @@ def lab(tmp_path: Path) -> Lab:
 @pytest.fixture(scope="session")
 def make_lab(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Lab]:
     return lambda name: Lab(tmp_path_factory.mktemp(name))
-

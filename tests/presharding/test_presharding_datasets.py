@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,10 @@ def test_train_and_validation_are_the_rows_without_holdout_with_the_same_masks(h
 
 
 def test_equal_documents_go_to_one_split(held: Any) -> None:
-    originals = [set(map(tuple, originals_of(rows_of(held.folder / "held", split)).values())) for split in ("train", "validation")]
+    originals = [
+        set(map(tuple, originals_of(rows_of(held.folder / "held", split)).values()))
+        for split in ("train", "validation")
+    ]
     assert not originals[0] & originals[1]
 
 
@@ -116,7 +120,17 @@ def _annotated(lab: Any) -> Path:
         starts = [0, *(place + 1 for place in spaces)]
         ranges = [[starts[0], starts[1] - 1], [starts[2], starts[2] + 1]] if len(starts) > 3 else []
         words = [place for place in starts if place % 2 == 0]
-        rows.append({"text": document, "spans": ranges, "words": words, "id": f"n{i}", "rank": i, "score": i / 2, "good": i % 2 == 0})
+        rows.append(
+            {
+                "text": document,
+                "spans": ranges,
+                "words": words,
+                "id": f"n{i}",
+                "rank": i,
+                "score": i / 2,
+                "good": i % 2 == 0,
+            }
+        )
     return lab.jsonl(rows)
 
 
@@ -180,7 +194,9 @@ def test_kept_fields_stand_beside_their_rows(lab: Any, holdout: float) -> None:
         assert (row["id"], row["rank"], row["score"], row["good"]) == (f"n{i}", i, i / 2, i % 2 == 0)
 
 
-@pytest.mark.parametrize("option", [{"spans_field": "spans", "scheme": "annotated"}, {"words_field": "words"}, {"keep": ["id"]}])
+@pytest.mark.parametrize(
+    "option", [{"spans_field": "spans", "scheme": "annotated"}, {"words_field": "words"}, {"keep": ["id"]}]
+)
 def test_fields_of_plain_text_are_refused(lab: Any, option: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"text\.txt: plain text has no field '(spans|words|id)'"):
         lab.run(lab.text(), "out", **option)
@@ -226,7 +242,7 @@ def test_a_word_longer_than_a_sequence_is_counted(lab: Any) -> None:
 def test_nothing_left_says_why(lab: Any) -> None:
     path = lab.folder / "short.txt"
     path.write_text("one\n\ntwo\n")
-    with pytest.raises(CorpusError, match="no sequence is left of 2 documents .* shorter than 8 tokens.*--min-tokens"):
+    with pytest.raises(CorpusError, match=r"no sequence is left of 2 documents .* shorter than 8 tokens.*--min-tokens"):
         lab.run(path, "out")
     path.write_text(" \n\n\t\n")
     with pytest.raises(CorpusError, match="every input is empty"):
@@ -242,7 +258,7 @@ def test_progress_ends_at_everything(lab: Any) -> None:
     assert last.disk_total * 0.99 < last.disk_bytes <= last.disk_total
     assert last.tokens == manifest.content["conservation"]["tokens"]["in"]
     assert last.shards == len(manifest.splits["train"].shards)
-    assert all(a.disk_bytes <= b.disk_bytes for a, b in zip(seen, seen[1:], strict=False))
+    assert all(a.disk_bytes <= b.disk_bytes for a, b in pairwise(seen))
 
 
 # --- Preview

@@ -31,7 +31,14 @@ def _mixed(lab: Any) -> list[Path]:
     pyarrow.parquet.write_table(table, lab.folder / "rows.parquet", row_group_size=40)
     with pa.ipc.new_file(lab.folder / "rows.arrow", table.schema) as writer:
         writer.write_table(table.slice(0, 50))
-    return [lab.folder / "0.txt", packed, lab.folder / "1.txt", rows, lab.folder / "rows.parquet", lab.folder / "rows.arrow"]
+    return [
+        lab.folder / "0.txt",
+        packed,
+        lab.folder / "1.txt",
+        rows,
+        lab.folder / "rows.parquet",
+        lab.folder / "rows.arrow",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -106,14 +113,27 @@ def _rows(folder: Path) -> dict[tuple[int, int], tuple[list[int], list[int]]]:
         {"TZ": "Asia/Kolkata", "PYTHONHASHSEED": "9"},
         {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""},
     ],
-    ids=lambda environment: "-".join(environment),
+    ids="-".join,
 )
 def test_the_environment_changes_no_byte(mixed: Any, environment: dict[str, str]) -> None:
     lab, inputs = mixed
     name = "-".join(environment)
     if "NUMBA_CPU_NAME" in environment:
         environment = {**environment, "SPANMASK_CACHE_DIR": str(lab.folder / "generic")}
-    options = ["--seed", 7, "--shard-bytes", 4096, "--max-tokens", 64, "--holdout", 0.2, "--random-ids", "unigram", "--jobs", 1]
+    options = [
+        "--seed",
+        7,
+        "--shard-bytes",
+        4096,
+        "--max-tokens",
+        64,
+        "--holdout",
+        0.2,
+        "--random-ids",
+        "unigram",
+        "--jobs",
+        1,
+    ]
     code, _, error = lab.finish("preshard", *inputs, "--out", lab.folder / name, *options, **environment)
     assert (code, error) == (0, "")
     assert lab.tree(name) == lab.tree("jobs1")

@@ -45,10 +45,8 @@ def _in_child(step: int | str, fault: str, body: Callable[[], object]) -> int:
         if not _is_change(event, arguments) or "/spanmask-faults" not in str(arguments[0]):
             return
         taken += 1
-        if isinstance(step, str):
-            reached = event == "os.rename" and str(arguments[1]).endswith(step)
-        else:
-            reached = taken >= step
+        renames_to = str(arguments[1]) if event == "os.rename" else ""
+        reached = renames_to.endswith(step) if isinstance(step, str) else taken >= step
         if reached and fault == "full" and event in ("open", "os.mkdir"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if reached and fault == "kill":
@@ -60,8 +58,7 @@ def _in_child(step: int | str, fault: str, body: Callable[[], object]) -> int:
         body()
         code = FINISHED
     except StorageError as error:
-        assert "free some space" in str(error)
-        code = REFUSED
+        code = REFUSED if "free some space" in str(error) else 1
     except BaseException:
         traceback.print_exc()
     finally:
@@ -110,10 +107,9 @@ def faults(make_lab: Any) -> Faults:
     return Faults(make_lab("faults"))
 
 
-def _sweep(faults: Faults, prepare: Callable[[str], object], stride: int, fault: str, first: int = 1) -> int:
+def _sweep(faults: Faults, prepare: Callable[[str], object], stride: int, fault: str) -> int:
     """Break a run before every stride-th step; hold what is left, run again, compare. Return how many runs were broken."""
-    broken = 0
-    for step in range(first, 10_000, stride):
+    for broken, step in enumerate(range(1, 10_000, stride)):
         out = faults.next_folder()
         prepare(out)
         ended = _in_child(step, fault, lambda out=out: faults.run_new(out))
@@ -121,7 +117,6 @@ def _sweep(faults: Faults, prepare: Callable[[str], object], stride: int, fault:
             faults.assert_new(out)
             return broken
         assert ended == (KILLED if fault == "kill" else REFUSED)
-        broken += 1
         if (faults.lab.folder / out).exists():
             faults.assert_never_half(out)
         faults.run_new(out)
@@ -144,7 +139,9 @@ def test_a_kill_at_any_step_of_an_overwrite_ends_in_the_same_bytes(faults: Fault
 
 @pytest.mark.slow
 @pytest.mark.parametrize("prepare", ["nothing", "old"])
-def test_a_disk_that_is_full_from_any_step_on_is_reported_and_the_run_goes_on_later(faults: Faults, prepare: str) -> None:
+def test_a_disk_that_is_full_from_any_step_on_is_reported_and_the_run_goes_on_later(
+    faults: Faults, prepare: str
+) -> None:
     assert _sweep(faults, faults.run_old if prepare == "old" else lambda out: None, 3, "full") >= 10
 
 

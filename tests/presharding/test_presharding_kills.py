@@ -103,16 +103,14 @@ def _is_alive(process: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code", "jobs"),
-    [
-        (signal.SIGINT, 130, 1),
-        pytest.param(signal.SIGINT, 130, 2, marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, 143, 1, marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, 143, 2, marks=pytest.mark.slow),
-    ],
+    [(signal.SIGINT, 130, 1), (signal.SIGINT, 130, 2), (signal.SIGTERM, 143, 1), (signal.SIGTERM, 143, 2)],
 )
-def test_a_signal_ends_the_run_with_its_code_and_the_run_goes_on_later(reference: Any, number: int, code: int, jobs: int) -> None:
+def test_a_signal_ends_the_run_with_its_code_and_the_run_goes_on_later(
+    reference: Any, number: int, code: int, jobs: int
+) -> None:
     out = reference.folder / f"signal-{number}-{jobs}"
     process = reference.start("preshard", reference.path, "--out", out, *OPTIONS, "--jobs", jobs)
     while process.poll() is None and len(_shards(out)) < 3:
@@ -174,6 +172,8 @@ def test_a_unit_that_always_kills_its_worker_fails_alone(reference: Any, tmp_pat
     assert "1 units failed after three tries (00003-00000)" in error
     assert "Traceback" not in error
     assert not (out / "manifest.json").exists()
-    assert len(list((out / ".spanmask" / "receipts").glob("*.json"))) == len(_shards(reference.folder / "reference")) - 1
+    assert (
+        len(list((out / ".spanmask" / "receipts").glob("*.json"))) == len(_shards(reference.folder / "reference")) - 1
+    )
     _assert_resumed(reference, out, jobs=2)
     assert verify(out).ok

@@ -52,14 +52,22 @@ def test_more_input_takes_no_more_memory(base: Any, capsys: pytest.CaptureFixtur
         path.write_bytes(text * (size // len(text)))
         peaks.append(_peak(base, path, f"more-{size}", "--shard-bytes", "4MiB") - base.base)
     with capsys.disabled():
-        print(f"\n  12 MB and 48 MB: {peaks[0] / MIB:.0f} and {peaks[1] / MIB:.0f} MiB above {base.base / MIB:.0f}", end="")
+        print(
+            f"\n  12 MB and 48 MB: {peaks[0] / MIB:.0f} and {peaks[1] / MIB:.0f} MiB above {base.base / MIB:.0f}",
+            end="",
+        )
     assert peaks[1] < peaks[0] * 1.3 + 16 * MIB
 
 
-def test_a_line_without_a_space_takes_no_more_than_one_with_spaces(base: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_without_a_space_takes_no_more_than_one_with_spaces(
+    base: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = base.folder / "ideographs.txt"
     path.write_text("漢字かな、混じり。" * 740_000)
     extra = _peak(base, path, "ideographs") - base.base
     with capsys.disabled():
-        print(f"\n  {path.stat().st_size / 1e6:.0f} MB without a space: {extra / MIB:.0f} MiB above {base.base / MIB:.0f}", end="")
+        print(
+            f"\n  {path.stat().st_size / 1e6:.0f} MB without a space: {extra / MIB:.0f} MiB above {base.base / MIB:.0f}",
+            end="",
+        )
     assert extra < 32 * path.stat().st_size

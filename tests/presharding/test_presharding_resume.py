@@ -56,7 +56,9 @@ def test_an_input_may_move_as_long_as_its_name_and_content_stay(finished: Any) -
 def test_a_changed_content_is_refused_and_named(finished: Any) -> None:
     data = finished.path.read_bytes()
     finished.path.write_bytes(data + b"more\n")
-    with pytest.raises(MismatchError, match=rf"inputs: text.txt \({len(data):,} bytes\) there, .*{len(data) + 5:,} bytes"):
+    with pytest.raises(
+        MismatchError, match=rf"inputs: text.txt \({len(data):,} bytes\) there, .*{len(data) + 5:,} bytes"
+    ):
         finished.run(finished.path, "out", holdout=0.2)
     finished.path.write_bytes(data[:-2] + b"!\n")
     with pytest.raises(MismatchError, match="the content of one changed"):
@@ -85,7 +87,9 @@ def test_rehash_sees_a_change_that_kept_size_and_time(finished: Any) -> None:
         ("layout", "documents", "layout: 'sentences' there, 'documents' here"),
     ],
 )
-def test_another_configuration_is_refused_by_the_options_name(finished: Any, option: str, value: Any, told: str) -> None:
+def test_another_configuration_is_refused_by_the_options_name(
+    finished: Any, option: str, value: Any, told: str
+) -> None:
     before = _times(finished.folder / "out")
     with pytest.raises(MismatchError) as caught:
         finished.run(finished.path, "out", **{"holdout": 0.2, option: value})
@@ -111,7 +115,20 @@ def test_running_again_on_a_read_only_dataset_changes_nothing(finished: Any) -> 
     out = finished.folder / "out"
     options = ["--seed", "7", "--shard-bytes", "4096", "--max-tokens", "64", "--holdout", "0.2", "--jobs", "1"]
     script = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
-    command = ["unshare", "-m", "sh", "-c", script, str(out), *finished.command, "preshard", str(finished.path), "--out", str(out), *options]
+    command = [
+        "unshare",
+        "-m",
+        "sh",
+        "-c",
+        script,
+        str(out),
+        *finished.command,
+        "preshard",
+        str(finished.path),
+        "--out",
+        str(out),
+        *options,
+    ]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if "mount" in result.stderr:
         pytest.skip(f"cannot mount here: {result.stderr.strip()}")
@@ -137,7 +154,9 @@ def test_an_unfinished_run_of_another_configuration_is_refused_then_overwritten(
     path = lab.text()
     _stop_early(lab, path, "out", seed=8, holdout=0.3)
     assert any(name.startswith(".spanmask/receipts/0") for name in lab.tree("out"))
-    with pytest.raises(MismatchError, match=r"an unfinished run .*seed: 8 there, 7 here; holdout: 0.3 there, 0.0 here\)"):
+    with pytest.raises(
+        MismatchError, match=r"an unfinished run .*seed: 8 there, 7 here; holdout: 0.3 there, 0.0 here\)"
+    ):
         lab.run(path, "out")
     lab.run(path, "reference")
     lab.run(path, "out", overwrite=True)

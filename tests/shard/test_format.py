@@ -16,7 +16,7 @@ import pytest
 
 import spanmask
 from spanmask import shard
-from spanmask.config import Scheme, VocabularyConfig
+from spanmask.config import COLUMNS, CorpusConfig, Scheme, VocabularyConfig
 from spanmask.errors import ConfigError
 from spanmask.shard.schema import BATCH_ROWS, KEPT_TYPES, SHARD_LIMIT, shard_schema
 
@@ -114,10 +114,10 @@ def test_shards_are_what_the_page_says(dataset):
 
 
 def test_a_kept_field_may_not_be_called_like_a_column_of_the_format():
-    with pytest.raises(ConfigError, match="segment"):
-        shard_schema(
-            np.dtype(np.uint16), words_stored=False, scheme=Scheme.SPAN, kept=[pa.field("segment", pa.int64())]
-        )
+    for name in COLUMNS:
+        with pytest.raises(ConfigError, match=name):
+            CorpusConfig(keep=("id", name))
+    assert set(COLUMNS) == set(shard_schema(np.dtype(np.uint16), words_stored=True, scheme=Scheme.ANNOTATED).names)
 
 
 # --- §3
