@@ -96,8 +96,8 @@ def annotate(block: SequenceBlock) -> SequenceBlock:
     owners = np.searchsorted(block.starts, words, side="right") - 1
     rank = np.arange(len(words)) - np.searchsorted(words, block.starts)[owners]
     chosen = np.flatnonzero(rank % _RANGE_EVERY == 0)
-    last = np.minimum(chosen + _RANGE_WORDS, len(words) - 1)
-    chosen = chosen[owners[last] == owners[chosen]]
+    chosen = chosen[chosen + _RANGE_WORDS < len(words)]
+    chosen = chosen[owners[chosen + _RANGE_WORDS] == owners[chosen]]
     owner, base = owners[chosen], block.starts[owners[chosen]]
     offsets = np.searchsorted(owner, np.arange(len(block) + 1))
     ranges = Ranges(offsets=offsets, starts=words[chosen] - base, ends=words[chosen + _RANGE_WORDS] - base)

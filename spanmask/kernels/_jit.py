@@ -1,4 +1,4 @@
-"""The one decorator that compiles kernels; it owns the flags."""
+"""The decorators that compile kernels; they own the flags."""
 
 from __future__ import annotations
 
@@ -15,8 +15,21 @@ R = TypeVar("R")
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function on first call, without the GIL, and keep the result in the user's cache."""
+    return _compiled(function)
+
+
+def inlined(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile, as `kernel` does, a function that allocates nothing and is put into the kernels that call it.
+
+    numba passes every array as seven words on the stack, and counts references to it atomically at each call, slice and field:
+    together 60 % of the masking kernels' time (``bench/masking.py``). A function without reference counting cannot make arrays.
+    """
+    return _compiled(function, forceinline=True, _nrt=False)
+
+
+def _compiled(function: Callable[P, R], **flags: bool) -> Callable[P, R]:
     if numba.config.DISABLE_JIT:
         return function
-    compiled = numba.njit(nogil=True, error_model="numpy")(function)
+    compiled = numba.njit(nogil=True, error_model="numpy", **flags)(function)
     compiled._cache = KernelCache(function)
     return cast(Callable[P, R], compiled)

@@ -5,12 +5,12 @@ Every intermediate value fits in 64 bits, so that compiled and interpreted runs 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.kernels._jit import kernel
+from spanmask.kernels._jit import inlined
 
 LENGTHS, STARTS, REPLACEMENT, RANDOM = 0, 1, 2, 3
 
@@ -35,7 +35,7 @@ class Key(NamedTuple):
     mask_epoch: np.uint64
 
 
-@kernel
+@inlined
 def philox_blocks(c0: np.uint64, c1: np.uint64, c2: np.uint64, c3: np.uint64, seed: np.uint64, out: Draws) -> None:
     """Fill ``out`` (4·n,) with n consecutive blocks, the first with counter (c0, c1, c2, c3); c3 counts up.
 
@@ -61,7 +61,7 @@ def philox_blocks(c0: np.uint64, c1: np.uint64, c2: np.uint64, c3: np.uint64, se
         out[4 * j + 3] = x3
 
 
-@kernel
+@inlined
 def open_stream(document_id: np.uint64, segment: np.uint64, purpose: int, key: Key, stream: Draws) -> None:
     """Make ``stream`` (6 + BATCH_DRAWS,) the stream of a purpose of a sequence, before its first draw.
 
@@ -76,20 +76,31 @@ def open_stream(document_id: np.uint64, segment: np.uint64, purpose: int, key: K
     stream[5] = key.seed
 
 
-@kernel
+@inlined
+def _refill(stream: Draws) -> None:
+    """Generate the stream's next batch."""
+    philox_blocks(stream[1], stream[2], stream[3], stream[4], stream[5], stream[6:])
+    block = (stream[4] + np.uint64(BATCH_BLOCKS)) & np.uint64(0x1FFFFF)
+    stream[4] = (stream[4] & np.uint64(0xFFE00000)) | block
+    stream[0] = 0
+
+
+@inlined
+def _take(stream: Draws) -> np.uint64:
+    place = stream[0]
+    stream[0] = place + np.uint64(1)
+    return np.uint64(stream[np.uint64(6) + place])
+
+
+@inlined
 def next_draw(stream: Draws) -> np.uint64:
     """Take the stream's next 32-bit word. Draws: one."""
-    place: Any = np.int64(stream[0])
-    if place == BATCH_DRAWS:
-        philox_blocks(stream[1], stream[2], stream[3], stream[4], stream[5], stream[6:])
-        block = (stream[4] + np.uint64(BATCH_BLOCKS)) & np.uint64(0x1FFFFF)
-        stream[4] = (stream[4] & np.uint64(0xFFE00000)) | block
-        place = 0
-    stream[0] = np.uint64(place + 1)
-    return np.uint64(stream[6 + place])
+    if stream[0] == np.uint64(BATCH_DRAWS):
+        _refill(stream)
+    return _take(stream)
 
 
-@kernel
+@inlined
 def draw_below(bound: int, stream: Draws) -> int:
     """Draw exactly uniformly below ``bound`` (< 2³²) (Lemire 2019, https://doi.org/10.1145/3230636). Draws: one, rarely more."""
     k = np.uint64(bound)
@@ -101,11 +112,21 @@ def draw_below(bound: int, stream: Draws) -> int:
     return np.int64(product >> _32)  # type: ignore[return-value]
 
 
-@kernel
-def draw_length(thresholds: Draws, stream: Draws) -> int:
-    """Draw a span length in words from its law's thresholds (max_words − 1,). Draws: one."""
-    u = next_draw(stream)
-    length = 1
+@inlined
+def _count_thresholds(thresholds: Draws, draws: Draws) -> None:
+    """Count in the upper half of each draw the thresholds that it reaches. The inner loop becomes vector code."""
     for threshold in thresholds:
-        length += u >= threshold
-    return length
+        for j in range(len(draws)):
+            draws[j] += np.uint64((draws[j] & _LOW) >= threshold) << _32
+
+
+@inlined
+def draw_length(thresholds: Draws, stream: Draws) -> int:
+    """Draw a span length in words from its law's thresholds (max_words − 1,). Draws: one.
+
+    A batch is turned into lengths as a whole, so that the stream must be used for nothing else.
+    """
+    if stream[0] == np.uint64(BATCH_DRAWS):
+        _refill(stream)
+        _count_thresholds(thresholds, stream[6:])
+    return np.int64(_take(stream) >> _32) + 1  # type: ignore[return-value]

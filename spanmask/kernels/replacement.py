@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.kernels._jit import kernel
+from spanmask.kernels._jit import inlined, kernel
 from spanmask.kernels.philox import BATCH_DRAWS, RANDOM, REPLACEMENT, Draws, Key, draw_below, next_draw, open_stream
 from spanmask.kernels.spans import Ints, Segments, Spans
 
@@ -45,13 +45,13 @@ class Rows(NamedTuple):
     units: Ints
 
 
-@kernel
+@inlined
 def _draw_kind(stream: Draws) -> int:
     u = next_draw(stream)
     return MASKED if u < _MASK_BELOW else RANDOMISED if u < _RANDOM_BELOW else KEPT
 
 
-@kernel
+@inlined
 def _draw_id(rule: Replacement, stream: Draws) -> Any:
     """Draw an ordinary id: uniformly, or the first whose cumulative count exceeds a draw below the total."""
     if len(rule.cumulative) == 0:
@@ -65,6 +65,13 @@ def _draw_id(rule: Replacement, stream: Draws) -> Any:
         else:
             low = middle + 1
     return rule.ordinary[low]
+
+
+@inlined
+def _copy(source: npt.NDArray[Any], target: npt.NDArray[Any]) -> None:
+    """Copy as vector code, which an assignment of slices does not become."""
+    for token in range(len(target)):
+        target[token] = source[token]
 
 
 @kernel
@@ -81,7 +88,7 @@ def replace_rows(
         start, end = segments.starts[i], segments.ends[i]
         rows.input_ids[place] = rule.cls
         row = rows.input_ids[place + 1 : place + 1 + end - start]
-        row[:] = token_ids[start:end]
+        _copy(token_ids[start:end], row)
         rows.input_ids[place + 1 + end - start] = rule.sep
         document_id, segment = segments.document_ids[i], np.uint64(segments.segments[i])
         open_stream(document_id, segment, REPLACEMENT, key, kinds)

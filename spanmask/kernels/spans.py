@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.kernels._jit import kernel
+from spanmask.kernels._jit import inlined, kernel
 from spanmask.kernels.philox import (
     BATCH_DRAWS,
     LENGTHS,
@@ -79,30 +79,29 @@ class Spans(NamedTuple):
     counts: Ints
 
 
-@kernel
+@inlined
 def budget_of(tokens: int, law: Law) -> int:
     """Return ⌈ratio · tokens⌉."""
     return (law.numerator * tokens + law.denominator - 1) // law.denominator
 
 
-@kernel
+@inlined
 def index_words(segments: Segments, i: int, words: Marks) -> int:
     """Write the token at which each word of segment i starts, then its length in tokens; return the number of words.
 
     words: (≥ tokens + 2,). The first token always starts a word.
     """
-    start = segments.starts[i]
-    size = segments.ends[i] - start
-    count = 0
-    for token in range(size):
-        count += (token == 0) | segments.word_starts[start + token]
-        words[count] = token + 1
+    flags = segments.word_starts[segments.starts[i] : segments.ends[i]].view(np.uint8)
     words[0] = 0
-    words[count] = size
-    return count
+    count = np.uint64(1)
+    for token in range(1, len(flags)):
+        words[count] = token  # Kept only where the token starts a word: no branch to foresee.
+        count += np.uint64(flags[token])
+    words[count] = len(flags)
+    return np.int64(count)  # type: ignore[return-value]
 
 
-@kernel
+@inlined
 def _longest(starts: Ints, ends: Ints) -> int:
     longest = 0
     for i in range(len(starts)):
@@ -115,12 +114,12 @@ def _new_stream() -> Draws:
     return np.empty(6 + BATCH_DRAWS, np.uint64)
 
 
-@kernel
+@inlined
 def _open(segments: Segments, i: int, purpose: int, key: Key, stream: Draws) -> None:
     open_stream(segments.document_ids[i], np.uint64(segments.segments[i]), purpose, key, stream)
 
 
-@kernel
+@inlined
 def _most_frequent(failed: Ints) -> int:
     cause = LONG_WORD
     for other in range(1, 3):
@@ -129,14 +128,14 @@ def _most_frequent(failed: Ints) -> int:
     return cause
 
 
-@kernel
+@inlined
 def _emit(start: int, end: int, n: int, spans: Spans) -> int:
     spans.starts[n] = start + 1
     spans.ends[n] = end + 1
     return n + 1
 
 
-@kernel
+@inlined
 def _walk(words: Marks, count: int, first: int, length: int, budget: int, masked: int, marks: Marks) -> int:
     """Walk words from ``first``; return the word after the last, or −1 − cause. marks[w + 1] is not 0 where word w is masked."""
     if marks[first] != 0:
@@ -156,7 +155,7 @@ def _walk(words: Marks, count: int, first: int, length: int, budget: int, masked
     return word if marks[word + 1] == 0 else -1 - OCCUPIED
 
 
-@kernel
+@inlined
 def _mark(first: int, end: int, marks: Marks) -> None:
     """Mark words as masked; the first carries where they end."""
     for word in range(first, end):
@@ -164,7 +163,7 @@ def _mark(first: int, end: int, marks: Marks) -> None:
     marks[first + 1] = end
 
 
-@kernel
+@inlined
 def _emit_marked(words: Marks, count: int, marks: Marks, n: int, spans: Spans) -> int:
     word = 0
     while word < count:
@@ -176,7 +175,7 @@ def _emit_marked(words: Marks, count: int, marks: Marks, n: int, spans: Spans) -
     return n
 
 
-@kernel
+@inlined
 def _place(
     words: Marks, count: int, length: int, budget: int, masked: int, marks: Marks, starts: Draws, failed: Ints
 ) -> Any:
@@ -194,7 +193,7 @@ def _place(
     return 0, -1, tried
 
 
-@kernel
+@inlined
 def _tally(failed: Ints, short: bool, counts: Ints) -> None:
     for cause in range(3):
         counts[FAILED + cause] += failed[cause]
@@ -235,7 +234,7 @@ def sample_paper(segments: Segments, law: Law, key: Key, spans: Spans) -> None:
         spans.offsets[i + 1] = n
 
 
-@kernel
+@inlined
 def _emit_runs(masked: Marks, size: int, n: int, spans: Spans) -> int:
     """Emit the maximal runs of masked tokens. masked: (≥ size + 1,)."""
     masked[size] = 0
@@ -249,7 +248,7 @@ def _emit_runs(masked: Marks, size: int, n: int, spans: Spans) -> int:
     return n
 
 
-@kernel
+@inlined
 def _mask_right(segments: Segments, i: int, anchor: int, length: int, room: int, masked: Marks) -> int:
     """Mask from the start of the anchor's word up to ``length`` words or ``room`` new tokens; return the new tokens."""
     base = segments.starts[i]
@@ -301,7 +300,7 @@ def sample_reference(segments: Segments, law: Law, key: Key, spans: Spans) -> No
         spans.offsets[i + 1] = n
 
 
-@kernel
+@inlined
 def _draw_words(words: Marks, count: int, budget: int, order: Marks, masked: Marks, starts: Draws, counts: Ints) -> Any:
     """Mask words drawn without replacement until the budget is reached; return the first word drawn."""
     for word in range(count):
@@ -344,7 +343,7 @@ def sample_words(segments: Segments, law: Law, single_tokens: bool, key: Key, sp
         spans.offsets[i + 1] = n
 
 
-@kernel
+@inlined
 def _fill_pool(ranges: Annotated, i: int, budget: int, words: Marks, pool: Ints, counts: Ints) -> int:
     """Write segment i's ranges as words [first, end) into pool (A, 2), without those longer than the budget; return how many."""
     size = 0
@@ -363,7 +362,7 @@ def _fill_pool(ranges: Annotated, i: int, budget: int, words: Marks, pool: Ints,
     return size
 
 
-@kernel
+@inlined
 def _is_free(first: int, end: int, marks: Marks) -> bool:
     for word in range(first - 1, end + 1):
         if marks[word + 1] != 0:
@@ -371,7 +370,7 @@ def _is_free(first: int, end: int, marks: Marks) -> bool:
     return True
 
 
-@kernel
+@inlined
 def _annotated_unit(
     words: Marks,
     count: int,

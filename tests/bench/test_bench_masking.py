@@ -47,12 +47,13 @@ def test_a_text_is_gone_through_until_there_are_enough_sequences(tmp_path):
         inputs.from_text(str(path), 20, CASED)
 
 
-def test_annotated_ranges_are_three_whole_words():
-    block = inputs.annotate(inputs.synthetic(5, CASED)[0])
+@pytest.mark.parametrize("sequences", range(1, 30))
+def test_annotated_ranges_are_three_whole_words(sequences):
+    block = inputs.annotate(inputs.synthetic(sequences, CASED)[0])
     ranges = block.annotations
     assert ranges.offsets[0] == 0
     assert ranges.offsets[-1] == len(ranges.starts) == len(ranges.ends)
-    for i in range(5):
+    for i in range(sequences):
         words = np.append(
             np.flatnonzero(block.word_starts[block.starts[i] : block.ends[i]]), block.ends[i] - block.starts[i]
         )
