@@ -171,8 +171,8 @@ def edited(module: types.ModuleType, old: str, new: str) -> types.ModuleType:
     assert source.count(old) == 1
     source = source.replace(old, new)
     source, found = re.subn(
-        r"^from spanmask.kernels._jit import kernel$",
-        "import numba\nkernel = numba.njit(nogil=True)",
+        r"^from spanmask.kernels._jit import .*$",
+        "import numba\nkernel = inlined = numba.njit(nogil=True)",
         source,
         flags=re.MULTILINE,
     )

@@ -155,7 +155,7 @@ def test_a_full_disk_is_reported_and_the_run_goes_on_later(faults: Faults) -> No
 
 @pytest.mark.slow
 def test_a_kill_at_any_step_of_going_on_after_a_kill_ends_in_the_same_bytes(faults: Faults) -> None:
-    for first in (12, 30, 55):
+    for first in (12, 30, 42):
         for step in range(1, 10_000, 2):
             out = faults.next_folder()
             faults.run_old(out)
