@@ -6,6 +6,7 @@ What flows in and out are bytes and paths; this module knows no format.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -81,6 +82,18 @@ def publish(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
 def publish_bytes(path: Path, data: bytes | memoryview) -> None:
     """Publish a file with these bytes; see `publish`."""
     publish(path, lambda file: file.write(data))
+
+
+def digest(path: str | os.PathLike[str]) -> str:
+    """Return a file's SHA-256 in hexadecimal.
+
+    Raises
+    ------
+    StorageError
+        It cannot be read.
+    """
+    with reporting(path, "read"), open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_folder(folder: Path) -> None:

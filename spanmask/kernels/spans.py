@@ -32,10 +32,17 @@ CAUSES = ("long_word", "past_end", "occupied")
 #: Layout of ``Spans.counts``: failed trials by cause, short sequences by cause, ranges longer than the budget.
 FAILED, SHORT, RANGES_TOO_LONG = 0, 3, 6
 
+#: Up to how many spans are put in order by counting those before each; more are found by looking through all words.
+FEW_SPANS = 256
+
 _HALF = np.uint64(1 << 31)
+_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+_1, _6, _63 = np.uint64(1), np.uint64(6), np.uint64(63)
 
 Ints = npt.NDArray[np.int64]
 Marks = npt.NDArray[np.int32]
+#: Which words are masked: bit w + 1 stands for word w, so that there is one before and after each.
+Bits = npt.NDArray[np.uint64]
 
 
 class Segments(NamedTuple):
@@ -136,9 +143,36 @@ def _emit(start: int, end: int, n: int, spans: Spans) -> int:
 
 
 @inlined
-def _walk(words: Marks, count: int, first: int, length: int, budget: int, masked: int, marks: Marks) -> int:
-    """Walk words from ``first``; return the word after the last, or −1 − cause. marks[w + 1] is not 0 where word w is masked."""
-    if marks[first] != 0:
+def _is_masked(word: int, masks: Bits) -> bool:
+    bit = np.uint64(word + 1)
+    return bool(masks[bit >> _6] >> (bit & _63) & _1)
+
+
+@inlined
+def _is_free(first: int, end: int, masks: Bits) -> bool:
+    """Tell whether words first − 1 to end, both included, are all unmasked: 64 at a time, nearly always once."""
+    hits = np.uint64(0)
+    for bit in range(first, end + 2, 64):
+        window = _ALL >> np.uint64(64 - min(end + 2 - bit, 64))
+        place, shift = np.uint64(bit) >> _6, np.uint64(bit) & _63
+        hits |= (masks[place] >> shift | masks[place + _1] << _1 << (_63 - shift)) & window
+    return bool(hits == 0)
+
+
+@inlined
+def _mask(first: int, end: int, masks: Bits) -> None:
+    """Note words first to end − 1 as masked."""
+    for bit in range(first + 1, end + 1, 64):
+        run = _ALL >> np.uint64(64 - min(end + 1 - bit, 64))
+        place, shift = np.uint64(bit) >> _6, np.uint64(bit) & _63
+        masks[place] |= run << shift
+        masks[place + _1] |= run >> _1 >> (_63 - shift)
+
+
+@inlined
+def _walk(words: Marks, count: int, first: int, length: int, budget: int, masked: int, masks: Bits) -> int:
+    """Walk words from ``first``; return the word after the last, or −1 − cause."""
+    if _is_masked(first - 1, masks):
         return -1 - OCCUPIED
     word = first
     stop = words[first] + budget - masked
@@ -147,37 +181,42 @@ def _walk(words: Marks, count: int, first: int, length: int, budget: int, masked
             return -1 - PAST_END
         if words[word + 1] - words[word] > budget:
             return -1 - LONG_WORD
-        if marks[word + 1] != 0:
+        if _is_masked(word, masks):
             return -1 - OCCUPIED
         word += 1
         if word - first == length or words[word] >= stop:
             break
-    return word if marks[word + 1] == 0 else -1 - OCCUPIED
+    return -1 - OCCUPIED if _is_masked(word, masks) else word
 
 
 @inlined
-def _mark(first: int, end: int, marks: Marks) -> None:
-    """Mark words as masked; the first carries where they end."""
-    for word in range(first, end):
-        marks[word + 1] = -1
-    marks[first + 1] = end
+def _emit_few(words: Marks, placed: Ints, size: int, n: int, spans: Spans) -> int:
+    """Emit spans placed in any order, (≥ size,) each its first word · 2³² + the word after its last."""
+    for i in range(size):
+        rank = n
+        for j in range(size):
+            rank += placed[j] < placed[i]
+        _emit(words[placed[i] >> 32], words[placed[i] & 0xFFFFFFFF], rank, spans)
+    return n + size
 
 
 @inlined
-def _emit_marked(words: Marks, count: int, marks: Marks, n: int, spans: Spans) -> int:
-    word = 0
-    while word < count:
-        end = marks[word + 1]
-        if end > 0:
-            n = _emit(words[word], words[end], n, spans)
-            word = end
-        word += 1
+def _emit_masked(words: Marks, count: int, masks: Bits, n: int, spans: Spans) -> int:
+    """Emit the maximal runs of masked words."""
+    first = -1
+    for word in range(count + 1):
+        masked = _is_masked(word, masks)
+        if masked and first < 0:
+            first = word
+        elif first >= 0 and not masked:
+            n = _emit(words[first], words[word], n, spans)
+            first = -1
     return n
 
 
 @inlined
 def _place(
-    words: Marks, count: int, length: int, budget: int, masked: int, marks: Marks, starts: Draws, failed: Ints
+    words: Marks, count: int, length: int, budget: int, masked: int, masks: Bits, starts: Draws, failed: Ints
 ) -> Any:
     """Try starts for one length; return the words placed [first, end), end −1 when all trials failed, and the first start."""
     failed[:] = 0
@@ -186,7 +225,11 @@ def _place(
         first = draw_below(count, starts)
         if tried < 0:
             tried = first
-        end = _walk(words, count, first, length, budget, masked, marks)
+        end = first + length
+        # All words there, the budget not reached (so none longer than it), nothing masked: then the walk would end here.
+        if end <= count and words[end] - words[first] < budget - masked and _is_free(first, end, masks):
+            return first, end, tried
+        end = _walk(words, count, first, length, budget, masked, masks)
         if end > 0:
             return first, end, tried
         failed[-1 - end] += 1
@@ -207,30 +250,37 @@ def sample_paper(segments: Segments, law: Law, key: Key, spans: Spans) -> None:
 
     Draws: lengths, one a span and one for a shortfall; starts, one a trial.
     """
-    size = _longest(segments.starts, segments.ends) + 3
-    words, marks = np.empty(size, np.int32), np.zeros(size, np.int32)
+    longest = _longest(segments.starts, segments.ends)
+    words, masks, placed = (
+        np.empty(longest + 3, np.int32),
+        np.empty(longest // 64 + 3, np.uint64),
+        np.empty(longest, np.int64),
+    )
     lengths, starts, failed = _new_stream(), _new_stream(), np.zeros(3, np.int64)
     n = 0
     for i in range(len(segments.starts)):
         count = index_words(segments, i, words)
         budget = budget_of(words[count], law)
-        marks[: count + 2] = 0
+        masks[: count // 64 + 3] = 0
         _open(segments, i, LENGTHS, key, lengths)
         _open(segments, i, STARTS, key, starts)
         spans.first[i] = -1
-        masked = 0
+        masked, size = 0, 0
         while masked < budget:
             length = draw_length(law.thresholds, lengths)
             spans.drawn[length] += 1
-            first, end, tried = _place(words, count, length, budget, masked, marks, starts, failed)
-            if masked == 0:
+            first, end, tried = _place(words, count, length, budget, masked, masks, starts, failed)
+            if size == 0:
                 spans.first[i] = tried
             _tally(failed, end < 0, spans.counts)
             if end < 0:
                 break
-            _mark(first, end, marks)
+            _mask(first, end, masks)
+            placed[size] = first << 32 | end
+            size += 1
             masked += words[end] - words[first]
-        n = _emit_marked(words, count, marks, n, spans)
+        few = size <= FEW_SPANS
+        n = _emit_few(words, placed, size, n, spans) if few else _emit_masked(words, count, masks, n, spans)
         spans.offsets[i + 1] = n
 
 
@@ -363,21 +413,13 @@ def _fill_pool(ranges: Annotated, i: int, budget: int, words: Marks, pool: Ints,
 
 
 @inlined
-def _is_free(first: int, end: int, marks: Marks) -> bool:
-    for word in range(first - 1, end + 1):
-        if marks[word + 1] != 0:
-            return False
-    return True
-
-
-@inlined
 def _annotated_unit(
     words: Marks,
     count: int,
     budget: int,
     size: int,
     pool: Ints,
-    marks: Marks,
+    masks: Bits,
     lengths: Draws,
     starts: Draws,
     failed: Ints,
@@ -388,11 +430,11 @@ def _annotated_unit(
         k = draw_below(size, starts)
         first, end = pool[k, 0], pool[k, 1]
         pool[k, 0], pool[k, 1] = pool[size - 1, 0], pool[size - 1, 1]
-        if _is_free(first, end, marks):
+        if _is_free(first, end, masks):
             return first, end, size - 1, k
         failed[OCCUPIED] = 1
         return first, -1, size - 1, k
-    first, end, tried = _place(words, count, 1, budget, 0, marks, starts, failed)
+    first, end, tried = _place(words, count, 1, budget, 0, masks, starts, failed)
     return first, end, size, tried
 
 
@@ -403,14 +445,14 @@ def sample_annotated(segments: Segments, ranges: Annotated, law: Law, key: Key, 
     Draws: lengths, one a unit while ranges are left; starts, one a range and one a trial of a word.
     """
     longest = _longest(segments.starts, segments.ends) + 3
-    words, marks = np.empty(longest, np.int32), np.zeros(longest, np.int32)
+    words, masks = np.empty(longest, np.int32), np.empty(longest // 64 + 3, np.uint64)
     pool = np.empty((_longest(ranges.offsets[:-1], ranges.offsets[1:]) + 1, 2), np.int64)
     lengths, starts, failed = _new_stream(), _new_stream(), np.zeros(3, np.int64)
     n = 0
     for i in range(len(segments.starts)):
         count = index_words(segments, i, words)
         budget = budget_of(words[count], law)
-        marks[: count + 2] = 0
+        masks[: count // 64 + 3] = 0
         size = _fill_pool(ranges, i, budget, words, pool, spans.counts)
         _open(segments, i, LENGTHS, key, lengths)
         _open(segments, i, STARTS, key, starts)
@@ -418,7 +460,7 @@ def sample_annotated(segments: Segments, ranges: Annotated, law: Law, key: Key, 
         masked = 0
         while masked < budget:
             before = size
-            first, end, size, tried = _annotated_unit(words, count, budget, size, pool, marks, lengths, starts, failed)
+            first, end, size, tried = _annotated_unit(words, count, budget, size, pool, masks, lengths, starts, failed)
             if spans.first[i] < 0:
                 spans.first[i] = tried
             given_up = end < 0 and size == before
@@ -426,7 +468,7 @@ def sample_annotated(segments: Segments, ranges: Annotated, law: Law, key: Key, 
             if given_up:
                 break
             if end > 0:
-                _mark(first, end, marks)
+                _mask(first, end, masks)
                 masked += words[end] - words[first]
-        n = _emit_marked(words, count, marks, n, spans)
+        n = _emit_masked(words, count, masks, n, spans)
         spans.offsets[i + 1] = n

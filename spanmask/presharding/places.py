@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from spanmask.corpus.inputs import InputFile
 from spanmask.errors import ConfigError, StorageError
 from spanmask.kernels.cache import user_cache_folder
 from spanmask.shard.manifest import Manifest
-from spanmask.storage import publish_bytes, reporting
+from spanmask.storage import digest, publish_bytes, reporting
 
 
 def _record_path(manifest: Manifest) -> Path:
@@ -52,18 +51,6 @@ def unchanged(manifest: Manifest, files: Sequence[InputFile], *, rehash: bool) -
         (not rehash and times.get(file.path) == file.mtime_ns) or digest(file.path) == item["sha256"]
         for file, item in zip(files, stated, strict=True)
     )
-
-
-def digest(path: str) -> str:
-    """Return a file's SHA-256.
-
-    Raises
-    ------
-    StorageError
-        It cannot be read.
-    """
-    with reporting(path, "read"), open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest_in_background(files: Sequence[InputFile]) -> Future[list[str]]:

@@ -7,7 +7,6 @@ import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +14,25 @@ from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION, Format, PreshardC
 from spanmask.corpus.inputs import InputFile, find_inputs
 from spanmask.corpus.reading import stream_blocks
 from spanmask.engines.local import Outcome, run_inline, run_processes
-from spanmask.errors import ConfigError, CorpusError, IncompleteShards, MismatchError
+from spanmask.errors import ConfigError, IncompleteShards, MismatchError, ShardError
+from spanmask.presharding.finalize import assemble
 from spanmask.presharding.places import (
     check_unchanged_since,
-    digest,
     digest_in_background,
     remember_inputs,
     unchanged,
 )
-from spanmask.presharding.plan import Plan, Task, default_jobs, differences, make_plan, unigram_json
+from spanmask.presharding.plan import Plan, Task, default_jobs, differences, make_plan
 from spanmask.presharding.state import FOLDER, STDIN_FOLDER, RunState, locked
-from spanmask.presharding.work import Pipeline, Report, Unit, warm_up
+from spanmask.presharding.work import Pipeline, Report, Unit, unit_order, warm_up
 from spanmask.shard.card import dataset_card
 from spanmask.shard.manifest import (
     MANIFEST,
-    SPLITS,
     Manifest,
-    ShardRecord,
-    Split,
     config_fingerprint,
-    describe_vocabulary,
     read_manifest,
-    seal,
 )
-from spanmask.statistics import merge_counts
-from spanmask.storage import make_folder, publish, reporting
+from spanmask.storage import digest, make_folder, publish, reporting
 from spanmask.vocab import load_vocabulary
 
 STDIN = "-"
@@ -192,11 +185,18 @@ def _finished(
     Raises
     ------
     MismatchError
-        It is another one.
+        It is another one, or damaged.
     """
     if not (folder / MANIFEST).exists() or RunState(folder).is_under_way:
         return None
-    manifest = read_manifest(folder)
+    try:
+        manifest = read_manifest(folder)
+    except ShardError as error:
+        if overwrite:
+            return None
+        raise MismatchError(
+            f"{folder}: a damaged dataset stands there ({error}); choose another --out, or give --overwrite"
+        ) from error
     wanted = config_fingerprint(config, load_vocabulary(config.vocabulary))
     if manifest.content["config_fingerprint"] == wanted and unchanged(manifest, files, rehash=rehash):
         return manifest
@@ -268,8 +268,8 @@ class _Run:
                 path=str(self._folder),
             )
         check_unchanged_since(self._files)
-        receipts = [done[name] for name in sorted(done)]
-        manifest = _assemble(plan, receipts, digests.result())
+        receipts = [done[name] for name in sorted(done, key=unit_order)]
+        manifest = assemble(plan, receipts, digests.result())
         self._state.stage(manifest, dataset_card(manifest))
         self._state.commit()
         remember_inputs(manifest, self._files)
@@ -362,59 +362,3 @@ def _streamed_units(plan: Plan, task: Task, done: Collection[str]) -> Iterator[U
     for raw in stream_blocks(file, plan.config.corpus, plan.config.output.shard_bytes, skip):
         yield Unit(task=task.number, block=raw.number, raw=raw, disk_bytes=raw.disk_offset - before)
         before = raw.disk_offset
-
-
-def _assemble(plan: Plan, receipts: list[dict[str, Any]], digests: list[str]) -> Manifest:
-    """Build the manifest from the receipts.
-
-    Raises
-    ------
-    CorpusError
-        There are no rows.
-    """
-    conservation: dict[str, Any] = reduce(merge_counts, (receipt["conservation"] for receipt in receipts), {})
-    shards = {
-        name: tuple(ShardRecord.from_json(record) for receipt in receipts for record in receipt["shards"].get(name, []))
-        for name in SPLITS
-    }
-    if not any(shards.values()):
-        raise CorpusError(_nothing(conservation, plan))
-    splits = {name: Split(name=name, shards=records) for name, records in shards.items() if records}
-    content: dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
-        "algorithm_version": ALGORITHM_VERSION,
-        "config": plan.config.to_json(),
-        "config_fingerprint": config_fingerprint(plan.config, plan.vocabulary),
-        "vocabulary": describe_vocabulary(plan.vocabulary),
-        "words": "stored" if plan.words_stored else "table",
-        "inputs": [
-            {"index": file.index, "name": file.name, "size": file.size, "sha256": sha256}
-            for file, sha256 in zip(plan.files, digests, strict=True)
-        ],
-        "conservation": conservation,
-        "statistics": _by_split(receipts, "statistics", splits),
-        "sampling": _by_split(receipts, "sampling", splits),
-        "splits": {name: split.to_json() for name, split in splits.items()},
-    }
-    if plan.unigram is not None:
-        content["unigram"] = unigram_json(plan.unigram)
-    return seal(content)
-
-
-def _by_split(receipts: list[dict[str, Any]], key: str, splits: dict[str, Split]) -> dict[str, Any]:
-    return {
-        name: reduce(merge_counts, (receipt[key][name] for receipt in receipts if name in receipt[key]))
-        for name in splits
-    }
-
-
-def _nothing(conservation: dict[str, Any], plan: Plan) -> str:
-    if not conservation or conservation["documents_in"] == 0:
-        return f"every input is empty ({len(plan.files)} read); give files with text"
-    short = plan.config.sequence.min_tokens
-    return (
-        f"no sequence is left of {conservation['documents_in']:,} documents "
-        f"({conservation['documents_skipped']:,} skipped, {conservation['documents_empty']:,} empty, "
-        f"the rest shorter than {short} tokens); "
-        "lower --min-tokens, or give longer texts"
-    )

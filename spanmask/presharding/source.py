@@ -14,7 +14,7 @@ import numpy as np
 from spanmask.corpus.inputs import InputFile, find_inputs
 from spanmask.engines.local import Outcome, run_inline, run_processes
 from spanmask.errors import ConfigError
-from spanmask.presharding.places import digest, recalled_inputs
+from spanmask.presharding.places import recalled_inputs
 from spanmask.presharding.plan import Plan, default_jobs, make_plan
 from spanmask.presharding.run import all_units
 from spanmask.presharding.work import Pipeline, Report, Unit
@@ -23,6 +23,7 @@ from spanmask.shard.manifest import MANIFEST, Manifest, read_manifest
 from spanmask.shard.reader import ShardSet
 from spanmask.shard.verify import Finding
 from spanmask.statistics import restore
+from spanmask.storage import digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import Any
 from spanmask.config import canonical_json, fingerprint
 from spanmask.errors import MismatchError
 from spanmask.shard.manifest import MANIFEST, SPLITS, Manifest, ShardRecord
-from spanmask.storage import make_folder, publish_bytes, remove_temporaries, reporting, sync_folder
+from spanmask.storage import digest, make_folder, publish_bytes, remove_temporaries, reporting, sync_folder
 
 FOLDER = ".spanmask"
 CARD = "README.md"
@@ -68,7 +68,7 @@ class RunState:
         publish_bytes(self.receipts_folder / f"{receipt['unit']}.json", canonical_json(body))
 
     def receipts(self) -> Iterator[dict[str, Any]]:
-        """Yield the receipts whose shards are there with the size they had, in order of units."""
+        """Yield the receipts whose shards are there as they were written."""
         for path in sorted(self.receipts_folder.glob("*.json")):
             receipt = _read_json(path)
             if receipt is None:
@@ -79,7 +79,7 @@ class RunState:
 
     def _is_there(self, record: ShardRecord) -> bool:
         path = self.root / record.path
-        return path.is_file() and path.stat().st_size == record.bytes
+        return path.is_file() and digest(path) == record.sha256
 
     def stage(self, manifest: Manifest, card: str) -> None:
         """Write down the finished dataset's manifest and card; `commit` may then be repeated until it ends."""

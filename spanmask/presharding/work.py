@@ -49,6 +49,11 @@ class Unit:
         return f"{self.task:05}-{self.block:05}"
 
 
+def unit_order(name: str) -> tuple[int, ...]:
+    """Return what units are sorted by, from a unit's name."""
+    return tuple(map(int, name.split("-")))
+
+
 @dataclass(slots=True)
 class _Tally:
     """What a unit's receipt says, while it is being counted."""

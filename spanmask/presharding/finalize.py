@@ -1,0 +1,77 @@
+"""Receipts in, the manifest of the finished dataset out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any
+
+from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION
+from spanmask.errors import CorpusError
+from spanmask.presharding.plan import Plan, unigram_json
+from spanmask.shard.manifest import (
+    SPLITS,
+    Manifest,
+    ShardRecord,
+    Split,
+    config_fingerprint,
+    describe_vocabulary,
+    seal,
+)
+from spanmask.statistics import merge_counts
+
+
+def assemble(plan: Plan, receipts: Sequence[dict[str, Any]], digests: Sequence[str]) -> Manifest:
+    """Build the manifest from the receipts in order of units, and the SHA-256 of every input.
+
+    Raises
+    ------
+    CorpusError
+        There are no rows.
+    """
+    conservation: dict[str, Any] = reduce(merge_counts, (receipt["conservation"] for receipt in receipts), {})
+    shards = {
+        name: tuple(ShardRecord.from_json(record) for receipt in receipts for record in receipt["shards"].get(name, []))
+        for name in SPLITS
+    }
+    if not any(shards.values()):
+        raise CorpusError(_nothing(conservation, plan))
+    splits = {name: Split(name=name, shards=records) for name, records in shards.items() if records}
+    content: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "algorithm_version": ALGORITHM_VERSION,
+        "config": plan.config.to_json(),
+        "config_fingerprint": config_fingerprint(plan.config, plan.vocabulary),
+        "vocabulary": describe_vocabulary(plan.vocabulary),
+        "words": "stored" if plan.words_stored else "table",
+        "inputs": [
+            {"index": file.index, "name": file.name, "size": file.size, "sha256": sha256}
+            for file, sha256 in zip(plan.files, digests, strict=True)
+        ],
+        "conservation": conservation,
+        "statistics": _by_split(receipts, "statistics", splits),
+        "sampling": _by_split(receipts, "sampling", splits),
+        "splits": {name: split.to_json() for name, split in splits.items()},
+    }
+    if plan.unigram is not None:
+        content["unigram"] = unigram_json(plan.unigram)
+    return seal(content)
+
+
+def _by_split(receipts: Sequence[dict[str, Any]], key: str, splits: dict[str, Split]) -> dict[str, Any]:
+    return {
+        name: reduce(merge_counts, (receipt[key][name] for receipt in receipts if name in receipt[key]))
+        for name in splits
+    }
+
+
+def _nothing(conservation: dict[str, Any], plan: Plan) -> str:
+    if not conservation or conservation["documents_in"] == 0:
+        return f"every input is empty ({len(plan.files)} read); give files with text"
+    short = plan.config.sequence.min_tokens
+    return (
+        f"no sequence is left of {conservation['documents_in']:,} documents "
+        f"({conservation['documents_skipped']:,} skipped, {conservation['documents_empty']:,} empty, "
+        f"the rest shorter than {short} tokens); "
+        "lower --min-tokens, or give longer texts"
+    )
