@@ -51,6 +51,12 @@ def kernel_cache_folder() -> Path:
     return user_cache_folder() / "kernels" / content.hexdigest()[:32]
 
 
+def has_compiled_kernels() -> bool:
+    """Return whether some kernels are kept already; those that are not will be compiled when first called."""
+    folder = kernel_cache_folder()
+    return folder.is_dir() and any(folder.iterdir())
+
+
 class _Locator:
     """Tells numba where a function's cache lies. The folder's name already says what is in it, so no stamp is needed."""
 

@@ -15,6 +15,7 @@ from spanmask.corpus.inputs import InputFile, find_inputs
 from spanmask.corpus.reading import stream_blocks
 from spanmask.engines.local import Outcome, run_inline, run_processes
 from spanmask.errors import ConfigError, IncompleteShards, MismatchError, ShardError
+from spanmask.kernels.cache import has_compiled_kernels
 from spanmask.presharding.finalize import assemble
 from spanmask.presharding.places import (
     check_unchanged_since,
@@ -306,7 +307,8 @@ class _Run:
         remaining = _chain(first, units)
         if self._jobs == 1 or len(first) < 2:
             return run_inline(work, remaining, self._advance)
-        warm_up(work.plan)
+        if not has_compiled_kernels():
+            warm_up(work.plan)
         return run_processes(work, remaining, self._jobs, self._advance)
 
     def _advance(
