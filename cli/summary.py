@@ -39,9 +39,14 @@ def dataset_summary(out: str | os.PathLike[str], manifest: Manifest) -> dict[str
     return {**summary, "text": _text(summary)}
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is one."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def _text(summary: dict[str, Any]) -> str:
     lines = [
-        f"{name}: {split['rows']:,} sequences, {split['tokens']:,} tokens, {split['shards']} shards"
+        f"{name}: {split['rows']:,} sequences, {split['tokens']:,} tokens in {counted(split['shards'], 'shard')}"
         for name, split in summary["splits"].items()
     ]
     conservation = summary["conservation"]

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 
 from .main import visible
-from .summary import print_json
+from .summary import counted, print_json
 
 
 @click.command(name="verify")
@@ -43,5 +43,7 @@ def command(folder: str, source: bool, inputs: tuple[str, ...], jobs: int | None
             click.echo(visible(f"{finding.path}: {finding.message}"))
         compared = ", and equals its inputs" if source else ""
         if not findings:
-            click.echo(f"ok: {verdict.shards} shards, {verdict.rows:,} sequences, {verdict.tokens:,} tokens{compared}")
+            click.echo(
+                f"ok: {counted(verdict.shards, 'shard')}, {verdict.rows:,} sequences, {verdict.tokens:,} tokens{compared}"
+            )
     sys.exit(1 if findings else 0)
