@@ -12,40 +12,13 @@ import strategies as shapes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
+from small import VOCABULARY, config_of
 
-from spanmask.config import MaskingConfig, RandomIds, ReplacementUnit, Sampler, Scheme
+from spanmask.config import MaskingConfig, RandomIds
 from spanmask.errors import ConfigError
 from spanmask.kernels.philox import philox_blocks
 from spanmask.masking import Draws, Masker, length_law, length_thresholds
 from spanmask.records import MaskedBlock, Ranges, SequenceBlock
-from spanmask.vocab import Vocabulary
-
-
-def small_vocabulary() -> Vocabulary:
-    """The vocabulary of `strategies`: V = 80."""
-    entries = (
-        [f"[unused{i}]" for i in range(11)] + [f"w{i}" for i in shapes.WORD_IDS] + [f"##p{i}" for i in shapes.PIECE_IDS]
-    )
-    for role, place in (("PAD", 0), ("UNK", 5), ("CLS", 6), ("SEP", 7), ("MASK", 8)):
-        entries[place] = f"[{role}]"
-    return Vocabulary(name="small", entries=tuple(entries), cased=True)
-
-
-VOCABULARY = small_vocabulary()
-
-
-def config_of(masking: oracle.Masking) -> MaskingConfig:
-    return MaskingConfig(
-        seed=masking.seed,
-        scheme=Scheme(masking.scheme),
-        sampler=masking.sampler and Sampler(masking.sampler),
-        mask_ratio=float(masking.ratio),
-        geometric_p=float(masking.p),
-        max_words=masking.max_words,
-        replacement_unit=ReplacementUnit(masking.replacement_unit),
-        random_ids=RandomIds(masking.random_ids),
-        mask_epoch=masking.mask_epoch,
-    )
 
 
 def masker_of(masking: oracle.Masking) -> Masker:

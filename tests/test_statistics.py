@@ -13,6 +13,7 @@ import strategies as shapes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
+from small import VOCABULARY
 
 from spanmask.config import MaskingConfig, Sampler, Scheme
 from spanmask.kernels.rows import TOTALS, count_coverage
@@ -28,7 +29,6 @@ from spanmask.statistics import (
     upper_gamma,
     word_flags,
 )
-from spanmask.vocab import Vocabulary
 
 # --- Tests of counts
 
@@ -139,18 +139,6 @@ def test_counts_are_added_in_any_order_and_grouping(one, other, third):
 
 
 # --- Counts of rows
-
-
-def small_vocabulary() -> Vocabulary:
-    """The vocabulary of `strategies`: V = 80."""
-    entries = [f"[unused{i}]" for i in range(11)]
-    entries += [f"w{i}" for i in shapes.WORD_IDS] + [f"##p{i}" for i in shapes.PIECE_IDS]
-    for role, place in (("PAD", 0), ("UNK", 5), ("CLS", 6), ("SEP", 7), ("MASK", 8)):
-        entries[place] = f"[{role}]"
-    return Vocabulary(name="small", entries=tuple(entries), cased=True)
-
-
-VOCABULARY = small_vocabulary()
 
 
 @st.composite

@@ -12,14 +12,15 @@ import pytest
 import strategies as shapes
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from small import VOCABULARY, config_of
 
-from spanmask.config import MaskingConfig, PreshardConfig, RandomIds, ReplacementUnit, Sampler, Scheme, VocabularyConfig
+from spanmask.config import PreshardConfig, Scheme, VocabularyConfig
 from spanmask.masking import Masker
 from spanmask.records import MaskedBlock, Points, Ranges, SequenceBlock
 from spanmask.shard.invariants import Rows, content_problem, structure_problem
 from spanmask.shard.reader import open_shards
 from spanmask.shard.verify import verify
-from spanmask.vocab import Vocabulary, load_vocabulary
+from spanmask.vocab import load_vocabulary
 
 MASK = 103
 VOCABULARY_SIZE = 28_996
@@ -349,31 +350,9 @@ def test_rows_of_a_later_batch_are_numbered_in_their_shard(fresh, rewrite):
 # --- Rows as masks make them, held against our invariants and the oracle's
 
 
-def small_vocabulary() -> Vocabulary:
-    """The vocabulary of `strategies`: V = 80."""
-    entries = [f"[unused{i}]" for i in range(11)]
-    entries += [f"w{i}" for i in shapes.WORD_IDS] + [f"##p{i}" for i in shapes.PIECE_IDS]
-    for role, place in (("PAD", 0), ("UNK", 5), ("CLS", 6), ("SEP", 7), ("MASK", 8)):
-        entries[place] = f"[{role}]"
-    return Vocabulary(name="small", entries=tuple(entries), cased=True)
-
-
-SMALL = small_vocabulary()
-
-
 def masked_rows(case: shapes.Case, *, store_words: bool) -> Rows:
     masking = case.masking
-    config = MaskingConfig(
-        seed=masking.seed,
-        scheme=Scheme(masking.scheme),
-        sampler=masking.sampler and Sampler(masking.sampler),
-        mask_ratio=float(masking.ratio),
-        geometric_p=float(masking.p),
-        max_words=masking.max_words,
-        replacement_unit=ReplacementUnit(masking.replacement_unit),
-        random_ids=RandomIds(masking.random_ids),
-        mask_epoch=masking.mask_epoch,
-    )
+    config = config_of(masking)
     n = len(case.segment.tokens)
     ranges = None
     if case.annotations is not None:
@@ -391,10 +370,10 @@ def masked_rows(case: shapes.Case, *, store_words: bool) -> Rows:
         dropped={},
     )
     unigram = None if masking.unigram is None else np.array(masking.unigram, np.int64)
-    block, _ = Masker(config, SMALL, unigram).mask(segments, store_words=store_words)
+    block, _ = Masker(config, VOCABULARY, unigram).mask(segments, store_words=store_words)
     spans = "spans" if config.scheme is Scheme.ANNOTATED else None
     options = PreshardConfig.of(seed=0, scheme=config.scheme, spans_field=spans, max_tokens=512, min_tokens=3)
-    return Rows(block=block, config=replace(options, masking=config), vocabulary=SMALL)
+    return Rows(block=block, config=replace(options, masking=config), vocabulary=VOCABULARY)
 
 
 def as_row(block: MaskedBlock) -> dict[str, list[int]]:
@@ -414,7 +393,7 @@ def problem_of(rows: Rows) -> str | None:
 
 def oracle_problem(row: dict[str, list[int]], case: shapes.Case) -> str | None:
     try:
-        oracle.check_invariants(row, case.masking, case.segment.word_starts, len(SMALL))
+        oracle.check_invariants(row, case.masking, case.segment.word_starts, len(VOCABULARY))
     except AssertionError as error:
         return str(error).split(":", 1)[0]
     return None
@@ -478,7 +457,7 @@ def test_a_row_is_refused_exactly_when_the_oracle_refuses_it(made):
     case, rows, row = made
     if len(row.get("annotation_starts", [])) != len(row.get("annotation_ends", [])):
         return  # the reader's own check: `test_a_broken_invariant_is_named_with_its_row` has it
-    changed = Rows(block=block_of_row(rows.block, row), config=rows.config, vocabulary=SMALL)
+    changed = Rows(block=block_of_row(rows.block, row), config=rows.config, vocabulary=VOCABULARY)
     found = problem_of(changed)
     words = word_starts_of(changed, row)
     wanted = oracle_problem(row, replace_words(case, words)) if words is not None else "I1"
