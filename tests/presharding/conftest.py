@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -82,6 +83,8 @@ class Lab:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            # A test run in the background is started with interrupts ignored, and its children would inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )
 
     def finish(self, *arguments: object, **environment: str) -> tuple[int, str, str]:
