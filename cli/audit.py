@@ -27,7 +27,6 @@ def command(folder: str, split: str, sample: int | None, as_json: bool, html: st
     figures = result.to_json()
     if html is not None:
         from spanmask.report.audit_page import audit_page
-
         from spanmask.shard.manifest import read_manifest
         from spanmask.storage import publish_bytes
 

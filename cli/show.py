@@ -34,7 +34,6 @@ def command(folder: str, split: str, count: int, row: int | None, pick_seed: int
         print_rows(rows, vocabulary)
         return
     from spanmask.report.rows_page import rows_page
-
     from spanmask.report.view import row_view
     from spanmask.storage import publish_bytes
 
