@@ -33,6 +33,7 @@ def _run(out: Path) -> None:
     from rich.console import Console
 
     from spanmask.auditing import audit
+    from spanmask.kernels.cache import has_compiled_kernels
     from spanmask.presharding.run import preshard
     from spanmask.report.terminal import render_audit
     from spanmask.shard.reader import open_shards
@@ -40,7 +41,9 @@ def _run(out: Path) -> None:
 
     console = Console()
     with resources.as_file(resources.files("spanmask.data").joinpath("poe.txt")) as text:
-        click.echo(f"$ spanmask preshard poe.txt --out {out} --seed {_SEED}   (the first run compiles, for about 20 s)")
+        click.echo(f"$ spanmask preshard poe.txt --out {out} --seed {_SEED}")
+        if not has_compiled_kernels():
+            click.echo("(compiling the kernels, once: about 20 s here, and some more for the audit)", err=True)
         with progress_display(sys.stderr) as on_progress:
             manifest = preshard(text, out, PreshardConfig.of(seed=_SEED), jobs=1, on_progress=on_progress)
     click.echo(dataset_summary(out, manifest)["text"])

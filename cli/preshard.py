@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -145,12 +146,15 @@ def command(
     """
     config = build_config(config_file, options)
     if dry_run is not None:
+        if as_json:
+            raise click.UsageError("--json does not go with --dry-run")
         _show_first(inputs, config, dry_run)
         return
     if out is None:
         raise click.UsageError("--out is missing: give the folder to write")
     from spanmask.presharding.run import preshard
 
+    before = _written_at(out)
     with progress_display(sys.stderr) as on_progress:
         try:
             manifest = preshard(
@@ -160,10 +164,17 @@ def command(
             click.echo(f"spanmask: {visible(str(error))}", err=True)
             sys.exit(3)
     summary = dataset_summary(out, manifest)
+    if before is not None and before == _written_at(out):
+        click.echo(f"{out} is complete already: nothing was written", err=True)
     if as_json:
         print_json(summary)
     else:
         click.echo(summary["text"])
+
+
+def _written_at(out: str) -> int | None:
+    path = Path(out) / "manifest.json"
+    return path.stat().st_mtime_ns if path.exists() else None
 
 
 def _show_first(inputs: tuple[str, ...], config: PreshardConfig, count: int) -> None:

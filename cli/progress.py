@@ -21,10 +21,13 @@ def progress_display(stream: IO[str]) -> Iterator[Callable[[Progress], None] | N
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bars
 
+    from spanmask.kernels.cache import has_compiled_kernels
+
     console = Console(file=stream)
     columns = (TextColumn("{task.percentage:>3.0f}%"), BarColumn(), TextColumn("{task.fields[status]}"))
     with Bars(*columns, console=console, transient=True) as bars:
-        bar = bars.add_task("preshard", total=None, status="planning")
+        waiting = "planning" if has_compiled_kernels() else "compiling the kernels, once"
+        bar = bars.add_task("preshard", total=None, status=waiting)
         began = time.monotonic()
 
         def show(progress: Progress) -> None:

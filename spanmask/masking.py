@@ -241,9 +241,14 @@ def mask(  # noqa: PLR0913 - the one door for arrays in memory
         The arrays do not fit together.
     """
     known = load_vocabulary(VocabularyConfig(vocab=vocabulary)) if isinstance(vocabulary, str) else vocabulary
-    _require_ids(token_ids, len(known))
-    ids: TokenIds = np.ascontiguousarray(token_ids, known.dtype)
-    bounds = np.asarray(offsets, np.int64)
+    given, bounds = np.asarray(token_ids), np.asarray(offsets)
+    if given.dtype.kind not in "iu" or bounds.dtype.kind not in "iu":
+        raise ConfigError(f"token_ids and offsets are {given.dtype} and {bounds.dtype}: give whole numbers")
+    if len(bounds) == 0 or bounds[0] != 0 or bounds[-1] != len(given):
+        raise ConfigError(f"offsets must go from 0 to the number of token_ids, {len(given)}")
+    _require_ids(given, len(known))
+    ids: TokenIds = np.ascontiguousarray(given, known.dtype)
+    bounds = bounds.astype(np.int64)
     size = len(bounds) - 1
     block = SequenceBlock(
         token_ids=ids,

@@ -109,7 +109,7 @@ class Tokenizer:
         offsets = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
         word_starts = self.vocabulary.word_start_table[ids]
         if block.words is not None:
-            word_starts = _supplied_word_starts(block.words, offsets, spots[:, 0])
+            _supply_word_starts(word_starts, block.words, offsets, spots[:, 0])
         annotations = block.annotations and _in_tokens(block.annotations, offsets, spots, word_starts)
         return TokenizedBlock(
             token_ids=ids,
@@ -194,14 +194,17 @@ def _line_starts(pieces: list[_Piece], piece_offsets: Offsets) -> npt.NDArray[np
     return flags[:-1]
 
 
-def _supplied_word_starts(words: Points, offsets: Offsets, places: Offsets) -> npt.NDArray[np.bool_]:
-    """Return (T,) flags: a token starts a word where a supplied start lies between the last token's first code point and its own."""
-    flags = np.zeros(len(places), np.bool_)
+def _supply_word_starts(flags: npt.NDArray[np.bool_], words: Points, offsets: Offsets, places: Offsets) -> None:
+    """Set (T,) flags: a token starts a word where a supplied start lies between the last token's first code point and its own.
+
+    A document without any supplied start keeps the tokenizer's words.
+    """
     for document, (start, end) in enumerate(pairwise(offsets)):
         known = words.values[words.offsets[document] : words.offsets[document + 1]]
+        if len(known) == 0:
+            continue
         owner = np.searchsorted(known, places[start:end], side="right")
         flags[start:end] = np.diff(owner, prepend=-1) != 0
-    return flags
 
 
 def _in_tokens(ranges: Ranges, offsets: Offsets, spots: Offsets, word_starts: npt.NDArray[np.bool_]) -> Ranges:

@@ -17,7 +17,7 @@ from small import VOCABULARY, config_of
 from spanmask.config import MaskingConfig, RandomIds
 from spanmask.errors import ConfigError
 from spanmask.kernels.philox import philox_blocks
-from spanmask.masking import Draws, Masker, length_law, length_thresholds
+from spanmask.masking import Draws, Masker, length_law, length_thresholds, mask
 from spanmask.records import MaskedBlock, Ranges, SequenceBlock
 
 
@@ -270,3 +270,25 @@ def test_unigram_counts_must_fit_the_vocabulary():
     for counts in (None, np.ones(3, np.int64), np.zeros(80, np.int64), np.full(80, 1 << 40, np.int64)):
         with pytest.raises(ConfigError, match="unigram"):
             Masker(config, VOCABULARY, counts)
+
+
+@pytest.mark.parametrize(
+    ("token_ids", "offsets"),
+    [
+        ([11, 12, 13], [0, 2]),
+        ([11, 12, 13], [1, 3]),
+        ([11.5, 12.5], [0, 2]),
+        ([11, 80], [0, 2]),
+        ([-1, 11], [0, 2]),
+        ([11], []),
+    ],
+)
+def test_arrays_in_memory_are_taken_whole_or_refused(token_ids, offsets):
+    with pytest.raises(ConfigError):
+        mask(token_ids, offsets, MaskingConfig(seed=1), VOCABULARY)
+
+
+def test_arrays_in_memory_may_be_lists():
+    rows = mask([11, 12, 50, 13], [0, 3, 4], MaskingConfig(seed=1), VOCABULARY)
+    assert rows.input_offsets.tolist() == [0, 5, 8]
+    assert rows.input_ids.dtype == np.uint16

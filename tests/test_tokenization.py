@@ -323,7 +323,7 @@ def test_annotations_and_word_starts_in_code_points_become_tokens(
         encoding = whole(casing, text)
         tokens = slice(found.document_offsets[i], found.document_offsets[i + 1])
         by_table = [not vocabulary_of(casing).entries[t].startswith("##") for t in encoding.ids]
-        is_start = words_twin(encoding.offsets, words) if supply_words else by_table
+        is_start = words_twin(encoding.offsets, words) if supply_words and words else by_table
         assert found.token_ids[tokens].tolist() == encoding.ids
         assert found.word_starts[tokens].tolist() == is_start
         mine = slice(found.annotations.offsets[i], found.annotations.offsets[i + 1])

@@ -27,7 +27,7 @@ def assemble(plan: Plan, receipts: Sequence[dict[str, Any]], digests: Sequence[s
     Raises
     ------
     CorpusError
-        There are no rows.
+        There are no rows, or a field that was named holds nothing in any document.
     """
     conservation: dict[str, Any] = reduce(merge_counts, (receipt["conservation"] for receipt in receipts), {})
     shards = {
@@ -36,6 +36,7 @@ def assemble(plan: Plan, receipts: Sequence[dict[str, Any]], digests: Sequence[s
     }
     if not any(shards.values()):
         raise CorpusError(_nothing(conservation, plan))
+    _check_supplied(plan, receipts)
     splits = {name: Split(name=name, shards=records) for name, records in shards.items() if records}
     content: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
@@ -56,6 +57,17 @@ def assemble(plan: Plan, receipts: Sequence[dict[str, Any]], digests: Sequence[s
     if plan.unigram is not None:
         content["unigram"] = unigram_json(plan.unigram)
     return seal(content)
+
+
+def _check_supplied(plan: Plan, receipts: Sequence[dict[str, Any]]) -> None:
+    """Refuse a corpus in which no document has what a field was named for: the name is likely wrong."""
+    for option in ("spans_field", "words_field"):
+        name = getattr(plan.config.corpus, option)
+        if name is not None and not any(receipt["supplied"][option] for receipt in receipts):
+            flag = option.replace("_", "-")
+            raise CorpusError(
+                f"no document has anything in the field {name!r} of --{flag}; name the field that holds it"
+            )
 
 
 def _by_split(receipts: Sequence[dict[str, Any]], key: str, splits: dict[str, Split]) -> dict[str, Any]:

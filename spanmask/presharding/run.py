@@ -279,7 +279,8 @@ class _Run:
     def _begin(self, plan: dict[str, Any]) -> None:
         saved = self._state.saved_plan()
         if saved != plan:
-            if saved is not None and not self._overwrite:
+            some_done = next(self._state.receipts(), None) is not None
+            if saved is not None and some_done and not self._overwrite:
                 raise MismatchError(_differs(self._folder, "an unfinished run", differences(saved, plan)))
             self._state.discard()
         self._state.start(plan)

@@ -67,6 +67,8 @@ class _Tally:
     skipped: int = 0
     empty: int = 0
     source_bytes: int = 0
+    ranges: int = 0
+    word_starts: int = 0
 
 
 class Pipeline:
@@ -158,6 +160,8 @@ class Pipeline:
         tally.skipped += documents.skipped
         tally.source_bytes += documents.source_bytes
         tally.words_cut += segments.words_cut
+        tally.ranges += 0 if documents.annotations is None else len(documents.annotations.starts)
+        tally.word_starts += 0 if documents.words is None else len(documents.words.values)
         tally.dropped = merge_counts(segments.dropped, tally.dropped) if tally.dropped else dict(segments.dropped)
         for name, part in self.by_split(documents, segments):
             block, draws = self.mask(part)
@@ -210,6 +214,7 @@ def _receipt(unit: Unit, shards: dict[str, list[Any]], tally: _Tally) -> dict[st
             "words_cut": tally.words_cut,
         },
         "source_bytes": tally.source_bytes,
+        "supplied": {"spans_field": tally.ranges, "words_field": tally.word_starts},
     }
 
 

@@ -123,10 +123,11 @@ class ShardFile:
             raise ShardError(f"record batch {number} has {batch.num_rows} rows, not {rows}", path=self.record.path)
         if has_nulls(batch):
             raise ShardError(f"record batch {number} holds nulls", path=self.record.path)
+        written = (stored or b"none").decode("ascii", "replace")
         found = checksum(content_chunks(batch))
         if stored != found:
             raise ShardError(
-                f"record batch {number} has checksum {found.decode()}, written as {stored!r}; restore the file",
+                f"record batch {number} has checksum {found.decode()}, written as {written}; restore the file",
                 path=self.record.path,
             )
         unpaired = first_unpaired(batch)
@@ -188,6 +189,9 @@ class ShardSet(Sequence[Row]):
 
     def __len__(self) -> int:
         return int(self._row_offsets[-1])
+
+    def __repr__(self) -> str:
+        return f"<ShardSet {self.split.name!r} of {self.root}: {len(self):,} rows in {len(self.split.shards)} shards>"
 
     @overload
     def __getitem__(self, index: int) -> Row: ...

@@ -1,0 +1,37 @@
+"""Mistakes a user makes, and may put right with the next command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from spanmask import CorpusError, PreshardConfig, preshard
+
+TEXT = "The cat sat on the mat and looked at the dog for a while."
+
+
+def _corpus(folder: Path) -> Path:
+    path = folder / "corpus.jsonl"
+    documents = [{"text": TEXT, "names": [[4, 7]], "starts": [0, 4, 8]}] * 20
+    path.write_text("".join(json.dumps(document) + "\n" for document in documents))
+    return path
+
+
+@pytest.mark.parametrize(
+    "options", [{"scheme": "annotated", "spans_field": "nmaes"}, {"words_field": "strats"}], ids=["spans", "words"]
+)
+def test_a_field_that_no_document_has_is_refused(tmp_path, options):
+    name = options.get("spans_field") or options["words_field"]
+    with pytest.raises(CorpusError, match=f"'{name}'.*name the field"):
+        preshard(_corpus(tmp_path), tmp_path / "out", PreshardConfig.of(seed=7, **options), jobs=1)
+
+
+def test_a_run_that_wrote_nothing_does_not_stand_in_the_way(tmp_path):
+    path = _corpus(tmp_path)
+    path.write_text("{broken\n" + path.read_text())
+    with pytest.raises(CorpusError, match="on-error skip"):
+        preshard(path, tmp_path / "out", PreshardConfig.of(seed=7), jobs=1)
+    manifest = preshard(path, tmp_path / "out", PreshardConfig.of(seed=7, on_error="skip"), jobs=1)
+    assert manifest.content["conservation"]["documents_skipped"] == 1
