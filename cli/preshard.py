@@ -163,9 +163,7 @@ def command(
         except IncompleteShards as error:
             click.echo(f"spanmask: {visible(str(error))}", err=True)
             sys.exit(3)
-    summary = dataset_summary(out, manifest)
-    if before is not None and before == _written_at(out):
-        click.echo(f"{out} is complete already: nothing was written", err=True)
+    summary = dataset_summary(out, manifest, written=before is None or before != _written_at(out))
     if as_json:
         print_json(summary)
     else:

@@ -18,14 +18,15 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True))
 
 
-def dataset_summary(out: str | os.PathLike[str], manifest: Manifest) -> dict[str, Any]:
-    """Return a finished dataset in figures, with a text for people under ``text``."""
+def dataset_summary(out: str | os.PathLike[str], manifest: Manifest, *, written: bool = True) -> dict[str, Any]:
+    """Return a finished dataset in figures, with a text for people under ``text``. written: whether it was not there before."""
     content, splits = manifest.content, manifest.splits
     counts = content["statistics"].values()
     masked, tokens = (sum(item[name] for item in counts) for name in ("masked_tokens", "tokens"))
     conservation = content["conservation"]
     summary = {
         "out": str(Path(out)),
+        "written": written,
         "fingerprint": manifest.fingerprint,
         "digest": manifest.digest,
         "splits": {
@@ -60,5 +61,6 @@ def _text(summary: dict[str, Any]) -> str:
     short = sum(sum(item["short_rows"].values()) for item in summary["sampling"].values())
     if short:
         lines.append(f"short of their budget: {short:,} sequences (spanmask audit tells why)")
-    lines.append(f"wrote {summary['out']}, fingerprint {summary['fingerprint'][:16]}")
+    done = "wrote" if summary["written"] else "nothing to do, complete already:"
+    lines.append(f"{done} {summary['out']}, fingerprint {summary['fingerprint'][:16]}")
     return "\n".join(lines)
