@@ -47,7 +47,7 @@ def counted(number: int, noun: str) -> str:
 
 def _text(summary: dict[str, Any]) -> str:
     lines = [
-        f"{name}: {split['rows']:,} sequences, {split['tokens']:,} tokens in {counted(split['shards'], 'shard')}"
+        f"{name}: {split['rows']:,} sequences, {split['tokens']:,} tokens with special ones, in {counted(split['shards'], 'shard')}"
         for name, split in summary["splits"].items()
     ]
     conservation = summary["conservation"]

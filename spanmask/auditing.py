@@ -335,6 +335,8 @@ def judge(evidence: Evidence, config: PreshardConfig) -> list[Gate]:
 
 
 def _law_gate(name: str, test: ChiSquare, size: str) -> Gate:
+    if test.degrees == 0:
+        return Gate(name=name, passed=True, detail=f"{size}: too few to test")
     detail = f"{size}, chi-square {test.statistic:.2f} with {test.degrees} degrees of freedom, p = {test.p_value:.3g}"
     return Gate(name=name, passed=test.p_value >= FALSE_ALARM, detail=detail, p_value=test.p_value)
 

@@ -106,7 +106,7 @@ def test_kernels_equal_the_oracle_at_length(case):
     segments=st.lists(shapes.segments(), min_size=2, max_size=5),
     identities=st.lists(shapes.identities(), min_size=5, max_size=5),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_mask_depends_on_its_own_sequence_only(masking, segments, identities):
     identities = identities[: len(segments)]
     masker = masker_of(masking)
@@ -216,7 +216,7 @@ def distribution_p_value(pattern: tuple[int, ...], rows: int, ratio: Fraction, l
 FALSE_ALARM = 1e-6
 
 
-@pytest.mark.parametrize("ratio", [Fraction(3, 10), Fraction(15, 100)])
+@pytest.mark.parametrize("ratio", [Fraction(3, 10), pytest.param(Fraction(15, 100), marks=pytest.mark.slow)])
 def test_the_distribution_is_the_exact_enumeration_for_short_patterns(ratio):
     tried = all_word_length_patterns(4)
     for pattern in tried:

@@ -182,7 +182,7 @@ def test_budgets_are_rounded_up_exactly():
 
 
 @given(case=cases())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_every_row_keeps_the_invariants_and_restores_its_original(case: Case):
     tokens, word_starts = case.segment
     row = oracle.mask_row(tokens, word_starts, case.identity, case.masking, case.annotations)
@@ -194,7 +194,7 @@ def test_every_row_keeps_the_invariants_and_restores_its_original(case: Case):
 
 
 @given(case=cases())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_row_short_of_its_budget_has_a_cause_with_the_most_failures(case: Case):
     sampled = oracle.sample(case.segment.word_starts, case.identity, case.masking, case.annotations)
     masked = sum(end - start for start, end in sampled.spans)
@@ -206,7 +206,7 @@ def test_a_row_short_of_its_budget_has_a_cause_with_the_most_failures(case: Case
 
 
 @given(case=cases(), other=cases())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_replacement_never_moves_a_span(case: Case, other: Case):
     policy = other.masking
     moved = changed(
@@ -448,7 +448,7 @@ def test_exact_distributions_sum_to_one_over_all_patterns_of_six_words():
 
 
 @given(lengths=word_length_patterns(max_words=6), percent=st.integers(1, 90))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_every_sample_is_among_the_exact_outcomes(lengths, percent):
     masking = masking_of(ratio=Fraction(percent, 100))
     outcomes = oracle.exact_paper_distribution(tuple(lengths[:7]), masking.ratio, masking.p, masking.max_words)

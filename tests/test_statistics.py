@@ -60,7 +60,7 @@ def test_small_p_values_are_scipys(degrees):
     total=st.integers(0, 10_000),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_chi_square_is_scipys_over_joined_cells(weights, total, seed):
     law = np.array(weights) / sum(weights)
     observed = np.random.default_rng(seed).multinomial(total, law)
@@ -229,7 +229,7 @@ def literal_counts(block: MaskedBlock, flags: list[list[bool]], ratio: Fraction)
 
 
 @given(made=masked_blocks())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_row_statistics_are_a_literal_count(made):
     block, flags, ratio = made
     statistics = RowStatistics()
@@ -264,7 +264,7 @@ def test_a_histogram_ends_with_all_that_is_beyond_it():
 
 
 @given(made=masked_blocks(), width=st.integers(1, 30))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_coverage_is_a_literal_count(made, width):
     block, flags, _ = made
     first, last = np.zeros((width, 2), np.int64), np.zeros((width, 2), np.int64)

@@ -400,7 +400,7 @@ def oracle_problem(row: dict[str, list[int]], case: shapes.Case) -> str | None:
 
 
 @given(case=shapes.cases(), store_words=st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_masked_rows_keep_every_invariant(case, store_words):
     rows = masked_rows(case, store_words=store_words)
     assert problem_of(rows) is None
@@ -451,7 +451,7 @@ def block_of_row(block: MaskedBlock, row: dict[str, list[int]]) -> MaskedBlock:
 
 
 @given(made=mutated_rows())
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=70, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 def test_a_row_is_refused_exactly_when_the_oracle_refuses_it(made):
     """But where the oracle asks less: it holds `reference` to no I9, and I10 to words longer than the budget."""
     case, rows, row = made
