@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from spanmask.kernels._jit import kernel
 
-_8 = np.uint64(8)
 _FF = np.uint64(0xFF)
 
 

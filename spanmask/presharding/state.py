@@ -13,7 +13,7 @@ from typing import Any
 
 from spanmask.config import canonical_json, fingerprint
 from spanmask.errors import MismatchError
-from spanmask.shard.manifest import MANIFEST, SPLITS, Manifest, ShardRecord
+from spanmask.shard.manifest import MANIFEST, SPLITS, Manifest, ShardRecord, write_manifest
 from spanmask.storage import digest, make_folder, publish_bytes, remove_temporaries, reporting, sync_folder
 
 FOLDER = ".spanmask"
@@ -84,7 +84,7 @@ class RunState:
     def stage(self, manifest: Manifest, card: str) -> None:
         """Write down the finished dataset's manifest and card; `commit` may then be repeated until it ends."""
         publish_bytes(self.folder / CARD, card.encode())
-        publish_bytes(self.folder / MANIFEST, manifest.to_bytes())
+        write_manifest(self.folder, manifest)
 
     @property
     def staged(self) -> bool:

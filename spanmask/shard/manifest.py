@@ -198,7 +198,7 @@ def _content_fingerprint(content: dict[str, Any]) -> str:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Publish the manifest: from then on the dataset is complete."""
+    """Publish a manifest in a folder, under its name."""
     publish_bytes(folder / MANIFEST, manifest.to_bytes())
 
 
