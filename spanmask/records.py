@@ -74,7 +74,9 @@ class TokenizedBlock:
 
     token_ids: (T,) uint16 | uint32, no special tokens added. word_starts: (T,) bool, true where a word starts.
     document_offsets: (D + 1,) in tokens. line_starts: (T,) bool, true on the first token of a line, when asked for.
-    annotations: token positions in their document, grown to whole words, merged where they overlap.
+    annotations: token positions in their document, grown to whole words, merged where they overlap. byte_offsets: (T, 2) int64, the
+    bytes [start, end) of its document's text that each token stands for, when asked for; a word's go from its first token's start to its
+    last one's end.
     """
 
     token_ids: TokenIds
@@ -82,6 +84,7 @@ class TokenizedBlock:
     document_offsets: Offsets
     line_starts: Flags | None = None
     annotations: Ranges | None = None
+    byte_offsets: Offsets | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

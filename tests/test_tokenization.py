@@ -18,10 +18,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as Library
 from tokenizers import models, normalizers, pre_tokenizers
 
-from spanmask import tokenization
 from spanmask.config import VocabularyConfig
 from spanmask.records import DocumentBlock, Points, Ranges, TokenizedBlock
-from spanmask.tokenization import Tokenizer
+from spanmask.tokenization import Tokenizer, library
 from spanmask.vocab import Vocabulary, load_vocabulary
 
 PROSE = Path(__file__).resolve().parents[2] / "shared" / "data" / "prose"
@@ -129,7 +128,7 @@ def whole(casing: str, text: str) -> Any:
 
 @contextlib.contextmanager
 def pieces_of(size: int) -> Iterator[None]:
-    with mock.patch.object(tokenization, "PIECE_BYTES", size):
+    with mock.patch.object(library, "PIECE_BYTES", size):
         yield
 
 
@@ -171,7 +170,7 @@ def test_pieces_give_the_tokens_of_the_whole_text(casing: str, texts: list[str],
 def test_pieces_cover_every_document_in_order_and_end_at_a_border(texts: list[str], size: int, lines: bool) -> None:
     block = block_of(texts)
     with pieces_of(size):
-        pieces = list(tokenization._cut(block.text, block.document_offsets, lines=lines))
+        pieces = list(library._cut(block.text, block.document_offsets, lines=lines))
     for document, text in enumerate(texts):
         start = int(block.document_offsets[document])
         mine = [piece for piece in pieces if piece.document == document]
@@ -197,8 +196,8 @@ def is_border(char: str) -> bool:
 def test_text_without_spaces_is_cut_too_and_keeps_its_tokens(casing: str) -> None:
     text = "漢字かな、混じり。Σ,ΟΔΟΣ.\u0301e漢\u0301<\u0338" * 3000
     block = block_of([text])
-    pieces = list(tokenization._cut(block.text, block.document_offsets, lines=False))
-    assert max(piece.end - piece.start for piece in pieces) <= tokenization.PIECE_BYTES
+    pieces = list(library._cut(block.text, block.document_offsets, lines=False))
+    assert max(piece.end - piece.start for piece in pieces) <= library.PIECE_BYTES
     assert ids_of(tokenizer_of(casing).tokenize(block)) == [whole(casing, text).ids]
 
 

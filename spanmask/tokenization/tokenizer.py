@@ -1,0 +1,122 @@
+"""The one door to tokenizing: texts or a `DocumentBlock` flow in, a `TokenizedBlock` flows out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from spanmask.config import VocabularyConfig
+from spanmask.errors import ConfigError
+from spanmask.records import Bytes, DocumentBlock, Offsets, TokenizedBlock
+from spanmask.tokenization.alignment import align
+from spanmask.tokenization.library import LibraryWordPiece
+from spanmask.vocab import Vocabulary, load_vocabulary
+
+
+class Engine(Protocol):
+    """What turns the bytes of documents into tokens."""
+
+    def run(self, text: Bytes, offsets: Offsets, *, lines: bool, byte_offsets: bool, parse: bool) -> TokenizedBlock:
+        """Tokenize D documents.
+
+        Parameters
+        ----------
+        text
+            (C,) uint8, valid UTF-8; document i is ``text[offsets[i]:offsets[i + 1]]``.
+        offsets
+            (D + 1,) int64.
+        lines
+            Whether to say where lines start.
+        byte_offsets
+            Whether to say which bytes each token stands for.
+        parse
+            Whether the literal name of a special token is that token, rather than text.
+        """
+        ...
+
+
+class Tokenizer:
+    """Turns texts into tokens, without adding special ones.
+
+    Parameters
+    ----------
+    vocabulary
+        Entries and casing: a vocabulary, ``cased``, ``uncased`` or a path.
+    """
+
+    def __init__(self, vocabulary: Vocabulary | str = "cased") -> None:
+        if isinstance(vocabulary, str):
+            vocabulary = load_vocabulary(VocabularyConfig(vocab=vocabulary))
+        self.vocabulary = vocabulary
+        self._engine: Engine = LibraryWordPiece(vocabulary)
+
+    def encode(
+        self,
+        texts: Sequence[str] | pa.Array | pa.ChunkedArray,
+        specials: Literal["text", "parse"] = "text",
+        *,
+        offsets: bool = False,
+    ) -> TokenizedBlock:
+        """Tokenize D texts.
+
+        Parameters
+        ----------
+        texts
+            A list of str, or an Arrow array of strings without nulls.
+        specials
+            What a literal ``[MASK]``, ``[SEP]`` and so on in a text is: ``text``, or (``parse``) the special token, as infilling needs.
+        offsets
+            Whether to say which bytes of its text each token stands for.
+
+        Returns
+        -------
+        TokenizedBlock
+            token_ids (T,), word_starts (T,), document_offsets (D + 1,); with ``offsets`` byte_offsets (T, 2).
+
+        Raises
+        ------
+        ConfigError
+            ``specials`` is neither of the two, or the texts are no strings, hold a null or are not UTF-8.
+        """
+        if specials not in ("text", "parse"):
+            raise ConfigError(f"specials is {specials!r}: give 'text' or 'parse'")
+        text, bounds = _buffers(texts)
+        return self._engine.run(text, bounds, lines=False, byte_offsets=offsets, parse=specials == "parse")
+
+    def tokenize(self, block: DocumentBlock, *, lines: bool = False) -> TokenizedBlock:
+        """Tokenize the documents of a block.
+
+        Parameters
+        ----------
+        block
+            D documents, with annotated ranges and word starts where the corpus has them.
+        lines
+            Whether to say where lines start.
+        """
+        supplied = block.annotations is not None or block.words is not None
+        tokens = self._engine.run(block.text, block.document_offsets, lines=lines, byte_offsets=supplied, parse=False)
+        return replace(align(tokens, block), byte_offsets=None) if supplied else tokens
+
+
+def _buffers(texts: Sequence[str] | pa.Array | pa.ChunkedArray) -> tuple[Bytes, Offsets]:
+    """Return the bytes of texts, not copied where they are Arrow's, and the (D + 1,) offsets of each in them."""
+    try:
+        array = texts if isinstance(texts, (pa.Array, pa.ChunkedArray)) else pa.array(texts, pa.large_string())
+        if isinstance(array, pa.ChunkedArray):
+            array = array.combine_chunks()
+        array = array if pa.types.is_large_string(array.type) else array.cast(pa.large_string())
+    except (pa.ArrowException, UnicodeEncodeError) as error:
+        raise ConfigError(
+            f"texts cannot be read as strings ({error}); give a list of str or an Arrow array of strings"
+        ) from None
+    if array.null_count:
+        raise ConfigError(f"{array.null_count} of {len(array)} texts are null; leave them out, or give empty strings")
+    _, offsets, data = array.buffers()
+    if offsets is None or offsets.size == 0:
+        return np.zeros(0, np.uint8), np.zeros(1, np.int64)
+    bounds = np.frombuffer(offsets, np.int64, len(array) + 1, array.offset * 8)
+    return np.frombuffer(b"" if data is None else data, np.uint8), bounds
