@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
+import numpy as np
 
 from spanmask.kernels.cache import KernelCache
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+#: An element of an array as a signed number: numba makes a float of what mixes signed and unsigned ones.
+signed = cast(Callable[[Any], int], np.int64)
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:

@@ -23,6 +23,9 @@ from llvmlite import binding
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.serialize import dumps
 
+#: What changes the code that is compiled from the same sources.
+_SWITCHES = ("SPANMASK_PLAIN_LOADS", "NUMBA_BOUNDSCHECK", "NUMBA_DEBUGINFO", "NUMBA_OPT")
+
 
 def user_cache_folder() -> Path:
     """Return the user's cache folder for spanmask: $SPANMASK_CACHE_DIR, or the platform's place for it."""
@@ -46,6 +49,7 @@ def kernel_cache_folder() -> Path:
         np.__version__,
         binding.get_host_cpu_name(),
         binding.get_host_cpu_features().flatten(),
+        [(name, os.environ.get(name)) for name in _SWITCHES],
     )
     content.update(repr(facts).encode())
     return user_cache_folder() / "kernels" / content.hexdigest()[:32]

@@ -1,0 +1,175 @@
+"""Wide loads and stores that array indexing cannot express: the only code here that goes around numba's arrays.
+
+None of them checks bounds; each says what its caller guarantees. Every one has a twin on plain arrays, in which a read or write out of
+bounds is an IndexError under ``NUMBA_BOUNDSCHECK=1``. The twins are taken instead where ``SPANMASK_PLAIN_LOADS`` is set, where numba checks
+bounds, and where kernels are interpreted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from spanmask.kernels._jit import inlined, signed
+
+#: Bytes of a wide load.
+WIDTH = 32
+#: Whether the twins on plain arrays are taken.
+PLAIN = bool(os.environ.get("SPANMASK_PLAIN_LOADS") or numba.config.BOUNDSCHECK or numba.config.DISABLE_JIT)
+
+_Bytes = npt.NDArray[np.uint8]
+_Words = npt.NDArray[np.uint64]
+#: 32 bytes as four little-endian words.
+Key = tuple[np.uint64, np.uint64, np.uint64, np.uint64]
+_KEY = types.UniTuple(types.uint64, 4)
+_I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+_LANES = ir.VectorType(_I8, WIDTH)
+
+
+@inlined
+def _plain_word_length(data: _Bytes, at: int) -> int:
+    length = WIDTH
+    for i in range(WIDTH):
+        byte = signed(data[at + i])
+        word = 0x30 <= byte <= 0x39 or 0x61 <= byte | 0x20 <= 0x7A
+        if not word and length == WIDTH:
+            length = i
+    return length
+
+
+@inlined
+def _plain_eight(data: _Bytes, at: int, length: int, fold: int) -> np.uint64:
+    value = np.uint64(0)
+    for i in range(8):
+        byte = np.uint64(data[at + i]) | np.uint64(fold)
+        if i < length:
+            value |= byte << np.uint64(8 * i)
+    return value
+
+
+@inlined
+def _plain_load_key(data: _Bytes, at: int, length: int, fold: int) -> Key:
+    return (
+        _plain_eight(data, at, length, fold),
+        _plain_eight(data, at + 8, length - 8, fold),
+        _plain_eight(data, at + 16, length - 16, fold),
+        _plain_eight(data, at + 24, length - 24, fold),
+    )
+
+
+@inlined
+def _plain_copy_ids(lines: _Words, base: int, ids: npt.NDArray[Any], position: int) -> None:
+    width = 8 // ids.itemsize
+    bits = 8 * ids.itemsize
+    low = np.uint64((1 << bits) - 1)
+    for i in range(4 * width):
+        ids[position + i] = (lines[base + 4 + i // width] >> np.uint64(i % width * bits)) & low
+
+
+@inlined
+def _plain_start_word(flags: npt.NDArray[np.bool_], position: int) -> None:
+    for i in range(16):
+        flags[position + i] = i == 0
+
+
+def _intrinsic(function: Callable[..., Any]) -> Any:
+    return intrinsic(function)
+
+
+def _address(context: Any, builder: Any, kind: Any, value: Any, index: Any, lanes: Any) -> Any:
+    """Return a pointer to lanes at an index of a contiguous array."""
+    array = context.make_array(kind)(context, builder, value)
+    return builder.bitcast(builder.gep(array.data, [index]), lanes.as_pointer())
+
+
+def _splat(builder: Any, value: Any) -> Any:
+    vector = builder.insert_element(ir.Constant(_LANES, ir.Undefined), value, ir.Constant(_I32, 0))
+    return builder.shuffle_vector(
+        vector, ir.Constant(_LANES, ir.Undefined), ir.Constant(ir.VectorType(_I32, WIDTH), [0] * WIDTH)
+    )
+
+
+def _constant(value: int) -> Any:
+    return ir.Constant(_LANES, [value] * WIDTH)
+
+
+def _load(context: Any, builder: Any, kind: Any, value: Any, index: Any) -> Any:
+    load = builder.load(_address(context, builder, kind, value, index, _LANES))
+    load.align = 1
+    return load
+
+
+@_intrinsic
+def _wide_word_length(typing_context: Any, data: Any, at: Any) -> Any:  # noqa: ARG001 - numba passes it
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lanes = _load(context, builder, signature.args[0], *arguments)
+        folded = builder.or_(lanes, _constant(0x20))
+        letter = builder.icmp_unsigned("<", builder.sub(folded, _constant(0x61)), _constant(26))
+        digit = builder.icmp_unsigned("<", builder.sub(lanes, _constant(0x30)), _constant(10))
+        others = builder.not_(builder.bitcast(builder.or_(letter, digit), _I32))
+        return builder.zext(builder.cttz(others, ir.Constant(ir.IntType(1), 0)), _I64)
+
+    return types.int64(data, types.int64), generate
+
+
+@_intrinsic
+def _wide_load_key(typing_context: Any, data: Any, at: Any, length: Any, fold: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        value, index, size, bits = arguments
+        lanes = _load(context, builder, signature.args[0], value, index)
+        folded = builder.or_(lanes, _splat(builder, builder.trunc(bits, _I8)))
+        places = ir.Constant(_LANES, list(range(WIDTH)))
+        inside = builder.icmp_unsigned("<", places, _splat(builder, builder.trunc(size, _I8)))
+        words = builder.bitcast(builder.select(inside, folded, _constant(0)), ir.VectorType(_I64, 4))
+        parts = [builder.extract_element(words, ir.Constant(_I32, i)) for i in range(4)]
+        return context.make_tuple(builder, signature.return_type, parts)
+
+    return _KEY(data, types.int64, types.int64, types.int64), generate
+
+
+@_intrinsic
+def _wide_copy_ids(typing_context: Any, lines: Any, base: Any, ids: Any, position: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        source, first, target, index = arguments
+        row = builder.add(first, ir.Constant(_I64, 4))
+        lanes = _load(context, builder, signature.args[0], source, row)
+        builder.store(lanes, _address(context, builder, signature.args[2], target, index, _LANES), align=1)
+        return context.get_dummy_value()
+
+    return types.void(lines, types.int64, ids, types.int64), generate
+
+
+@_intrinsic
+def _wide_start_word(typing_context: Any, flags: Any, position: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lanes = ir.VectorType(_I8, 16)
+        target, index = arguments
+        address = _address(context, builder, signature.args[0], target, index, lanes)
+        builder.store(ir.Constant(lanes, [1] + [0] * 15), address, align=1)
+        return context.get_dummy_value()
+
+    return types.void(flags, types.int64), generate
+
+
+#: ``word_length(data, at)``: how many of the 32 bytes from ``at`` are ASCII letters and digits before another one comes.
+#: The caller guarantees ``at + 32 <= len(data)``.
+word_length = _plain_word_length if PLAIN else _wide_word_length
+
+#: ``load_key(data, at, length, fold)``: the ``length`` (0 to 32) bytes from ``at``, each OR ``fold``, and zeros up to 32.
+#: The caller guarantees ``at + 32 <= len(data)``.
+load_key = _plain_load_key if PLAIN else _wide_load_key
+
+#: ``copy_ids(lines, base, ids, position)``: copy the 32 bytes at ``lines[base + 4]`` to ``ids[position]`` and on (16 uint16 or 8 uint32).
+#: The caller guarantees ``base + 8 <= len(lines)``, and room for 32 bytes in ``ids`` from ``position``.
+copy_ids = _plain_copy_ids if PLAIN else _wide_copy_ids
+
+#: ``start_word(flags, position)``: true at ``position``, false at the 15 after it. The caller guarantees ``position + 16 <= len(flags)``.
+start_word = _plain_start_word if PLAIN else _wide_start_word

@@ -1,0 +1,101 @@
+"""A vocabulary as a trie over UTF-8 bytes, and WordPiece's greedy longest match in it (Wu et al. 2016, §4.1; BERT's own rule).
+
+Edges lie in an open-addressing hash table, 8 bytes each: the node and byte that an edge leaves by, and the node it leads to. The node at
+the end of piece i is i + 2, so that no table of ids is needed; the others are numbered from V + 2. Pieces that continue a word have a
+root of their own, so no prefix is ever written.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from spanmask.kernels._jit import inlined, kernel, signed
+
+#: Where walks start: the pieces that start a word, and those that continue one.
+FIRST, CONTINUED = 0, 1
+#: Nodes that can be told apart.
+NODE_LIMIT = 1 << 23
+
+_ROOTS = 2
+_EMPTY = -1
+_HALF = 32
+_LOW = (1 << _HALF) - 1
+#: Knuth's multiplier for hashing 32 bits (TAOCP 6.4); keys have 31, so that products fit in 63.
+_SPREAD = 2654435761
+
+
+class Trie(NamedTuple):
+    """edges: (E,) (node · 256 + byte) · 2³² + target, or −1; E is a power of two, above the number of edges. pieces: V."""
+
+    edges: npt.NDArray[np.int64]
+    pieces: int
+
+
+@inlined
+def _follow(edges: npt.NDArray[np.int64], key: int) -> int:
+    """Return where a key lies in the table, or −1 − the empty place where it would."""
+    mask = len(edges) - 1
+    slot = ((key * _SPREAD) >> 24) & mask
+    while True:
+        edge = edges[slot]
+        if edge >> _HALF == key:
+            return slot
+        if edge == _EMPTY:
+            return -1 - slot
+        slot = (slot + 1) & mask
+
+
+@kernel
+def build_trie(text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], roots: Any, order: Any, trie: Trie) -> int:
+    """Enter V different pieces.
+
+    Parameters
+    ----------
+    text, offsets
+        UTF-8 of all pieces, (V + 1,) where each begins; an empty one is left out.
+    roots, order
+        (V,) `FIRST` or `CONTINUED`; (V,) the pieces by ascending length.
+    trie
+        Output: edges filled with −1, more than the pieces have bytes, or than the edges returned before.
+
+    Returns
+    -------
+    int
+        Edges entered.
+    """
+    nodes = len(roots) + _ROOTS
+    count = 0
+    for piece in order:
+        node = signed(roots[piece])
+        last = offsets[piece + 1] - 1
+        for at in range(offsets[piece], last + 1):
+            key = node << 8 | signed(text[at])
+            slot = _follow(trie.edges, key)
+            if slot < 0:
+                node = nodes
+                if at == last:
+                    node = piece + _ROOTS
+                else:
+                    nodes += 1
+                count += 1
+                trie.edges[-1 - slot] = key << _HALF | node
+            else:
+                node = trie.edges[slot] & _LOW
+    return count
+
+
+@inlined
+def match(trie: Trie, text: npt.NDArray[np.uint8], start: int, end: int, root: int) -> tuple[int, int]:
+    """Return the longest piece that ``text[start:end]`` begins with, −1 for none, and where it ends."""
+    node, found, stop = root, -1, start
+    for at in range(start, end):
+        slot = _follow(trie.edges, node << 8 | signed(text[at]))
+        if slot < 0:
+            break
+        node = trie.edges[slot] & _LOW
+        if node < trie.pieces + _ROOTS:
+            found, stop = node - _ROOTS, at + 1
+    return found, stop

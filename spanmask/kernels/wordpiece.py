@@ -1,0 +1,267 @@
+"""Texts to WordPiece ids in one pass over their bytes. Oracle: the `tokenizers` library, see ``tests/tokenization/reference.py``.
+
+A word of ASCII letters and digits, nearly every word of English, is measured, made small and looked up by wide loads; every other word is
+put together character by character. Nothing is read outside the text: no wide load is made near its end.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from spanmask.kernels._jit import inlined, kernel, signed
+from spanmask.kernels.characters import (
+    BYTES,
+    CHARACTERS,
+    FROM,
+    ISOLATED,
+    MAX_CHARACTERS,
+    NEWLINE,
+    REMOVED,
+    TO,
+    WIDE,
+    WORD,
+    Rules,
+    Word,
+    kind_of,
+    take_isolated,
+    take_word,
+    width_of,
+)
+from spanmask.kernels.memory import WIDTH, Key, copy_ids, load_key, start_word, word_length
+from spanmask.kernels.trie import CONTINUED, FIRST, Trie, match
+from spanmask.kernels.wordtable import WordTable, count_at, find, keep
+
+_Bytes = npt.NDArray[np.uint8]
+_Integers = npt.NDArray[np.int64]
+
+#: Room that outputs need beyond one token for each byte: that of the widest store.
+SLACK = 16
+
+
+class Model(NamedTuple):
+    """What tokenizing needs to know. ascii_ids: (128,) of a character that is a word by itself; unknown: the id of words without pieces.
+
+    specials: (5, 16) the bytes of special tokens, zeros after them; special_ids: (5,).
+    """
+
+    rules: Rules
+    trie: Trie
+    unknown: int
+    ascii_ids: _Integers
+    specials: _Bytes
+    special_ids: _Integers
+
+
+class Wanted(NamedTuple):
+    """What is asked for besides ids and word starts: line starts, byte offsets, special tokens read from the text."""
+
+    lines: bool
+    byte_offsets: bool
+    parse: bool
+
+
+class Tokens(NamedTuple):
+    """Outputs. ids, word_starts: (C + SLACK,) for C bytes of text; offsets: (D + 1,).
+
+    line_starts: (C + SLACK,) false at first, or (0,); byte_offsets: (C + SLACK, 2), or (0, 2).
+    """
+
+    ids: npt.NDArray[Any]
+    word_starts: npt.NDArray[np.bool_]
+    offsets: _Integers
+    line_starts: npt.NDArray[np.bool_]
+    byte_offsets: _Integers
+
+
+@inlined
+def _one_token(out: Tokens, position: int, token: int, base: int, start: int, end: int) -> int:
+    out.ids[position] = token
+    out.word_starts[position] = True
+    if base >= 0:
+        out.byte_offsets[position, 0] = start - base
+        out.byte_offsets[position, 1] = end - base
+    return position + 1
+
+
+@inlined
+def _match_word(model: Model, word: Word, out: Tokens, position: int, base: int) -> int:
+    """Write the pieces of a word; return where they end. The whole word is unknown where a part of it is."""
+    at, size, place = 0, word.numbers[BYTES], position
+    while at < size:
+        root = FIRST if at == 0 else CONTINUED
+        found, stop = match(model.trie, word.text, at, size, root)
+        if found < 0:
+            return _one_token(out, position, model.unknown, base, word.numbers[FROM], word.numbers[TO])
+        out.ids[place] = found
+        out.word_starts[place] = at == 0
+        if base >= 0:
+            out.byte_offsets[place, 0] = word.starts[at] - base
+            out.byte_offsets[place, 1] = word.ends[stop - 1] - base
+        place += 1
+        at = stop
+    return place
+
+
+@inlined
+def _write_known(table: WordTable, line: int, out: Tokens, position: int) -> int:
+    copy_ids(table.lines, line, out.ids, position)
+    start_word(out.word_starts, position)
+    return position + count_at(table, line)
+
+
+@inlined
+def _write_word(model: Model, table: WordTable, word: Word, out: Tokens, position: int, base: int) -> int:
+    """Write the ids of the word at hand; return where they end."""
+    size = word.numbers[BYTES]
+    if word.numbers[CHARACTERS] > MAX_CHARACTERS:
+        return _one_token(out, position, model.unknown, base, word.numbers[FROM], word.numbers[TO])
+    if base >= 0 or size > WIDTH:
+        return _match_word(model, word, out, position, base)
+    key = load_key(word.text, 0, size, 0)
+    line = find(table, key)
+    if line >= 0:
+        return _write_known(table, line, out, position)
+    place = _match_word(model, word, out, position, base)
+    keep(table, key, out.ids, position, place - position)
+    return place
+
+
+@inlined
+def _spell(key: Key, size: int, word: Word) -> None:
+    """Make the bytes of a key the word at hand."""
+    for i in range(WIDTH):
+        word.text[i] = (key[i // 8] >> np.uint64(8 * (i % 8))) & np.uint64(0xFF)
+    word.numbers[BYTES] = size
+    word.numbers[CHARACTERS] = size
+
+
+@inlined
+def _special_at(model: Model, text: _Bytes, at: int, end: int) -> tuple[int, int]:
+    """Return the special token that stands at a position, −1 for none, and where it ends."""
+    for i in range(len(model.special_ids)):
+        size = 0
+        while size < model.specials.shape[1] and model.specials[i, size] != 0:
+            if at + size >= end or text[at + size] != model.specials[i, size]:
+                break
+            size += 1
+        if size == model.specials.shape[1] or model.specials[i, size] == 0:
+            return model.special_ids[i], at + size
+    return -1, at
+
+
+@inlined
+def _plain_end(text: _Bytes, at: int, end: int, rules: Rules) -> int:
+    """Return where the word of ASCII letters and digits at a position ends; −1 where it is longer, holds others, or lies near the end."""
+    if at + WIDTH > len(text):
+        return -1
+    size = word_length(text, at)
+    stop = at + size
+    if size == WIDTH or stop > end:
+        return -1
+    if stop < end:
+        kind = signed(rules.kinds[text[stop]])
+        if kind in (WIDE, REMOVED):
+            return -1
+    return stop
+
+
+@inlined
+def _word_at(
+    text: _Bytes, at: int, end: int, model: Model, table: WordTable, word: Word, out: Tokens, position: int, base: int
+) -> tuple[int, int]:
+    """Write the ids of the word at a position; return where the word ends, and where they do. base: −1 where no byte offsets are wanted."""
+    stop = -1 if base >= 0 else _plain_end(text, at, end, model.rules)
+    if stop < 0:
+        stop = take_word(text, at, end, model.rules, word)
+        if word.numbers[CHARACTERS] > 0:
+            position = _write_word(model, table, word, out, position, base)
+        return stop, position
+    key = load_key(text, at, stop - at, model.rules.fold)
+    line = find(table, key)
+    if line >= 0:
+        return stop, _write_known(table, line, out, position)
+    _spell(key, stop - at, word)
+    place = _match_word(model, word, out, position, base)
+    keep(table, key, out.ids, position, place - position)
+    return stop, place
+
+
+@inlined
+def _isolated_at(
+    text: _Bytes, at: int, model: Model, table: WordTable, word: Word, out: Tokens, position: int, base: int
+) -> tuple[int, int]:
+    """Write the id of the character at a position that is a word by itself; return where it ends, and where that does."""
+    if text[at] < 0x80:
+        return at + 1, _one_token(out, position, model.ascii_ids[text[at]], base, at, at + 1)
+    stop = take_isolated(text, at, model.rules, word)
+    return stop, _write_word(model, table, word, out, position, base)
+
+
+@inlined
+def _document(
+    text: _Bytes,
+    start: int,
+    end: int,
+    model: Model,
+    table: WordTable,
+    word: Word,
+    wanted: Wanted,
+    out: Tokens,
+    position: int,
+) -> int:
+    """Write the ids of ``text[start:end]``; return where they end."""
+    base = start if wanted.byte_offsets else -1
+    fresh = wanted.lines
+    at = start
+    while at < end:
+        before = position
+        kind = kind_of(text, at, model.rules)
+        if kind == WORD:
+            at, position = _word_at(text, at, end, model, table, word, out, position, base)
+        elif kind == ISOLATED:
+            token, stop = _special_at(model, text, at, end) if wanted.parse else (-1, at)
+            if token >= 0:
+                position = _one_token(out, position, token, base, at, stop)
+                at = stop
+            else:
+                at, position = _isolated_at(text, at, model, table, word, out, position, base)
+        else:
+            fresh = fresh or (kind == NEWLINE and wanted.lines)
+            at += width_of(text, at)
+        if fresh and position > before:
+            out.line_starts[before] = True
+            fresh = False
+    return position
+
+
+@kernel
+def tokenize(
+    text: _Bytes, bounds: _Integers, model: Model, table: WordTable, word: Word, wanted: Wanted, out: Tokens
+) -> int:
+    """Tokenize D documents.
+
+    Parameters
+    ----------
+    text, bounds
+        (C,) valid UTF-8, and (D + 1,) where documents begin in it, within [0, C].
+    model, wanted
+        What is known and what is asked for.
+    table, word
+        Words seen before, added to; room for the word at hand.
+    out
+        Outputs.
+
+    Returns
+    -------
+    int
+        Tokens written.
+    """
+    position = 0
+    for document in range(len(bounds) - 1):
+        out.offsets[document] = position
+        position = _document(text, bounds[document], bounds[document + 1], model, table, word, wanted, out, position)
+    out.offsets[len(bounds) - 1] = position
+    return position
