@@ -13,6 +13,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from spanmask import errors
+
 #: What holds libraries to one thread.
 ONE_THREAD = {
     "MKL_NUM_THREADS": "1",
@@ -32,8 +34,10 @@ def call(
 
     Raises
     ------
+    SpanmaskError
+        The function raised one of these: the same, with its message.
     RuntimeError
-        The child failed; its traceback went to standard error.
+        The child failed otherwise; its traceback went to standard error.
     """
     request = json.dumps({"module": module, "function": function, "parameters": parameters})
     done = subprocess.run(
@@ -45,13 +49,20 @@ def call(
     )
     if done.returncode:
         raise RuntimeError(f"measuring {module}.{function} failed with exit code {done.returncode}; see above")
-    return json.loads(done.stdout)
+    answer = json.loads(done.stdout)
+    if "error" in answer:
+        raise getattr(errors, answer["error"])(answer["message"])
+    return answer["found"]
 
 
 def _answer() -> None:
     request = json.load(sys.stdin)
     function = getattr(importlib.import_module(f".{request['module']}", __package__), request["function"])
-    json.dump(function(**request["parameters"]), sys.stdout)
+    try:
+        answer = {"found": function(**request["parameters"])}
+    except errors.SpanmaskError as error:
+        answer = {"error": type(error).__name__, "message": str(error)}
+    json.dump(answer, sys.stdout)
 
 
 if __name__ == "__main__":

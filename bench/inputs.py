@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from spanmask.config import SequenceConfig
 from spanmask.errors import ConfigError
@@ -38,15 +39,16 @@ def synthetic(sequences: int, vocabulary: Vocabulary) -> tuple[SequenceBlock, di
     ordinary = vocabulary.ordinary_ids
     starting = vocabulary.word_start_table[ordinary]
     ids = np.empty(len(heads), vocabulary.dtype)
-    ids[heads] = _zipf(rng, ordinary[starting], words)
-    ids[~heads] = _zipf(rng, ordinary[~starting], len(heads) - words)
+    ids[heads] = zipf(rng, ordinary[starting], words)
+    ids[~heads] = zipf(rng, ordinary[~starting], len(heads) - words)
     return _cut(ids, sequences, vocabulary), {"kind": "synthetic", "seed": SEED, "pieces": list(PIECES)}
 
 
-def _zipf(rng: np.random.Generator, entries: TokenIds, size: int) -> TokenIds:
+def zipf(rng: np.random.Generator, entries: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
+    """Return entries drawn as Zipf's law has it: the k-th with a probability proportional to 1/k."""
     cumulative = np.cumsum(1 / np.arange(1, len(entries) + 1))
-    ids: TokenIds = entries[np.searchsorted(cumulative, rng.random(size) * cumulative[-1])]
-    return ids
+    drawn: npt.NDArray[Any] = entries[np.searchsorted(cumulative, rng.random(size) * cumulative[-1])]
+    return drawn
 
 
 def from_text(path: str, sequences: int, vocabulary: Vocabulary) -> tuple[SequenceBlock, dict[str, Any]]:

@@ -6,13 +6,12 @@ Contestants, in turn: ``Masker.mask`` on segments of 510 tokens; two NumPy basel
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from . import child, protocol
+from . import child, compiling, markdown, protocol
 
 QUESTION = "How fast are the masking kernels?"
 SEED = 7
@@ -53,7 +52,7 @@ def measure(*, text: str | None = None, rounds: int = 7, sequences: int = 16_384
         The result as `protocol.record` lays it out, with ``input``, ``compile_seconds``, ``contestants``, ``ratios`` and ``goals``.
     """
     parameters = {"rounds": rounds, "sequences": sequences}
-    compiled = {"compile_seconds": _compile_seconds()}
+    compiled = {"compile_seconds": compiling.with_caches("first_call")}
     found = child.call("masking", "run", {**parameters, "text": text})
     more = {
         "baseline_sequences": min(BASELINE_SEQUENCES, sequences),
@@ -62,15 +61,6 @@ def measure(*, text: str | None = None, rounds: int = 7, sequences: int = 16_384
         "seed": SEED,
     }
     return protocol.record(QUESTION, {**parameters, **more}, {**compiled, **found})
-
-
-def _compile_seconds() -> dict[str, dict[str, float]]:
-    """Return seconds of the first call with an empty kernel cache, and with one that is filled."""
-    with tempfile.TemporaryDirectory(prefix="spanmask-bench-") as folder:
-        return {
-            state: child.call("compiling", "first_call", {}, {"SPANMASK_CACHE_DIR": folder})
-            for state in ("cold", "warm")
-        }
 
 
 def run(*, text: str | None, rounds: int, sequences: int) -> dict[str, Any]:
@@ -173,19 +163,16 @@ def _figures(taken: Mapping[str, dict[str, Any]], tokens: Mapping[str, int]) -> 
     }
     pairs = [(name, "copy") for name in rates if name != "copy"] + [("spanmask", "baseline"), ("spanmask", "lockstep")]
     ratios = {f"{of} / {to}": protocol.ratio(rates[of], rates[to]) for of, to in pairs}
-    goals = {name: {"goal": goal, "reached": ratios[name]["median"] >= goal} for name, goal in GOALS.items()}
+    goals = protocol.goals({name: ratio["median"] for name, ratio in ratios.items()}, GOALS)
     return {"contestants": contestants, "ratios": ratios, "goals": goals}
 
 
 def table(result: Mapping[str, Any]) -> str:
     """Return a result as Markdown."""
+    head = ["contestant", "million tokens/s: median", "min", "max", "share of the copy"]
     rows = [_row(name, result["contestants"][name], result["ratios"]) for name in CONTESTANTS]
-    head = [["contestant", "million tokens/s: median", "min", "max", "share of the copy"], ["---"] + 4 * ["---:"]]
-    return "\n\n".join(("\n".join(map(_line, head + rows)), "\n".join(_comparisons(result)), _footer(result))) + "\n"
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    parts = (markdown.table(head, rows), "\n".join(_comparisons(result)), _footer(result))
+    return "\n\n".join(parts) + "\n"
 
 
 def _row(name: str, found: Mapping[str, Any], ratios: Mapping[str, Any]) -> list[str]:
@@ -195,28 +182,17 @@ def _row(name: str, found: Mapping[str, Any], ratios: Mapping[str, Any]) -> list
 
 
 def _comparisons(result: Mapping[str, Any]) -> list[str]:
-    lines = []
-    for name in (*GOALS, "spanmask / lockstep"):
-        ratio, asked = result["ratios"][name], result["goals"].get(name)
-        line = f"- {name}: {ratio['median']:.3g} ({ratio['min']:.3g} to {ratio['max']:.3g})"
-        if asked:
-            line += f"; asked for: at least {asked['goal']:g}, {'reached' if asked['reached'] else 'not reached'}"
-        lines.append(f"{line}.")
-    return lines
+    names = (*GOALS, "spanmask / lockstep")
+    return [markdown.comparison(name, result["ratios"][name], result["goals"].get(name)) for name in names]
 
 
 def _footer(result: Mapping[str, Any]) -> str:
     cold, warm = (result["compile_seconds"][state] for state in ("cold", "warm"))
-    versions = ", ".join(f"{name} {result['versions'][name]}" for name in ("python", *protocol.PACKAGES))
-    commit = (
-        f"commit {result['commit']}{' with changes' if result['dirty'] else ''}" if result["commit"] else "no commit"
-    )
     source, parameters = result["input"], result["parameters"]
     return (
         f"First call: {cold['first_call']:.1f} s where the kernels must be compiled, {warm['first_call']:.2f} s where they are in the "
         f"cache; importing them {warm['import']:.1f} s.\n\n"
         f"Input: {source['kind']}, {source['tokens']:,} tokens in {source['sequences']:,} sequences, "
         f"{100 * source['words_of_several_pieces']:.1f} % of the words of several pieces; {parameters['rounds']} rounds.\n"
-        f"Measured on {result['machine']['processor']} ({result['machine']['cores']} cores, {result['machine']['system']}), "
-        f"{versions}, {commit}."
+        f"{markdown.measured_on(result)}"
     )

@@ -7,21 +7,26 @@ account.
 from __future__ import annotations
 
 import gc
+import json
 import os
 import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 #: Packages whose versions a result names.
 PACKAGES = ("spanmask", "numpy", "numba", "pyarrow")
+MEGABYTE = 1_000_000
 #: What is measured, for the flag that says whether it differs from the commit.
 _MEASURED = ("spanmask", "bench", ":!bench/results", ":!bench/README.md")
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Contestants = Mapping[str, Callable[[], object]]
 
@@ -60,20 +65,60 @@ def seconds(function: Callable[[], object]) -> float:
     return (time.perf_counter_ns() - start) / 1e9
 
 
-def interleave(contestants: Contestants, rounds: int) -> dict[str, dict[str, Any]]:
+def interleave(contestants: Contestants, rounds: int, before: Contestants | None = None) -> dict[str, dict[str, Any]]:
     """Measure contestants in turn, A B C A B C …, so that whatever else the machine does meets all alike.
+
+    Parameters
+    ----------
+    contestants
+        What is measured, by name.
+    rounds
+        How often each runs, after one call to warm up.
+    before
+        What is called, unmeasured, before every call of the contestant of that name.
 
     Returns
     -------
     dict
         By contestant: ``warm_up_seconds``, of one call of each before the first round, and ``seconds``, one a round.
     """
+    prepare = before or {}
+
+    def measured(name: str, function: Callable[[], object]) -> float:
+        prepare.get(name, _nothing)()
+        return seconds(function)
+
     with _uncollected():
-        warm = {name: seconds(function) for name, function in contestants.items()}
-        taken = [{name: seconds(function) for name, function in contestants.items()} for _ in range(rounds)]
+        warm = {name: measured(name, function) for name, function in contestants.items()}
+        taken = [{name: measured(name, function) for name, function in contestants.items()} for _ in range(rounds)]
     return {
         name: {"warm_up_seconds": warm[name], "seconds": [of_round[name] for of_round in taken]} for name in contestants
     }
+
+
+def _nothing() -> None:
+    return None
+
+
+class Clock:
+    """Counts the seconds of steps, by name."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.spent = dict.fromkeys(names, 0.0)
+
+    def time(self, name: str, function: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+        """Return what a call returns; its time counts for a step."""
+        start = time.perf_counter_ns()
+        try:
+            return function(*args, **options)
+        finally:
+            self.spent[name] += (time.perf_counter_ns() - start) / 1e9
+
+    def each(self, name: str, items: Iterator[T]) -> Iterator[T]:
+        """Yield items; the time that each takes to come counts for a step."""
+        with suppress(StopIteration):
+            while True:
+                yield self.time(name, next, items)
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
@@ -81,9 +126,9 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
-def rates(tokens: int, rounds: Sequence[float]) -> list[float]:
-    """Return tokens/s of each round."""
-    return [tokens / taken for taken in rounds]
+def rates(amount: int, rounds: Sequence[float]) -> list[float]:
+    """Return tokens/s or bytes/s of each round."""
+    return [amount / taken for taken in rounds]
 
 
 def ratio(of: Sequence[float], to: Sequence[float]) -> dict[str, Any]:
@@ -92,16 +137,34 @@ def ratio(of: Sequence[float], to: Sequence[float]) -> dict[str, Any]:
     return {"rounds": by_round, **spread(by_round)}
 
 
-def record(question: str, parameters: Mapping[str, Any], findings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a result: what was asked, where and with what, and what was found."""
+def goals(values: Mapping[str, float], asked: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """Return which of the figures asked for, at least so much, were reached; those that were not measured are left out."""
+    return {name: {"goal": goal, "reached": values[name] >= goal} for name, goal in asked.items() if name in values}
+
+
+def limits(values: Mapping[str, float], asked: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """Return which of the limits, less than so much, were kept; those that were not measured are left out."""
+    return {name: {"limit": limit, "kept": values[name] < limit} for name, limit in asked.items() if name in values}
+
+
+def record(
+    question: str, parameters: Mapping[str, Any], findings: Mapping[str, Any], packages: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return a result: what was asked, where and with what, and what was found. packages: what was measured beside `PACKAGES`."""
+    versions = {name: metadata.version(name) for name in (*PACKAGES, *packages)}
     return {
         "question": question,
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
+        "versions": {"python": platform.python_version(), **versions},
         "machine": machine(),
         **revision(),
         "parameters": dict(parameters),
         **findings,
     }
+
+
+def as_json(result: Mapping[str, Any]) -> bytes:
+    """Return a result as the bytes of its file; the order of its keys is that of its tables."""
+    return f"{json.dumps(result, indent=2, ensure_ascii=False)}\n".encode()
 
 
 def machine() -> dict[str, Any]:

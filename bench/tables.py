@@ -1,42 +1,59 @@
-"""Writes the tables of ``README.md`` from ``results/*.json``: ``python -m spanmask_bench.tables``."""
+"""Writes the tables of two READMEs, the package's and this folder's, from ``results/*.json``: ``python -m spanmask_bench.tables``."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from spanmask.storage import publish_bytes
 
-from . import masking
+from . import masking, performance, presharding, tokenizing
 
 README = Path(__file__).with_name("README.md")
+PACKAGE_README = Path(__file__).resolve().parent.parent / "README.md"
 RESULTS = Path(__file__).with_name("results")
-#: What makes each result's table.
-TABLES = {"masking": masking.table}
+
+Results = Mapping[str, Mapping[str, Any]]
+#: What each README's tables are, by the name in their markers.
+TABLES: dict[Path, dict[str, Callable[[Results], str]]] = {
+    README: {
+        "masking": lambda results: masking.table(results["masking"]),
+        "tokenize": lambda results: tokenizing.table(results["tokenize"]),
+        "preshard": lambda results: presharding.table(results["preshard"]),
+    },
+    PACKAGE_README: {"performance": performance.table},
+}
 
 
-def filled(readme: str) -> str:
-    """Return a README with what stands between its markers made from the results anew.
+def results() -> dict[str, dict[str, Any]]:
+    """Return the committed results by name."""
+    return {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(RESULTS.glob("*.json"))}
+
+
+def filled(readme: str, tables: Mapping[str, Callable[[Results], str]], found: Results) -> str:
+    """Return a README with what stands between its markers made from results anew.
 
     Raises
     ------
     ValueError
         A marker is missing.
     """
-    for name, table in TABLES.items():
+    for name, table in tables.items():
         begin, end = f"<!-- {name}: made by spanmask_bench.tables -->\n", f"<!-- {name}: end -->"
         before, found_begin, rest = readme.partition(begin)
         _, found_end, after = rest.partition(end)
         if not (found_begin and found_end):
             raise ValueError(f"README.md lacks the markers of {name}: {begin.strip()} and {end}")
-        result = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
-        readme = f"{before}{begin}\n{table(result)}\n{end}{after}"
+        readme = f"{before}{begin}\n{table(found)}\n{end}{after}"
     return readme
 
 
 def write() -> None:
-    """Fill the README's tables."""
-    publish_bytes(README, filled(README.read_text("utf-8")).encode())
+    """Fill the tables of both."""
+    for path, tables in TABLES.items():
+        publish_bytes(path, filled(path.read_text("utf-8"), tables, results()).encode())
 
 
 if __name__ == "__main__":

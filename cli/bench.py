@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
 from .main import visible
 from .summary import print_json
+
+Function = Callable[..., Any]
 
 
 @click.group(name="bench")
@@ -16,15 +19,48 @@ def command() -> None:
     """Measure this machine: one question a subcommand, against baselines that do the same work."""
 
 
+def _common(function: Function) -> Function:
+    """Add the options of every question."""
+    for option in (
+        click.option(
+            "--rounds", type=click.IntRange(min=1), default=7, show_default=True, help="How often each contestant runs."
+        ),
+        click.option(
+            "--json",
+            "json_file",
+            metavar="FILE",
+            callback=_with_folder,
+            help="Write the result as JSON to FILE; - prints it instead of the table.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def _with_folder(_context: click.Context, _parameter: click.Parameter, path: str | None) -> str | None:
+    """Refuse a file that could not be written, before anything is measured."""
+    if path not in (None, "-") and not Path(path).parent.is_dir():
+        raise click.UsageError(f"--json {path}: its folder is missing; create it")
+    return path
+
+
+def _deliver(result: Mapping[str, Any], table: Callable[[Mapping[str, Any]], str], json_file: str | None) -> None:
+    from spanmask_bench.protocol import as_json
+
+    from spanmask.storage import publish_bytes
+
+    if json_file == "-":
+        print_json(dict(result))
+        return
+    click.echo(visible(table(result)), nl=False)
+    if json_file is not None:
+        publish_bytes(Path(json_file), as_json(result))
+
+
 @command.command(name="masking")
-@click.option(
-    "--json", "json_file", metavar="FILE", help="Write the result as JSON to FILE; - prints it instead of the table."
-)
+@_common
 @click.option(
     "--text", type=click.Path(exists=True, dir_okay=False), help="Take tokens from this text. [made-up tokens]"
-)
-@click.option(
-    "--rounds", type=click.IntRange(min=1), default=7, show_default=True, help="How often each contestant runs."
 )
 @click.option("--sequences", type=click.IntRange(min=1), default=16_384, show_default=True, help="Sequences to mask.")
 def masking(json_file: str | None, text: str | None, rounds: int, sequences: int) -> None:
@@ -35,14 +71,52 @@ def masking(json_file: str | None, text: str | None, rounds: int, sequences: int
     """
     from spanmask_bench.masking import measure, table
 
-    from spanmask.storage import publish_bytes
+    _deliver(measure(text=text, rounds=rounds, sequences=sequences), table, json_file)
 
-    if json_file not in (None, "-") and not Path(json_file).parent.is_dir():
-        raise click.UsageError(f"--json {json_file}: its folder is missing; create it")
-    result = measure(text=text, rounds=rounds, sequences=sequences)
-    if json_file == "-":
-        print_json(result)
-        return
-    click.echo(visible(table(result)), nl=False)
-    if json_file is not None:
-        publish_bytes(Path(json_file), f"{json.dumps(result, indent=2, ensure_ascii=False, sort_keys=True)}\n".encode())
+
+@command.command(name="tokenize")
+@_common
+@click.argument("text", nargs=-1, metavar="[TEXT…]")
+@click.option("--vocab", metavar="cased|uncased|PATH", multiple=True, help="May be repeated. [cased and uncased]")
+@click.option(
+    "--megabytes", type=click.FloatRange(min=0, min_open=True), default=16, show_default=True, help="Of text at most."
+)
+def tokenize(
+    json_file: str | None, text: tuple[str, ...], vocab: tuple[str, ...], rounds: int, megabytes: float
+) -> None:
+    """Measure how fast tokenizing is.
+
+    Tokenizes prose on one core, from TEXT (what spanmask preshard takes) or stories that ship with spanmask, and made-up Chinese and Greek,
+    beside the tokenizers library at its fastest, which gives the same ids.
+    """
+    from spanmask_bench.tokenizing import VOCABULARIES, measure, table
+
+    vocabularies = vocab or VOCABULARIES
+    _deliver(measure(paths=text, vocabularies=vocabularies, rounds=rounds, megabytes=megabytes), table, json_file)
+
+
+@command.command(name="preshard")
+@_common
+@click.argument("inputs", nargs=-1, metavar="[INPUT…]")
+@click.option(
+    "--megabytes", type=click.FloatRange(min=0, min_open=True), default=256, show_default=True, help="Of text at most."
+)
+@click.option(
+    "--peer-megabytes",
+    type=click.FloatRange(min=0, min_open=True),
+    default=4,
+    show_default=True,
+    help="Of it for the peers, which are slow.",
+)
+def preshard(
+    json_file: str | None, inputs: tuple[str, ...], rounds: int, megabytes: float, peer_megabytes: float
+) -> None:
+    """Measure how fast presharding is, and where its time goes.
+
+    Turns the text of INPUT, or stories that ship with spanmask, into shards on one core, beside what one would otherwise run (needs the
+    extra bench); then whole runs with one job and two, their memory, and compiling.
+    """
+    from spanmask_bench.presharding import measure, table
+
+    result = measure(paths=inputs, rounds=rounds, megabytes=megabytes, peer_megabytes=peer_megabytes)
+    _deliver(result, table, json_file)

@@ -34,6 +34,7 @@ def inlined(function: Callable[P, R]) -> Callable[P, R]:
 def _compiled(function: Callable[P, R], **flags: bool) -> Callable[P, R]:
     if numba.config.DISABLE_JIT:
         return function
-    compiled = numba.njit(nogil=True, error_model="numpy", **flags)(function)
+    # The wrapper left out is for calls from C.
+    compiled = numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, **flags)(function)
     compiled._cache = KernelCache(function)
     return cast(Callable[P, R], compiled)

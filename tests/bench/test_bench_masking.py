@@ -8,7 +8,7 @@ from importlib import resources
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from spanmask_bench import child, inputs, masking, tables
+from spanmask_bench import child, compiling, inputs, masking
 from spanmask_cli.bench import command
 
 from spanmask.config import VocabularyConfig
@@ -82,7 +82,7 @@ def tiny_run(tmp_path_factory):
             str(folder / "out.json"),
         ]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(masking, "_compile_seconds", lambda: compiled)
+            patch.setattr(compiling, "with_caches", lambda function: compiled)
             done = CliRunner().invoke(command, arguments, catch_exceptions=False)
     return done, folder / "out.json"
 
@@ -114,27 +114,7 @@ def test_every_contestant_is_counted_by_the_tokens_it_handles(tiny_run):
     assert result["ratios"]["spanmask / copy"]["rounds"] == pytest.approx(rates[0] / rates[1])
 
 
-def test_the_readme_has_the_table_of_the_result():
-    readme = tables.README.read_text("utf-8")
-    assert tables.filled(readme) == readme, "run python -m spanmask_bench.tables"
-
-
-def test_a_readme_that_differs_is_noticed_and_mended():
-    readme = tables.README.read_text("utf-8")
-    broken = readme.replace("| spanmask |", "| spanmask | 9", 1)
-    assert broken != readme
-    assert tables.filled(broken) == readme
-    with pytest.raises(ValueError, match="markers"):
-        tables.filled(readme.replace("<!-- masking: end -->", ""))
-
-
 def test_a_result_that_could_not_be_written_is_refused_before_measuring(tmp_path):
     done = CliRunner().invoke(command, ["masking", "--json", str(tmp_path / "missing" / "out.json")])
     assert done.exit_code == 2
     assert "folder is missing" in done.stderr
-
-
-@pytest.mark.slow
-def test_compiling_takes_longer_than_loading():
-    taken = masking._compile_seconds()
-    assert taken["cold"]["first_call"] > 2 * taken["warm"]["first_call"] > 0

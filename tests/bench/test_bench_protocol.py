@@ -11,6 +11,8 @@ import platform
 import pytest
 from spanmask_bench import child, protocol
 
+from spanmask.errors import ConfigError
+
 
 def test_contestants_run_in_turn_after_a_warm_up():
     calls = []
@@ -21,6 +23,40 @@ def test_contestants_run_in_turn_after_a_warm_up():
     assert gc.isenabled()
     assert {name: len(found["seconds"]) for name, found in taken.items()} == dict.fromkeys("ABC", 3)
     assert all(found["warm_up_seconds"] >= 0 for found in taken.values())
+
+
+def test_what_comes_before_a_call_is_not_measured(monkeypatch):
+    clock = iter(range(0, 10**12, 10**9))
+    monkeypatch.setattr(protocol.time, "perf_counter_ns", lambda: next(clock))
+    called = []
+    taken = protocol.interleave(
+        {"A": lambda: called.append("A")}, 2, {"A": lambda: [called.append("before"), next(clock)]}
+    )
+    assert called == ["before", "A"] * 3
+    assert taken["A"] == {"warm_up_seconds": 1.0, "seconds": [1.0, 1.0]}
+
+
+def test_a_clock_counts_every_step_apart(monkeypatch):
+    ticks = iter(range(0, 10**12, 10**9))
+    monkeypatch.setattr(protocol.time, "perf_counter_ns", lambda: next(ticks))
+    clock = protocol.Clock(["items", "sums"])
+    found = [clock.time("sums", sum, [item, 1]) for item in clock.each("items", iter([5, 6]))]
+    assert found == [6, 7]
+    assert clock.spent == {"items": 3.0, "sums": 2.0}, "the end of the items took its time too"
+    with pytest.raises(ZeroDivisionError):
+        clock.time("sums", divmod, 1, 0)
+    assert clock.spent["sums"] == 3.0
+
+
+def test_goals_are_lower_and_limits_upper_bounds():
+    assert protocol.goals({"a": 4.0, "b": 3.9}, {"a": 4.0, "b": 4.0, "c": 1.0}) == {
+        "a": {"goal": 4.0, "reached": True},
+        "b": {"goal": 4.0, "reached": False},
+    }
+    assert protocol.limits({"a": 3.9, "b": 4.0}, {"a": 4.0, "b": 4.0, "c": 1.0}) == {
+        "a": {"limit": 4.0, "kept": True},
+        "b": {"limit": 4.0, "kept": False},
+    }
 
 
 def test_figures_are_medians_with_their_range():
@@ -76,3 +112,9 @@ def test_a_child_that_fails_is_reported(capfd):
     with pytest.raises(RuntimeError, match=r"protocol\.spread failed with exit code 1"):
         child.call("protocol", "spread", {"values": []})
     assert "StatisticsError" in capfd.readouterr().err
+
+
+def test_an_error_of_ours_in_a_child_is_raised_here_with_its_message(capfd):
+    with pytest.raises(ConfigError, match=r"missing\.txt: no such file"):
+        child.call("texts", "read", {"paths": ["missing.txt"], "limit": 1})
+    assert capfd.readouterr().err == ""

@@ -1,0 +1,41 @@
+"""Results as Markdown: tables, verdicts, and the lines that say where and on what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .protocol import MEGABYTE
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1) -> str:
+    """Return a table whose first columns, as many as ``texts``, hold text, and the others figures."""
+    rule = ["---"] * texts + ["---:"] * (len(head) - texts)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
+
+
+def comparison(name: str, ratio: Mapping[str, Any], goal: Mapping[str, Any] | None) -> str:
+    """Return an item of a list: a ratio with its range, and whether it is what was asked for."""
+    line = f"- {name}: {times(ratio)}"
+    if goal:
+        line += f"; asked for: at least {goal['goal']:g}, {'reached' if goal['reached'] else 'not reached'}"
+    return f"{line}."
+
+
+def times(ratio: Mapping[str, Any]) -> str:
+    """Return the median of a ratio with its range."""
+    return f"{ratio['median']:.3g} ({ratio['min']:.3g} to {ratio['max']:.3g})"
+
+
+def megabytes(rate: Mapping[str, float], keys: Sequence[str] = ("median", "min", "max")) -> list[str]:
+    """Return bytes/s as cells in MB/s."""
+    return [f"{rate[key] / MEGABYTE:,.1f}" for key in keys]
+
+
+def measured_on(result: Mapping[str, Any]) -> str:
+    """Return the sentence that names processor, versions and commit."""
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(result["versions"].items()))
+    changed = " with changes" if result["dirty"] else ""
+    commit = f"commit {result['commit']}{changed}" if result["commit"] else "no commit"
+    machine = result["machine"]
+    return f"Measured on {machine['processor']} ({machine['cores']} cores, {machine['system']}), {versions}, {commit}."

@@ -1,0 +1,35 @@
+"""The packages of the ``bench`` extra, imported when a question needs them."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from typing import Any
+
+from spanmask.errors import ConfigError
+
+
+def load(name: str) -> Any:
+    """Return a module of the extra.
+
+    Raises
+    ------
+    ConfigError
+        It is not installed.
+    """
+    require([name])
+    return importlib.import_module(name)
+
+
+def require(names: Sequence[str]) -> None:
+    """See that packages of the extra are installed, without importing them.
+
+    Raises
+    ------
+    ConfigError
+        One is not.
+    """
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"{' and '.join(missing)} not installed, and measured beside: pip install 'spanmask[bench]'")

@@ -1,0 +1,55 @@
+"""The table of the package's README: one line a question, from all results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from . import markdown, presharding, protocol
+
+_JOBS = "one file, beyond the start: 2 jobs / 1 job"
+_HURRIED = ".jsonl.zst: spanmask / peer, collator on arrays"
+
+
+def table(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the table for results by name, and where they were measured."""
+    head = ["one core", "spanmask", "beside it", "times (min to max)"]
+    rows = [*_tokenizing(results["tokenize"]), *_presharding(results["preshard"]), _masking(results["masking"])]
+    compiled, commands = results["preshard"]["compile_seconds"], results["preshard"]["commands"]
+    peak = max(max(found["peak_bytes"]) for found in commands.values()) / protocol.MEGABYTE
+    ratios, text = results["preshard"]["ratios"], ", ".join(results["preshard"]["input"]["all"]["names"])
+    return (
+        f"{markdown.table(head, rows)}\n\n"
+        f"Beside the same with the collator called on arrays, as few would: {markdown.times(ratios[_HURRIED])}. "
+        f"Two jobs against one on a single file, beyond the start: {markdown.times(ratios[_JOBS])} times as fast. Largest process: "
+        f"{peak:,.0f} MB. Compiling all kernels, once: {compiled['cold']['everything']:.0f} s; loading them: "
+        f"{compiled['warm']['everything']:.1f} s.\n\n"
+        f"Text to shards: from {text}. {markdown.measured_on(results['preshard'])}\n"
+    )
+
+
+def _tokenizing(result: Mapping[str, Any]) -> Iterator[list[str]]:
+    library = f"`tokenizers` {result['versions']['tokenizers']}"
+    for name, case in result["cases"].items():
+        rates = [case["contestants"][contestant]["bytes_per_second"] for contestant in ("spanmask", "tokenizers")]
+        yield _row(f"tokenize: {name}", rates, library, case["ratios"]["spanmask / tokenizers"])
+
+
+def _presharding(result: Mapping[str, Any]) -> Iterator[list[str]]:
+    for form in presharding.FORMS:
+        rates = [result["contestants"][f"{name}, {form}"]["bytes_per_second"] for name in ("spanmask", "peer")]
+        ratio = result["ratios"][f"{form}: spanmask / peer"]
+        yield _row(f"text to shards: {form}", rates, "`tokenizers`, collator and Arrow", ratio)
+
+
+def _row(name: str, rates: list[Mapping[str, float]], peer: str, ratio: Mapping[str, Any]) -> list[str]:
+    ours, theirs = (markdown.megabytes(rate, ("median",))[0] for rate in rates)
+    return [name, f"{ours} MB/s", f"{theirs} MB/s, {peer}", markdown.times(ratio)]
+
+
+def _masking(result: Mapping[str, Any]) -> list[str]:
+    ours, theirs = (
+        f"{result['contestants'][name]['tokens_per_second']['median'] / 1e6:,.1f} M tokens/s"
+        for name in ("spanmask", "baseline")
+    )
+    return ["mask", ours, f"{theirs}, NumPy", markdown.times(result["ratios"]["spanmask / baseline"])]
