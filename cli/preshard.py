@@ -53,7 +53,7 @@ _OPTIONS = [
     click.option(
         "--vocab",
         metavar="cased|uncased|PATH",
-        help="BERT's vocabularies, a vocab.txt or a WordPiece tokenizer.json. [cased]",
+        help="BERT's vocabularies, a vocab.txt, or any Hugging Face tokenizer.json. [cased]",
     ),
     click.option("--cased/--uncased", "cased", default=None, help="Casing of a vocabulary given as a vocab.txt."),
     click.option("--format", "format", type=_choice(Format), help="How inputs are read. [auto: by name]"),
@@ -65,7 +65,9 @@ _OPTIONS = [
         "--spans-field", metavar="NAME", help="Field of [start, end) ranges in code points, for --scheme annotated."
     ),
     click.option(
-        "--words-field", metavar="NAME", help="Field of code points at which words start, instead of BERT's words."
+        "--words-field",
+        metavar="NAME",
+        help="Field of code points at which words start, instead of the tokenizer's words.",
     ),
     click.option("--keep", multiple=True, metavar="NAME", help="Field to pass through to the rows; may be repeated."),
     click.option(

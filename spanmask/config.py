@@ -148,7 +148,10 @@ class CorpusConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VocabularyConfig:
-    """Which WordPiece vocabulary: ``cased``, ``uncased`` (BERT's, shipped) or a path; ``cased`` says how a path is normalised."""
+    """Which vocabulary: ``cased``, ``uncased`` (BERT's, shipped), or the path of a ``vocab.txt`` or ``tokenizer.json``.
+
+    ``cased`` says whether text keeps its case with a ``vocab.txt``; a ``tokenizer.json`` says so itself.
+    """
 
     vocab: str = "cased"
     cased: bool | None = None

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask.kernels import rows as kernels
-from spanmask.records import Flags, MaskedBlock, Offsets, TokenIds
+from spanmask.records import Flags, MaskedBlock, Offsets, Points, TokenIds
 from spanmask.vocab import Vocabulary
 
 #: Histograms keep values up to this one apart; the last bin holds all beyond.
@@ -39,12 +39,12 @@ class RowStatistics:
 
     def add(self, block: MaskedBlock, vocabulary: Vocabulary, ratio: Fraction) -> None:
         """Count the rows of a valid block whose budget is ``ratio`` of their tokens."""
-        stored = as_stored(block)
-        originals = restore(block)
-        flags = word_flags(block, originals, vocabulary)
+        stored = np.zeros(0, np.bool_) if block.word_starts is None else _stored_flags(block, block.word_starts)
+        table = vocabulary.word_start_table if vocabulary.tells_words else np.zeros(0, np.bool_)
+        words = kernels.Words(table, stored)
         counts = kernels.Counts(self.totals, **self.histograms)
-        ids = (vocabulary.special.mask, vocabulary.special.unk)
-        kernels.count_rows(stored, originals, flags, ratio.numerator, ratio.denominator, ids, counts)
+        ids = (vocabulary.special.mask, -1 if vocabulary.special.unk is None else vocabulary.special.unk)
+        kernels.count_rows(as_stored(block), words, ratio.numerator, ratio.denominator, ids, counts)
         self.rows += len(block)
 
     def to_json(self) -> dict[str, Any]:
@@ -88,12 +88,17 @@ def restore(block: MaskedBlock) -> TokenIds:
 
 def word_flags(block: MaskedBlock, originals: TokenIds, vocabulary: Vocabulary) -> Flags:
     """Return whether a word starts, like input_ids: from the rows where stored, else from the vocabulary."""
-    if block.word_starts is None:
-        flags = vocabulary.word_start_table[originals]
-    else:
-        flags = np.zeros(len(originals), np.bool_)
-        owners = np.repeat(block.input_offsets[:-1], np.diff(block.word_starts.offsets))
-        flags[owners + block.word_starts.values] = True
+    if block.word_starts is not None:
+        return _stored_flags(block, block.word_starts)
+    flags: Flags = vocabulary.word_start_table[originals]
+    flags[block.input_offsets[:-1] + 1] = True
+    return flags
+
+
+def _stored_flags(block: MaskedBlock, words: Points) -> Flags:
+    flags = np.zeros(len(block.input_ids), np.bool_)
+    owners = np.repeat(block.input_offsets[:-1], np.diff(words.offsets))
+    flags[owners + words.values] = True
     flags[block.input_offsets[:-1] + 1] = True
     return flags
 

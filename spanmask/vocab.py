@@ -1,6 +1,7 @@
 """Vocabularies: entries in, the tables that tokenizing and masking need out.
 
-A vocabulary is a WordPiece list: entry number i is id i, a piece inside a word begins with ``##``.
+A vocabulary is BERT's WordPiece list (entry number i is id i, a piece inside a word begins with ``##``), or that of any other Hugging Face
+``tokenizer.json``, whose text it keeps, since that says how to tokenize. This module reads it as JSON; `spanmask.tokenization` runs it.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import resources
@@ -30,30 +32,48 @@ BUILT_IN = {
 CONTINUATION = "##"
 #: The special tokens by role.
 ROLES = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
+#: What other tokenizers call them, where their post-processor, padding or model does not say.
+_OTHER_NAMES = {"pad": "<pad>", "unk": "<unk>", "cls": "<s>", "sep": "</s>", "mask": "<mask>"}
 
 #: The most entries whose ids fit in 16 bits.
 _NARROW = 65_536
 _UNUSED = re.compile(r"\[unused\d+\]")
+#: The parts of a tokenizer.json that make it BERT's, casing aside.
+_BERT: dict[str, dict[str, Any]] = {
+    "model": {
+        "type": "WordPiece",
+        "unk_token": ROLES["unk"],
+        "continuing_subword_prefix": CONTINUATION,
+        "max_input_chars_per_word": 100,
+    },
+    "normalizer": {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True},
+    "pre_tokenizer": {"type": "BertPreTokenizer"},
+}
+#: Characters of a tokenizer.json at most: it goes into the manifest, whose size is limited.
+_TOKENIZER_LIMIT = 24 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpecialIds:
-    """The ids of the special tokens."""
+    """The ids of the special tokens. unk is None where a tokenizer has none, since every byte is known to it."""
 
     pad: int
-    unk: int
+    unk: int | None
     cls: int
     sep: int
     mask: int
 
-    def as_dict(self) -> dict[str, int]:
+    def as_dict(self) -> dict[str, int | None]:
         """Return the ids by role."""
         return {role: getattr(self, role) for role in ROLES}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
-    """A WordPiece vocabulary: its entries, their order being the ids, and whether text keeps its case.
+    """Entries, their order being the ids, and how text becomes them.
+
+    cased: whether text keeps its case; None with a ``tokenizer``, whose normalizer decides. tokenizer: the text of a ``tokenizer.json``
+    that is not BERT's; None for BERT's WordPiece.
 
     Raises
     ------
@@ -63,15 +83,17 @@ class Vocabulary:
 
     name: str
     entries: tuple[str, ...]
-    cased: bool
+    cased: bool | None
+    tokenizer: str | None = None
 
     def __post_init__(self) -> None:
         if not self.entries:
             raise ConfigError(f"vocabulary {self.name}: it is empty; give a file with one entry a line")
-        _refuse_doubles(self.name, self.entries)
-        missing = [token for token in ROLES.values() if token not in self.ids]
-        if missing:
-            raise ConfigError(f"vocabulary {self.name}: it lacks {', '.join(missing)}; add an entry for each")
+        if self.tokenizer is None:
+            _refuse_doubles(self.name, self.entries)
+            missing = [token for token in ROLES.values() if token not in self.ids]
+            if missing:
+                raise ConfigError(f"vocabulary {self.name}: it lacks {', '.join(missing)}; add an entry for each")
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -83,17 +105,46 @@ class Vocabulary:
 
     @cached_property
     def special(self) -> SpecialIds:
-        """The ids of the special tokens."""
-        return SpecialIds(**{role: self.ids[token] for role, token in ROLES.items()})
+        """The ids of the special tokens.
+
+        Raises
+        ------
+        ConfigError
+            A ``tokenizer`` lacks one other than unk.
+        """
+        if self.tokenizer is None:
+            return SpecialIds(**{role: self.ids[token] for role, token in ROLES.items()})
+        with _reading(self.name):
+            return _read_roles(self, json.loads(self.tokenizer))
+
+    @cached_property
+    def special_tokens(self) -> dict[str, int]:
+        """Entries that no text becomes, with their ids: those with a role, and a tokenizer's other special tokens."""
+        roles = {self.entries[number]: number for number in self.special.as_dict().values() if number is not None}
+        return roles | (_special_added(json.loads(self.tokenizer)) if self.tokenizer else {})
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of the entries, each followed by a newline, in UTF-8."""
-        return hashlib.sha256("".join(f"{entry}\n" for entry in self.entries).encode()).hexdigest()
+        """SHA-256 in UTF-8 of the entries, each followed by a newline, or of the ``tokenizer``."""
+        text = self.tokenizer or "".join(f"{entry}\n" for entry in self.entries)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def tells_words(self) -> bool:
+        """Whether word starts follow from the ids."""
+        return self.tokenizer is None
 
     @cached_property
     def word_start_table(self) -> npt.NDArray[np.bool_]:
-        """(V,) bool: whether an id starts a word."""
+        """(V,) bool: whether an id starts a word.
+
+        Raises
+        ------
+        ConfigError
+            The vocabulary does not tell.
+        """
+        if not self.tells_words:
+            raise ConfigError(f"vocabulary {self.name}: word starts do not follow from its ids; give word_starts")
         return np.array([not entry.startswith(CONTINUATION) for entry in self.entries])
 
     @cached_property
@@ -105,7 +156,7 @@ class Vocabulary:
         ConfigError
             There are none.
         """
-        special = set(self.special.as_dict().values())
+        special = set(self.special_tokens.values())
         ordinary = [
             number
             for number, entry in enumerate(self.entries)
@@ -142,7 +193,7 @@ def _refuse_doubles(name: str, entries: Iterable[str]) -> None:
 
 
 def load_vocabulary(config: VocabularyConfig) -> Vocabulary:
-    """Load a vocabulary that ships with the package, a ``vocab.txt`` or a WordPiece ``tokenizer.json``.
+    """Load a vocabulary that ships with the package, a ``vocab.txt`` or a ``tokenizer.json``.
 
     Raises
     ------
@@ -196,19 +247,129 @@ def _load_file(path: Path, cased: bool | None) -> Vocabulary:
 
 
 def _from_tokenizer_json(path: Path, text: str, cased: bool | None) -> Vocabulary:
-    try:
+    with _reading(path.name):
         content = json.loads(text)
-        model, normalizer = content["model"], content["normalizer"] or {}
-        kind, vocab, lowercase = model["type"], model["vocab"], normalizer.get("lowercase")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"vocabulary {path}: not a tokenizer.json ({error})") from None
-    if kind != "WordPiece" or model.get("continuing_subword_prefix", CONTINUATION) != CONTINUATION:
-        raise ConfigError(f"vocabulary {path}: its model is {kind}; only WordPiece with ## can be used")
-    if normalizer.get("type") != "BertNormalizer" or normalizer.get("strip_accents") not in (None, lowercase):
+        entries = _tokenizer_entries(path.name, content)
+        bert = _is_bert(content) and set(ROLES.values()) <= set(entries)
+    if bert:
+        lowercase = content["normalizer"]["lowercase"]
+        return Vocabulary(name=path.name, entries=entries, cased=_agree(path.name, not lowercase, cased))
+    if cased is not None:
         raise ConfigError(
-            f"vocabulary {path}: its normalizer is not BERT's, with case and accents kept or removed together"
+            f"vocabulary {path}: its own normalizer decides about case; leave --{'cased' if cased else 'uncased'} out"
         )
-    entries = sorted(vocab, key=vocab.__getitem__)
-    if [vocab[entry] for entry in entries] != list(range(len(entries))):
-        raise ConfigError(f"vocabulary {path}: its ids are not 0 to {len(entries) - 1} without gaps")
-    return Vocabulary(name=path.name, entries=tuple(entries), cased=_agree(path.name, not lowercase, cased))
+    return vocabulary_from_tokenizer(path.name, text)
+
+
+def vocabulary_from_tokenizer(name: str, text: str) -> Vocabulary:
+    """Return the vocabulary of the text of a ``tokenizer.json`` that is not BERT's.
+
+    Raises
+    ------
+    ConfigError
+        It is no such text or too long, leaves ids out, lacks a special token, or gives other tokens each time.
+    """
+    if len(text) > _TOKENIZER_LIMIT:
+        raise ConfigError(
+            f"vocabulary {name}: {len(text):,} characters, at most {_TOKENIZER_LIMIT:,} are kept; save it without indentation"
+        )
+    with _reading(name):
+        content = json.loads(text)
+        entries = _tokenizer_entries(name, content)
+        random = content["model"].get("dropout")
+    if random:
+        raise ConfigError(f"vocabulary {name}: its model drops merges at random; set its dropout to null")
+    vocabulary = Vocabulary(name=name, entries=entries, cased=None, tokenizer=text)
+    vocabulary.special_tokens  # noqa: B018
+    return vocabulary
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Turn what unexpected JSON raises into an error that says so."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise ConfigError(
+            f"vocabulary {name}: not a tokenizer.json ({error}); save it with the tokenizers library"
+        ) from None
+
+
+def _tokenizer_entries(name: str, content: dict[str, Any]) -> tuple[str, ...]:
+    vocab = content["model"]["vocab"]
+    pairs = vocab.items() if isinstance(vocab, dict) else ((entry, number) for number, (entry, _) in enumerate(vocab))
+    by_id = {number: str(entry) for entry, number in pairs}
+    by_id |= {token["id"]: str(token["content"]) for token in content.get("added_tokens", [])}
+    if sorted(by_id) != list(range(len(by_id))):
+        raise ConfigError(
+            f"vocabulary {name}: its ids are not 0 to {len(by_id) - 1} without gaps; add entries for the others"
+        )
+    return tuple(by_id[number] for number in range(len(by_id)))
+
+
+def _is_bert(content: dict[str, Any]) -> bool:
+    """Tell whether nothing but the entries and the casing is other than BERT's."""
+    for part, wanted in _BERT.items():
+        if not wanted.items() <= (content.get(part) or {}).items():
+            return False
+    normalizer = content["normalizer"]
+    known = all(token["special"] and token["content"] in ROLES.values() for token in content.get("added_tokens", []))
+    return known and normalizer["strip_accents"] in (None, normalizer["lowercase"])
+
+
+def _special_added(content: dict[str, Any]) -> dict[str, int]:
+    """Return the special ones among the added tokens, with their ids."""
+    return {token["content"]: token["id"] for token in content.get("added_tokens", []) if token["special"]}
+
+
+def _read_roles(vocabulary: Vocabulary, content: dict[str, Any]) -> SpecialIds:
+    """Find roles by what the post-processor, padding and model say, and else by name, special tokens before others."""
+    added, roles = _special_added(content), dict[str, Any](unk=None)
+    for role, name in ROLES.items():
+        found = (known.get(word) for known in (added, vocabulary.ids) for word in (name, _OTHER_NAMES[role]))
+        number = next((number for number in found if number is not None), None)
+        if number is not None:
+            roles[role] = number
+    roles |= _model_unknown(content["model"], vocabulary.ids)
+    roles |= _framing(content.get("post_processor") or {})
+    if content.get("padding"):
+        roles["pad"] = content["padding"]["pad_id"]
+    missing = [role for role in ROLES if role not in roles]
+    if missing:
+        wanted = ", ".join(_OTHER_NAMES[role] for role in missing)
+        raise ConfigError(
+            f"vocabulary {vocabulary.name}: it has no token for {', '.join(missing)}; "
+            f"add {wanted} to its special tokens, and save it again"
+        )
+    _require_known(vocabulary, roles)
+    return SpecialIds(**roles)
+
+
+def _require_known(vocabulary: Vocabulary, roles: dict[str, Any]) -> None:
+    for role, number in roles.items():
+        if number is not None and not 0 <= number < len(vocabulary):
+            raise ConfigError(
+                f"vocabulary {vocabulary.name}: its id for {role} is {number}, and it has {len(vocabulary)} entries; correct it"
+            )
+
+
+def _model_unknown(model: dict[str, Any], ids: dict[str, int]) -> dict[str, int]:
+    """Return the id that a model gives to what it does not know, by its role, where it has one."""
+    number = model.get("unk_id") if model["type"] == "Unigram" else ids.get(model.get("unk_token") or "")
+    return {} if number is None else {"unk": number}
+
+
+def _framing(processor: dict[str, Any]) -> dict[str, int]:
+    """Return the ids that a post-processor puts before and after a text, by their roles."""
+    kind = processor.get("type")
+    if kind == "Sequence":
+        inner = [_framing(item) for item in processor["processors"]]
+        return {role: number for found in inner for role, number in found.items()}
+    if kind in ("BertProcessing", "RobertaProcessing"):
+        return {role: processor[role][1] for role in ("cls", "sep")}
+    if kind != "TemplateProcessing":
+        return {}
+    names = [item["SpecialToken"]["id"] if "SpecialToken" in item else None for item in processor["single"]]
+    place = names.index(None)
+    around = {"cls": names[:place][:1], "sep": names[place + 1 :][:1]}
+    return {role: processor["special_tokens"][name]["ids"][0] for role, found in around.items() for name in found}

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.kernels._jit import kernel
+from spanmask.kernels._jit import inlined, kernel
 from spanmask.kernels.spans import Ints
 
 #: Layout of ``Counts.totals``.
@@ -65,69 +65,105 @@ def restore_rows(rows: Stored, originals: npt.NDArray[Any]) -> None:
                 label += 1
 
 
-@kernel
+class Words(NamedTuple):
+    """Where words start: by id, table (V,); or, where rows store it, by place, stored like input_ids, else (0,)."""
+
+    table: npt.NDArray[np.bool_]
+    stored: npt.NDArray[np.bool_]
+
+
+@inlined
+def _starts_word(words: Words, place: int, original: int) -> bool:
+    return bool(words.stored[place] if len(words.stored) > 0 else words.table[original])
+
+
+@inlined
 def _bump(histogram: Ints, value: int) -> None:
     histogram[min(value, len(histogram) - 1)] += 1
 
 
-@kernel
-def _count_span(
-    rows: Stored, base: int, label: int, start: int, end: int, flags: npt.NDArray[np.bool_], mask: int, counts: Counts
-) -> int:
-    """Count one span of the row at ``base``; return its words, a cut one included."""
-    words = 0
-    for position in range(start, end):
-        words += (position == start) | flags[base + position]
-        found, original = rows.input_ids[base + position], rows.labels[label + position - start]
-        if found == mask:
-            counts.totals[10] += 1
-        elif found != original:
-            counts.totals[11] += 1
-        else:
-            counts.totals[12] += 1
-    _bump(counts.span_tokens, end - start)
-    _bump(counts.span_words, words)
-    return words
-
-
-@kernel
-def count_rows(
-    rows: Stored,
-    originals: npt.NDArray[Any],
-    flags: npt.NDArray[np.bool_],
-    numerator: int,
-    denominator: int,
-    ids: Any,
-    counts: Counts,
-) -> None:
-    """Add what S rows hold to the counts. originals, flags (word starts): like input_ids; ids: (mask, unk)."""
+@inlined
+def _count_span(rows: Stored, words: Words, base: int, label: int, span: int, ids: Any, counts: Counts) -> Any:
+    """Count one span of the row at ``base``; return how many words and unknown tokens it hides that its corrupted tokens do not show."""
     mask, unk = ids
+    start: Any = np.int64(rows.span_starts[span])
+    end: Any = np.int64(rows.span_ends[span])
+    masked, random, kept, inside, hidden, unknown = 0, 0, 0, 1, 0, 0
+    for position in range(start, end):
+        found, original = rows.input_ids[base + position], rows.labels[label + position - start]
+        masked += found == mask
+        random += (found != mask) & (found != original)
+        kept += (found != mask) & (found == original)
+        begins = _starts_word(words, base + position, original)
+        inside += (position > start) & begins
+        shown = _starts_word(words, base + position, found)
+        hidden += (position > 1) * (begins - shown)
+        unknown += (original == unk) - (found == unk)
+    for total, amount in ((10, masked), (11, random), (12, kept)):
+        counts.totals[total] += amount
+    _bump(counts.span_tokens, end - start)
+    _bump(counts.span_words, inside)
+    return hidden, unknown
+
+
+@inlined
+def _count_edges(rows: Stored, words: Words, base: int, size: int, label: int, span: int, counts: Counts) -> None:
+    """Count whether a span touches an end of its row, and whether it begins or ends inside a word."""
+    start: Any = np.int64(rows.span_starts[span])
+    end: Any = np.int64(rows.span_ends[span])
+    cut_in = start > 1 and not _starts_word(words, base + start, rows.labels[label])
+    cut_out = end <= size and not _starts_word(words, base + end, rows.input_ids[base + end])
+    counts.totals[7] += start == 1
+    counts.totals[8] += end == size + 1
+    counts.totals[9] += np.int64(cut_in) + np.int64(cut_out)
+
+
+@inlined
+def _count_shown(rows: Stored, words: Words, base: int, size: int, unk: int) -> Any:
+    """Return how many words and unknown tokens a row of ``size`` tokens shows as it stands."""
+    ids = rows.input_ids[base + 1 : base + size + 1]
+    flags = words.stored[base + 1 : base + size + 1]
+    count, unknown = 0, 0
+    if len(flags) > 0:
+        for flag in flags:
+            count += flag
+    else:
+        for token in ids:
+            count += words.table[token]
+        count += size > 0 and not words.table[ids[0]]
+    for token in ids:
+        unknown += token == unk
+    return count, unknown
+
+
+@kernel
+def count_rows(rows: Stored, words: Words, numerator: int, denominator: int, ids: Any, counts: Counts) -> None:
+    """Add what S valid rows hold to the counts. ids: (mask, unk).
+
+    Originals are counted without being put together: as the rows stand, and then what the spans hide.
+    """
     for i in range(len(rows.input_offsets) - 1):
         base = rows.input_offsets[i]
         size = rows.input_offsets[i + 1] - base - 2
-        for position in range(1, size + 1):
-            counts.totals[1] += (position == 1) | flags[base + position]
-            counts.totals[13] += originals[base + position] == unk
+        count, unknown = _count_shown(rows, words, base, size, ids[1])
         label = rows.label_offsets[i]
-        for n in range(rows.span_offsets[i], rows.span_offsets[i + 1]):
-            start: Any = np.int64(rows.span_starts[n])
-            end: Any = np.int64(rows.span_ends[n])
-            _count_span(rows, base, label, start, end, flags, mask, counts)
-            cut_in = start > 1 and not flags[base + start]
-            cut_out = end <= size and not flags[base + end]
-            counts.totals[7] += start == 1
-            counts.totals[8] += end == size + 1
-            counts.totals[9] += np.int64(cut_in) + np.int64(cut_out)
-            label += end - start
+        for span in range(rows.span_offsets[i], rows.span_offsets[i + 1]):
+            hidden = _count_span(rows, words, base, label, span, ids, counts)
+            _count_edges(rows, words, base, size, label, span, counts)
+            count += hidden[0]
+            unknown += hidden[1]
+            label += np.int64(rows.span_ends[span]) - np.int64(rows.span_starts[span])
         masked = label - rows.label_offsets[i]
         spans = rows.span_offsets[i + 1] - rows.span_offsets[i]
         budget = (numerator * size + denominator - 1) // denominator
         counts.totals[0] += size
+        counts.totals[1] += count
         counts.totals[2] += masked
         counts.totals[3] += budget
         counts.totals[4] += spans
         counts.totals[5] += spans == 0
         counts.totals[6] += masked < budget
+        counts.totals[13] += unknown
         _bump(counts.row_tokens, size + 2)
         _bump(counts.row_masked, masked)
         _bump(counts.row_spans, spans)

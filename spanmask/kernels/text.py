@@ -9,7 +9,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.kernels._jit import kernel
+from spanmask.kernels._jit import inlined, kernel
+
+#: Bytes looked at together for a newline.
+_STRIDE = 256
 
 _Bytes = npt.NDArray[np.uint8]
 _Integers = npt.NDArray[np.int64]
@@ -19,7 +22,7 @@ _Flags = npt.NDArray[np.bool_]
 FILLED, BLANK, UNDECIDED = 0, 1, 2
 
 
-@kernel
+@inlined
 def _wide_white(first: int, second: int, third: int) -> bool:
     """Tell whether three bytes are white space: U+1680, U+2000 to 200A, 2028, 2029, 202F, 205F or 3000."""
     if first == 0xE1:
@@ -34,7 +37,7 @@ def _wide_white(first: int, second: int, third: int) -> bool:
 
 
 @kernel
-def _white_width(data: _Bytes, at: int) -> int:
+def white_width(data: _Bytes, at: int) -> int:
     """Return the bytes (1 to 3) of the white space character that starts at a position, or 0."""
     first = data[at]
     if first == 0x20 or 0x09 <= first <= 0x0D:
@@ -47,7 +50,7 @@ def _white_width(data: _Bytes, at: int) -> int:
 
 
 @kernel
-def _white_width_before(data: _Bytes, end: int) -> int:
+def white_width_before(data: _Bytes, end: int) -> int:
     """Return the bytes (1 to 3) of the white space character that ends before a position above 0, or 0."""
     last = data[end - 1]
     if last == 0x20 or 0x09 <= last <= 0x0D:
@@ -57,19 +60,29 @@ def _white_width_before(data: _Bytes, end: int) -> int:
     return 3 if end >= 3 and _wide_white(data[end - 3], data[end - 2], last) else 0
 
 
-@kernel
+@inlined
+def _has_newline(data: _Bytes) -> bool:
+    found = False
+    for k in range(_STRIDE):  # No early end: this way it is compiled to a few wide comparisons.
+        found |= data[k] == 0x0A
+    return found
+
+
+@inlined
 def _line_end(data: _Bytes, at: int) -> int:
     """Return the position of the first newline at or after a position, or the length."""
+    while at + _STRIDE <= len(data) and not _has_newline(data[at : at + _STRIDE]):
+        at += _STRIDE
     while at < len(data) and data[at] != 0x0A:
         at += 1
     return at
 
 
-@kernel
+@inlined
 def _first_filled(data: _Bytes, at: int) -> int:
     """Return the position of the first byte of a line that is not white space, or of the line's end."""
     while at < len(data) and data[at] != 0x0A:
-        width = _white_width(data, at)
+        width = white_width(data, at)
         if width == 0:
             return at
         at += width
@@ -119,6 +132,43 @@ def find_documents(data: _Bytes, sentences: bool, previous_blank: bool, starts: 
     return count, previous_blank
 
 
+@inlined
+def _ends_blank_line(data: _Bytes, end: int) -> bool:
+    """Tell whether the line that ends before a position holds white space only. data: begins at the start of a line."""
+    while end > 0 and data[end - 1] != 0x0A:
+        width = white_width_before(data, end)
+        if width == 0:
+            return False
+        end -= width
+    return True
+
+
+@kernel
+def last_line_is_blank(data: _Bytes, previous_blank: bool) -> bool:
+    """Tell whether the last of whole lines is blank; of no lines, whether the one before is."""
+    if len(data) == 0:
+        return previous_blank
+    return _ends_blank_line(data, len(data) - 1 if data[-1] == 0x0A else len(data))
+
+
+@kernel
+def first_document(data: _Bytes, at: int, sentences: bool, previous_blank: bool) -> int:
+    """Return where the first document that starts at or after a position does, or the length; else as `find_documents`.
+
+    Only lines from there on are read, and the one before.
+    """
+    line = 0 if at == 0 else min(_line_end(data, at - 1) + 1, len(data))
+    blank = previous_blank if line == 0 else _ends_blank_line(data, line - 1)
+    while line < len(data):
+        filled = _first_filled(data, line)
+        end = _line_end(data, filled)
+        if filled < end and (blank or not sentences):
+            return line
+        blank = filled == end
+        line = end + 1
+    return len(data)
+
+
 @kernel
 def find_lines(data: _Bytes, starts: _Integers, ends: _Integers, braced: _Flags) -> int:
     """Find the filled lines, and which of them look like one JSON object.
@@ -151,7 +201,7 @@ def find_lines(data: _Bytes, starts: _Integers, ends: _Integers, braced: _Flags)
     return count
 
 
-@kernel
+@inlined
 def _is_braced(data: _Bytes, start: int, end: int) -> bool:
     while start < end and data[start] in (0x20, 0x09, 0x0D):
         start += 1
@@ -178,7 +228,7 @@ def line_before(data: _Bytes) -> int:
     """
     end = len(data)
     while end > 0 and data[end - 1] != 0x0A:
-        width = _white_width_before(data, end)
+        width = white_width_before(data, end)
         if width == 0:
             return UNDECIDED if end < 3 and _is_rest(data, end) else FILLED
         end -= width

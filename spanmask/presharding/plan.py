@@ -63,8 +63,8 @@ class Plan:
 
     @property
     def words_stored(self) -> bool:
-        """Whether rows carry their word starts: they do where the corpus supplies them."""
-        return self.config.corpus.words_field is not None
+        """Whether rows carry their word starts: they do where the corpus supplies them, or the ids do not tell."""
+        return self.config.corpus.words_field is not None or not self.vocabulary.tells_words
 
     @property
     def lines_wanted(self) -> bool:

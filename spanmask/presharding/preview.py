@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
 from spanmask.config import PreshardConfig
 from spanmask.corpus.inputs import find_inputs
 from spanmask.presharding.plan import make_plan
 from spanmask.presharding.run import all_units
 from spanmask.presharding.work import Pipeline
-from spanmask.records import MaskedBlock
+from spanmask.records import MaskedBlock, Positions
 from spanmask.shard.reader import Row
 from spanmask.vocab import Vocabulary, load_vocabulary
 
@@ -44,4 +46,10 @@ def _rows(block: MaskedBlock) -> Iterator[Row]:
             span_ends=block.span_ends[spans],
             labels=block.labels[block.label_offsets[i] : block.label_offsets[i + 1]],
             kept={},
+            word_starts=_words(block, i),
         )
+
+
+def _words(block: MaskedBlock, row: int) -> Positions | None:
+    words = block.word_starts
+    return None if words is None else words.values[words.offsets[row] : words.offsets[row + 1]].astype(np.uint16)

@@ -1,7 +1,7 @@
 """Stored rows as something to look at: pieces with their text, role and place in spans. Terminal and HTML both draw from it.
 
-Pieces join to readable text as WordPiece writes them: a ``##`` piece is attached to the one before, every other piece follows a space;
-punctuation marks are pieces like others. Text is as in the vocabulary, not escaped: who draws it does that (`report.escaping`).
+Pieces join to readable text as their vocabulary writes them (`report.entries`): a ``##`` piece of WordPiece is attached to the one before,
+others follow a space; punctuation marks are pieces like others. Text is not escaped: who draws it does so (`report.escaping`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from spanmask.corpus.inputs import PLACE_BITS
-from spanmask.vocab import CONTINUATION, Vocabulary
+from spanmask.report.entries import raw_entry, readable_entries
+from spanmask.vocab import Vocabulary
 
 if TYPE_CHECKING:
     from spanmask.shard.reader import Row
@@ -36,8 +37,9 @@ REPLACEMENTS = (Role.MASKED, Role.RANDOM, Role.KEPT)
 class Piece:
     """One position of a row.
 
-    text: the entry in input_ids; of a piece that masking left alone or kept, without ``##``. original: the entry before masking, without
-    ``##``. attached: whether the original continues the text before it. span: number of its span in the row, from 0.
+    text: the entry in input_ids; of a piece that masking left alone or kept, without ``##`` or what else stands for a space or its absence.
+    original: the entry before masking, without that. attached: whether the original continues the text before it. span: number of its span
+    in the row, from 0.
     before_span, after_span: whether it is the boundary ``start - 1`` or ``end`` of a span.
     """
 
@@ -129,8 +131,10 @@ def row_view(row: Row, vocabulary: Vocabulary, number: int, *, word_starts: Coll
     number
         Its 0-based place in the split.
     word_starts
-        Positions in ``input_ids`` at which a word starts, for datasets that store them; by default they follow from the vocabulary.
+        Positions in ``input_ids`` at which a word starts; by default those of the row, or, where it has none, of pieces not attached.
     """
+    if word_starts is None and row.word_starts is not None:
+        word_starts = set(row.word_starts.tolist())
     spans = tuple(zip(row.span_starts.tolist(), row.span_ends.tolist(), strict=True))
     file, place = split_document_id(row.document_id)
     return RowView(
@@ -152,14 +156,15 @@ def _pieces(
     owner = {position: number for number, (start, end) in enumerate(spans) for position in range(start, end)}
     before, after = {start - 1 for start, _ in spans}, {end for _, end in spans}
     special = set(vocabulary.special.as_dict().values()) - {vocabulary.special.unk}
+    entry_text = readable_entries(vocabulary)
     for position, (now, was) in enumerate(zip(ids, originals, strict=True)):
         span = owner.get(position)
-        original, attached = _entry(vocabulary, was)
+        original, attached = entry_text(was)
         changed = span is not None and now != was
         role = _role(now, was, vocabulary) if span is not None else Role.SPECIAL if was in special else Role.PLAIN
         starts = role is not Role.SPECIAL and (position == 1 or not attached)
         yield Piece(
-            text=_raw(vocabulary, now) if changed else original,
+            text=raw_entry(vocabulary, now) if changed else original,
             original=original,
             attached=attached and position > 1,
             starts_word=starts if word_starts is None else position in word_starts,
@@ -174,16 +179,6 @@ def _role(now: int, was: int, vocabulary: Vocabulary) -> Role:
     if now == vocabulary.special.mask:
         return Role.MASKED
     return Role.KEPT if now == was else Role.RANDOM
-
-
-def _raw(vocabulary: Vocabulary, number: int) -> str:
-    return vocabulary.entries[number] if number < len(vocabulary) else f"[id {number}]"
-
-
-def _entry(vocabulary: Vocabulary, number: int) -> tuple[str, bool]:
-    """Return an entry's text without what marks a continuation, and whether it is one."""
-    raw = _raw(vocabulary, number)
-    return raw.removeprefix(CONTINUATION) or raw, raw.startswith(CONTINUATION)
 
 
 def _value(value: Any) -> str:

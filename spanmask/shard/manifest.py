@@ -15,7 +15,7 @@ from typing import Any, Self
 from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION, PreshardConfig, canonical_json, fingerprint
 from spanmask.errors import ConfigError, IncompleteShards, ShardError
 from spanmask.storage import publish_bytes, reporting
-from spanmask.vocab import BUILT_IN, Vocabulary, vocabulary_from_entries
+from spanmask.vocab import BUILT_IN, Vocabulary, vocabulary_from_entries, vocabulary_from_tokenizer
 
 MANIFEST = "manifest.json"
 SPLITS = ("train", "validation")
@@ -104,14 +104,17 @@ class Manifest:
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The vocabulary: one that ships with the package, or the entries the manifest holds."""
+        """The vocabulary: one that ships with the package, or the entries or tokenizer that the manifest holds."""
         known = self.content["vocabulary"]
-        if "entries" not in known and known["name"] not in BUILT_IN:
+        if "entries" not in known and "tokenizer" not in known and known["name"] not in BUILT_IN:
             raise ShardError(
                 f"vocabulary {known['name']!r} has no entries, and does not ship with spanmask", path=MANIFEST
             )
         try:
-            vocabulary = vocabulary_from_entries(known["name"], known.get("entries"), cased=known["cased"])
+            if "tokenizer" in known:
+                vocabulary = vocabulary_from_tokenizer(known["name"], known["tokenizer"])
+            else:
+                vocabulary = vocabulary_from_entries(known["name"], known.get("entries"), cased=known["cased"])
         except ConfigError as error:
             raise ShardError(str(error), path=MANIFEST) from None
         if vocabulary.sha256 != known["sha256"]:
@@ -169,7 +172,7 @@ def config_fingerprint(config: PreshardConfig, vocabulary: Vocabulary) -> str:
 
 
 def describe_vocabulary(vocabulary: Vocabulary) -> dict[str, Any]:
-    """Return a vocabulary as manifests write it; the entries of one that does not ship with the package are in it."""
+    """Return a vocabulary as manifests write it; one that does not ship with the package is in it whole."""
     described: dict[str, Any] = {
         "name": vocabulary.name,
         "size": len(vocabulary),
@@ -177,7 +180,9 @@ def describe_vocabulary(vocabulary: Vocabulary) -> dict[str, Any]:
         "cased": vocabulary.cased,
         "special_ids": vocabulary.special.as_dict(),
     }
-    if not vocabulary.built_in:
+    if vocabulary.tokenizer is not None:
+        described["tokenizer"] = vocabulary.tokenizer
+    elif not vocabulary.built_in:
         described["entries"] = list(vocabulary.entries)
     return described
 
@@ -258,7 +263,7 @@ def _check_shape(content: dict[str, Any]) -> None:
         for item in content["inputs"]:
             _require_parts(item, _INPUT_PARTS)
         manifest = Manifest(content=content)
-        _require_vocabulary(content["vocabulary"])
+        _require_vocabulary(content["vocabulary"], content["words"])
         _require_counts(content)
         for split in manifest.splits.values():
             _require_split(split, content["splits"][split.name])
@@ -279,9 +284,14 @@ def _require_parts(value: Any, parts: dict[str, type]) -> None:
         _require(type(value[name]) is kind, f"{name!r} is no {kind.__name__}")
 
 
-def _require_vocabulary(known: dict[str, Any]) -> None:
+def _require_vocabulary(known: dict[str, Any], words: str) -> None:
     entries = known.get("entries", [])
-    _require_parts(known, {"name": str, "size": int, "sha256": str, "cased": bool, "special_ids": dict})
+    _require_parts(known, {"name": str, "size": int, "sha256": str, "special_ids": dict})
+    if "tokenizer" in known:
+        _require_parts(known, {"tokenizer": str, "cased": type(None)})
+        _require("entries" not in known and words == "stored", "words of a tokenizer are not stored")
+    else:
+        _require_parts(known, {"cased": bool})
     _require(
         type(entries) is list and all(type(entry) is str for entry in entries),
         "the vocabulary's entries are no strings",

@@ -38,7 +38,10 @@ ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, IndexError, KeyError)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One stored row. input_ids: (L,); span_starts, span_ends: (N,), half-open positions in it; labels: (M,) originals under the spans."""
+    """One stored row. input_ids: (L,); span_starts, span_ends: (N,), half-open positions in it; labels: (M,) originals under the spans.
+
+    word_starts: positions at which words start, where they are stored.
+    """
 
     document_id: int
     segment: int
@@ -47,6 +50,7 @@ class Row:
     span_ends: Positions
     labels: TokenIds
     kept: dict[str, Any]
+    word_starts: Positions | None = None
 
     def original(self) -> TokenIds:
         """Return the row with its labels put back, (L,)."""
@@ -286,6 +290,7 @@ def _row(batch: pa.RecordBatch, row: int, kept: Sequence[str]) -> Row:
         span_ends=values("span_ends"),
         labels=values("labels"),
         kept={name: batch.column(name)[row].as_py() for name in kept},
+        word_starts=values("word_starts") if "word_starts" in batch.schema.names else None,
     )
 
 

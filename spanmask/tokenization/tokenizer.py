@@ -11,9 +11,11 @@ import pyarrow as pa
 
 from spanmask.config import VocabularyConfig
 from spanmask.errors import ConfigError
+from spanmask.kernels.units import trim_documents
 from spanmask.records import Bytes, DocumentBlock, Offsets, TokenizedBlock
 from spanmask.tokenization.alignment import align
-from spanmask.tokenization.library import LibraryWordPiece
+from spanmask.tokenization.hugging_face import HuggingFaceTokenizer
+from spanmask.tokenization.wordpiece import WordPiece
 from spanmask.vocab import Vocabulary, load_vocabulary
 
 
@@ -46,13 +48,21 @@ class Tokenizer:
     ----------
     vocabulary
         Entries and casing: a vocabulary, ``cased``, ``uncased`` or a path.
+
+    Raises
+    ------
+    ConfigError
+        The `tokenizers` library cannot read the vocabulary's ``tokenizer.json``.
     """
 
     def __init__(self, vocabulary: Vocabulary | str = "cased") -> None:
         if isinstance(vocabulary, str):
             vocabulary = load_vocabulary(VocabularyConfig(vocab=vocabulary))
         self.vocabulary = vocabulary
-        self._engine: Engine = LibraryWordPiece(vocabulary)
+        self._engine = _engine(vocabulary)
+
+    def __reduce__(self) -> tuple[type[Tokenizer], tuple[Vocabulary]]:
+        return Tokenizer, (self.vocabulary,)
 
     def encode(
         self,
@@ -88,7 +98,7 @@ class Tokenizer:
         return self._engine.run(text, bounds, lines=False, byte_offsets=offsets, parse=specials == "parse")
 
     def tokenize(self, block: DocumentBlock, *, lines: bool = False) -> TokenizedBlock:
-        """Tokenize the documents of a block.
+        """Tokenize the documents of a block; white space at a document's end is not part of it.
 
         Parameters
         ----------
@@ -97,19 +107,34 @@ class Tokenizer:
         lines
             Whether to say where lines start.
         """
+        if self.vocabulary.tokenizer is not None:
+            block = _trimmed(block)
         supplied = block.annotations is not None or block.words is not None
         tokens = self._engine.run(block.text, block.document_offsets, lines=lines, byte_offsets=supplied, parse=False)
         return replace(align(tokens, block), byte_offsets=None) if supplied else tokens
 
 
+def _engine(vocabulary: Vocabulary) -> Engine:
+    return WordPiece(vocabulary) if vocabulary.tokenizer is None else HuggingFaceTokenizer(vocabulary)
+
+
+def _trimmed(block: DocumentBlock) -> DocumentBlock:
+    """Return documents without the white space behind them: readers leave blank lines there, which are tokens to some tokenizers."""
+    offsets = block.document_offsets
+    ends = np.empty(len(block), np.int64)
+    trim_documents(block.text, offsets, ends)
+    parts = [block.text[start:end] for start, end in zip(offsets[:-1].tolist(), ends.tolist(), strict=True)]
+    text = np.concatenate([np.zeros(0, np.uint8), *parts])
+    return replace(block, text=text, document_offsets=np.concatenate(([0], np.cumsum(ends - offsets[:-1]))))
+
+
 def _buffers(texts: Sequence[str] | pa.Array | pa.ChunkedArray) -> tuple[Bytes, Offsets]:
     """Return the bytes of texts, not copied where they are Arrow's, and the (D + 1,) offsets of each in them."""
     try:
-        array = texts if isinstance(texts, (pa.Array, pa.ChunkedArray)) else pa.array(texts, pa.large_string())
-        if isinstance(array, pa.ChunkedArray):
-            array = array.combine_chunks()
-        array = array if pa.types.is_large_string(array.type) else array.cast(pa.large_string())
-    except (pa.ArrowException, UnicodeEncodeError) as error:
+        array = _as_array(texts)
+        # Kernels go by the lead byte of a character, and would read past the end of a text that is cut within one.
+        array.validate(full=True)
+    except (pa.ArrowException, TypeError, UnicodeEncodeError) as error:
         raise ConfigError(
             f"texts cannot be read as strings ({error}); give a list of str or an Arrow array of strings"
         ) from None
@@ -120,3 +145,17 @@ def _buffers(texts: Sequence[str] | pa.Array | pa.ChunkedArray) -> tuple[Bytes, 
         return np.zeros(0, np.uint8), np.zeros(1, np.int64)
     bounds = np.frombuffer(offsets, np.int64, len(array) + 1, array.offset * 8)
     return np.frombuffer(b"" if data is None else data, np.uint8), bounds
+
+
+def _as_array(texts: Sequence[str] | pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Return texts as one array of large strings; what Python or Arrow would only make strings of is refused."""
+    if isinstance(texts, str):
+        raise TypeError("one str is no list of texts")
+    if not isinstance(texts, (pa.Array, pa.ChunkedArray)):
+        return pa.array(texts, pa.large_string())
+    kind = texts.type.value_type if pa.types.is_dictionary(texts.type) else texts.type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+        raise TypeError(f"an Arrow array of {texts.type}")
+    if isinstance(texts, pa.ChunkedArray):
+        texts = texts.chunk(0) if texts.num_chunks == 1 else texts.combine_chunks()
+    return texts if pa.types.is_large_string(texts.type) else texts.cast(pa.large_string())

@@ -104,3 +104,24 @@ def test_code_points_are_counted(texts: list[str]) -> None:
     counts = np.empty(len(raw), np.int64)
     kernels.count_code_points(array(b"".join(raw)), offsets, counts)
     assert counts.tolist() == [len(text) for text in texts]
+
+
+@untimed
+@given(raw_bytes, st.integers(0, 200), st.booleans(), st.booleans())
+def test_the_first_document_from_a_position_on_is_the_one_of_a_whole_reading(
+    data: bytes, at: int, sentences: bool, previous_blank: bool
+) -> None:
+    at = min(at, len(data))
+    starts, blank = documents_twin(data, sentences, previous_blank)
+    found = kernels.first_document(array(data), at, sentences, previous_blank)
+    assert found == min((start for start in starts if start >= at), default=len(data))
+    assert kernels.last_line_is_blank(array(data), previous_blank) == blank
+
+
+@untimed
+@given(st.lists(st.integers(0, 300), max_size=6))
+def test_lines_of_any_length_end_at_their_newline(lengths: list[int]) -> None:
+    data = b"".join(b"a" * length + b"\n" for length in lengths)
+    starts = np.empty(len(lengths) + 1, np.int64)
+    count, _ = kernels.find_documents(array(data), False, True, starts)
+    assert starts[:count].tolist() == documents_twin(data, False, True)[0]

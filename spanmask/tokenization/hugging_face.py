@@ -1,0 +1,92 @@
+"""Documents in, tokens out: any tokenizer that the `tokenizers` library reads from a ``tokenizer.json``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from spanmask.kernels.units import number_words, trim_tokens
+from spanmask.records import Bytes, Flags, Offsets, TokenizedBlock
+from spanmask.tokenization.units import CachedUnits, kind_of
+from spanmask.tokenization.whole_documents import WholeDocuments, load_library
+from spanmask.vocab import Vocabulary
+
+
+class HuggingFaceTokenizer:
+    """Any ``tokenizer.json``, through the library; units of text that it provably takes one by one are encoded once and looked up.
+
+    Words are those of its pre-tokenizer. Where that makes none (there is none, or Metaspace that does not split), words are what white
+    space sets apart, each with the white space before it.
+
+    Raises
+    ------
+    ConfigError
+        The library cannot read the ``tokenizer.json``, or numbers its tokens otherwise.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+        content = json.loads(vocabulary.tokenizer or "{}")
+        self._words_at_white_space = _makes_no_words(content.get("pre_tokenizer"))
+        whole = WholeDocuments(load_library(vocabulary, parse=False), vocabulary)
+        kind = kind_of(content)
+        cached = None if kind is None else CachedUnits(content, kind, vocabulary, whole)
+        self._encoder = cached if cached is not None and cached.agrees() else whole
+
+    @property
+    def looks_up_units(self) -> bool:
+        """Whether units of text are encoded once and looked up."""
+        return not isinstance(self._encoder, WholeDocuments)
+
+    @cached_property
+    def _parser(self) -> WholeDocuments:
+        return WholeDocuments(load_library(self.vocabulary, parse=True), self.vocabulary)
+
+    def run(self, text: Bytes, offsets: Offsets, *, lines: bool, byte_offsets: bool, parse: bool) -> TokenizedBlock:
+        """Tokenize D documents; see `Engine`.
+
+        The bytes of a token leave out white space around it; a token of white space only has none, at its end.
+        """
+        encoder = self._parser if parse else self._encoder
+        encoded = encoder.encode(text, offsets, spots=lines or byte_offsets or self._words_at_white_space)
+        ends = np.concatenate(([0], np.cumsum(encoded.counts)))
+        block = TokenizedBlock(token_ids=encoded.token_ids, word_starts=encoded.word_starts, document_offsets=ends)
+        spots = encoded.spots
+        if spots is None:
+            return block
+        firsts, white = ends[:-1][encoded.counts > 0], np.empty(len(spots), np.bool_)
+        trim_tokens(text, spots, white)
+        if self._words_at_white_space:
+            block = replace(block, word_starts=_starts_at_white_space(text, spots, firsts))
+        if lines:
+            block = replace(block, line_starts=_line_starts(text, spots, firsts))
+        if byte_offsets:
+            spots[white, 0] = spots[white, 1]
+            bases = np.repeat(offsets[:-1], encoded.counts)
+            block = replace(block, byte_offsets=spots - bases[:, None])
+        return block
+
+
+def _makes_no_words(pre_tokenizer: dict[str, Any] | None) -> bool:
+    return pre_tokenizer is None or (pre_tokenizer["type"] == "Metaspace" and pre_tokenizer.get("split") is False)
+
+
+def _starts_at_white_space(text: Bytes, spots: Offsets, firsts: Offsets) -> Flags:
+    """Return (T,) whether a token is the first of a word that white space sets apart. firsts: the first tokens of documents."""
+    numbers = np.empty(len(spots), np.int64)
+    number_words(text, spots[:, 0].copy(), numbers)
+    flags: Flags = np.diff(numbers, prepend=-1) != 0
+    flags[firsts] = True
+    return flags
+
+
+def _line_starts(text: Bytes, spots: Offsets, firsts: Offsets) -> Flags:
+    """Return (T,) whether a token is the first whose bytes start on a line. firsts: the first tokens of documents."""
+    lines = np.searchsorted(np.flatnonzero(text == ord("\n")), spots[:, 0])
+    flags: Flags = np.diff(lines, prepend=-1) != 0
+    flags[firsts] = True
+    return flags

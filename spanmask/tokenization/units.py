@@ -1,0 +1,186 @@
+"""Text in, tokens out, for tokenizers that take text unit by unit: each distinct unit is encoded once and looked up from then on.
+
+A unit goes from a space that follows a character other than white space to the next such space. A tokenizer takes units one by one if its
+pre-tokenizer splits before every such space, and neither it nor the normalizer looks across one. That follows from their types (`kind_of`);
+it is checked besides, at start, on texts that would tell (`CachedUnits.agrees`). Units of GPT-2's pattern, which takes letters, digits and
+marks apart, are cut before a mark that follows a letter or digit, too: there are fewer distinct ones then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from spanmask.kernels.units import cut_units
+from spanmask.records import Bytes, Offsets
+from spanmask.tokenization.unit_table import UnitTable
+from spanmask.tokenization.whole_documents import Encoded, WholeDocuments, load_library
+from spanmask.vocab import Vocabulary
+
+#: Units looked up at a time.
+_LOOKUP = 1 << 17
+
+#: Normalizers that change characters by themselves or with the marks behind them, and make none white space or nothing.
+LOCAL_NORMALIZERS = {"NFC", "NFD", "NFKC", "NFKD", "Lowercase"}
+#: Pre-tokenizers that split before every space that follows another character, and those that split by characters alone.
+_SPLITTING = {"BertPreTokenizer", "ByteLevel", "Metaspace", "Whitespace", "WhitespaceSplit"}
+_BY_CHARACTER = {"Digits", "Punctuation"}
+
+#: Texts in which an encoding by units would differ, were it not exact.
+_TELLING = (
+    "",
+    " ",
+    "  ",
+    "a",
+    " a",
+    "a ",
+    "  a  b   c    d ",
+    "a\tb\t c \t d",
+    "a\nb\n\n c \n\nd\n",
+    "\n a",
+    "\r\n a \r\nb",
+    "\x0b a\x0c b",
+    "I don't, we'll; they've 'tis o'clock 's 't ' s",
+    "1 22 333 4444 1,234.5 -6 x1 1x 3rd",
+    "... !!! ?! -- — “a” ‘b’ (c) [d] {e} <f> a/b",
+    "e\u0301 \u0301e \u0301 a \u0301\u0323 b",
+    "\u0600 a \u0600\u0301 b \u0d4e c",
+    "\u1100 \u1161 \u11a8",
+    "नि न ि",
+    "ΟΔΟΣ Σ ς ΣΑΣ",
+    "İ I ı ß ẞ ﬀ ﷺ ﷺ",
+    "漢字 漢 字 かな カナ 한국어",
+    "😀 👩\u200d🚀 🇩🇪 🇩 🇪",
+    "a\0 b \x07 c\x7f \x9f d \xad e",
+    "a\u200b b \u200b c \u200d d \ufeff e",
+    "a\u00a0 b \u00a0c \u3000 d\u2028 e \u2029f\u0085 g \u0085",
+    "a \u00a8 b \u037a c \u203e d",
+    "▁ ▁a a▁ a▁b ▁ ▁ b ▁▁c",
+    "Ġ Ġa aĠ a Ġb",
+    "A AB aB Ab",
+    "x" * 300 + " y" * 3,
+    "\U0010ffff a \ue000 b \ufffd c",
+    "##a a ##b # # c",
+    "un believ able unbeliev able",
+)
+
+
+class Kind(NamedTuple):
+    """How a tokenizer takes units. at_marks: cut at punctuation marks, too. normalizes_first: after whole documents were normalized."""
+
+    at_marks: bool
+    normalizes_first: bool
+
+
+def kind_of(content: dict[str, Any]) -> Kind | None:
+    """Return how the tokenizer of a tokenizer.json takes units, as far as that follows from the types of its parts."""
+    splits = _steps(content.get("pre_tokenizer"), "pretokenizers")
+    if not any(step["type"] in _SPLITTING for step in splits) or not all(_is_known(step) for step in splits):
+        return None
+    ordinary = [token for token in content.get("added_tokens", []) if not token["special"]]
+    if not all(_stays_in_unit(token) for token in ordinary):
+        return None
+    if all(step["type"] in LOCAL_NORMALIZERS for step in _steps(content.get("normalizer"), "normalizers")):
+        regex_alone = [(step["type"], step.get("add_prefix_space")) for step in splits] == [("ByteLevel", False)]
+        return Kind(at_marks=regex_alone and not ordinary, normalizes_first=False)
+    # What begins a text is another thing after a normalizer took something off its start.
+    prepends_first = any(step.get("prepend_scheme") == "first" for step in splits)
+    return None if ordinary or prepends_first else Kind(at_marks=False, normalizes_first=True)
+
+
+def _steps(part: dict[str, Any] | None, name: str) -> list[dict[str, Any]]:
+    """Return the steps of a normalizer or pre-tokenizer, sequences taken apart."""
+    if part is None:
+        return []
+    return [step for item in part[name] for step in _steps(item, name)] if part["type"] == "Sequence" else [part]
+
+
+def _is_known(step: dict[str, Any]) -> bool:
+    return (
+        step["type"] in _SPLITTING | _BY_CHARACTER
+        and step.get("use_regex") is not False
+        and step.get("split") is not False
+    )
+
+
+def _stays_in_unit(token: dict[str, Any]) -> bool:
+    """Tell whether an added token neither holds a place where units are cut nor looks at what is behind it."""
+    return " " not in token["content"].lstrip(" ") and not token["rstrip"] and not token["single_word"]
+
+
+class CachedUnits:
+    """The library, given each distinct unit once.
+
+    Parameters
+    ----------
+    content
+        A tokenizer.json, parsed.
+    kind
+        Its kind.
+    vocabulary
+        The same as a vocabulary.
+    whole
+        The library, given whole documents.
+    """
+
+    def __init__(self, content: dict[str, Any], kind: Kind, vocabulary: Vocabulary, whole: WholeDocuments) -> None:
+        self._whole = whole
+        self._at_marks = kind.at_marks
+        self._names = [token["content"] for token in content.get("added_tokens", [])]
+        library, self._normalizer = load_library(vocabulary, parse=False), None
+        if kind.normalizes_first:
+            self._normalizer, library.normalizer = library.normalizer, None
+        # To the one pre-tokenizer whose units are cut at marks, a newline before a unit changes nothing.
+        self._table = UnitTable(library, vocabulary, separator="\n" if kind.at_marks else "")
+
+    def agrees(self) -> bool:
+        """Tell whether telling texts get the same tokens as from the library alone."""
+        texts = [*_TELLING, *self._names, *(f"a {name} b{name}c" for name in self._names)]
+        texts += [" ".join(texts), "\n".join(texts)]
+        data = [text.encode() for text in texts]
+        offsets = np.array([0, *accumulate(map(len, data))], np.int64)
+        text = np.frombuffer(b"".join(data), np.uint8)
+        given = [
+            encoder.encode(text, offsets, spots=spots) for spots in (False, True) for encoder in (self, self._whole)
+        ]
+        return all(
+            np.array_equal(mine, theirs)
+            for one, other in (given[:2], given[2:])
+            for mine, theirs in zip(one, other, strict=True)
+            if mine is not None and theirs is not None
+        )
+
+    def encode(self, text: Bytes, offsets: Offsets, *, spots: bool) -> Encoded:
+        """Tokenize D documents; see `WholeDocuments.encode`."""
+        if self._normalizer is not None:
+            if spots:
+                return self._whole.encode(text, offsets, spots=True)
+            text, offsets = _normalized(self._normalizer, text, offsets)
+        starts = np.empty(cut_units(text, offsets, self._at_marks, np.empty(0, np.int64)), np.int64)
+        cut_units(text, offsets, self._at_marks, starts)
+        found = [self._table.look_up(text, bounds, spots=spots) for bounds in _slices(starts, int(offsets[-1]))]
+        sizes = np.concatenate([np.zeros(1, np.int64), *(encoded.counts for encoded in found)])
+        ends = np.cumsum(sizes)[np.searchsorted(starts, offsets)]
+        ids, flags, _, places = zip(*found, strict=True)
+        return Encoded(
+            np.concatenate(ids), np.concatenate(flags), np.diff(ends), np.concatenate(places) if spots else None
+        )
+
+
+def _slices(starts: Offsets, end: int) -> Iterator[Offsets]:
+    """Yield where units start, some at a time, with the end of the last; an empty slice where there are none."""
+    bounds = np.append(starts, end)
+    for first in range(0, max(len(starts), 1), _LOOKUP):
+        yield bounds[first : first + _LOOKUP + 1]
+
+
+def _normalized(normalizer: Any, text: Bytes, offsets: Offsets) -> tuple[Bytes, Offsets]:
+    """Return documents as the library's normalizer makes them, with their offsets."""
+    data = memoryview(text.data)
+    made = [
+        normalizer.normalize_str(str(data[start:end], "utf-8")).encode() for start, end in pairwise(offsets.tolist())
+    ]
+    return np.frombuffer(b"".join(made), np.uint8), np.array([0, *accumulate(map(len, made))], np.int64)

@@ -1,0 +1,136 @@
+"""The `tokenizers` library itself: a ``tokenizer.json`` loaded so that text is text, and given whole documents."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from spanmask.errors import ConfigError
+from spanmask.records import Bytes, Flags, Offsets, TokenIds
+from spanmask.vocab import Vocabulary
+
+#: Bytes of documents handed to the library at a time.
+_BATCH_BYTES = 1 << 20
+#: What special entries are called where text must not become them: after a noncharacter, which no text holds.
+_HIDDEN = "\U0010fffe"
+_JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+
+
+class Encoded(NamedTuple):
+    """T tokens of D documents.
+
+    token_ids, word_starts: (T,). counts: (D,) tokens of each document. spots: (T, 2) bytes [start, end) in the text that each token stands
+    for, as the library has them before a post-processor trims them; None where not asked for.
+    """
+
+    token_ids: TokenIds
+    word_starts: Flags
+    counts: Offsets
+    spots: Offsets | None
+
+
+class WholeDocuments:
+    """The library, given each document in one piece."""
+
+    def __init__(self, library: Any, vocabulary: Vocabulary) -> None:
+        self._library = library
+        self._dtype = vocabulary.dtype
+
+    def encode(self, text: Bytes, offsets: Offsets, *, spots: bool) -> Encoded:
+        """Tokenize D documents. text, offsets: as `spanmask.tokenization.tokenizer.Engine` has them."""
+        ids, flags = [np.zeros(0, self._dtype)], [np.zeros(0, np.bool_)]
+        counts, places = list[int](), [np.zeros((0, 2), np.int64)]
+        for first, strings in _batches(text, offsets):
+            encodings = self._library.encode_batch(strings, add_special_tokens=False)
+            for start, string, encoding in zip(offsets[first:], strings, encodings, strict=False):
+                ids.append(np.array(encoding.ids, self._dtype))
+                flags.append(starts_of_words(encoding))
+                counts.append(len(ids[-1]))
+                if spots:
+                    places.append(byte_places(string)[code_points(encoding)] + start)
+        return Encoded(
+            np.concatenate(ids),
+            np.concatenate(flags),
+            np.array(counts, np.int64),
+            np.concatenate(places) if spots else None,
+        )
+
+
+def starts_of_words(encoding: Any) -> Flags:
+    """Return (T,) whether each token of an encoding is the first of a word of the pre-tokenizer."""
+    flags: Flags = np.diff(np.array(encoding.word_ids, np.int64), prepend=-1) != 0
+    return flags
+
+
+def code_points(encoding: Any) -> Offsets:
+    """Return (T, 2) code points [start, end) of the tokens of an encoding."""
+    return np.array(encoding.offsets, np.int64).reshape(-1, 2)
+
+
+def byte_places(string: str) -> Offsets:
+    """Return where each code point of a string starts in its UTF-8, and where the last one ends."""
+    data = np.frombuffer(string.encode(), np.uint8)
+    return np.append(np.flatnonzero((data & 0xC0) != 0x80), len(data))
+
+
+def _batches(text: Bytes, offsets: Offsets) -> Iterator[tuple[int, list[str]]]:
+    """Yield documents as strings, with the number of the first."""
+    data, first, strings, size = memoryview(text.data), 0, list[str](), 0
+    for document, (start, end) in enumerate(pairwise(offsets.tolist())):
+        strings.append(str(data[start:end], "utf-8"))
+        size += end - start
+        if size >= _BATCH_BYTES:
+            yield first, strings
+            first, strings, size = document + 1, [], 0
+    if strings:
+        yield first, strings
+
+
+def load_library(vocabulary: Vocabulary, *, parse: bool) -> Any:
+    """Return the library's tokenizer of a vocabulary, without padding, truncation and post-processor.
+
+    Parameters
+    ----------
+    parse
+        Whether the literal name of a special token is that token; otherwise no text becomes a special token.
+    """
+    from tokenizers import Tokenizer as Library
+
+    names = {name: name if parse else _HIDDEN + name for name in vocabulary.special_tokens}
+    try:
+        library: Any = Library.from_str(_renamed(vocabulary.tokenizer or "", names))
+    except Exception as error:
+        raise ConfigError(
+            f"vocabulary {vocabulary.name}: the tokenizers library cannot read it ({error}); save it with this version"
+        ) from None
+    if parse:
+        library.add_special_tokens(list(names))
+    library.no_padding()
+    library.no_truncation()
+    library.post_processor = None
+    found = {name: library.token_to_id(names.get(name, name)) for name in (vocabulary.entries[-1], *names)}
+    wrong = next((name for name, number in found.items() if number != vocabulary.ids[name]), None)
+    if wrong is not None:
+        raise ConfigError(
+            f"vocabulary {vocabulary.name}: {wrong!r} has id {vocabulary.ids[wrong]}, the tokenizers library gives it {found[wrong]}; "
+            "save it with this version"
+        )
+    return library
+
+
+def _renamed(text: str, names: dict[str, str]) -> str:
+    """Rename tokens in the text of a tokenizer.json.
+
+    Its numbers keep their digits: the library does not read the nearest number to some.
+    """
+    literals = {
+        json.dumps(old, ensure_ascii=escaped): json.dumps(new)
+        for old, new in names.items()
+        for escaped in (True, False)
+    }
+    return _JSON_STRING.sub(lambda found: literals.get(found[0], found[0]), text)
