@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, Protocol
@@ -42,7 +43,7 @@ class Engine(Protocol):
 
 
 class Tokenizer:
-    """Turns texts into tokens, without adding special ones.
+    """Turns texts into tokens, without adding special ones. Threads may share one; they take turns.
 
     Parameters
     ----------
@@ -60,6 +61,8 @@ class Tokenizer:
             vocabulary = load_vocabulary(VocabularyConfig(vocab=vocabulary))
         self.vocabulary = vocabulary
         self._engine = _engine(vocabulary)
+        # Engines remember words, and kernels run without the GIL: two at once would tear what is remembered.
+        self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type[Tokenizer], tuple[Vocabulary]]:
         return Tokenizer, (self.vocabulary,)
@@ -95,7 +98,8 @@ class Tokenizer:
         if specials not in ("text", "parse"):
             raise ConfigError(f"specials is {specials!r}: give 'text' or 'parse'")
         text, bounds = _buffers(texts)
-        return self._engine.run(text, bounds, lines=False, byte_offsets=offsets, parse=specials == "parse")
+        with self._lock:
+            return self._engine.run(text, bounds, lines=False, byte_offsets=offsets, parse=specials == "parse")
 
     def tokenize(self, block: DocumentBlock, *, lines: bool = False) -> TokenizedBlock:
         """Tokenize the documents of a block; white space at a document's end is not part of it.
@@ -110,7 +114,9 @@ class Tokenizer:
         if self.vocabulary.tokenizer is not None:
             block = _trimmed(block)
         supplied = block.annotations is not None or block.words is not None
-        tokens = self._engine.run(block.text, block.document_offsets, lines=lines, byte_offsets=supplied, parse=False)
+        text, offsets = block.text, block.document_offsets
+        with self._lock:
+            tokens = self._engine.run(text, offsets, lines=lines, byte_offsets=supplied, parse=False)
         return replace(align(tokens, block), byte_offsets=None) if supplied else tokens
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import numpy.typing as npt
 
@@ -31,7 +29,6 @@ class WordPiece:
         self._dtype = vocabulary.dtype
         self._model = _model(vocabulary)
         self._table = _word_table()
-        self._lock = threading.Lock()
 
     def run(self, text: Bytes, offsets: Offsets, *, lines: bool, byte_offsets: bool, parse: bool) -> TokenizedBlock:
         """Tokenize D documents; see `Engine`."""
@@ -45,9 +42,8 @@ class WordPiece:
         )
         wanted = wordpiece.Wanted(lines, byte_offsets, parse)
         with np.errstate(over="ignore"):
-            size = wordpiece.tokenize(
-                text, offsets, self._model, self._table, _word(capacity, byte_offsets), wanted, out
-            )
+            word = _word(capacity, byte_offsets)
+            size = wordpiece.tokenize(text, offsets, self._model, self._table, word, wanted, out)
         return TokenizedBlock(
             token_ids=out.ids[:size],
             word_starts=out.word_starts[:size],
