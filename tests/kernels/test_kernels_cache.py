@@ -150,6 +150,20 @@ def test_the_folder_is_named_by_every_kernel_source(tmp_path: Path) -> None:
 # --- Processes
 
 
+def _run(
+    code: str, package: Path, folder: Path, prefix: Sequence[str] = (), **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run code in a process of its own, with a package and a cache folder."""
+    return subprocess.run(
+        [*prefix, sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(package), "SPANMASK_CACHE_DIR": str(folder), **environment},
+        cwd=folder.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def _hash(package: Path, folder: Path, prefix: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
     """Hash one document in a process of its own, and print the hash and how many kernels came from the cache."""
     code = """
@@ -159,14 +173,7 @@ out = np.zeros(1, np.uint64)
 hash_documents(np.frombuffer(b"abc", np.uint8), np.array([0, 3]), np.uint64(1), np.uint64(2), out)
 print(out[0], sum(hash_documents.stats.cache_hits.values()))
 """
-    return subprocess.run(
-        [*prefix, sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(package), "SPANMASK_CACHE_DIR": str(folder)},
-        cwd=folder.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return _run(code, package, folder, prefix)
 
 
 @pytest.mark.slow
@@ -181,6 +188,79 @@ def test_an_edited_inner_kernel_is_never_served_stale(tmp_path: Path) -> None:
     edited, again = (_hash(tmp_path / "copy", tmp_path / "cache").stdout.split() for _ in range(2))
     assert (edited[0], edited[1], again[1]) == (again[0], "0", "1")
     assert edited[0] != first[0]
+
+
+_OUTER = """
+from spanmask.kernels._jit import kernel
+from spanmask.kernels.siphash import _rotated
+
+@kernel
+def turn_all(x, out):
+    for i in range(len(x)):
+        out[i] = _rotated(x[i], 1)
+"""
+
+_TURN = """
+import numpy as np
+from spanmask.kernels.outer import turn_all
+out = np.zeros(2, np.uint64)
+turn_all(np.array([1, 4], np.uint64), out)
+print(*out, sum(turn_all.stats.cache_hits.values()))
+"""
+
+_READ_OUTSIDE = """
+import numpy as np
+from spanmask.kernels._jit import kernel
+
+@kernel
+def read(x, place):
+    return x[place]
+
+read(np.arange(4), 3)
+print(sum(read.stats.cache_hits.values()))
+read(np.arange(9)[:4], 5)
+"""
+
+
+@pytest.mark.slow
+def test_an_edited_inner_kernel_of_another_file_is_never_served_stale(tmp_path: Path) -> None:
+    """numba's own stamp of a cached kernel is that of the outer one's file, which stays as it was."""
+    kernels = tmp_path / "copy" / "spanmask" / "kernels"
+    shutil.copytree(PACKAGE, kernels.parent)
+    (kernels / "outer.py").write_text(_OUTER)
+    found = [_run(_TURN, tmp_path / "copy", tmp_path / "cache").stdout for _ in range(2)]
+    assert found == ["2 8 0\n", "2 8 1\n"]
+    inner = kernels / "siphash.py"
+    stamp = (kernels / "outer.py").stat().st_mtime_ns
+    source = inner.read_text()
+    assert source.count("return (x << np.uint64(bits))") == 1
+    inner.write_text(source.replace("return (x << np.uint64(bits))", "return (x << np.uint64(bits + 2))"))
+    found = [_run(_TURN, tmp_path / "copy", tmp_path / "cache").stdout for _ in range(2)]
+    assert found == ["8 32 0\n", "8 32 1\n"]
+    assert (kernels / "outer.py").stat().st_mtime_ns == stamp
+
+
+@pytest.mark.slow
+def test_code_that_checks_no_bounds_is_never_served_to_a_run_that_wants_them_checked(tmp_path: Path) -> None:
+    script = tmp_path / "read.py"
+    script.write_text(_READ_OUTSIDE)
+    code = f"import runpy; runpy.run_path({str(script)!r})"
+    unchecked = [_run(code, PACKAGE.parent, tmp_path / "cache") for _ in range(2)]
+    assert [(result.returncode, result.stdout) for result in unchecked] == [(0, "0\n"), (0, "1\n")]
+    checked = [_run(code, PACKAGE.parent, tmp_path / "cache", NUMBA_BOUNDSCHECK="1") for _ in range(2)]
+    assert [result.stdout for result in checked] == ["0\n", "1\n"]
+    assert all("IndexError" in result.stderr for result in checked)
+
+
+@pytest.mark.slow
+def test_wide_loads_and_their_plain_twins_are_kept_apart(tmp_path: Path) -> None:
+    def name(**environment: str) -> str:
+        code = "from spanmask.kernels.cache import kernel_cache_folder; print(kernel_cache_folder().name)"
+        return _run(code, PACKAGE.parent, tmp_path / "cache", **environment).stdout
+
+    names = [name(), name(SPANMASK_PLAIN_LOADS="1"), name(NUMBA_BOUNDSCHECK="1")]
+    assert len({*names}) == 3
+    assert name() == names[0]
 
 
 @pytest.mark.slow

@@ -1,0 +1,64 @@
+"""WordPiece on real prose: Wikipedia, novels and technical text, every token of it."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from tokenization.reference import CASINGS, assert_as_library, reference_of, tokenizer_of
+
+PROSE = Path(__file__).resolve().parents[3] / "shared" / "data" / "prose"
+pytestmark = [
+    pytest.mark.data,
+    pytest.mark.skipif(not PROSE.is_dir(), reason=f"needs the prose in {PROSE}, which is not there"),
+]
+each_casing = pytest.mark.parametrize("casing", CASINGS)
+FILES = sorted(path.relative_to(PROSE).as_posix() for path in PROSE.rglob("*") if path.name.endswith((".txt", ".zst")))
+_BATCH = 4_000_000
+
+
+def documents_of(name: str) -> Iterator[str]:
+    """Yield the texts of a file whole, as they are in it."""
+    path = PROSE / name
+    if path.suffix == ".txt":
+        yield path.read_bytes().decode()
+        return
+    with pa.input_stream(path, compression="zstd") as stream:
+        for line in io.BufferedReader(stream):
+            yield json.loads(line)["text"]
+
+
+def batches_of(name: str, limit: int | None = None) -> Iterator[list[str]]:
+    """Yield documents together, up to a few million characters at once, `limit` characters in all."""
+    batch: list[str] = []
+    held = total = 0
+    for text in documents_of(name):
+        batch.append(text)
+        held, total = held + len(text), total + len(text)
+        if held >= _BATCH or (limit and total >= limit):
+            yield batch
+            batch, held = [], 0
+        if limit and total >= limit:
+            return
+    yield batch
+
+
+@each_casing
+@pytest.mark.parametrize("name", FILES)
+def test_a_slice_of_prose_gives_the_librarys_tokens(casing: str, name: str) -> None:
+    (batch,) = batches_of(name, 100_000)
+    assert sum(map(len, batch)) >= 100_000
+    assert_as_library(tokenizer_of(casing), reference_of(casing), batch)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@each_casing
+@pytest.mark.parametrize("name", FILES)
+def test_all_prose_gives_the_librarys_tokens(casing: str, name: str) -> None:
+    for batch in batches_of(name):
+        assert_as_library(tokenizer_of(casing), reference_of(casing), batch)
