@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from spanmask.corpus.sources import Piece, as_array
-from spanmask.kernels.text import count_newlines, find_documents
+from spanmask.kernels.text import count_newlines, find_documents, first_document, last_line_is_blank
 from spanmask.records import Bytes, Offsets
 
 #: About how many bytes of text one `DocumentBlock` holds.
 BLOCK_BYTES = 4 << 20
 
 _NO_WINDOW = -1
+_NEVER = 1 << 62
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,7 @@ class RawBlock:
 
     number: int
     offset: int
-    data: bytes
+    data: bytes | memoryview
     disk_offset: int = 0
 
 
@@ -46,7 +47,7 @@ class Windows:
     width: int
     sentences: bool
     skip: Container[int] = ()
-    stop: int = 1 << 62
+    stop: int = _NEVER
 
 
 def document_starts(data: Bytes, sentences: bool, previous_blank: bool) -> tuple[Offsets, bool]:
@@ -57,16 +58,23 @@ def document_starts(data: Bytes, sentences: bool, previous_blank: bool) -> tuple
 
 
 class _Cutter:
-    """Holds the documents of the window under way."""
+    """Holds the documents of the window under way. end: where to look for the document that opens the next one."""
 
     def __init__(self, windows: Windows) -> None:
         self._windows = windows
         self._held: list[memoryview] = []
         self._origin = 0
         self.number = _NO_WINDOW
+        self.end = 0
 
-    def open(self, number: int, origin: int) -> None:
-        self.number, self._origin = number, origin
+    def open(self, place: int) -> None:
+        """Go over to the window of the document that starts at a place; past the stop, to none."""
+        windows, self._origin = self._windows, place
+        if place < windows.stop:
+            self.number = place // windows.width
+            self.end = min((self.number + 1) * windows.width, windows.stop)
+        else:
+            self.number, self.end = _NO_WINDOW, _NEVER
 
     def hold(self, data: memoryview) -> None:
         if self.number != _NO_WINDOW and self.number not in self._windows.skip and len(data):
@@ -78,7 +86,7 @@ class _Cutter:
             block = RawBlock(number=self.number, offset=self._origin, data=b"".join(self._held))
             self._held.clear()
             yield block
-        self.number = _NO_WINDOW
+        self.number, self.end = _NO_WINDOW, 0
 
 
 def cut(pieces: Iterable[Piece], windows: Windows, previous_blank: bool = True) -> Iterator[RawBlock]:
@@ -100,28 +108,29 @@ def cut(pieces: Iterable[Piece], windows: Windows, previous_blank: bool = True) 
     """
     cutter = _Cutter(windows)
     for piece in pieces:
-        starts, blank = document_starts(as_array(piece.data), windows.sentences, previous_blank)
-        idle = not len(starts) and (previous_blank or not windows.sentences)
-        previous_blank = blank
-        if idle and piece.offset >= (cutter.number + 1) * windows.width:
-            yield from cutter.close()
-        yield from _cut_piece(cutter, piece, starts, windows)
+        before = previous_blank
+        if windows.sentences:
+            previous_blank = last_line_is_blank(as_array(piece.data), before)
+        yield from _cut_piece(cutter, piece, before, windows)
         if piece.offset + len(piece.data) >= windows.stop and cutter.number == _NO_WINDOW:
             return
     yield from cutter.close()
 
 
-def _cut_piece(cutter: _Cutter, piece: Piece, starts: Offsets, windows: Windows) -> Iterator[RawBlock]:
+def _cut_piece(cutter: _Cutter, piece: Piece, previous_blank: bool, windows: Windows) -> Iterator[RawBlock]:
     """Hand on the windows that end in a piece, and hold the rest of it; past the stop nothing is held."""
-    data = memoryview(piece.data)
-    places = piece.offset + starts
-    numbers = np.where(places < windows.stop, places // windows.width, _NO_WINDOW)
-    done = 0
-    for change in np.flatnonzero(numbers != np.concatenate(([cutter.number], numbers[:-1]))):
-        cutter.hold(data[done : starts[change]])
+    data, array = memoryview(piece.data), as_array(piece.data)
+    done, at = 0, max(0, cutter.end - piece.offset)
+    while at < len(data):
+        start = int(first_document(array, at, windows.sentences, previous_blank))
+        if start == len(data):
+            if at == 0 and (previous_blank or not windows.sentences):
+                yield from cutter.close()  # Blank lines without end, beyond the window, are not held.
+            break
+        cutter.hold(data[done:start])
         yield from cutter.close()
-        cutter.open(int(numbers[change]), int(places[change]))
-        done = int(starts[change])
+        cutter.open(piece.offset + start)
+        done, at = start, cutter.end - piece.offset
     cutter.hold(data[done:])
 
 

@@ -1,6 +1,7 @@
 """Read JSON lines: `RawBlock` flows in, `DocumentBlock` flows out.
 
-Arrow parses many lines at once. Lines that it refuses, or reads otherwise than as one object a line, are found by
+Where strings only are wanted, and every line of a block is plainly an object that has them, `StringReader` reads the block.
+Else Arrow parses many lines at once. Lines that it refuses, or reads otherwise than as one object a line, are found by
 bisection with the same parser, so a bad line costs time but never changes what the others mean.
 """
 
@@ -20,6 +21,7 @@ from spanmask.corpus.cutting import RawBlock, block_bounds
 from spanmask.corpus.identity import identities, places
 from spanmask.corpus.inputs import InputFile
 from spanmask.corpus.jsonl_schema import explain, explain_missing, schema_of
+from spanmask.corpus.jsonl_strings import StringReader
 from spanmask.corpus.sources import as_array, line_number
 from spanmask.corpus.text import SKIP_ADVICE, invalid_utf8, is_utf8
 from spanmask.errors import CorpusError
@@ -34,7 +36,7 @@ _LINE_LIMIT = (1 << 31) - 64
 class _Lines:
     """L filled lines. data: the bytes around them. starts, ends: (L,). usable: (L,) UTF-8 in braces, worth parsing."""
 
-    data: bytes
+    data: bytes | memoryview
     starts: Offsets
     ends: Offsets
     usable: Flags
@@ -52,7 +54,7 @@ class _Lines:
         return _Lines(data=self.data, starts=self.starts, ends=self.ends, usable=self.usable & valid)
 
     def line(self, index: int) -> bytes:
-        return self.data[self.starts[index] : self.ends[index]]
+        return bytes(self.data[self.starts[index] : self.ends[index]])
 
     def between(self, first: int, last: int) -> _Lines:
         part = slice(first, last)
@@ -76,7 +78,7 @@ def parse(file: InputFile, raw: RawBlock, config: CorpusConfig) -> Iterator[Docu
         yield _Reader(file, raw.offset, config, schema).block(lines.between(first, last))
 
 
-def _find_lines(data: bytes) -> _Lines:
+def _find_lines(data: bytes | memoryview) -> _Lines:
     array = as_array(data)
     most = count_newlines(array) + 1
     starts, ends, braced = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.bool_)
@@ -92,22 +94,18 @@ class _Reader:
         self._origin = origin
         self._config = config
         self._schema = schema
+        self._strings = StringReader.of(schema)
         self._options = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
 
     def block(self, lines: _Lines) -> DocumentBlock:
         """Return the documents of some lines."""
         lines = lines if is_utf8(as_array(lines.extent())) else lines.in_utf8()
         good = np.ones(len(lines), np.bool_)
-        batches = []
-        for first, last, table in self._bisect(lines, 0, len(lines)):
-            if table is not None:
-                batches.extend(table.to_batches())
-            elif self._config.on_error is OnError.FAIL:
-                raise self._error(lines.starts[first], explain(lines.line(first), self._schema))
-            else:
-                good[first:last] = False
+        batch = self._read_strings(lines)
+        if batch is None:
+            batch = self._joined(list(self._read_good(lines, good)))
         parsed = rows.Rows(
-            batch=self._joined(batches),
+            batch=batch,
             ids=identities(self._file, self._origin + lines.starts[good]),
             skipped=int(np.count_nonzero(~good)),
             source_bytes=len(lines.extent()),
@@ -119,6 +117,23 @@ class _Reader:
             return self._error(start, explain_missing(line, [self._config.text_field, *self._config.keep]) or message)
 
         return rows.documents(parsed, self._config, complain)
+
+    def _read_strings(self, lines: _Lines) -> pa.RecordBatch | None:
+        """Read lines the fast way, or return None where that will not do."""
+        extent = lines.extent()
+        if self._strings is None or not lines.usable.all() or len(extent) > _LINE_LIMIT:
+            return None
+        return self._strings.read(as_array(extent), lines.starts - lines.starts[0], lines.ends - lines.starts[0])
+
+    def _read_good(self, lines: _Lines, good: Flags) -> Iterator[pa.RecordBatch]:
+        """Yield what Arrow reads in lines, noting those that are not good; or raise the first one's error."""
+        for first, last, table in self._bisect(lines, 0, len(lines)):
+            if table is not None:
+                yield from table.to_batches()
+            elif self._config.on_error is OnError.FAIL:
+                raise self._error(lines.starts[first], explain(lines.line(first), self._schema))
+            else:
+                good[first:last] = False
 
     def _bisect(self, lines: _Lines, first: int, last: int) -> Iterator[tuple[int, int, pa.Table | None]]:
         """Yield runs of lines with what they hold, in order; None for a single line that cannot be read."""
