@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
+from pickle import PickleBuffer
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +36,14 @@ class RawBlock:
     offset: int
     data: bytes | memoryview
     disk_offset: int = 0
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """Pickle with the data apart, for engines that hand it on without copying."""
+        return _raw_block, (self.number, self.offset, PickleBuffer(self.data), self.disk_offset)
+
+
+def _raw_block(number: int, offset: int, data: bytes | memoryview, disk_offset: int) -> RawBlock:
+    return RawBlock(number=number, offset=offset, data=data, disk_offset=disk_offset)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, Protocol
 
+from spanmask.engines.messages import Channel, Memory
 from spanmask.errors import SpanmaskError
 
 #: Times that a unit is tried when its process dies.
@@ -49,7 +51,7 @@ def run_inline(work: Work, units: Iterator[Any], report: Report) -> Iterator[Out
 @dataclass(slots=True, eq=False)
 class _Worker:
     process: subprocess.Popen[bytes]
-    connection: Connection[Any, Any]
+    channel: Channel
     life: int
     unit: Any = None
     tries: int = 0
@@ -57,19 +59,25 @@ class _Worker:
 
 @dataclass(slots=True)
 class _Queue:
-    """Units still to run: those whose process died first, then new ones."""
+    """Units still to run: those whose process died first, then new ones, of which one is made ready while workers are busy."""
 
     units: Iterator[Any]
-    again: list[tuple[Any, int]] = field(default_factory=list)
+    ready: list[tuple[Any, int]] = field(default_factory=list)
 
     def next(self) -> tuple[Any, int]:
         """Return a unit and which try it is, from 1; None at the end."""
-        return self.again.pop(0) if self.again else (next(self.units, None), 1)
+        self.look_ahead()
+        return self.ready.pop(0) if self.ready else (None, 1)
+
+    def look_ahead(self) -> None:
+        """Have a unit ready, if there is one left: making it may take reading and decompressing."""
+        if not self.ready:
+            self.ready += [(unit, 1) for unit in itertools.islice(self.units, 1)]
 
     def died(self, unit: Any, tries: int) -> bool:
         """Take back a unit whose process died; return whether it is tried again."""
         if tries < TRIES:
-            self.again.append((unit, tries + 1))
+            self.ready.insert(0, (unit, tries + 1))
         return tries < TRIES
 
 
@@ -91,8 +99,9 @@ def run_processes(work: Work, units: Iterator[Any], jobs: int, report: Report) -
             busy = [worker for worker in workers if worker.unit is not None]
             if not busy:
                 return
-            for connection in wait([worker.connection for worker in busy]):
-                worker = next(worker for worker in busy if worker.connection is connection)
+            queue.look_ahead()
+            for connection in wait([worker.channel.connection for worker in busy]):
+                worker = next(worker for worker in busy if worker.channel.connection is connection)
                 outcome = _hear(worker, workers, queue, report)
                 if outcome is not None:
                     yield outcome
@@ -115,12 +124,12 @@ def _feed(workers: list[_Worker], queue: _Queue, work: Work, jobs: int) -> None:
             workers.append(idle)
         idle.unit, idle.tries = unit, tries
         with suppress(BrokenPipeError, ConnectionResetError):
-            idle.connection.send(unit)
+            idle.channel.lend(unit)
 
 
 def _hear(worker: _Worker, workers: list[_Worker], queue: _Queue, report: Report) -> Outcome | None:
     try:
-        kind, content = worker.connection.recv()
+        kind, content = worker.channel.receive()
     except (EOFError, ConnectionResetError):
         workers.remove(worker)
         _end(worker)
@@ -136,55 +145,57 @@ def _hear(worker: _Worker, workers: list[_Worker], queue: _Queue, report: Report
 
 def _start(work: Work) -> _Worker:
     ours, theirs = Pipe()
+    memory = Memory.new()
     ending, life = os.pipe()
-    command = [sys.executable, "-c", f"from spanmask.engines.local import serve; serve({theirs.fileno()}, {ending})"]
+    given = [theirs.fileno(), memory.descriptor, ending]
+    command = [sys.executable, "-c", f"from spanmask.engines.local import serve; serve(*{given})"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     # An interrupt from the keyboard reaches the whole process group: it is the parent's to answer.
     held = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
-        process = subprocess.Popen(
-            command, pass_fds=[theirs.fileno(), ending], env=environment, stdin=subprocess.DEVNULL
-        )
+        process = subprocess.Popen(command, pass_fds=given, env=environment, stdin=subprocess.DEVNULL)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
     theirs.close()
     os.close(ending)
+    channel = Channel(ours, memory)
     with suppress(BrokenPipeError, ConnectionResetError):
-        ours.send(work)
-    return _Worker(process, ours, life)
+        channel.send(work)
+    return _Worker(process, channel, life)
 
 
 def _end(worker: _Worker) -> None:
-    worker.connection.close()
+    worker.channel.close()
     os.close(worker.life)
     worker.process.kill()
     worker.process.wait()
 
 
-def serve(descriptor: int, ending: int) -> None:
+def serve(descriptor: int, memory: int, ending: int) -> None:
     """Be a worker: take the work, then units, until the connection closes or the parent is gone.
 
     Parameters
     ----------
     descriptor
         The connection.
+    memory
+        Descriptor of the memory that the parent's buffers lie in.
     ending
         End of a pipe whose other end the parent holds open while it lives.
     """
     threading.Thread(target=_end_with_parent, args=(ending,), daemon=True).start()
-    connection: Connection[Any, Any] = Connection(descriptor)
+    channel = Channel(Connection(descriptor), Memory(memory))
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
-            run = connection.recv().prepare()
+            run = channel.receive().prepare()
             while True:
-                unit = connection.recv()
-                connection.send(("done", run(unit, lambda *counts: connection.send(("report", counts)))))
+                channel.send(("done", run(channel.receive(), lambda *counts: channel.send(("report", counts)))))
         except SpanmaskError as error:
-            connection.send(("error", error))
+            channel.send(("error", error))
         except (EOFError, BrokenPipeError, ConnectionResetError):
             raise
         except Exception:
-            connection.send(
+            channel.send(
                 ("error", SpanmaskError(f"a worker met an error that was not foreseen\n{traceback.format_exc()}"))
             )
 
