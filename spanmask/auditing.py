@@ -17,8 +17,8 @@ import numpy.typing as npt
 from spanmask.config import ALGORITHM_VERSION, PreshardConfig, ReplacementUnit, Sampler, Scheme
 from spanmask.errors import ConfigError, MismatchError, ShardError
 from spanmask.kernels.rows import count_coverage
-from spanmask.masking import Draws, Masker, length_law
-from spanmask.records import MaskedBlock, Offsets, Ranges, SequenceBlock
+from spanmask.masking import Draws, Masker, length_law, segments_of
+from spanmask.records import MaskedBlock, Offsets, SequenceBlock
 from spanmask.shard.invariants import Rows, foreign_id, span_is_mixed
 from spanmask.shard.reader import open_shards
 from spanmask.shard.schema import BATCH_ROWS
@@ -188,7 +188,7 @@ def audit(folder: str | os.PathLike[str], split: str = "train", *, sample: int |
         foreign = foreign_id(stored)
         if foreign is not None:
             raise ShardError(foreign.message, row=shards.first_row_of_block(number) + foreign.row)
-        segments = segments_of(stored)
+        segments = segments_of(stored.block, stored.originals, stored.flags)
         replayed, draws = masker.mask(segments, store_words=manifest.words_stored)
         first_row = shards.first_row_of_block(number)
         found = list(_differences(block, replayed, first_row))
@@ -214,23 +214,6 @@ def audit(folder: str | os.PathLike[str], split: str = "train", *, sample: int |
 def _chosen_blocks(count: int, sample: int | None) -> list[int]:
     wanted = count if sample is None else min(-(-sample // BATCH_ROWS), count)
     return [k * count // wanted for k in range(wanted)]
-
-
-def segments_of(rows: Rows) -> SequenceBlock:
-    """Return stored rows as the segments they were before masking."""
-    block = rows.block
-    ranges = block.annotations
-    return SequenceBlock(
-        token_ids=rows.originals,
-        word_starts=rows.flags,
-        starts=block.input_offsets[:-1] + 1,
-        ends=block.input_offsets[1:] - 1,
-        document_index=np.arange(len(block)),
-        document_ids=block.document_ids,
-        segments=block.segments,
-        annotations=ranges and Ranges(offsets=ranges.offsets, starts=ranges.starts - 1, ends=ranges.ends - 1),
-        dropped={},
-    )
 
 
 def _differences(stored: MaskedBlock, replayed: MaskedBlock, first_row: int) -> Iterator[Difference]:

@@ -34,6 +34,7 @@ from spanmask.records import (
     SequenceBlock,
     TokenIds,
 )
+from spanmask.statistics import restore_words
 from spanmask.vocab import Vocabulary, load_vocabulary
 
 _UNITS: dict[ReplacementUnit | None, int] = {
@@ -158,6 +159,22 @@ class Masker:
         )
         return masked, _draws(drawn, rows)
 
+    def remask(self, block: MaskedBlock) -> MaskedBlock:
+        """Mask stored rows anew: what `mask` gives for the segments they were made from.
+
+        Parameters
+        ----------
+        block
+            S rows of sound structure, with their word starts where the vocabulary does not tell them.
+
+        Raises
+        ------
+        ShardError
+            A row has an id that the vocabulary lacks.
+        """
+        segments = segments_of(block, *restore_words(block, self.vocabulary))
+        return self.mask(segments, store_words=block.word_starts is not None)[0]
+
     def _draw_spans(self, block: SequenceBlock, segments: spans.Segments) -> spans.Spans:
         capacity = int((block.ends - block.starts + 1).sum()) // 2 + len(block)
         out = spans.Spans(
@@ -195,6 +212,22 @@ class Masker:
         )
         replacement.replace_rows(block.token_ids, segments, drawn, self._rule, self._key, rows)
         return rows
+
+
+def segments_of(block: MaskedBlock, originals: TokenIds, flags: Flags) -> SequenceBlock:
+    """Return stored rows as the segments they were before masking. originals, flags: like input_ids, labels put back and word starts."""
+    ranges = block.annotations
+    return SequenceBlock(
+        token_ids=originals,
+        word_starts=flags,
+        starts=block.input_offsets[:-1] + 1,
+        ends=block.input_offsets[1:] - 1,
+        document_index=np.arange(len(block)),
+        document_ids=block.document_ids,
+        segments=block.segments,
+        annotations=ranges and Ranges(offsets=ranges.offsets, starts=ranges.starts - 1, ends=ranges.ends - 1),
+        dropped={},
+    )
 
 
 def mask(  # noqa: PLR0913 - the one door for arrays in memory

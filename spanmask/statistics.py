@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from spanmask.errors import ShardError
 from spanmask.kernels import rows as kernels
 from spanmask.records import Flags, MaskedBlock, Offsets, Points, TokenIds
 from spanmask.vocab import Vocabulary
@@ -84,6 +85,21 @@ def restore(block: MaskedBlock) -> TokenIds:
     originals = np.empty_like(block.input_ids)
     kernels.restore_rows(as_stored(block), originals)
     return originals
+
+
+def restore_words(block: MaskedBlock, vocabulary: Vocabulary) -> tuple[TokenIds, Flags]:
+    """Return the original of every row, and whether a word starts, like input_ids; as `restore` and `word_flags`, for rows not verified.
+
+    Raises
+    ------
+    ShardError
+        A row has an id that the vocabulary lacks.
+    """
+    originals, flags = np.empty_like(block.input_ids), np.empty(len(block.input_ids), np.bool_)
+    row = kernels.restore_words(as_stored(block), vocabulary.word_start_table, originals, flags)
+    if row >= 0:
+        raise ShardError(f"it has an id that the vocabulary of {len(vocabulary):,} entries lacks", row=row)
+    return originals, flags if block.word_starts is None else _stored_flags(block, block.word_starts)
 
 
 def word_flags(block: MaskedBlock, originals: TokenIds, vocabulary: Vocabulary) -> Flags:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
-import numba
 import numpy as np
 
-from spanmask.kernels.cache import KernelCache
+try:
+    import numba
+except ImportError:  # Where only stored rows are loaded, numba need not be there; kernels are interpreted then.
+    numba = None
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,9 +34,18 @@ def inlined(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _compiled(function: Callable[P, R], **flags: bool) -> Callable[P, R]:
-    if numba.config.DISABLE_JIT:
+    if numba is None or numba.config.DISABLE_JIT:
         return function
+    from spanmask.kernels.cache import KernelCache
+
     # The wrapper left out is for calls from C.
     compiled = numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, **flags)(function)
     compiled._cache = KernelCache(function)
     return cast(Callable[P, R], compiled)
+
+
+@inlined
+def copy(source: Any, target: Any) -> None:
+    """Copy one array onto another of its length, as vector code, which an assignment of slices does not become."""
+    for i in range(len(target)):
+        target[i] = source[i]

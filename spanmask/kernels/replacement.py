@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.kernels._jit import inlined, kernel
+from spanmask.kernels._jit import copy, inlined, kernel
 from spanmask.kernels.philox import BATCH_DRAWS, RANDOM, REPLACEMENT, Draws, Key, draw_below, next_draw, open_stream
 from spanmask.kernels.spans import Ints, Segments, Spans
 
@@ -67,13 +67,6 @@ def _draw_id(rule: Replacement, stream: Draws) -> Any:
     return rule.ordinary[low]
 
 
-@inlined
-def _copy(source: npt.NDArray[Any], target: npt.NDArray[Any]) -> None:
-    """Copy as vector code, which an assignment of slices does not become."""
-    for token in range(len(target)):
-        target[token] = source[token]
-
-
 @kernel
 def replace_rows(
     token_ids: npt.NDArray[Any], segments: Segments, spans: Spans, rule: Replacement, key: Key, rows: Rows
@@ -88,7 +81,7 @@ def replace_rows(
         start, end = segments.starts[i], segments.ends[i]
         rows.input_ids[place] = rule.cls
         row = rows.input_ids[place + 1 : place + 1 + end - start]
-        _copy(token_ids[start:end], row)
+        copy(token_ids[start:end], row)
         rows.input_ids[place + 1 + end - start] = rule.sep
         document_id, segment = segments.document_ids[i], np.uint64(segments.segments[i])
         open_stream(document_id, segment, REPLACEMENT, key, kinds)

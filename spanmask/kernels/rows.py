@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.kernels._jit import inlined, kernel
+from spanmask.kernels._jit import copy, inlined, kernel, signed
 from spanmask.kernels.spans import Ints
 
 #: Layout of ``Counts.totals``.
@@ -65,6 +65,47 @@ def restore_rows(rows: Stored, originals: npt.NDArray[Any]) -> None:
                 label += 1
 
 
+@inlined
+def _look_up(ids: npt.NDArray[Any], table: npt.NDArray[np.bool_], flags: npt.NDArray[np.bool_]) -> None:
+    for i in range(len(ids)):
+        flags[i] = table[ids[i]]
+
+
+@inlined
+def _largest(ids: npt.NDArray[Any]) -> int:
+    largest = 0
+    for i in range(len(ids)):
+        largest = max(largest, signed(ids[i]))
+    return largest
+
+
+@kernel
+def restore_words(
+    rows: Stored, table: npt.NDArray[np.bool_], originals: npt.NDArray[Any], flags: npt.NDArray[np.bool_]
+) -> int:
+    """Write the rows with their labels put back, and where words start by a table of ids (V,); the first token of a row starts one.
+
+    originals, flags: like input_ids. Returns the first row with an id that the table lacks, from which on nothing is written; −1 for none.
+    """
+    for i in range(len(rows.input_offsets) - 1):
+        base, stop = rows.input_offsets[i], rows.input_offsets[i + 1]
+        label = rows.label_offsets[i]
+        hidden = rows.labels[label : rows.label_offsets[i + 1]]
+        ids = rows.input_ids[base:stop]
+        if max(_largest(ids), _largest(hidden)) >= len(table):
+            return i
+        copy(ids, originals[base:stop])
+        _look_up(ids, table, flags[base:stop])
+        for n in range(rows.span_offsets[i], rows.span_offsets[i + 1]):
+            start, size = base + np.int64(rows.span_starts[n]), signed(rows.span_ends[n]) - signed(rows.span_starts[n])
+            hidden = rows.labels[label : label + size]
+            copy(hidden, originals[start : start + size])
+            _look_up(hidden, table, flags[start : start + size])
+            label += size
+        flags[base + 1] = True
+    return -1
+
+
 class Words(NamedTuple):
     """Where words start: by id, table (V,); or, where rows store it, by place, stored like input_ids, else (0,)."""
 
@@ -98,7 +139,7 @@ def _count_span(rows: Stored, words: Words, base: int, label: int, span: int, id
         inside += (position > start) & begins
         shown = _starts_word(words, base + position, found)
         hidden += (position > 1) * (begins - shown)
-        unknown += (original == unk) - (found == unk)
+        unknown += np.int64(original == unk) - np.int64(found == unk)
     for total, amount in ((10, masked), (11, random), (12, kept)):
         counts.totals[total] += amount
     _bump(counts.span_tokens, end - start)

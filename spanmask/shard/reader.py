@@ -7,6 +7,7 @@ import stat
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, overload
 
@@ -14,10 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from spanmask.errors import ConfigError, IncompleteShards, ShardError
+from spanmask.errors import ConfigError, IncompleteShards, MismatchError, ShardError
 from spanmask.records import MaskedBlock, Positions, TokenIds
 from spanmask.shard.framing import has_compressed_batches
-from spanmask.shard.invariants import structure_problem
 from spanmask.shard.manifest import Manifest, ShardRecord, Split, read_manifest
 from spanmask.shard.schema import (
     BATCH_ROWS,
@@ -28,9 +28,22 @@ from spanmask.shard.schema import (
     has_nulls,
     shard_schema,
 )
+from spanmask.shard.structure import structure_problem
 from spanmask.shard.writer import checksum
 from spanmask.storage import reporting
 from spanmask.vocab import token_dtype
+
+
+class Verify(StrEnum):
+    """When a record batch's checksum is compared: as it is first touched, each time it is read, or never.
+
+    Its structure is checked in any case, before anything indexes by it.
+    """
+
+    FIRST = "first"
+    ALWAYS = "always"
+    NEVER = "never"
+
 
 #: Everything Arrow raises on bytes it does not like.
 ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, IndexError, KeyError)
@@ -63,7 +76,7 @@ class Row:
 
 
 class ShardFile:
-    """An open shard: its record batches, each checked on first touch.
+    """An open shard: its record batches, each checked on first touch. buffer: the whole file, mapped.
 
     Raises
     ------
@@ -73,8 +86,9 @@ class ShardFile:
         It is not the file that the manifest describes.
     """
 
-    def __init__(self, root: Path, record: ShardRecord, manifest: Manifest) -> None:
+    def __init__(self, root: Path, record: ShardRecord, manifest: Manifest, verify: Verify = Verify.FIRST) -> None:
         self.record = record
+        self._verify = verify
         self._touched: set[int] = set()
         size = regular_size(root, record.path)
         if size != record.bytes:
@@ -82,7 +96,8 @@ class ShardFile:
         try:
             source = pa.memory_map(os.fspath(root / record.path))
             self._reader = pa.ipc.open_file(source)
-            compressed = has_compressed_batches(source.read_buffer())
+            self.buffer = source.read_buffer()
+            compressed = has_compressed_batches(self.buffer)
             known = self._reader.schema.equals(expected_schema(manifest, self._reader.schema), check_metadata=True)
         except (*ARROW_ERRORS, struct.error) as error:
             raise ShardError(f"not an Arrow IPC file ({error})", path=record.path) from None
@@ -109,24 +124,30 @@ class ShardFile:
         ShardError
             The bytes are not those that were written.
         """
+        known = number in self._touched and self._verify is not Verify.ALWAYS
         try:
             batch, metadata = self._reader.get_batch_with_custom_metadata(number)
-            if number not in self._touched:
+            if not known:
                 batch.validate(full=True)
         except ARROW_ERRORS as error:
             raise ShardError(f"record batch {number} is damaged ({error})", path=self.record.path) from None
-        if number not in self._touched:
-            self._check(number, batch, metadata)
+        if not known:
+            self._check_rows(number, batch)
+            if self._verify is not Verify.NEVER:
+                self._check_sum(number, batch, metadata)
+            self._check_structure(number, batch)
             self._touched.add(number)
         return batch
 
-    def _check(self, number: int, batch: pa.RecordBatch, metadata: Any) -> None:
-        stored = dict(metadata or {}).get(b"crc32")
+    def _check_rows(self, number: int, batch: pa.RecordBatch) -> None:
         rows = min(BATCH_ROWS, self.record.rows - number * BATCH_ROWS)
         if batch.num_rows != rows:
             raise ShardError(f"record batch {number} has {batch.num_rows} rows, not {rows}", path=self.record.path)
         if has_nulls(batch):
             raise ShardError(f"record batch {number} holds nulls", path=self.record.path)
+
+    def _check_sum(self, number: int, batch: pa.RecordBatch, metadata: Any) -> None:
+        stored = dict(metadata or {}).get(b"crc32")
         written = (stored or b"none").decode("ascii", "replace")
         found = checksum(content_chunks(batch))
         if stored != found:
@@ -134,6 +155,8 @@ class ShardFile:
                 f"record batch {number} has checksum {found.decode()}, written as {written}; restore the file",
                 path=self.record.path,
             )
+
+    def _check_structure(self, number: int, batch: pa.RecordBatch) -> None:
         unpaired = first_unpaired(batch)
         if unpaired is not None:
             name, row = unpaired
@@ -179,20 +202,22 @@ class ShardSet(Sequence[Row]):
     """The rows of one split of a finished dataset, in order.
 
     Shards are mapped into memory when first needed; nothing is copied, and nothing outside the dataset's folder is opened.
+    row_offsets, block_offsets: (shards + 1,) the global row, and the global record batch, with which each shard begins.
     """
 
-    def __init__(self, root: Path, manifest: Manifest, split: Split) -> None:
+    def __init__(self, root: Path, manifest: Manifest, split: Split, verify: Verify = Verify.FIRST) -> None:
         self.root = root
+        self.verify = verify
         self.manifest = manifest
         self.split = split
         self._files: dict[int, ShardFile] = {}
         self._kept = manifest.config.corpus.keep
-        self._row_offsets = np.concatenate(([0], np.cumsum([shard.rows for shard in split.shards]))).astype(np.int64)
+        self.row_offsets = np.concatenate(([0], np.cumsum([shard.rows for shard in split.shards]))).astype(np.int64)
         batches = [-(-shard.rows // BATCH_ROWS) for shard in split.shards]
-        self._block_offsets = np.concatenate(([0], np.cumsum(batches))).astype(np.int64)
+        self.block_offsets = np.concatenate(([0], np.cumsum(batches))).astype(np.int64)
 
     def __len__(self) -> int:
-        return int(self._row_offsets[-1])
+        return int(self.row_offsets[-1])
 
     def __repr__(self) -> str:
         return f"<ShardSet {self.split.name!r} of {self.root}: {len(self):,} rows in {len(self.split.shards)} shards>"
@@ -217,12 +242,12 @@ class ShardSet(Sequence[Row]):
         """Return the shard of a global row, and its row in it."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"row {index} of {len(self)}")
-        return _split_index(self._row_offsets, index % len(self))
+        return _split_index(self.row_offsets, index % len(self))
 
     def file(self, shard: int) -> ShardFile:
         """Return an open shard."""
         if shard not in self._files:
-            file = ShardFile(self.root, self.split.shards[shard], self.manifest)
+            file = ShardFile(self.root, self.split.shards[shard], self.manifest, self.verify)
             other = next(iter(self._files.values()), file)
             if file.schema != other.schema:
                 raise ShardError(f"its kept columns have other types than {other.record.path}", path=file.record.path)
@@ -236,16 +261,16 @@ class ShardSet(Sequence[Row]):
 
     def locate_block(self, index: int) -> tuple[int, int]:
         """Return the shard of a global record batch, and its number in it."""
-        return _split_index(self._block_offsets, index)
+        return _split_index(self.block_offsets, index)
 
     def first_row_of_block(self, index: int) -> int:
         """Return the global row with which a global record batch begins."""
         shard, number = self.locate_block(index)
-        return int(self._row_offsets[shard]) + number * BATCH_ROWS
+        return int(self.row_offsets[shard]) + number * BATCH_ROWS
 
     def block_count(self) -> int:
         """Return how many record batches there are."""
-        return int(self._block_offsets[-1])
+        return int(self.block_offsets[-1])
 
 
 class Blocks(Sequence[MaskedBlock]):
@@ -294,7 +319,14 @@ def _row(batch: pa.RecordBatch, row: int, kept: Sequence[str]) -> Row:
     )
 
 
-def open_shards(folder: str | os.PathLike[str], split: str = "train") -> ShardSet:
+def open_shards(
+    folder: str | os.PathLike[str],
+    split: str = "train",
+    *,
+    verify: str = "first",
+    fingerprint: str | None = None,
+    vocabulary: str | None = None,
+) -> ShardSet:
     """Open a split of a finished dataset; exported as ``spanmask.open``.
 
     Parameters
@@ -303,6 +335,10 @@ def open_shards(folder: str | os.PathLike[str], split: str = "train") -> ShardSe
         What ``spanmask preshard --out`` wrote.
     split
         ``train`` or ``validation``.
+    verify
+        When checksums of record batches are compared: ``first`` (as each is first touched), ``always`` or ``never``.
+    fingerprint, vocabulary
+        What is expected: the dataset's fingerprint, and the SHA-256 of its vocabulary. None accepts any.
 
     Raises
     ------
@@ -312,10 +348,22 @@ def open_shards(folder: str | os.PathLike[str], split: str = "train") -> ShardSe
         The dataset is not finished.
     ShardError
         Its manifest is damaged.
+    MismatchError
+        It is not the dataset expected.
     """
+    if verify not in tuple(Verify):
+        raise ConfigError(f"verify is {verify!r}: give one of {', '.join(Verify)}")
     with reporting(folder, "open"):
         manifest = read_manifest(folder)
+    for what, expected, found in (
+        ("fingerprint", fingerprint, manifest.fingerprint),
+        ("vocabulary", vocabulary, manifest.content["vocabulary"]["sha256"]),
+    ):
+        if expected not in (None, found):
+            raise MismatchError(
+                f"{folder}: its {what} is {found}, expected was {expected}; give the dataset that goes with it"
+            )
     splits = manifest.splits
     if split not in splits:
         raise ConfigError(f"{folder} has no split {split!r}; it has {', '.join(splits) or 'none'}")
-    return ShardSet(Path(folder), manifest, splits[split])
+    return ShardSet(Path(folder), manifest, splits[split], Verify(verify))

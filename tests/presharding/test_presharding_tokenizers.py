@@ -13,9 +13,9 @@ import trained
 
 import spanmask
 from spanmask import audit, load_vocabulary, verify
-from spanmask.auditing import segments_of
 from spanmask.config import VocabularyConfig
 from spanmask.errors import ConfigError, MismatchError, ShardError
+from spanmask.masking import segments_of
 from spanmask.presharding.preview import preview
 from spanmask.presharding.source import verify_source
 from spanmask.records import Ranges
@@ -60,7 +60,8 @@ def masked_again(folder: Path) -> None:
     shards = spanmask.open(folder)
     manifest = shards.manifest
     for block in shards.blocks:
-        segments = segments_of(Rows(block=block, config=manifest.config, vocabulary=manifest.vocabulary))
+        known = Rows(block=block, config=manifest.config, vocabulary=manifest.vocabulary)
+        segments = segments_of(block, known.originals, known.flags)
         sizes = segments.ends - segments.starts
         inner = np.concatenate([np.arange(a, b) for a, b in zip(segments.starts, segments.ends, strict=True)])
         ranges = segments.annotations

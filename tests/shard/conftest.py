@@ -17,9 +17,10 @@ from spanmask.config import PreshardConfig
 from spanmask.presharding.run import preshard
 from spanmask.records import MaskedBlock
 from spanmask.shard import manifest as manifests
-from spanmask.shard.invariants import Rows, foreign_id, structure_problem
+from spanmask.shard.invariants import Rows, foreign_id
 from spanmask.shard.manifest import Manifest, Split, read_manifest, seal, write_manifest
 from spanmask.shard.schema import BATCH_ROWS, first_unpaired, from_record_batch
+from spanmask.shard.structure import structure_problem
 from spanmask.shard.writer import write_shard
 from spanmask.statistics import RowStatistics
 from spanmask.vocab import Vocabulary
