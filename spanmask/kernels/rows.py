@@ -139,7 +139,7 @@ def _count_span(rows: Stored, words: Words, base: int, label: int, span: int, id
         inside += (position > start) & begins
         shown = _starts_word(words, base + position, found)
         hidden += (position > 1) * (begins - shown)
-        unknown += np.int64(original == unk) - np.int64(found == unk)
+        unknown += int(original == unk) - int(found == unk)
     for total, amount in ((10, masked), (11, random), (12, kept)):
         counts.totals[total] += amount
     _bump(counts.span_tokens, end - start)

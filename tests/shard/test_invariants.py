@@ -18,8 +18,8 @@ from spanmask.config import PreshardConfig, Scheme, VocabularyConfig
 from spanmask.masking import Masker
 from spanmask.records import MaskedBlock, Points, Ranges, SequenceBlock
 from spanmask.shard.invariants import Rows, content_problem
-from spanmask.shard.structure import structure_problem
 from spanmask.shard.reader import open_shards
+from spanmask.shard.structure import structure_problem
 from spanmask.shard.verify import verify
 from spanmask.vocab import load_vocabulary
 

@@ -1,0 +1,250 @@
+"""Filling batches with stored rows. The NumPy twins are in `spanmask.loading.padding` and `spanmask.loading.packing`."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from spanmask.kernels._jit import inlined, kernel
+from spanmask.kernels.packing import Rooms
+from spanmask.kernels.rows import Stored
+from spanmask.kernels.spans import Ints
+
+#: The label of a slot without a target.
+_IGNORED = -100
+
+_Narrow = npt.NDArray[np.int32]
+
+
+class Rule(NamedTuple):
+    """Which masked tokens are SBO targets: at an offset below ``limit`` (0: none), spans at an edge only without ``drop_edges``."""
+
+    limit: int
+    drop_edges: bool
+
+
+class Sbo(NamedTuple):
+    """Slots of SBO targets, all (B·Q,) int32: positions of both boundaries, offset in the span, label."""
+
+    left: _Narrow
+    right: _Narrow
+    offsets: _Narrow
+    labels: _Narrow
+
+
+class Padded(NamedTuple):
+    """Where padded rows are written. input_ids, attention_mask, labels: (B, L) int64; sbo: (B·Q,)."""
+
+    input_ids: Ints
+    attention_mask: Ints
+    labels: Ints
+    sbo: Sbo
+
+
+class Packed(NamedTuple):
+    """Where bins are written.
+
+    input_ids, sequence_index, positions: (B·L,); cu_seqlens: (B·(K + 1) + 1,); mlm_positions, mlm_labels: (B·P,); sbo: (B·Q,);
+    sequences: (B,); all int32. rows, datasets: (B, K) int64.
+    """
+
+    input_ids: _Narrow
+    sequence_index: _Narrow
+    positions: _Narrow
+    cu_seqlens: _Narrow
+    mlm_positions: _Narrow
+    mlm_labels: _Narrow
+    sbo: Sbo
+    sequences: _Narrow
+    rows: Ints
+    datasets: Ints
+
+
+class Owners(NamedTuple):
+    """What is said of S rows: their row in their dataset, and which dataset; (S,) each."""
+
+    rows: Ints
+    datasets: Ints
+
+
+@inlined
+def _copy(source: npt.NDArray[Any], target: npt.NDArray[Any]) -> None:
+    """Copy, and widen, as vector code, which an assignment of slices does not become."""
+    for i in range(len(target)):
+        target[i] = source[i]
+
+
+@inlined
+def _fill(target: npt.NDArray[Any], value: int) -> None:
+    for i in range(len(target)):
+        target[i] = value
+
+
+@inlined
+def _count(target: npt.NDArray[Any]) -> None:
+    for i in range(len(target)):
+        target[i] = i
+
+
+@inlined
+def _sbo_targets(start: int, end: int, last: int, rule: Rule) -> int:
+    """Return how many SBO targets the span [start, end) of a row has whose last position is ``last``."""
+    if rule.drop_edges and (start == 1 or end == last):
+        return 0
+    return min(end - start, rule.limit)
+
+
+@inlined
+def _put_sbo(label: int, start: int, end: int, k: int, place: int, sbo: Sbo) -> None:
+    """Write token k of the span [start, end) into a slot."""
+    slot = np.uint64(place + k)
+    sbo.left[slot] = start - 1
+    sbo.right[slot] = end
+    sbo.offsets[slot] = k
+    sbo.labels[slot] = label
+
+
+@inlined
+def _close_sbo(first: int, end: int, sbo: Sbo) -> None:
+    """Write slots without a target."""
+    _fill(sbo.left[first:end], 0)
+    _fill(sbo.right[first:end], 0)
+    _fill(sbo.offsets[first:end], 0)
+    _fill(sbo.labels[first:end], _IGNORED)
+
+
+@kernel
+def pad_rows(rows: Stored, rule: Rule, slots: int, pad: int, out: Padded) -> None:
+    """Write S rows, each no longer than L and with no more than ``slots`` (Q) SBO targets, into the first S rows of a batch."""
+    for i in range(len(rows.input_offsets) - 1):
+        base = rows.input_offsets[i]
+        size = rows.input_offsets[i + 1] - base
+        _copy(rows.input_ids[base : base + size], out.input_ids[i, :size])
+        _fill(out.input_ids[i, size:], pad)
+        _fill(out.attention_mask[i, :size], 1)
+        _fill(out.attention_mask[i, size:], 0)
+        labels = out.labels[i]
+        _fill(labels, _IGNORED)
+        label, place = rows.label_offsets[i], i * slots
+        for n in range(rows.span_offsets[i], rows.span_offsets[i + 1]):
+            start: Any = np.int64(rows.span_starts[n])
+            end: Any = np.int64(rows.span_ends[n])
+            wanted = _sbo_targets(start, end, size - 1, rule)
+            for k in range(end - start):
+                labels[np.uint64(start + k)] = rows.labels[np.uint64(label + k)]
+            for k in range(wanted):
+                _put_sbo(rows.labels[np.uint64(label + k)], start, end, k, place, out.sbo)
+            label += end - start
+            place += wanted
+        _close_sbo(place, (i + 1) * slots, out.sbo)
+
+
+@inlined
+def _sbo_of(rows: Stored, row: int, rule: Rule) -> int:
+    """Return how many SBO targets a row has."""
+    total = 0
+    last = rows.input_offsets[row + 1] - rows.input_offsets[row] - 1
+    for n in range(rows.span_offsets[row], rows.span_offsets[row + 1]):
+        start: Any = np.int64(rows.span_starts[n])
+        end: Any = np.int64(rows.span_ends[n])
+        total += _sbo_targets(start, end, last, rule)
+    return total
+
+
+@inlined
+def _fits(rows: Stored, members: Ints, rule: Rule, rooms: Rooms) -> bool:
+    """Return whether there are such rows and a bin has room for them."""
+    tokens, mlm, sbo = 0, 0, 0
+    for row in members:
+        if row < 0 or row >= len(rows.input_offsets) - 1:
+            return False
+        tokens += rows.input_offsets[row + 1] - rows.input_offsets[row]
+        mlm += rows.label_offsets[row + 1] - rows.label_offsets[row]
+        sbo += _sbo_of(rows, row, rule)
+    return tokens <= rooms.tokens and mlm <= rooms.mlm and sbo <= rooms.sbo and len(members) <= rooms.sequences
+
+
+@inlined
+def _pack_targets(rows: Stored, row: int, shift: int, slots: Any, rule: Rule, out: Packed) -> Any:
+    """Write the targets of a row that begins ``shift`` slots into its bin, from the given (MLM, SBO) slots on; return the next ones."""
+    mlm, sbo = slots
+    label = rows.label_offsets[row]
+    labels = rows.labels[label : rows.label_offsets[row + 1]]
+    _copy(labels, out.mlm_labels[mlm : mlm + len(labels)])
+    last = rows.input_offsets[row + 1] - rows.input_offsets[row] - 1
+    for n in range(rows.span_offsets[row], rows.span_offsets[row + 1]):
+        start: Any = np.int64(rows.span_starts[n])
+        end: Any = np.int64(rows.span_ends[n])
+        wanted = _sbo_targets(start, end, last, rule)
+        start, end = shift + start, shift + end
+        # Unsigned indices, and loops without slices: spans are short, and what is done once for each counts.
+        for k in range(wanted):
+            out.mlm_positions[np.uint64(mlm + k)] = start + k
+            _put_sbo(rows.labels[np.uint64(label + k)], start, end, k, sbo, out.sbo)
+        for k in range(wanted, end - start):
+            out.mlm_positions[np.uint64(mlm + k)] = start + k
+        label += end - start
+        mlm += end - start
+        sbo += wanted
+    return mlm, sbo
+
+
+@inlined
+def _pack_tokens(ids: npt.NDArray[Any], number: int, place: int, out: Packed) -> None:
+    """Write a bin's sequence of that number, from 1, into slots from ``place`` on."""
+    end = place + len(ids)
+    _copy(ids, out.input_ids[place:end])
+    _fill(out.sequence_index[place:end], number)
+    _count(out.positions[place:end])
+
+
+@inlined
+def _close_bin(number: int, size: int, slots: Any, pad: int, rooms: Rooms, out: Packed) -> None:
+    """Write what of the bin of that number, from 0, is padding. size: its tokens; slots: the (MLM, SBO) slots behind its targets."""
+    place, end = number * rooms.tokens + size, (number + 1) * rooms.tokens
+    _fill(out.input_ids[place:end], pad)
+    _fill(out.sequence_index[place:end], 0)
+    _count(out.positions[place:end])
+    end = (number + 1) * rooms.mlm
+    _fill(out.mlm_positions[slots[0] : end], 0)
+    _fill(out.mlm_labels[slots[0] : end], _IGNORED)
+    _close_sbo(slots[1], (number + 1) * rooms.sbo, out.sbo)
+    _fill(out.rows[number, out.sequences[number] :], -1)
+    _fill(out.datasets[number, out.sequences[number] :], -1)
+
+
+@kernel
+def pack_rows(
+    rows: Stored, owners: Owners, offsets: Ints, members: Ints, rule: Rule, pad: int, rooms: Rooms, out: Packed
+) -> int:
+    """Write bins of rows; those beyond the n given stay empty.
+
+    offsets: (n + 1,); members: the rows of each bin. Returns −1, or a bin that has no room for its rows or names one that there is not;
+    what was written is then worthless.
+    """
+    mark = 0
+    for number in range(len(out.sequences)):
+        first = offsets[min(number, len(offsets) - 1)]
+        inside = members[first : offsets[min(number + 1, len(offsets) - 1)]]
+        if not _fits(rows, inside, rule, rooms):
+            return number
+        base, size = number * rooms.tokens, 0
+        slots = (number * rooms.mlm, number * rooms.sbo)
+        out.sequences[number] = len(inside)
+        for k in range(len(inside)):
+            row = inside[k]
+            ids = rows.input_ids[rows.input_offsets[row] : rows.input_offsets[row + 1]]
+            out.rows[number, k], out.datasets[number, k] = owners.rows[row], owners.datasets[row]
+            out.cu_seqlens[mark + k] = base + size
+            _pack_tokens(ids, k + 1, base + size, out)
+            slots = _pack_targets(rows, row, size, slots, rule, out)
+            size += len(ids)
+        mark += len(inside)
+        if size < rooms.tokens:
+            out.cu_seqlens[mark] = base + size
+            mark += 1
+        _close_bin(number, size, slots, pad, rooms, out)
+    _fill(out.cu_seqlens[mark:], len(out.sequences) * rooms.tokens)
+    return -1

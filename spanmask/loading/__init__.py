@@ -1,0 +1,61 @@
+"""Stored rows in, batches out: an order that any number of ranks goes on from, masks stored or fresh, padded or packed.
+
+::
+
+    ShardSet ─order▶ (dataset, row) ─read▶ MaskedBlock ─pad or pack▶ PaddedBatch | PackedBatch ─▶ a trainer
+
+`Stream` does it with NumPy and compiled kernels; `ShardLoader`, `ShardDataset` and `Collator` are its doors for PyTorch. Names are imported
+when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spanmask.loading.batches import PackedBatch, PaddedBatch, SboTargets
+    from spanmask.loading.binning import Capacities
+    from spanmask.loading.config import LoadConfig
+    from spanmask.loading.position import Position
+    from spanmask.loading.share import Share
+    from spanmask.loading.stream import Stream
+    from spanmask.loading.torch_dataset import Collator, ShardDataset, ShardLoader
+
+__all__ = [
+    "Capacities",
+    "Collator",
+    "LoadConfig",
+    "PackedBatch",
+    "PaddedBatch",
+    "Position",
+    "SboTargets",
+    "ShardDataset",
+    "ShardLoader",
+    "Share",
+    "Stream",
+]
+
+_HOMES = {
+    "Capacities": "binning",
+    "Collator": "torch_dataset",
+    "LoadConfig": "config",
+    "PackedBatch": "batches",
+    "PaddedBatch": "batches",
+    "Position": "position",
+    "SboTargets": "batches",
+    "ShardDataset": "torch_dataset",
+    "ShardLoader": "torch_dataset",
+    "Share": "share",
+    "Stream": "stream",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'spanmask.loading' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"spanmask.loading.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,159 @@
+"""Packed batches: windows of samples become bins, and batches take consecutive bins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import groupby, islice
+from typing import Any
+
+import numpy as np
+
+from spanmask.loading.batches import Narrow, PackedBatch, SboTargets
+from spanmask.loading.binning import Bins, Capacities, Identified, assign
+from spanmask.loading.config import Last
+from spanmask.loading.packing import fill
+from spanmask.loading.position import Position
+from spanmask.loading.share import Counts, Delivered, Recipe, Share
+from spanmask.loading.targets import count_targets
+from spanmask.records import MaskedBlock, Offsets
+
+
+class _Window:
+    """Some consecutive samples of an epoch, packed.
+
+    block: their S rows. datasets, rows: (S,). bins: which rows share one. used: (n, 4) tokens, MLM targets, SBO targets and sequences of
+    each bin.
+    """
+
+    def __init__(self, recipe: Recipe, capacities: Capacities, epoch: int, number: int) -> None:
+        size = recipe.config.window
+        places = np.arange(number * size, min((number + 1) * size, recipe.order.size))
+        self.number = number
+        self.datasets, self.rows = recipe.order(epoch, places)
+        self.block: MaskedBlock = recipe.reader.read(self.datasets, self.rows, epoch)
+        needs = (
+            np.diff(self.block.input_offsets),
+            np.diff(self.block.label_offsets),
+            count_targets(self.block, recipe.rule).sbo,
+        )
+        names = Identified(self.block.document_ids, self.block.segments)
+        self.bins: Bins = assign(*needs, capacities, identities=names)
+        of_rows = np.stack((*needs, np.ones(len(self.rows), np.int64)), axis=1)
+        self.used: Offsets = np.add.reduceat(of_rows[self.bins.members], self.bins.offsets[:-1], axis=0)
+
+
+_Bin = tuple[_Window, int]
+
+
+class BinPlan:
+    """Packs windows of samples, and cuts the stream of bins into batches. dropped: bins left out so far."""
+
+    def __init__(self, recipe: Recipe, capacities: Capacities) -> None:
+        self._recipe = recipe
+        self._capacities = capacities
+        self._windows = -(-recipe.order.size // recipe.config.window)
+        self._window = lru_cache(maxsize=2)(lambda epoch, number: _Window(recipe, capacities, epoch, number))
+        self.dropped = 0
+
+    def batches_left(self, _position: Position, _share: Share) -> None:
+        """Return None: how many bins there are is known once all windows are packed."""
+        return
+
+    def batches(self, position: Position, share: Share, *, first: int, step: int) -> Iterator[Delivered]:
+        """Yield one rank's batches from a position to the epoch's end: that of number ``first``, and every ``step``-th from there."""
+        width = self._recipe.config.batch_size
+        bins = self._bins(position)
+        taken, number = list(islice(bins, width * share.world)), 0
+        while taken:
+            following = list(islice(bins, width * share.world))
+            whole = self._completed(taken, position.epoch, width * share.world)
+            if not whole:
+                self.dropped += len(taken)
+                return
+            if number >= first and (number - first) % step == 0:
+                after = _before(following[0], position.epoch) if following else Position(epoch=position.epoch + 1)
+                yield self._deliver(whole, whole[share.rank * width : (share.rank + 1) * width], after)
+            taken, number = following, number + 1
+
+    def _bins(self, position: Position) -> Iterator[_Bin]:
+        """Yield the bins of an epoch from a position on."""
+        for number in range(position.window, self._windows):
+            window = self._window(position.epoch, number)
+            for index in range(position.unit if number == position.window else 0, len(window.bins)):
+                yield window, index
+
+    def _completed(self, taken: list[_Bin], epoch: int, wanted: int) -> list[_Bin]:
+        """Return the bins of a global batch; of the epoch's last one, those that the options have it hold, or none."""
+        missing = wanted - len(taken)
+        if missing and self._recipe.config.last is Last.DROP:
+            return []
+        if missing and self._recipe.config.last is Last.WRAP:
+            while len(taken) < wanted:
+                taken = taken + list(islice(self._bins(Position(epoch=epoch)), wanted - len(taken)))
+        return taken
+
+    def _deliver(self, whole: Sequence[_Bin], own: Sequence[_Bin], after: Position) -> Delivered:
+        return Delivered(batch=self._fill(own), after=after, counts=_counts(own), overall=_counts(whole))
+
+    def _fill(self, own: Sequence[_Bin]) -> PackedBatch:
+        """Write bins into a batch; those of two windows apart, and then together."""
+        recipe = self._recipe
+        runs = [[bin_ for _, bin_ in run] for _, run in groupby(enumerate(own), key=lambda item: item[1][0].number)]
+        parts = []
+        left = recipe.config.batch_size
+        for index, run in enumerate(runs or [[]]):
+            wanted = left if index >= len(runs) - 1 else len(run)
+            window = run[0][0] if run else self._window(0, 0)
+            parts.append(
+                fill(
+                    window.block,
+                    window.rows,
+                    window.datasets,
+                    window.bins.slice(run[0][1], run[-1][1] + 1) if run else [],
+                    bins_wanted=wanted,
+                    capacities=self._capacities,
+                    pad_id=recipe.special["pad"],
+                    rule=recipe.rule,
+                    engine=recipe.engine,
+                )
+            )
+            left -= wanted
+        return _joined(parts)
+
+
+def _before(bin_: _Bin, epoch: int) -> Position:
+    window, index = bin_
+    return Position(epoch=epoch, window=window.number, unit=index)
+
+
+def _counts(bins: Sequence[_Bin]) -> Counts:
+    totals = sum((window.used[index] for window, index in bins), np.zeros(4, np.int64)).tolist()
+    return Counts(tokens=totals[0], mlm=totals[1], sbo=totals[2], sequences=totals[3])
+
+
+def _joined(parts: Sequence[PackedBatch]) -> PackedBatch:
+    """Return bins of several batches as one batch."""
+    if len(parts) == 1:
+        return parts[0]
+
+    def stacked(name: str, of: Sequence[Any]) -> Any:
+        return np.concatenate([getattr(one, name) for one in of])
+
+    names = ("input_ids", "sequence_index", "positions", "mlm_positions", "mlm_labels", "sequences", "rows", "datasets")
+    targets = [one.sbo for one in parts]
+    sbo = SboTargets(**{name: stacked(name, targets) for name in ("left", "right", "offsets", "labels")})
+    return PackedBatch(**{name: stacked(name, parts) for name in names}, sbo=sbo, cu_seqlens=_joined_bounds(parts))
+
+
+def _joined_bounds(parts: Sequence[PackedBatch]) -> Narrow:
+    """Return ``cu_seqlens`` of bins put one after another: where sequences start, and the end repeated."""
+    starts, before = [], 0
+    for one in parts:
+        end = one.input_ids.size
+        starts.append(one.cu_seqlens[: np.searchsorted(one.cu_seqlens, end)] + before)
+        before += end
+    bounds = np.full(sum(len(one.cu_seqlens) - 1 for one in parts) + 1, before, np.int32)
+    found = np.concatenate(starts)
+    bounds[: len(found)] = found
+    return bounds

@@ -1,0 +1,112 @@
+"""How samples are loaded: everything that decides which batches come, but for the datasets and the ranks."""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import Any
+
+from spanmask.errors import ConfigError
+from spanmask.loading.binning import Capacities
+from spanmask.loading.engine import Engine
+from spanmask.loading.order import OrderKind
+from spanmask.loading.rows import Masks
+from spanmask.loading.targets import Edges
+
+
+class Layout(StrEnum):
+    """What a batch looks like.
+
+    ``padded``: a sequence a row. ``bucketed``: the same, sequences of about one length together. ``packed``: several sequences in bins of
+    constant shape.
+    """
+
+    PADDED = "padded"
+    BUCKETED = "bucketed"
+    PACKED = "packed"
+
+
+class Last(StrEnum):
+    """What becomes of an epoch's last samples where they do not make a whole batch on every rank.
+
+    ``pad``: the batch is filled up with rows of weight 0, or empty bins. ``drop``: they are left out, and counted. ``wrap``: it is filled
+    up with the epoch's first ones.
+    """
+
+    PAD = "pad"
+    DROP = "drop"
+    WRAP = "wrap"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadConfig:
+    """Options of loading.
+
+    Attributes
+    ----------
+    batch_size
+        Rows, or bins, of a batch, on each rank.
+    layout
+        What a batch looks like.
+    seed, order, shuffle_blocks, weights
+        As of `Order`.
+    masks
+        Stored ones, or fresh ones each epoch.
+    last
+        What becomes of an epoch's last samples.
+    window
+        Samples that are sorted, or packed, together. It is fixed for a run.
+    width
+        Slots of a row (None: as the longest of the batch needs), or of a bin (None: the longest row that the datasets allow).
+    capacities
+        Of a bin; None chooses by the datasets' histograms.
+    sbo
+        Whether batches carry targets of the span boundary objective. None: as is the scheme's custom where packed, not where padded.
+    edges
+        Whether a special token may be a boundary. None: as is the scheme's custom.
+    max_span_offset
+        Tokens from a span's start that have SBO targets; the rest have MLM targets only (the paper's released code: 20).
+    engine
+        Who copies and fills.
+    """
+
+    batch_size: int
+    layout: Layout = Layout.PADDED
+    seed: int = 0
+    order: OrderKind = OrderKind.AUTO
+    shuffle_blocks: int = 16
+    weights: tuple[float, ...] | None = None
+    masks: Masks = Masks.STORED
+    last: Last = Last.PAD
+    window: int = 4096
+    width: int | None = None
+    capacities: Capacities | None = None
+    sbo: bool | None = None
+    edges: Edges | None = None
+    max_span_offset: int = 20
+    engine: Engine = Engine.AUTO
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for item in fields(self):
+            kind = typing.get_args(hints[item.name]) or (hints[item.name],)
+            if isinstance(kind[0], type) and issubclass(kind[0], StrEnum):
+                object.__setattr__(self, item.name, _chosen(item.name, kind[0], getattr(self, item.name)))
+        for name in ("batch_size", "window"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ConfigError(f"{name} is {value}: give a whole number, 1 or more")
+        if self.capacities is not None and self.layout is not Layout.PACKED:
+            raise ConfigError(f"capacities go with layout packed, not with {self.layout}: leave them out")
+        if self.weights is not None:
+            object.__setattr__(self, "weights", tuple(self.weights))
+
+
+def _chosen(name: str, kind: type[StrEnum], value: Any) -> StrEnum | None:
+    if value is None and name == "edges":
+        return None
+    try:
+        return kind(value)
+    except ValueError:
+        raise ConfigError(f"{name} is {value!r}: give one of {', '.join(kind)}") from None

@@ -1,0 +1,225 @@
+"""Rows in memory → bins of constant shape, each of several sequences.
+
+`choose_capacities` says what a bin holds, `assign` which rows share one, `fill` writes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from spanmask.errors import ConfigError
+from spanmask.loading.batches import IGNORED, PackedBatch
+from spanmask.loading.binning import Bins, Capacities, Fill, Identified, assign
+from spanmask.loading.capacities import choose_capacities
+from spanmask.loading.engine import Engine
+from spanmask.loading.ragged import offsets_of, select
+from spanmask.loading.slots import empty_sbo, fill_sbo, require_one_each, rule_argument, sbo_argument, slots_of
+from spanmask.loading.targets import SboRule, Targets, count_targets, count_up, list_targets
+from spanmask.records import MaskedBlock, Offsets
+
+__all__ = ["Bins", "Capacities", "Fill", "Identified", "assign", "choose_capacities", "fill"]
+
+
+def fill(  # noqa: PLR0913 - the one door to packed batches
+    block: MaskedBlock,
+    rows: Offsets,
+    datasets: Offsets,
+    bins: Bins | Sequence[Offsets],
+    *,
+    bins_wanted: int,
+    capacities: Capacities,
+    pad_id: int,
+    rule: SboRule | None,
+    engine: Engine = Engine.AUTO,
+) -> PackedBatch:
+    """Write rows of a block into bins.
+
+    Parameters
+    ----------
+    block
+        S rows; their offsets begin at 0.
+    rows, datasets
+        (S,) what the batch says of each: its row in its dataset, and which dataset. Beyond a bin's sequences it says −1.
+    bins
+        At most B: the rows of each bin, as numbers in the block, in the order in which they are to lie; `Bins` or one array each.
+        The rest of the batch's bins stays empty.
+    bins_wanted
+        B.
+    capacities
+        L, P, Q and K.
+    pad_id
+        The padding id.
+    rule
+        Which masked tokens are SBO targets; None: none.
+    engine
+        Who fills the batch; the arrays are the same, bit for bit.
+
+    Raises
+    ------
+    ConfigError
+        There are more bins than are wanted, a bin is over a capacity, or names a row that the block lacks.
+    """
+    require_one_each(block, rows, datasets)
+    if len(bins) > bins_wanted:
+        raise ConfigError(f"{len(bins)} bins do not fit a batch of {bins_wanted}: want more, or give fewer")
+    plan = bins if isinstance(bins, Bins) else Bins.of(bins)
+    batch = _allot(bins_wanted, capacities)
+    owners = (np.ascontiguousarray(rows, np.int64), np.ascontiguousarray(datasets, np.int64))
+    if engine.resolved is Engine.COMPILED:
+        fits = _fill_compiled(block, owners, plan, (rule, pad_id, capacities), batch)
+    else:
+        fits = not _problem(block, plan, rule, capacities)
+        if fits:
+            _fill_numpy(block, owners, plan, (rule, pad_id), batch)
+    if not fits:
+        raise ConfigError(_problem(block, plan, rule, capacities))
+    return batch
+
+
+def _problem(block: MaskedBlock, plan: Bins, rule: SboRule | None, capacities: Capacities) -> str:
+    """Return what is wrong with bins, if anything: a row that the block lacks, a bin over a capacity."""
+    if len(plan.members) and not 0 <= int(plan.members.min()) <= int(plan.members.max()) < len(block):
+        span = f"{plan.members.min()} to {plan.members.max()}"
+        return f"bins name rows {span}, the block has {len(block)}: number them from 0"
+    for name, values in _used(block, plan, rule).items():
+        capacity = getattr(capacities, name)
+        if int(values.max(initial=0)) > capacity:
+            return f"bin {values.argmax()} takes {values.max()} of {name}, its capacity is {capacity}: assign rows under it"
+    return ""
+
+
+def _used(block: MaskedBlock, plan: Bins, rule: SboRule | None) -> dict[str, Offsets]:
+    """Return what each bin takes of each capacity, (n,) by its name."""
+    needs = {
+        "tokens": np.diff(block.input_offsets),
+        "mlm": np.diff(block.label_offsets),
+        "sbo": count_targets(block, rule).sbo,
+    }
+    used = {name: _sums(values[plan.members], plan.offsets) for name, values in needs.items()}
+    return used | {"sequences": np.diff(plan.offsets)}
+
+
+def _sums(values: Offsets, offsets: Offsets) -> Offsets:
+    """Return the sum of each run of values, (n,)."""
+    return np.diff(offsets_of(values)[offsets])
+
+
+def _allot(bins: int, capacities: Capacities) -> PackedBatch:
+    def slots(*shape: int) -> npt.NDArray[np.int32]:
+        return np.empty(shape, np.int32)
+
+    tokens, mlm, sequences = capacities.tokens, capacities.mlm, capacities.sequences
+    return PackedBatch(
+        input_ids=slots(bins, tokens),
+        sequence_index=slots(bins, tokens),
+        positions=slots(bins, tokens),
+        cu_seqlens=slots(bins * (sequences + 1) + 1),
+        mlm_positions=slots(bins, mlm),
+        mlm_labels=slots(bins, mlm),
+        sbo=empty_sbo(bins, capacities.sbo),
+        sequences=slots(bins),
+        rows=np.empty((bins, sequences), np.int64),
+        datasets=np.empty((bins, sequences), np.int64),
+    )
+
+
+def _fill_compiled(
+    block: MaskedBlock,
+    owners: tuple[Offsets, Offsets],
+    plan: Bins,
+    how: tuple[SboRule | None, int, Capacities],
+    batch: PackedBatch,
+) -> bool:
+    """Write the bins; return whether they fit."""
+    from spanmask.kernels.batches import Owners, Packed, pack_rows
+    from spanmask.kernels.packing import Rooms
+    from spanmask.statistics import as_stored
+
+    rule, pad_id, capacities = how
+    out = Packed(
+        batch.input_ids.reshape(-1),
+        batch.sequence_index.reshape(-1),
+        batch.positions.reshape(-1),
+        batch.cu_seqlens,
+        batch.mlm_positions.reshape(-1),
+        batch.mlm_labels.reshape(-1),
+        sbo_argument(batch.sbo),
+        batch.sequences,
+        batch.rows,
+        batch.datasets,
+    )
+    rooms = Rooms(capacities.tokens, capacities.mlm, capacities.sbo, capacities.sequences)
+    how_sbo = rule_argument(rule)
+    overfull = pack_rows(as_stored(block), Owners(*owners), plan.offsets, plan.members, how_sbo, pad_id, rooms, out)
+    return overfull < 0
+
+
+def _fill_numpy(
+    block: MaskedBlock,
+    owners: tuple[Offsets, Offsets],
+    plan: Bins,
+    how: tuple[SboRule | None, int],
+    batch: PackedBatch,
+) -> None:
+    taken = select(replace(block, word_starts=None, annotations=None), plan.members)
+    counts = np.diff(plan.offsets)
+    owner, starts = np.repeat(np.arange(len(counts)), counts), taken.input_offsets
+    placed = _Places(owner, count_up(counts), starts[:-1] - starts[plan.offsets[:-1]][owner])
+    targets = list_targets(taken, how[0])
+    _write_tokens(taken, placed, how[1], batch)
+    _write_sequences(owners, plan, placed, batch)
+    _write_bounds(taken, plan, placed, batch)
+    _write_mlm(targets, placed, batch)
+    fill_sbo(targets, placed.bin, placed.shift, batch.sbo)
+
+
+class _Places(NamedTuple):
+    """Where n rows go: their bin, their number in it from 0, and the slot of the bin in which they begin; (n,) each."""
+
+    bin: Offsets
+    number: Offsets
+    shift: Offsets
+
+
+def _write_tokens(taken: MaskedBlock, placed: _Places, pad_id: int, batch: PackedBatch) -> None:
+    """Write what there is of each slot."""
+    width = batch.input_ids.shape[1]
+    sizes = np.diff(taken.input_offsets)
+    places = count_up(sizes)
+    slots = np.repeat(placed.bin * width + placed.shift, sizes) + places
+    used = np.bincount(placed.bin, weights=sizes, minlength=len(batch.input_ids)).astype(np.int64)
+    batch.input_ids[:], batch.sequence_index[:] = pad_id, 0
+    batch.positions[:] = np.arange(width) - used[:, None]
+    batch.input_ids.reshape(-1)[slots] = taken.input_ids
+    batch.sequence_index.reshape(-1)[slots] = np.repeat(placed.number + 1, sizes)
+    batch.positions.reshape(-1)[slots] = places
+
+
+def _write_sequences(owners: tuple[Offsets, Offsets], plan: Bins, placed: _Places, batch: PackedBatch) -> None:
+    counts = np.diff(plan.offsets)
+    batch.sequences[: len(counts)], batch.sequences[len(counts) :] = counts, 0
+    for column, values in zip((batch.rows, batch.datasets), owners, strict=True):
+        column[:] = -1
+        column[placed.bin, placed.number] = values[plan.members]
+
+
+def _write_bounds(taken: MaskedBlock, plan: Bins, placed: _Places, batch: PackedBatch) -> None:
+    bins, width = batch.input_ids.shape
+    used = np.zeros(bins, np.int64)
+    used[: len(plan)] = np.diff(taken.input_offsets[plan.offsets])
+    ends = np.arange(bins) * width + used
+    marks = np.sort(np.concatenate((placed.bin * width + placed.shift, ends[used < width])))
+    batch.cu_seqlens[: len(marks)], batch.cu_seqlens[len(marks) :] = marks, bins * width
+
+
+def _write_mlm(targets: Targets, placed: _Places, batch: PackedBatch) -> None:
+    place = placed.bin[targets.row]
+    slot = slots_of(place)
+    batch.mlm_positions[:], batch.mlm_labels[:] = 0, IGNORED
+    batch.mlm_positions[place, slot] = targets.position + placed.shift[targets.row]
+    batch.mlm_labels[place, slot] = targets.labels

@@ -1,0 +1,139 @@
+"""Rows in memory → a padded batch: one sequence a row."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spanmask.errors import ConfigError
+from spanmask.loading.batches import IGNORED, Ids, PaddedBatch
+from spanmask.loading.engine import Engine
+from spanmask.loading.slots import (
+    clear_sbo,
+    empty_sbo,
+    fill_sbo,
+    name_of,
+    require_one_each,
+    round_up,
+    rule_argument,
+    sbo_argument,
+)
+from spanmask.loading.targets import SboRule, count_targets, list_targets
+from spanmask.records import MaskedBlock, Offsets
+
+_NO_TARGETS = empty_sbo(0, 0)
+
+
+def pad(  # noqa: PLR0913 - the one door to padded batches
+    block: MaskedBlock,
+    rows: Offsets,
+    datasets: Offsets,
+    *,
+    rows_wanted: int,
+    width: int | None,
+    pad_id: int,
+    cls_id: int,
+    sep_id: int,
+    rule: SboRule | None,
+    engine: Engine = Engine.AUTO,
+) -> PaddedBatch:
+    """Write each row of a block into a row of a batch.
+
+    Parameters
+    ----------
+    block
+        S rows; their offsets begin at 0.
+    rows, datasets
+        (S,) what the batch says of each: its row in its dataset, and which dataset.
+    rows_wanted
+        B, at least S. The rows from S on have weight 0, hold ``[CLS] [SEP]``, and are row −1 of dataset −1.
+    width
+        L; None for the longest row's, rounded up to a multiple of 8.
+    pad_id, cls_id, sep_id
+        Special ids.
+    rule
+        Which masked tokens are SBO targets; Q is the most of them that a row has, rounded up to a multiple of 8. None for no slots at all.
+    engine
+        Who fills the batch; the arrays are the same, bit for bit.
+
+    Raises
+    ------
+    ConfigError
+        The block has more rows than are wanted, or a row is longer than ``width``.
+    """
+    lengths = np.diff(block.input_offsets)
+    require_one_each(block, rows, datasets)
+    if len(block) > rows_wanted:
+        raise ConfigError(f"{len(block)} rows do not fit a batch of {rows_wanted}: want more, or give fewer")
+    width = _width(block, lengths, width)
+    slots = None if rule is None else round_up(int(count_targets(block, rule).sbo.max(initial=0)))
+    batch = _allot(rows_wanted, width, slots)
+    fill = _fill_compiled if engine.resolved is Engine.COMPILED else _fill_numpy
+    fill(block, rule, pad_id, batch)
+    _name_rows(batch, rows, datasets)
+    if len(block) < rows_wanted:
+        _fill_blank(len(block), (cls_id, sep_id), pad_id, batch)
+    return batch
+
+
+def _width(block: MaskedBlock, lengths: Offsets, width: int | None) -> int:
+    """Return the width wanted, or that of the longest row."""
+    longest = int(lengths.max(initial=2))
+    if width is None:
+        return round_up(longest)
+    if longest > width:
+        who = name_of(block, int(lengths.argmax())) if len(block) else "a row that makes the batch whole"
+        raise ConfigError(f"{who} has {longest} tokens, the batch is {width} wide: give a width of {longest} or more")
+    return width
+
+
+def _allot(rows: int, width: int, slots: int | None) -> PaddedBatch:
+    def tokens() -> Ids:
+        return np.empty((rows, width), np.int64)
+
+    return PaddedBatch(
+        input_ids=tokens(),
+        attention_mask=tokens(),
+        labels=tokens(),
+        weights=np.empty(rows, np.float32),
+        rows=np.empty(rows, np.int64),
+        datasets=np.empty(rows, np.int64),
+        sbo=None if slots is None else empty_sbo(rows, slots),
+    )
+
+
+def _fill_compiled(block: MaskedBlock, rule: SboRule | None, pad_id: int, batch: PaddedBatch) -> None:
+    from spanmask.kernels.batches import Padded, pad_rows
+    from spanmask.statistics import as_stored
+
+    targets = batch.sbo or _NO_TARGETS
+    out = Padded(batch.input_ids, batch.attention_mask, batch.labels, sbo_argument(targets))
+    pad_rows(as_stored(block), rule_argument(rule), targets.labels.shape[1], pad_id, out)
+
+
+def _fill_numpy(block: MaskedBlock, rule: SboRule | None, pad_id: int, batch: PaddedBatch) -> None:
+    size = len(block)
+    inside = np.arange(batch.input_ids.shape[1]) < np.diff(block.input_offsets)[:, None]
+    batch.input_ids[:size] = pad_id
+    batch.input_ids[:size][inside] = block.input_ids
+    batch.attention_mask[:size] = inside
+    batch.labels[:size] = IGNORED
+    targets = list_targets(block, rule)
+    batch.labels[targets.row, targets.position] = targets.labels
+    if batch.sbo is not None:
+        fill_sbo(targets, np.arange(size), np.zeros(size, np.int64), batch.sbo)
+
+
+def _name_rows(batch: PaddedBatch, rows: Offsets, datasets: Offsets) -> None:
+    size = len(rows)
+    batch.weights[:size], batch.weights[size:] = 1, 0
+    batch.rows[:size], batch.rows[size:] = rows, -1
+    batch.datasets[:size], batch.datasets[size:] = datasets, -1
+
+
+def _fill_blank(first: int, special: tuple[int, int], pad_id: int, batch: PaddedBatch) -> None:
+    """Write the rows from ``first`` on, which have no weight."""
+    batch.input_ids[first:, :2], batch.input_ids[first:, 2:] = special, pad_id
+    batch.attention_mask[first:, :2], batch.attention_mask[first:, 2:] = 1, 0
+    batch.labels[first:] = IGNORED
+    if batch.sbo is not None:
+        clear_sbo(batch.sbo, first)

@@ -1,0 +1,72 @@
+"""Where a run stands in its stream of samples, as a small state that any number of ranks and workers goes on from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from spanmask.errors import ConfigError, MismatchError
+from spanmask.loading.config import Layout
+
+STATE_VERSION = 1
+_LIMIT = 1 << 62
+_NAMES = {
+    Layout.PADDED: ("epoch", "samples"),
+    Layout.BUCKETED: ("epoch", "window", "bin"),
+    Layout.PACKED: ("epoch", "window", "bin"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """The samples, or bins, of an epoch that were consumed: whole windows, and units of the next one (padded: of all)."""
+
+    epoch: int = 0
+    window: int = 0
+    unit: int = 0
+
+    def to_state(self, layout: Layout, settings: Mapping[str, Any], ahead: int = 0) -> dict[str, Any]:
+        """Return the position as plain values.
+
+        Parameters
+        ----------
+        layout
+            Of the batches; it names the parts.
+        settings
+            All that decides the stream, to be compared when the state is loaded.
+        ahead
+            Batches from here on that others deliver: those of the other worker processes, in a worker's own state.
+        """
+        values = (self.epoch, self.unit) if layout is Layout.PADDED else (self.epoch, self.window, self.unit)
+        state: dict[str, Any] = dict(zip(_NAMES[layout], values, strict=True))
+        return {"version": STATE_VERSION, **state, "ahead": ahead, "settings": dict(settings)}
+
+
+def read_state(state: Mapping[str, Any], layout: Layout, settings: Mapping[str, Any]) -> tuple[Position, int]:
+    """Return the position and the batches ahead that a state holds.
+
+    Raises
+    ------
+    ConfigError
+        It is no state of this layout.
+    MismatchError
+        It belongs to another stream: of other datasets, another seed, order, window or capacities.
+    """
+    if not isinstance(state, Mapping) or state.get("version") != STATE_VERSION:
+        raise ConfigError("not a loader's state: give what state_dict() returned")
+    told = state.get("settings")
+    if not isinstance(told, Mapping):
+        raise ConfigError("the loader's state lacks its settings: give what state_dict() returned, whole")
+    unlike = sorted(name for name in {*told, *settings} if told.get(name) != settings.get(name))
+    if unlike:
+        lines = "; ".join(f"{name}: {told.get(name)!r}, now {settings.get(name)!r}" for name in unlike)
+        raise MismatchError(
+            f"the state belongs to another stream of samples ({lines}): load it into a loader of the same settings"
+        )
+    values = [state.get(name) for name in (*_NAMES[layout], "ahead")]
+    if not all(type(value) is int and 0 <= value < _LIMIT for value in values):
+        raise ConfigError(f"the loader's state holds {values}: give what state_dict() returned")
+    *parts, ahead = (int(value) for value in values if value is not None)
+    window = parts[1] if layout is not Layout.PADDED else 0
+    return Position(epoch=parts[0], window=window, unit=parts[-1]), ahead

@@ -1,0 +1,111 @@
+"""Rows by number, from several open datasets into one block: as stored, or masked anew for an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from enum import StrEnum
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spanmask.config import ALGORITHM_VERSION
+from spanmask.errors import ConfigError, MismatchError
+from spanmask.loading.engine import Engine
+from spanmask.loading.ragged import join, select
+from spanmask.loading.shelves import CompiledShelf, Shelf
+from spanmask.records import MaskedBlock, Offsets
+from spanmask.shard.reader import ShardSet
+
+if TYPE_CHECKING:
+    from spanmask.masking import Masker
+
+
+class Masks(StrEnum):
+    """Which masks rows come with: those stored, or, for each epoch k, those that ``preshard --mask-epoch k`` would store."""
+
+    STORED = "stored"
+    FRESH = "fresh"
+
+
+class RowReader:
+    """Reads rows of datasets that share a vocabulary.
+
+    Parameters
+    ----------
+    datasets
+        Open splits.
+    masks
+        As stored, or fresh ones for each epoch.
+    engine
+        ``compiled`` copies rows with kernels, ``numpy`` without numba; the rows are the same.
+
+    Raises
+    ------
+    MismatchError
+        The datasets have different vocabularies, or fresh masks are asked of one that other masking rules made.
+    """
+
+    def __init__(self, datasets: Sequence[ShardSet], *, masks: Masks, engine: Engine) -> None:
+        self.datasets = tuple(datasets)
+        self._masks = masks
+        self._check()
+        compiled = engine is Engine.COMPILED
+        self._shelves = [CompiledShelf(shards) if compiled else Shelf(shards) for shards in self.datasets]
+        self._masker = lru_cache(maxsize=2 * len(self.datasets))(self._make_masker)
+
+    def read(self, datasets: Offsets, rows: Offsets, epoch: int) -> MaskedBlock:
+        """Return rows in the order asked for. datasets, rows: (R,) which dataset, and which row of it.
+
+        Raises
+        ------
+        ShardError
+            A shard is damaged, or missing (`IncompleteShards`).
+        """
+        parts, places = [], []
+        for number in range(len(self.datasets)):
+            chosen = np.flatnonzero(datasets == number)
+            if len(chosen):
+                parts.append(self._read(number, rows[chosen], epoch))
+                places.append(chosen)
+        block = join(parts)
+        return block if len(parts) == 1 else select(block, np.argsort(np.concatenate(places)))
+
+    def lengths(self, datasets: Offsets, rows: Offsets) -> Offsets:
+        """Return the tokens of rows, special ones included, (R,)."""
+        lengths = np.empty(len(rows), np.int64)
+        for number, shelf in enumerate(self._shelves):
+            chosen = np.flatnonzero(datasets == number)
+            lengths[chosen] = shelf.lengths(rows[chosen])
+        return lengths
+
+    def _read(self, number: int, rows: Offsets, epoch: int) -> MaskedBlock:
+        fresh = self._masks is Masks.FRESH
+        block = self._shelves[number].read(rows, whole=fresh)
+        if not fresh:
+            return block
+        masked = self._masker(number, epoch).remask(block)
+        return replace(masked, word_starts=None, annotations=None)
+
+    def _make_masker(self, number: int, epoch: int) -> Masker:
+        from spanmask.masking import Masker
+
+        manifest = self.datasets[number].manifest
+        counts = manifest.unigram
+        unigram = None if counts is None else np.array(counts, np.int64)
+        return Masker(replace(manifest.config.masking, mask_epoch=epoch), manifest.vocabulary, unigram)
+
+    def _check(self) -> None:
+        if not self.datasets:
+            raise ConfigError("no dataset is given: give at least one")
+        hashes = {shards.manifest.content["vocabulary"]["sha256"] for shards in self.datasets}
+        if len(hashes) > 1:
+            raise MismatchError(f"the datasets have {len(hashes)} vocabularies: give datasets that share one")
+        for shards in self.datasets:
+            version = shards.manifest.content["algorithm_version"]
+            if self._masks is Masks.FRESH and version != ALGORITHM_VERSION:
+                raise MismatchError(
+                    f"{shards.root} was masked by algorithm version {version}, this spanmask masks by {ALGORITHM_VERSION}: "
+                    "load its stored masks, or preshard the text again"
+                )

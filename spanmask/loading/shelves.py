@@ -1,0 +1,191 @@
+"""The rows of one dataset, by number: with NumPy alone, or copied by kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spanmask.config import Scheme
+from spanmask.loading.ragged import join, offsets_of, select
+from spanmask.records import MaskedBlock, Offsets, Points, Ranges
+from spanmask.shard.reader import ShardSet, Verify
+from spanmask.shard.schema import BATCH_ROWS
+from spanmask.vocab import token_dtype
+
+if TYPE_CHECKING:
+    from spanmask.kernels.gather import Wanted
+
+#: Record batches that the NumPy shelf keeps at hand.
+_BLOCKS_KEPT = 256
+
+
+class Shelf:
+    """The rows of one dataset, with NumPy alone."""
+
+    def __init__(self, shards: ShardSet) -> None:
+        self.shards = shards
+        kept = 0 if shards.verify is Verify.ALWAYS else _BLOCKS_KEPT
+        self._block = lru_cache(maxsize=kept)(lambda number: shards.blocks[number])
+
+    def read(self, rows: Offsets, *, whole: bool) -> MaskedBlock:
+        """Return rows in the order asked for; word starts and annotated ranges only where ``whole`` is set."""
+        parts, places = [], []
+        for block, chosen, inside in self._by_block(rows):
+            stored = self._block(block)
+            parts.append(select(stored if whole else replace(stored, word_starts=None, annotations=None), inside))
+            places.append(chosen)
+        return select(join(parts), np.argsort(np.concatenate(places)))
+
+    def lengths(self, rows: Offsets) -> Offsets:
+        """Return the tokens of rows, (R,)."""
+        lengths = np.empty(len(rows), np.int64)
+        for block, chosen, inside in self._by_block(rows):
+            lengths[chosen] = np.diff(self._block(block).input_offsets)[inside]
+        return lengths
+
+    def _by_block(self, rows: Offsets) -> Iterator[tuple[int, Offsets, Offsets]]:
+        """Yield each block that rows lie in, which of them do, and where in it."""
+        blocks, inside = locate(self.shards, rows)
+        for block in np.unique(blocks).tolist():
+            chosen = np.flatnonzero(blocks == block)
+            yield block, chosen, inside[chosen]
+
+
+def locate(shards: ShardSet, rows: Offsets) -> tuple[Offsets, Offsets]:
+    """Return the blocks that rows lie in, and where in them, (R,) each."""
+    shard = np.searchsorted(shards.row_offsets, rows, side="right") - 1
+    block, inside = np.divmod(rows - shards.row_offsets[shard], BATCH_ROWS)
+    return shards.block_offsets[shard] + block, inside
+
+
+class CompiledShelf:
+    """The rows of one dataset, copied by kernels straight from the mapped files.
+
+    Kept of each block that was touched: where its columns lie in the file, at most 144 bytes for 1,024 rows.
+    """
+
+    def __init__(self, shards: ShardSet) -> None:
+        self.shards = shards
+        self._columns = _columns(shards)
+        self._places = np.zeros((shards.block_count(), 2, len(self._columns)), np.int64)
+        self._known = np.zeros(shards.block_count(), np.bool_)
+        self._files: dict[int, npt.NDArray[np.uint8]] = {}
+        self._always = shards.verify is Verify.ALWAYS
+
+    def read(self, rows: Offsets, *, whole: bool) -> MaskedBlock:
+        """Return rows in the order asked for; word starts and annotated ranges only where ``whole`` is set."""
+        parts = list(self._by_shard(rows))
+        ids = np.dtype(token_dtype(self.shards.manifest.content["vocabulary"]["size"]))
+        lists = {
+            name: self._lists(parts, name, ids if name in ("input_ids", "labels") else np.dtype(np.uint16), len(rows))
+            for name in self._columns[2:]
+            if whole or not name.startswith(("word", "annotation"))
+        }
+        input_ids, input_offsets = lists["input_ids"]
+        labels, label_offsets = lists["labels"]
+        return MaskedBlock(
+            document_ids=self._numbers(parts, "document_id", np.dtype(np.uint64), len(rows)),
+            segments=self._numbers(parts, "segment", np.dtype(np.uint32), len(rows)),
+            input_ids=input_ids,
+            input_offsets=input_offsets,
+            span_starts=lists["span_starts"][0],
+            span_ends=lists["span_ends"][0],
+            span_offsets=lists["span_starts"][1],
+            labels=labels,
+            label_offsets=label_offsets,
+            word_starts=_points(lists),
+            annotations=_ranges(lists),
+        )
+
+    def lengths(self, rows: Offsets) -> Offsets:
+        """Return the tokens of rows, (R,)."""
+        lengths = np.empty(len(rows), np.int64)
+        for file, places, wanted in self._by_shard(rows):
+            self._measure(file, places, "input_ids", wanted, lengths)
+        return lengths
+
+    def _by_shard(self, rows: Offsets) -> Iterator[tuple[npt.NDArray[np.uint8], Offsets, Wanted]]:
+        """Yield each shard that rows lie in: its bytes, where its columns lie (blocks, 2, columns), and the rows."""
+        from spanmask.kernels.gather import Wanted
+
+        blocks, inside = locate(self.shards, rows)
+        self._touch(np.unique(blocks))
+        owners = np.searchsorted(self.shards.block_offsets, blocks, side="right") - 1
+        for shard in np.unique(owners).tolist():
+            chosen = np.flatnonzero(owners == shard)
+            first, stop = self.shards.block_offsets[shard : shard + 2].tolist()
+            yield self._files[shard], self._places[first:stop], Wanted(blocks[chosen] - first, inside[chosen], chosen)
+
+    def _touch(self, blocks: Offsets) -> None:
+        """Have blocks checked, and note where their columns lie."""
+        new = blocks if self._always else blocks[~self._known[blocks]]
+        for block in new.tolist():
+            shard, number = self.shards.locate_block(block)
+            file = self.shards.file(shard)
+            batch = file.batch(number)
+            if shard not in self._files:
+                whole = np.frombuffer(file.buffer, np.uint8)
+                self._files[shard] = whole[: len(whole) // 8 * 8]
+            for index, name in enumerate(self._columns):
+                buffers = batch.column(name).buffers()
+                for side, buffer in enumerate((buffers[1], buffers[-1])):
+                    # An empty column's values may be nowhere; nothing is copied from there.
+                    self._places[block, side, index] = buffer.address - file.buffer.address if buffer.size else 0
+            self._known[block] = True
+
+    def _measure(
+        self, file: npt.NDArray[np.uint8], places: Offsets, name: str, wanted: Wanted, lengths: Offsets
+    ) -> None:
+        from spanmask.kernels.gather import measure_lists
+
+        measure_lists(file.view(np.int32), places[:, 0, self._columns.index(name)] // 4, wanted, lengths)
+
+    def _lists(self, parts: Any, name: str, kind: np.dtype[Any], size: int) -> tuple[npt.NDArray[Any], Offsets]:
+        from spanmask.kernels.gather import copy_lists
+
+        index = self._columns.index(name)
+        lengths = np.empty(size, np.int64)
+        for file, places, wanted in parts:
+            self._measure(file, places, name, wanted, lengths)
+        offsets = offsets_of(lengths)
+        values = np.empty(offsets[-1], kind)
+        for file, places, wanted in parts:
+            begin, items = places[:, 0, index] // 4, places[:, 1, index] // kind.itemsize
+            copy_lists(file.view(np.int32), begin, file.view(kind), items, wanted, offsets, values)
+        return values, offsets
+
+    def _numbers(self, parts: Any, name: str, kind: np.dtype[Any], size: int) -> npt.NDArray[Any]:
+        from spanmask.kernels.gather import copy_numbers
+
+        values = np.empty(size, kind)
+        for file, places, wanted in parts:
+            copy_numbers(file.view(kind), places[:, 1, self._columns.index(name)] // kind.itemsize, wanted, values)
+        return values
+
+
+def _columns(shards: ShardSet) -> list[str]:
+    stored = ["word_starts"] if shards.manifest.words_stored else []
+    ranges = (
+        ["annotation_starts", "annotation_ends"] if shards.manifest.config.masking.scheme is Scheme.ANNOTATED else []
+    )
+    return ["document_id", "segment", "input_ids", "span_starts", "span_ends", "labels", *stored, *ranges]
+
+
+def _points(lists: dict[str, tuple[npt.NDArray[Any], Offsets]]) -> Points | None:
+    if "word_starts" not in lists:
+        return None
+    values, offsets = lists["word_starts"]
+    return Points(offsets=offsets, values=values)
+
+
+def _ranges(lists: dict[str, tuple[npt.NDArray[Any], Offsets]]) -> Ranges | None:
+    if "annotation_starts" not in lists:
+        return None
+    starts, offsets = lists["annotation_starts"]
+    ends = lists["annotation_ends"][0]
+    return Ranges(offsets=offsets, starts=starts.astype(np.int64), ends=ends.astype(np.int64))

@@ -1,0 +1,164 @@
+"""The stream of batches of one rank: datasets and options in, batches with the position after each out.
+
+A global batch is a run of consecutive samples (or bins) of the stream; each rank takes its part of it, so the stream does not depend on how
+many ranks, workers or samples a batch there are.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from spanmask.errors import ConfigError
+from spanmask.loading.bin_plan import BinPlan
+from spanmask.loading.config import Layout, LoadConfig
+from spanmask.loading.order import Order, Source, resolve
+from spanmask.loading.packing import choose_capacities
+from spanmask.loading.position import Position
+from spanmask.loading.row_plan import RowPlan
+from spanmask.loading.rows import Masks, RowReader
+from spanmask.loading.share import Delivered, Recipe, Share
+from spanmask.loading.targets import SboRule, default_rule
+from spanmask.shard.reader import ShardSet
+
+__all__ = ["Delivered", "Share", "Stream"]
+
+
+class Stream:
+    """The batches of one rank.
+
+    Parameters
+    ----------
+    datasets
+        Open splits that share a vocabulary.
+    config
+        Options.
+    share
+        Which part of each global batch is this rank's.
+
+    Raises
+    ------
+    ConfigError
+        Options that do not fit the datasets.
+    MismatchError
+        The datasets have different vocabularies.
+    """
+
+    def __init__(self, datasets: Sequence[ShardSet], config: LoadConfig, share: Share | None = None) -> None:
+        self.config = config
+        self.datasets = tuple(datasets)
+        self.share = share or Share()
+        engine = config.engine.resolved
+        reader = RowReader(datasets, masks=config.masks, engine=engine)
+        kind = resolve(config.order, datasets)
+        order = Order(
+            [Source.of(shards) for shards in datasets],
+            seed=config.seed,
+            kind=kind,
+            shuffle_blocks=config.shuffle_blocks,
+            weights=config.weights,
+        )
+        self.rule = _rule(config, self.datasets)
+        special = self.datasets[0].manifest.content["vocabulary"]["special_ids"]
+        longest = max(shards.manifest.config.sequence.max_tokens for shards in datasets)
+        self.capacities = None
+        width = config.width
+        if config.layout is Layout.PACKED:
+            width = longest if width is None else width
+            self.capacities = config.capacities or _capacities(self.datasets, self.rule, width)
+            width = self.capacities.tokens
+        recipe = Recipe(
+            reader=reader,
+            order=order,
+            config=config,
+            width=width,
+            rule=self.rule,
+            engine=engine,
+            special={name: special[name] or 0 for name in ("pad", "cls", "sep")},
+        )
+        self._plan: RowPlan | BinPlan = RowPlan(recipe) if self.capacities is None else BinPlan(recipe, self.capacities)
+        self._samples = order.size
+        self._kind = kind
+        self._warned = False
+
+    @property
+    def samples(self) -> int:
+        """Samples of an epoch, on all ranks together."""
+        return self._samples
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides the stream, as plain JSON values: what a state is compared by."""
+        config = self.config
+        capacities = self.capacities
+        return {
+            "datasets": [Source.of(shards).fingerprint for shards in self.datasets],
+            "seed": config.seed,
+            "order": str(self._kind),
+            "shuffle_blocks": config.shuffle_blocks,
+            "weights": None if config.weights is None else list(config.weights),
+            "masks": str(config.masks),
+            "layout": str(config.layout),
+            "window": None if config.layout is Layout.PADDED else config.window,
+            "capacities": capacities and [capacities.tokens, capacities.mlm, capacities.sbo, capacities.sequences],
+        }
+
+    def batches(self, position: Position, *, first: int = 0, step: int = 1) -> Iterator[Delivered]:
+        """Yield this rank's batches of an epoch, from a position to the epoch's end.
+
+        Parameters
+        ----------
+        position
+            Where to begin.
+        first, step
+            Yield the batch of this number, from 0, and then every ``step``-th: a worker's among as many.
+        """
+        if self.config.masks is Masks.STORED and position.epoch > 0 and not self._warned:
+            self._warned = True
+            warnings.warn(
+                "stored masks are the same in every epoch; for new ones take masks='fresh'", UserWarning, stacklevel=2
+            )
+        return self._plan.batches(position, self.share, first=first, step=step)
+
+    def batches_left(self, position: Position) -> int | None:
+        """Return how many batches each rank has from a position to the epoch's end; None where only packing would tell."""
+        return self._plan.batches_left(position, self.share)
+
+    @property
+    def dropped(self) -> int:
+        """Samples, or bins, that ``last = drop`` left out at the ends of epochs so far."""
+        return self._plan.dropped
+
+
+def _rule(config: LoadConfig, datasets: Sequence[ShardSet]) -> SboRule | None:
+    """Return which masked tokens are SBO targets, by the options and the custom of the datasets' scheme."""
+    customs = [default_rule(shards.manifest.config.masking) for shards in datasets]
+    wanted = config.sbo
+    if wanted is None:
+        wanted = config.layout is Layout.PACKED and customs[0] is not None
+    if not wanted:
+        return None
+    edges = config.edges
+    if edges is None:
+        found = {custom.edges for custom in customs if custom is not None}
+        if len(found) != 1:
+            raise ConfigError("the datasets' schemes do not tell which SBO targets are meant: give edges, use or drop")
+        edges = found.pop()
+    return SboRule(edges=edges, max_span_offset=config.max_span_offset)
+
+
+def _capacities(datasets: Sequence[ShardSet], rule: SboRule | None, tokens: int) -> Any:
+    """Return capacities that suit every dataset: the largest that any of them needs."""
+    from spanmask.loading.binning import Capacities
+
+    chosen = [
+        choose_capacities(shards.manifest.content["statistics"][shards.split.name], rule, tokens=tokens)
+        for shards in datasets
+    ]
+    return Capacities(
+        tokens=tokens,
+        mlm=max(one.mlm for one in chosen),
+        sbo=max(one.sbo for one in chosen),
+        sequences=max(one.sequences for one in chosen),
+    )

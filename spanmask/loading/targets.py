@@ -1,0 +1,120 @@
+"""What is predicted: every masked token by the MLM head, and those of them that a rule picks by the span boundary head (paper §3.2).
+
+NumPy only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from spanmask.config import MaskingConfig, Sampler, Scheme
+from spanmask.errors import ConfigError
+from spanmask.loading.ragged import offsets_of
+from spanmask.records import Flags, MaskedBlock, Offsets, TokenIds
+
+
+class Edges(StrEnum):
+    """A span next to ``[CLS]`` or ``[SEP]``: ``use`` the special token as its boundary, or ``drop`` the span's SBO targets."""
+
+    USE = "use"
+    DROP = "drop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SboRule:
+    """Which masked tokens are SBO targets: those at an offset below ``max_span_offset`` in their span, spans at an edge by ``edges``."""
+
+    edges: Edges
+    max_span_offset: int = 20
+
+    def __post_init__(self) -> None:
+        if self.max_span_offset < 1:
+            raise ConfigError(f"max_span_offset is {self.max_span_offset}: give 1 or more, such as 20")
+
+
+def default_rule(config: MaskingConfig) -> SboRule | None:
+    """Return the rule that goes with a scheme and sampler; None for those whose spans are no spans of text (``word``, ``token``)."""
+    if config.scheme in (Scheme.WORD, Scheme.TOKEN):
+        return None
+    return SboRule(edges=Edges.DROP if config.sampler is Sampler.REFERENCE else Edges.USE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetCounts:
+    """SBO targets of S rows. sbo: (S,); masked tokens that are MLM targets only: at_edge in spans at an edge, beyond the largest offset."""
+
+    sbo: Offsets
+    at_edge: int
+    beyond: int
+
+
+def count_targets(block: MaskedBlock, rule: SboRule | None) -> TargetCounts:
+    """Count the SBO targets of every row, and those left out; without a rule there are none of either."""
+    if rule is None:
+        return TargetCounts(sbo=np.zeros(len(block), np.int64), at_edge=0, beyond=0)
+    sizes = block.span_ends.astype(np.int64) - block.span_starts
+    kept = np.minimum(sizes, rule.max_span_offset)
+    at_edge = 0
+    if rule.edges is Edges.DROP:
+        edge = spans_at_edge(block)
+        at_edge = int(sizes[edge].sum())
+        sizes[edge] = kept[edge] = 0
+    before = offsets_of(kept)
+    return TargetCounts(sbo=np.diff(before[block.span_offsets]), at_edge=at_edge, beyond=int(sizes.sum() - before[-1]))
+
+
+def spans_at_edge(block: MaskedBlock) -> Flags:
+    """Return which of the N spans begin at position 1 or end at the last one of their row, L − 1."""
+    last = np.repeat(np.diff(block.input_offsets) - 1, np.diff(block.span_offsets))
+    flags: Flags = (block.span_starts == 1) | (block.span_ends == last)
+    return flags
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Targets:
+    """M masked tokens, in order.
+
+    row: (M,) their row in the block; position: (M,) in the row; labels: (M,) original ids; left, right: (M,) positions of the tokens
+    outside the span; offset: (M,) from 0; sbo: (M,) whether it is an SBO target.
+    """
+
+    row: Offsets
+    position: Offsets
+    labels: TokenIds
+    left: Offsets
+    right: Offsets
+    offset: Offsets
+    sbo: Flags
+
+
+def list_targets(block: MaskedBlock, rule: SboRule | None) -> Targets:
+    """Return every masked token with its span's boundaries."""
+    starts, ends = block.span_starts.astype(np.int64), block.span_ends.astype(np.int64)
+    sizes = ends - starts
+    offset = count_up(sizes)
+    if rule is None:
+        sbo = np.zeros(len(offset), np.bool_)
+    else:
+        sbo = offset < rule.max_span_offset
+        if rule.edges is Edges.DROP:
+            sbo &= ~np.repeat(spans_at_edge(block), sizes)
+    return Targets(
+        row=np.repeat(np.arange(len(block)), np.diff(block.label_offsets)),
+        position=np.repeat(starts, sizes) + offset,
+        labels=block.labels,
+        left=np.repeat(starts - 1, sizes),
+        right=np.repeat(ends, sizes),
+        offset=offset,
+        sbo=sbo,
+    )
+
+
+def count_up(sizes: npt.NDArray[np.int64]) -> Offsets:
+    """Return 0, 1, … anew for each of some runs. sizes: (n,) how long each is; result: (sum of sizes,)."""
+    places = np.arange(sizes.sum())
+    places -= np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return places

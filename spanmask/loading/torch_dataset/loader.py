@@ -1,0 +1,190 @@
+"""`ShardLoader`: batches of tensors with a state to resume from."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from spanmask.errors import ConfigError
+from spanmask.loading.config import LoadConfig
+from spanmask.loading.position import Position, read_state
+from spanmask.loading.prefetching import Ahead
+from spanmask.loading.stream import Stream
+from spanmask.loading.torch_dataset.tensors import Datasets, Tensors, Transfer, open_datasets, share_of, to_tensors
+
+
+class ShardLoader(IterableDataset[Tensors]):
+    """Batches of tensors, in an order that is known beforehand.
+
+    One iteration yields the batches of an epoch, from where the loader stands to the epoch's end; the next goes on with the next epoch.
+    `state_dict` tells where it stands, counting the batches that were handed out and no others; loaded into a loader of any batch size,
+    world size or number of workers, the stream of samples goes on there.
+
+    It may also be given to `torch.utils.data.DataLoader` or torchdata's `StatefulDataLoader`, with ``batch_size=None``. Their workers copy
+    it anew for each epoch: call `set_epoch` before each.
+
+    Parameters
+    ----------
+    datasets
+        A folder that ``spanmask preshard`` wrote, an open `ShardSet`, or several.
+    batch_size
+        Rows, or bins, of a batch, on each rank.
+    split
+        Of folders: ``train`` or ``validation``.
+    verify
+        Of folders: when checksums are compared; see `spanmask.open`.
+    rank, world
+        Which part of each global batch is meant. By default, torch's process group says; without one, all of it.
+    workers
+        Processes that make batches; 0: this one.
+    prefetch
+        Batches that a thread makes ahead; by default 2 where batches go to a CUDA device, else 0.
+    device
+        Where batches go: through pinned memory, on a stream of their own, when it is a CUDA device.
+    details
+        Whether padded batches tell weights, rows and datasets.
+    options
+        As of `LoadConfig`: layout, seed, order, masks, last and so on.
+
+    Raises
+    ------
+    ConfigError, MismatchError
+        Options do not fit, or datasets do not go together.
+    """
+
+    def __init__(  # noqa: PLR0913 - the one door
+        self,
+        datasets: Datasets,
+        *,
+        batch_size: int,
+        split: str = "train",
+        verify: str = "first",
+        rank: int | None = None,
+        world: int | None = None,
+        workers: int = 0,
+        prefetch: int | None = None,
+        device: torch.device | str | None = None,
+        details: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        if workers < 0:
+            raise ConfigError(f"workers is {workers}: give 0 or more")
+        self.config = config_of(batch_size, options)
+        self._datasets = open_datasets(datasets, split, verify)
+        self._share = share_of(rank, world)
+        self._workers = workers
+        place = None if device is None else torch.device(device)
+        self._transfer = Transfer(place)
+        on_cuda = place is not None and place.type == "cuda"
+        self._prefetch = (2 if on_cuda else 0) if prefetch is None else prefetch
+        self._details = details
+        self.stream = Stream(self._datasets, self.config, self._share)
+        self._position, self._ahead = Position(), 0
+
+    @property
+    def epoch(self) -> int:
+        """The epoch under way, or the next one to begin."""
+        return self._position.epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of an epoch."""
+        self._position, self._ahead = Position(epoch=epoch), 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the loader stands: after the last batch that was handed out."""
+        return self._position.to_state(self.config.layout, self.stream.settings, self._ahead)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go where a state says; takes no longer for a larger dataset.
+
+        Raises
+        ------
+        ConfigError
+            It is no loader's state.
+        MismatchError
+            It belongs to another stream of samples.
+        """
+        self._position, self._ahead = read_state(state, self.config.layout, self.stream.settings)
+
+    def __len__(self) -> int:
+        """Return how many batches are left of the epoch; `TypeError` where they are packed, since only packing would tell."""
+        left = self.stream.batches_left(self._position)
+        if left is None:
+            raise TypeError("the number of packed batches is known only once they are packed")
+        return left
+
+    def __iter__(self) -> Iterator[Tensors]:
+        info = get_worker_info()
+        if info is not None:
+            yield from self._as_worker(info.id, info.num_workers)
+            return
+        epoch = self._position.epoch
+        for tensors, after in self._delivered():
+            self._position, self._ahead = after, 0
+            yield tensors
+        if self._position.epoch == epoch:
+            self.set_epoch(epoch + 1)
+
+    def _as_worker(self, number: int, workers: int) -> Iterator[Tensors]:
+        """Yield a worker's batches; its state counts the batches that the others make before its next one."""
+        begin, first = self._position, self._ahead or number
+        for delivered in self.stream.batches(begin, first=first, step=workers):
+            self._position, self._ahead = delivered.after, workers - 1
+            yield to_tensors(delivered.batch, details=self._details)
+
+    def _delivered(self) -> Iterator[tuple[Tensors, Position]]:
+        """Yield batches with the position after each, made here, by a thread, or by workers."""
+        begun = Ahead(self._begun, self._prefetch) if self._prefetch else self._begun()
+        for moved, after in begun:
+            yield self._transfer.finish(*moved), after
+
+    def _begun(self) -> Iterator[tuple[tuple[Tensors, torch.cuda.Event | None], Position]]:
+        for tensors, after in self._from_workers() if self._workers else self.made():
+            yield self._transfer.begin(tensors), after
+
+    def made(self, number: int = 0, workers: int = 1) -> Iterator[tuple[Tensors, Position]]:
+        """Yield the batches of one worker among as many, with the position after each, from where the loader stands."""
+        for delivered in self.stream.batches(self._position, first=self._ahead + number, step=workers):
+            yield to_tensors(delivered.batch, details=self._details), delivered.after
+
+    def _from_workers(self) -> Iterator[tuple[Tensors, Position]]:
+        source = _WorkerBatches(self)
+        for tensors, (epoch, window, unit) in DataLoader(source, batch_size=None, num_workers=self._workers):
+            yield tensors, Position(epoch=epoch, window=window, unit=unit)
+
+
+class _WorkerBatches(IterableDataset[Any]):
+    """What worker processes of a `ShardLoader` run: every so many batches, with the position after each."""
+
+    def __init__(self, loader: ShardLoader) -> None:
+        super().__init__()
+        self._loader = loader
+
+    def __iter__(self) -> Iterator[tuple[Tensors, tuple[int, int, int]]]:
+        info = get_worker_info()
+        number, workers = (0, 1) if info is None else (info.id, info.num_workers)
+        for tensors, after in self._loader.made(number, workers):
+            yield tensors, (after.epoch, after.window, after.unit)
+
+
+def config_of(batch_size: int, options: Mapping[str, Any]) -> LoadConfig:
+    """Return loading options by name.
+
+    Raises
+    ------
+    ConfigError
+        A name that no option has.
+    """
+    known = LoadConfig.__dataclass_fields__
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise ConfigError(
+                f"unknown option {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}")
+            )
+    return LoadConfig(batch_size=batch_size, **options)

@@ -1,0 +1,162 @@
+"""`ShardDataset` and `Collator`: rows for trainers that draw and collate themselves."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from spanmask.errors import ConfigError
+from spanmask.loading.padding import pad
+from spanmask.loading.ragged import offsets_of
+from spanmask.loading.rows import RowReader
+from spanmask.loading.targets import Edges, SboRule, default_rule
+from spanmask.loading.torch_dataset.loader import config_of
+from spanmask.loading.torch_dataset.tensors import Tensors, open_datasets, to_tensors
+from spanmask.records import MaskedBlock
+from spanmask.shard.reader import Row, ShardSet
+
+
+class ShardDataset(Dataset[Row]):
+    """The rows of a split by number, for trainers that draw them in an order of their own; `Collator` makes batches of them.
+
+    Parameters
+    ----------
+    dataset
+        A folder that ``spanmask preshard`` wrote, or an open `ShardSet`.
+    split, verify
+        Of a folder; see `spanmask.open`.
+    masks
+        ``stored``, or ``fresh`` ones for the epoch that `set_epoch` names.
+    """
+
+    def __init__(
+        self,
+        dataset: str | os.PathLike[str] | ShardSet,
+        split: str = "train",
+        *,
+        verify: str = "first",
+        masks: str = "stored",
+        engine: str = "auto",
+    ) -> None:
+        options = config_of(1, {"masks": masks, "engine": engine})
+        self.shards = open_datasets(dataset, split, verify)[0]
+        self._reader = RowReader([self.shards], masks=options.masks, engine=options.engine.resolved)
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose masks rows have, where these are fresh."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.shards)
+
+    def __getitem__(self, index: int) -> Row:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Row]:
+        """Return several rows at once."""
+        wanted = np.asarray(indices, np.int64)
+        size = len(self)
+        if len(wanted) and not -size <= int(wanted.min()) <= int(wanted.max()) < size:
+            raise IndexError(f"rows {wanted.min()} to {wanted.max()} of {size}")
+        if not len(wanted):
+            return []
+        block = self._reader.read(np.zeros(len(wanted), np.int64), wanted % size, self._epoch)
+        return [_row(block, number) for number in range(len(block))]
+
+
+def _row(block: MaskedBlock, number: int) -> Row:
+    def cell(values: Any, offsets: Any) -> Any:
+        return values[offsets[number] : offsets[number + 1]]
+
+    return Row(
+        document_id=int(block.document_ids[number]),
+        segment=int(block.segments[number]),
+        input_ids=cell(block.input_ids, block.input_offsets),
+        span_starts=cell(block.span_starts, block.span_offsets),
+        span_ends=cell(block.span_ends, block.span_offsets),
+        labels=cell(block.labels, block.label_offsets),
+        kept={},
+    )
+
+
+class Collator:
+    """Makes a padded batch of rows: ``input_ids``, ``attention_mask``, and ``labels`` with −100 outside the spans.
+
+    Parameters
+    ----------
+    dataset
+        What the rows come from; its vocabulary names the padding id, its scheme the custom of boundaries.
+    width
+        Slots of a row; None: as the longest needs, rounded up to a multiple of 8.
+    boundaries
+        Whether ``sbo_left``, ``sbo_right``, ``sbo_offsets`` and ``sbo_labels`` are given, too, (B, Q) each: targets of the span boundary
+        objective.
+    edges, max_span_offset
+        Which masked tokens are such targets; see `LoadConfig`.
+    """
+
+    def __init__(
+        self,
+        dataset: ShardDataset | ShardSet,
+        *,
+        width: int | None = None,
+        boundaries: bool = False,
+        edges: str | None = None,
+        max_span_offset: int = 20,
+    ) -> None:
+        shards = dataset.shards if isinstance(dataset, ShardDataset) else dataset
+        manifest = shards.manifest
+        ids = manifest.content["vocabulary"]["special_ids"]
+        self._special = tuple(ids[role] or 0 for role in ("pad", "cls", "sep"))
+        self._width = width
+        self._rule = _rule(default_rule(manifest.config.masking), edges, max_span_offset) if boundaries else None
+
+    def __call__(self, rows: Sequence[Row]) -> Tensors:
+        """Return a batch of B rows as tensors, int64 but for the boundaries' int32."""
+        pad_id, cls_id, sep_id = self._special
+        batch = pad(
+            _block(rows),
+            np.arange(len(rows)),
+            np.zeros(len(rows), np.int64),
+            rows_wanted=len(rows),
+            width=self._width,
+            pad_id=pad_id,
+            cls_id=cls_id,
+            sep_id=sep_id,
+            rule=self._rule,
+        )
+        return to_tensors(batch)
+
+
+def _rule(custom: SboRule | None, edges: str | None, max_span_offset: int) -> SboRule:
+    if edges is None and custom is None:
+        raise ConfigError("the dataset's scheme has no SBO targets by custom: give edges, use or drop")
+    chosen = Edges(edges) if edges is not None else custom.edges if custom is not None else Edges.USE
+    return SboRule(edges=chosen, max_span_offset=max_span_offset)
+
+
+def _block(rows: Sequence[Row]) -> MaskedBlock:
+    """Return rows as one block."""
+
+    def flat(values: Callable[[Row], Any]) -> Any:
+        return np.concatenate([values(row) for row in rows])
+
+    def offsets(values: Callable[[Row], Any]) -> Any:
+        return offsets_of(np.array([len(values(row)) for row in rows], np.int64))
+
+    return MaskedBlock(
+        document_ids=np.array([row.document_id for row in rows], np.uint64),
+        segments=np.array([row.segment for row in rows], np.uint32),
+        input_ids=flat(lambda row: row.input_ids),
+        input_offsets=offsets(lambda row: row.input_ids),
+        span_starts=flat(lambda row: row.span_starts),
+        span_ends=flat(lambda row: row.span_ends),
+        span_offsets=offsets(lambda row: row.span_starts),
+        labels=flat(lambda row: row.labels),
+        label_offsets=offsets(lambda row: row.labels),
+    )

@@ -1,0 +1,85 @@
+"""Batches as tensors: over the arrays' memory, or copied to a CUDA device while the batch before is worked on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from spanmask.errors import ConfigError
+from spanmask.loading.batches import PackedBatch, PaddedBatch
+from spanmask.loading.share import Share
+from spanmask.shard.reader import ShardSet, open_shards
+
+Tensors = dict[str, torch.Tensor]
+Datasets = str | os.PathLike[str] | ShardSet | Sequence[str | os.PathLike[str] | ShardSet]
+
+#: Of a padded batch, what models take; the rest is given on request.
+_MODEL_INPUTS = ("input_ids", "attention_mask", "labels")
+_DETAILS = ("weights", "rows", "datasets")
+
+
+def open_datasets(datasets: Datasets, split: str, verify: str) -> list[ShardSet]:
+    """Return open splits of folders, or of what is open already; one or several."""
+    given = [datasets] if isinstance(datasets, (str, os.PathLike, ShardSet)) else list(datasets)
+    return [one if isinstance(one, ShardSet) else open_shards(one, split, verify=verify) for one in given]
+
+
+def share_of(rank: int | None, world: int | None) -> Share:
+    """Return the share that is given, or else this process's in torch's process group, or all."""
+    if (rank is None) != (world is None):
+        raise ConfigError("rank and world go together: give both or neither")
+    if rank is not None and world is not None:
+        return Share(rank=rank, world=world)
+    distributed = torch.distributed
+    if distributed.is_available() and distributed.is_initialized():
+        return Share(rank=distributed.get_rank(), world=distributed.get_world_size())
+    return Share()
+
+
+def to_tensors(batch: PaddedBatch | PackedBatch, *, details: bool = False) -> Tensors:
+    """Return a batch's arrays as tensors over the same memory. details: of a padded batch, weights, rows and datasets too."""
+    if isinstance(batch, PaddedBatch):
+        names: tuple[str, ...] = _MODEL_INPUTS + (_DETAILS if details else ())
+    else:
+        names = tuple(name for name in PackedBatch.__dataclass_fields__ if name != "sbo")
+    tensors = {name: torch.from_numpy(getattr(batch, name)) for name in names}
+    if batch.sbo is not None:
+        tensors |= {
+            f"sbo_{name}": torch.from_numpy(getattr(batch.sbo, name)) for name in batch.sbo.__dataclass_fields__
+        }
+    return tensors
+
+
+class Transfer:
+    """Copies batches to a device.
+
+    To a CUDA device, `begin` copies through pinned memory on a stream of its own, and `finish` has the current stream wait for that; the
+    two may run in different threads.
+    """
+
+    def __init__(self, device: torch.device | None) -> None:
+        self._device = device
+        cuda: Any = torch.cuda
+        self._stream = cuda.Stream(device) if device is not None and device.type == "cuda" else None
+
+    def begin(self, tensors: Tensors) -> tuple[Tensors, torch.cuda.Event | None]:
+        """Start copying a batch."""
+        if self._stream is None:
+            return {
+                name: tensor.to(self._device) for name, tensor in tensors.items()
+            } if self._device else tensors, None
+        with torch.cuda.stream(self._stream):
+            moved = {name: tensor.pin_memory().to(self._device, non_blocking=True) for name, tensor in tensors.items()}
+            return moved, self._stream.record_event()
+
+    def finish(self, tensors: Tensors, copied: torch.cuda.Event | None) -> Tensors:
+        """Return a batch that the current stream may use."""
+        if copied is not None:
+            stream = torch.cuda.current_stream(self._device)
+            stream.wait_event(copied)
+            for tensor in tensors.values():
+                tensor.record_stream(stream)
+        return tensors

@@ -1,0 +1,166 @@
+"""Rows by number: equal to the stored ones with either engine, and fresh masks equal to those that presharding would store."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import trained
+from loading.conftest import SCHEMES, Make
+
+import spanmask
+from spanmask.errors import IncompleteShards, MismatchError, ShardError
+from spanmask.loading.engine import Engine
+from spanmask.loading.rows import Masks, RowReader
+from spanmask.records import MaskedBlock
+
+ENGINES = [Engine.NUMPY, Engine.COMPILED]
+PARTS = ("input_ids", "span_starts", "span_ends", "labels")
+
+
+def cells(block: MaskedBlock, row: int) -> list[Any]:
+    offsets = (block.input_offsets, block.span_offsets, block.span_offsets, block.label_offsets)
+    return [getattr(block, name)[o[row] : o[row + 1]] for name, o in zip(PARTS, offsets, strict=True)]
+
+
+def equals(block: MaskedBlock, row: int, stored: spanmask.Row) -> bool:
+    same = all(np.array_equal(cell, getattr(stored, name)) for cell, name in zip(cells(block, row), PARTS, strict=True))
+    return same and (block.document_ids[row], block.segments[row]) == (stored.document_id, stored.segment)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_rows_come_as_stored_in_the_order_asked_for(dataset: Make, engine: Engine) -> None:
+    shards = dataset()
+    assert len(shards.split.shards) > 3
+    rows = np.random.default_rng(0).permutation(len(shards))[:1500]
+    block = RowReader([shards], masks=Masks.STORED, engine=engine).read(np.zeros(len(rows), np.int64), rows, 0)
+    assert all(equals(block, k, shards[int(row)]) for k, row in enumerate(rows))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_rows_of_several_datasets_come_together(dataset: Make, engine: Engine) -> None:
+    both = [dataset(), dataset(max_tokens=32, scheme="word")]
+    rng = np.random.default_rng(1)
+    datasets = rng.integers(0, 2, 300)
+    rows = rng.integers(0, 800, 300)
+    block = RowReader(both, masks=Masks.STORED, engine=engine).read(datasets, rows, 0)
+    assert all(equals(block, k, both[d][int(r)]) for k, (d, r) in enumerate(zip(datasets.tolist(), rows, strict=True)))
+
+
+@pytest.mark.parametrize("scheme", list(SCHEMES))
+@pytest.mark.parametrize("engine", ENGINES)
+def test_fresh_masks_of_an_epoch_are_those_that_preshard_stores(dataset: Make, scheme: str, engine: Engine) -> None:
+    stored, later = dataset(**SCHEMES[scheme]), dataset(**SCHEMES[scheme], mask_epoch=3)
+    rows = np.random.default_rng(2).permutation(len(stored))[:700]
+    reader = RowReader([stored], masks=Masks.FRESH, engine=engine)
+    for epoch, wanted in ((3, later), (0, stored)):
+        block = reader.read(np.zeros(len(rows), np.int64), rows, epoch)
+        assert all(equals(block, k, wanted[int(row)]) for k, row in enumerate(rows))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["byte_level", "unigram", "wide"])
+@pytest.mark.parametrize("scheme", list(SCHEMES))
+def test_fresh_masks_hold_for_every_tokenizer(dataset: Make, tmp_path: Path, name: str, scheme: str) -> None:
+    options = {**SCHEMES[scheme], "vocab": trained.saved(getattr(trained, name)(), tmp_path)}
+    stored, later = dataset(**options), dataset(**options, mask_epoch=2)
+    rows = np.arange(0, len(stored), 3)
+    for engine in ENGINES:
+        block = RowReader([stored], masks=Masks.FRESH, engine=engine).read(np.zeros(len(rows), np.int64), rows, 2)
+        assert all(equals(block, k, later[int(row)]) for k, row in enumerate(rows))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_lengths_are_those_of_the_rows(dataset: Make, engine: Engine) -> None:
+    shards = dataset()
+    rows = np.arange(len(shards))[::-7]
+    found = RowReader([shards], masks=Masks.STORED, engine=engine).lengths(np.zeros(len(rows), np.int64), rows)
+    assert found.tolist() == [len(shards[int(row)].input_ids) for row in rows]
+
+
+def test_different_vocabularies_do_not_mix(dataset: Make) -> None:
+    with pytest.raises(MismatchError, match="2 vocabularies"):
+        RowReader([dataset(), dataset(vocab="uncased")], masks=Masks.STORED, engine=Engine.NUMPY)
+
+
+# --- Damage
+
+
+def damaged(shards: spanmask.ShardSet, folder: Path) -> tuple[Path, Path]:
+    """Return a copy of a dataset with one bit of its first shard's last ids flipped, and that shard."""
+    shutil.copytree(shards.root, folder)
+    path = folder / shards.split.shards[0].path
+    data = bytearray(path.read_bytes())
+    middle = data.find(shards[0].labels.tobytes())
+    assert middle > 0
+    data[middle] ^= 1
+    path.write_bytes(data)
+    return folder, path
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_altered_block_is_named_when_it_is_touched(dataset: Make, tmp_path: Path, engine: Engine) -> None:
+    shards = dataset()
+    folder, path = damaged(shards, tmp_path / "copy")
+    zero = np.zeros(1, np.int64)
+    reader = RowReader([spanmask.open(folder)], masks=Masks.STORED, engine=engine)
+    assert len(reader.read(zero, np.array([len(shards) - 1]), 0)) == 1
+    with pytest.raises(ShardError, match="checksum") as caught:
+        reader.read(zero, np.array([0]), 0)
+    assert caught.value.path == f"train/{path.name}"
+    unchecked = RowReader([spanmask.open(folder, verify="never")], masks=Masks.STORED, engine=engine)
+    assert len(unchecked.read(zero, np.array([0]), 0)) == 1
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_damage_that_comes_later_is_seen_with_verify_always_only(dataset: Make, tmp_path: Path, engine: Engine) -> None:
+    shards = dataset()
+    shutil.copytree(shards.root, tmp_path / "copy")
+    zero = np.zeros(1, np.int64)
+    opened = [spanmask.open(tmp_path / "copy", verify=verify) for verify in ("first", "always")]
+    readers = [RowReader([one], masks=Masks.STORED, engine=engine) for one in opened]
+    for reader in readers:
+        reader.read(zero, zero, 0)
+    path = tmp_path / "copy" / shards.split.shards[0].path
+    with path.open("r+b") as file:
+        file.seek(path.read_bytes().find(shards[0].labels.tobytes()))
+        file.write(b"\xff")
+    assert len(readers[0].read(zero, zero, 0)) == 1
+    with pytest.raises(ShardError, match="checksum"):
+        readers[1].read(zero, zero, 0)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_missing_shard_is_named(dataset: Make, tmp_path: Path, engine: Engine) -> None:
+    shards = dataset()
+    shutil.copytree(shards.root, tmp_path / "copy")
+    last = shards.split.shards[-1].path
+    (tmp_path / "copy" / last).unlink()
+    reader = RowReader([spanmask.open(tmp_path / "copy")], masks=Masks.STORED, engine=engine)
+    with pytest.raises(IncompleteShards, match="missing") as caught:
+        reader.read(np.zeros(1, np.int64), np.array([len(shards) - 1]), 0)
+    assert caught.value.path == last
+
+
+def test_an_id_beyond_the_vocabulary_is_refused_before_any_table_is_read(dataset: Make) -> None:
+    shards = dataset()
+    reader = RowReader([shards], masks=Masks.FRESH, engine=Engine.NUMPY)
+    block = reader._shelves[0].read(np.arange(5), whole=True)
+    ids = block.input_ids.copy()
+    ids[block.input_offsets[3] + 1] = 65_000
+    with pytest.raises(ShardError, match="row 3: it has an id that the vocabulary of 28,996 entries lacks"):
+        reader._masker(0, 0).remask(dataclasses.replace(block, input_ids=ids))
+
+
+def test_the_expected_dataset_and_vocabulary_are_demanded(dataset: Make) -> None:
+    shards = dataset()
+    manifest = shards.manifest
+    good = {"fingerprint": manifest.fingerprint, "vocabulary": manifest.vocabulary.sha256}
+    assert len(spanmask.open(shards.root, **good)) == len(shards)
+    for name, found in good.items():
+        with pytest.raises(MismatchError, match=f"its {name} is {found}, expected was 00"):
+            spanmask.open(shards.root, **{**good, name: "00"})
