@@ -26,6 +26,7 @@ COMMANDS = {
     "audit": "Replay the masks of a dataset and hold them against their law.",
     "bench": "Measure this machine.",
     "demo": "Mask a short book that ships with the package, and look at it.",
+    "export": "Write a dataset as Parquet, JSON lines, a Hugging Face folder, or T5's inputs and targets.",
     "preshard": "Turn text into masked shards.",
     "show": "Show masked sequences beside their originals.",
     "verify": "Prove that a dataset is what was written.",

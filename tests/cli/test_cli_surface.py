@@ -65,7 +65,7 @@ def test_a_commands_options_are_those_promised(name: str) -> None:
 
 
 def test_the_commands_are_those_promised() -> None:
-    assert sorted(COMMANDS) == ["audit", "bench", "demo", "preshard", "show", "verify"]
+    assert sorted(COMMANDS) == ["audit", "bench", "demo", "export", "preshard", "show", "verify"]
 
 
 def test_exit_codes_are_those_promised() -> None:

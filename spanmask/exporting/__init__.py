@@ -1,0 +1,1 @@
+"""Finished datasets in, the same rows in other formats out."""

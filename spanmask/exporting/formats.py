@@ -1,0 +1,109 @@
+"""Rows as Parquet, as lines of JSON, and as the folders that `datasets.load_from_disk` opens."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from spanmask.exporting.destination import Folder
+from spanmask.exporting.source import Shard, Source
+from spanmask.shard.manifest import Split
+
+#: Record batches of a Parquet row group.
+_GROUP = 16
+#: Rows turned into Python objects at once.
+_JSON_ROWS = 64
+#: How a file of JSON lines is compressed, by the end of its name.
+JSONL_SUFFIXES = {".jsonl": None, ".jsonl.gz": "gzip", ".jsonl.zst": "zstd"}
+
+#: A shard with other columns.
+Convert = Callable[[Shard], Shard]
+
+
+def write_parquet(source: Source, split: Split, place: Folder, convert: Convert = lambda shard: shard) -> None:
+    """Write a Parquet file (zstd) for each shard of a split, under its name."""
+    for shard in map(convert, source.shards(split)):
+        name = Path(shard.record.path).with_suffix(".parquet").as_posix()
+        place.write(name, _filler(shard))
+
+
+def _filler(shard: Shard) -> Callable[[IO[bytes]], None]:
+    def fill(file: IO[bytes]) -> None:
+        with pq.ParquetWriter(file, shard.schema, compression="zstd") as writer:
+            for first in shard.batches:
+                group = [first, *islice(shard.batches, _GROUP - 1)]
+                writer.write_table(pa.Table.from_batches(group, shard.schema))
+
+    return fill
+
+
+def write_jsonl(source: Source, split: Split, file: IO[bytes], compression: str | None = None) -> None:
+    """Write the rows of a split as objects, one a line; a number that JSON cannot write (NaN, an infinity) becomes null."""
+    lines = chain.from_iterable(_lines(batch) for shard in source.shards(split) for batch in shard.batches)
+    if compression is None:
+        file.writelines(lines)
+        return
+    # The stream closes what it writes to, and the file is its owner's to close.
+    with os.fdopen(os.dup(file.fileno()), "wb") as same, pa.CompressedOutputStream(same, compression) as stream:
+        for line in lines:
+            stream.write(line)
+
+
+def _lines(batch: pa.RecordBatch) -> Iterator[bytes]:
+    """Yield lines for some rows at a time, so that long rows do not all become Python objects at once."""
+    for start in range(0, batch.num_rows, _JSON_ROWS):
+        rows = batch.slice(start, _JSON_ROWS)
+        columns = [_finite(column) for column in rows.columns]
+        for row in pa.RecordBatch.from_arrays(columns, rows.schema.names).to_pylist():
+            yield json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _finite(column: pa.Array) -> pa.Array:
+    if not pa.types.is_floating(column.type):
+        return column
+    return pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type))
+
+
+def write_datasets(source: Source, split: Split, place: Folder) -> None:
+    """Write a split as `datasets` 5.2 writes one to disk, without features, which it takes from the Arrow files."""
+    count = len(split.shards)
+    names = [f"data-{number:05}-of-{count:05}.arrow" for number in range(count)]
+    for name, shard in zip(names, source.shards(split), strict=True):
+        place.write(f"{split.name}/{name}", _streamer(shard))
+    identity = f"{source.manifest.fingerprint} {split.name}".encode()
+    state: dict[str, Any] = {
+        "_data_files": [{"filename": name} for name in names],
+        "_fingerprint": hashlib.sha256(identity).hexdigest()[:16],
+        "_format_columns": None,
+        "_format_kwargs": {},
+        "_format_type": None,
+        "_output_all_columns": False,
+        "_split": split.name,
+    }
+    place.write_json(f"{split.name}/state.json", state)
+    place.write_json(
+        f"{split.name}/dataset_info.json", {"citation": "", "description": "", "homepage": "", "license": ""}
+    )
+
+
+def _streamer(shard: Shard) -> Callable[[IO[bytes]], None]:
+    def fill(file: IO[bytes]) -> None:
+        with pa.ipc.new_stream(file, shard.schema) as writer:
+            for batch in shard.batches:
+                writer.write_batch(batch)
+
+    return fill
+
+
+def write_splits(names: Iterable[str], place: Folder) -> None:
+    """Write the file by which `datasets` knows a folder of splits."""
+    place.write_json("dataset_dict.json", {"splits": list(names)})

@@ -1,0 +1,124 @@
+"""The public `export`: a finished dataset in, the same rows in another format out, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from spanmask.errors import ConfigError
+from spanmask.exporting.config import ExportConfig, Target
+from spanmask.exporting.destination import MARKER, Folder, check_free, new_folder
+from spanmask.exporting.formats import JSONL_SUFFIXES, write_datasets, write_jsonl, write_parquet, write_splits
+from spanmask.exporting.sentinels import Sentinels, choose_sentinels, with_sentinels
+from spanmask.exporting.source import OnProgress, Source
+from spanmask.shard.manifest import Manifest, Split, read_manifest
+from spanmask.storage import publish, reporting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """What `export` wrote. rows: by split. fingerprint: of the dataset. sentinels: with target ``t5``."""
+
+    target: Target
+    fingerprint: str
+    rows: dict[str, int]
+    sentinels: Sentinels | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+        known = {"to": str(self.target), "fingerprint": self.fingerprint, "rows": self.rows}
+        return known if self.sentinels is None else {**known, "sentinels": self.sentinels.to_json()}
+
+
+def export(
+    folder: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    config: ExportConfig,
+    *,
+    overwrite: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Exported:
+    """Write the rows of a finished dataset in another format; each record batch is verified on the way.
+
+    Parameters
+    ----------
+    folder
+        A finished dataset.
+    out
+        Folder to write; with target ``jsonl`` and one split, also a file, whose name ends in .jsonl, .jsonl.gz or .jsonl.zst.
+    config
+        Format, splits, sentinels.
+    overwrite
+        Whether an earlier export in ``out`` is replaced, once the new one is complete.
+    on_progress
+        Called with the rows read, and all rows to read, as the work goes on.
+
+    Raises
+    ------
+    ConfigError
+        There is no such dataset or split, ``out`` cannot be used, or a sentinel would be a token.
+    ShardError
+        A shard or the manifest is damaged or missing.
+    StorageError
+        The file system refused; nothing is left behind.
+    """
+    root, place = Path(folder), Path(out).absolute()
+    with reporting(folder, "open"):
+        manifest = read_manifest(folder)
+    splits = _choose_splits(manifest, config.splits, folder)
+    _refuse_nested(root, place)
+    sentinels = choose_sentinels(config.sentinels, manifest, splits) if config.target is Target.T5 else None
+    rows = {split.name: split.rows for split in splits}
+    exported = Exported(target=config.target, fingerprint=manifest.fingerprint, rows=rows, sentinels=sentinels)
+    source = Source(root, manifest, splits, on_progress)
+    if config.target is Target.JSONL and place.name.endswith(tuple(JSONL_SUFFIXES)):
+        _write_file(source, place, overwrite=overwrite)
+        return exported
+    with new_folder(place, overwrite=overwrite) as written:
+        _write_splits(source, written, exported)
+        written.write_json(MARKER, exported.to_json())
+    return exported
+
+
+def _choose_splits(manifest: Manifest, names: tuple[str, ...], folder: str | os.PathLike[str]) -> tuple[Split, ...]:
+    known = manifest.splits
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"{folder} has no split {name!r}; it has {', '.join(known)}")
+    return tuple(split for name, split in known.items() if not names or name in names)
+
+
+def _refuse_nested(root: Path, place: Path) -> None:
+    """Refuse to write inside the dataset, or around it."""
+    dataset, target = root.resolve(), place.resolve()
+    if target.is_relative_to(dataset) or dataset.is_relative_to(target):
+        raise ConfigError(f"{place}: it is, or holds, or lies in the dataset {root}; choose another --out")
+
+
+def _write_file(source: Source, out: Path, *, overwrite: bool) -> None:
+    if len(source.splits) > 1:
+        names = ", ".join(split.name for split in source.splits)
+        raise ConfigError(f"{out}: one file holds one split, not {names}; name one with --split, or give a folder")
+    if not (overwrite and out.is_file()):
+        check_free(out, overwrite=False)
+    compression = next(how for suffix, how in JSONL_SUFFIXES.items() if out.name.endswith(suffix))
+    publish(out, lambda file: write_jsonl(source, source.splits[0], file, compression))
+
+
+def _write_splits(source: Source, place: Folder, exported: Exported) -> None:
+    for split in source.splits:
+        match exported.target:
+            case Target.PARQUET:
+                write_parquet(source, split, place)
+            case Target.T5:
+                assert exported.sentinels is not None  # noqa: S101
+                write_parquet(source, split, place, partial(with_sentinels, sentinels=exported.sentinels))
+            case Target.DATASETS:
+                write_datasets(source, split, place)
+            case Target.JSONL:
+                place.write(f"{split.name}.jsonl", partial(write_jsonl, source, split))
+    if exported.target is Target.DATASETS:
+        write_splits(exported.rows, place)

@@ -1,0 +1,66 @@
+"""The rows to export: record batches of a finished dataset, each verified, one shard open at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from spanmask.errors import ShardError
+from spanmask.shard.manifest import Manifest, ShardRecord, Split
+from spanmask.shard.reader import ShardFile
+
+#: Called with the rows read, of all rows to read.
+OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """A shard's record, schema and verified record batches."""
+
+    record: ShardRecord
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+
+
+class Source:
+    """The splits to export, in order."""
+
+    def __init__(
+        self, root: Path, manifest: Manifest, splits: tuple[Split, ...], on_progress: OnProgress | None
+    ) -> None:
+        self.manifest = manifest
+        self.splits = splits
+        self._root = root
+        self._on_progress = on_progress
+        self._done = 0
+        self._total = sum(split.rows for split in splits)
+
+    def shards(self, split: Split) -> Iterator[Shard]:
+        """Yield the shards of a split, each closed when the next one is opened.
+
+        Raises
+        ------
+        IncompleteShards
+            A file is missing.
+        ShardError
+            It is damaged, or its kept columns have other types than those before.
+        """
+        first: Shard | None = None
+        for record in split.shards:
+            file = ShardFile(self._root, record, self.manifest)
+            shard = Shard(record=record, schema=file.schema, batches=self._batches(file))
+            first = first or shard
+            if shard.schema != first.schema:
+                raise ShardError(f"its kept columns have other types than {first.record.path}", path=record.path)
+            yield shard
+
+    def _batches(self, file: ShardFile) -> Iterator[pa.RecordBatch]:
+        for number in range(len(file)):
+            batch = file.batch(number)
+            yield batch
+            self._done += batch.num_rows
+            if self._on_progress is not None:
+                self._on_progress(self._done, self._total)
