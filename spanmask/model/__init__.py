@@ -1,0 +1,74 @@
+"""The encoder, its two heads and their losses, and the bridge to Hugging Face (Joshi et al. 2020, arXiv 1907.10529, §3).
+
+::
+
+    PackedTensors ─encode▶ hidden states (B·L, H) ─gather▶ MLM rows (B·P, H) ──────────┐
+                                                 └─gather▶ SBO rows (B·Q, 2·H + 200) ──┴▶ one product with the embedding ▶ losses
+
+Shapes, beside those of `spanmask.records`: B bins, L slots of a bin, P slots for MLM targets and Q for SBO targets of a bin, W the size V
+of the vocabulary rounded up to a multiple of 128. Names are imported when first used: ``import spanmask.model`` loads no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spanmask.model.config import Attention, Objective, SpanBertConfig
+    from spanmask.model.convert import Imported, export, import_model, load
+    from spanmask.model.encoder import SpanBertEncoder
+    from spanmask.model.inputs import PackedTensors, SboTensors, packed_tensors, padded_tensors
+    from spanmask.model.loss import objective_scales
+    from spanmask.model.pretraining import PretrainingOutput, SpanBertForPreTraining
+    from spanmask.model.tokenizer_files import read_tokenizer, write_tokenizer
+
+__all__ = [
+    "Attention",
+    "Imported",
+    "Objective",
+    "PackedTensors",
+    "PretrainingOutput",
+    "SboTensors",
+    "SpanBertConfig",
+    "SpanBertEncoder",
+    "SpanBertForPreTraining",
+    "export",
+    "import_model",
+    "load",
+    "objective_scales",
+    "packed_tensors",
+    "padded_tensors",
+    "read_tokenizer",
+    "write_tokenizer",
+]
+
+_HOMES = {
+    "Attention": "config",
+    "Imported": "convert",
+    "Objective": "config",
+    "PackedTensors": "inputs",
+    "PretrainingOutput": "pretraining",
+    "SboTensors": "inputs",
+    "SpanBertConfig": "config",
+    "SpanBertEncoder": "encoder",
+    "SpanBertForPreTraining": "pretraining",
+    "export": "convert",
+    "import_model": "convert",
+    "load": "convert",
+    "objective_scales": "loss",
+    "packed_tensors": "inputs",
+    "padded_tensors": "inputs",
+    "read_tokenizer": "tokenizer_files",
+    "write_tokenizer": "tokenizer_files",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'spanmask.model' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"spanmask.model.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,243 @@
+"""Models across to Hugging Face and back, as safetensors: a pickle runs code when it is read, so none is.
+
+::
+
+    DIR/config.json              BertConfig's fields; written last
+    DIR/model.safetensors        the encoder and MLM head under BERT's names; the decoder is the word embedding and not stored again
+    DIR/sbo_head.safetensors     the span boundary head under the names of the paper's code: apart, since transformers has no place for it
+    DIR/vocab.txt …              the tokenizer (`spanmask.model.tokenizer_files`)
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from spanmask.errors import ConfigError
+from spanmask.model.config import Objective, SpanBertConfig
+from spanmask.model.layout import State, bert_names, boundary_names, modern_names, to_ours, to_theirs
+from spanmask.model.pretraining import SpanBertForPreTraining
+from spanmask.model.tokenizer_files import FILES, read_json, write_tokenizer
+from spanmask.storage import make_folder, publish_bytes, reporting
+from spanmask.vocab import Vocabulary
+
+_CONFIG, _MODEL, _HEAD = "config.json", "model.safetensors", "sbo_head.safetensors"
+_INDEX, _PICKLE = "model.safetensors.index.json", "pytorch_model.bin"
+#: BertConfig's names of our fields.
+_FIELDS = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "hidden",
+    "num_hidden_layers": "layers",
+    "num_attention_heads": "heads",
+    "intermediate_size": "intermediate",
+    "max_position_embeddings": "max_positions",
+    "type_vocab_size": "type_vocab",
+    "hidden_dropout_prob": "hidden_dropout",
+    "attention_probs_dropout_prob": "attention_dropout",
+    "layer_norm_eps": "layer_norm_eps",
+    "initializer_range": "initializer_range",
+}
+#: What a BERT must be for our encoder to compute the same; a field left out has this value.
+_REQUIRED: dict[str, Any] = {
+    "model_type": "bert",
+    "hidden_act": "gelu",
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "tie_word_embeddings": True,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """A model built from a folder. initialised: our tensors that it lacked, drawn anew. unused: its tensors that have no place here."""
+
+    model: SpanBertForPreTraining
+    initialised: tuple[str, ...]
+    unused: tuple[str, ...]
+
+
+def export(
+    model: SpanBertForPreTraining, folder: str | Path, vocabulary: Vocabulary, *, overwrite: bool = False
+) -> None:
+    """Write a model so that transformers loads it, with its tokenizer, as float32.
+
+    Each file appears whole or not at all; config.json is last, so that a folder with one is complete.
+
+    Parameters
+    ----------
+    model
+        Of any dtype, on any device.
+    folder
+        Created if need be.
+    vocabulary
+        What its ids mean.
+    overwrite
+        Replace a model that is there.
+
+    Raises
+    ------
+    ConfigError
+        The vocabulary has another size, or the folder holds a model already.
+    StorageError
+        The file system refused.
+    """
+    folder, config = Path(folder), model.config
+    if len(vocabulary) != config.vocab_size:
+        raise ConfigError(
+            f"vocabulary {vocabulary.name} has {len(vocabulary):,} entries, and the model {config.vocab_size:,}: "
+            "give the one it was trained with"
+        )
+    make_folder(folder)
+    _clear(folder, overwrite)
+    state = model.state_dict()
+    publish_bytes(folder / _MODEL, _saved(to_theirs(state, bert_names(config), config)))
+    if model.sbo is not None:
+        publish_bytes(folder / _HEAD, _saved(to_theirs(state, boundary_names(), config)))
+    write_tokenizer(folder, vocabulary, max_tokens=config.max_positions)
+    text = json.dumps(_bert_config(config, vocabulary), indent=2, sort_keys=True)
+    publish_bytes(folder / _CONFIG, text.encode())
+
+
+def _clear(folder: Path, overwrite: bool) -> None:
+    """Remove another model's files, config.json first: what is left of it is then not taken for a model."""
+    found = [name for name in (_CONFIG, _MODEL, _HEAD, _INDEX, _PICKLE, *FILES) if (folder / name).exists()]
+    if found and not overwrite:
+        raise ConfigError(f"{folder}: it holds {found[0]} already; give another folder, or --overwrite")
+    for name in found:
+        with reporting(folder / name, "remove"):
+            (folder / name).unlink()
+
+
+def _saved(state: State) -> bytes:
+    return save(state, metadata={"format": "pt"})
+
+
+def _bert_config(config: SpanBertConfig, vocabulary: Vocabulary) -> dict[str, Any]:
+    fields = {theirs: getattr(config, ours) for theirs, ours in _FIELDS.items()}
+    ours = {"architectures": ["BertForMaskedLM"], "dtype": "float32", "pad_token_id": vocabulary.special.pad}
+    return fields | _REQUIRED | ours
+
+
+def load(folder: str | Path, **changes: Any) -> SpanBertForPreTraining:
+    """Load a model with the heads that `export` wrote; a folder without a boundary head gives objective ``mlm``.
+
+    Parameters
+    ----------
+    folder
+        What `export` or transformers wrote.
+    changes
+        Fields of `SpanBertConfig` that config.json does not decide, such as ``attention``.
+
+    Raises
+    ------
+    ConfigError
+        A file is missing, broken or a pickle, or a tensor is missing or of another shape.
+    StorageError
+        The file system refused.
+    """
+    objective = Objective.MLM_SBO if (Path(folder) / _HEAD).exists() else Objective.MLM
+    imported = import_model(folder, objective=objective, **changes)
+    if imported.initialised:
+        raise ConfigError(
+            f"{folder}: it lacks {', '.join(imported.initialised)}; start training from it instead (--init-from), which draws them anew"
+        )
+    return imported.model
+
+
+def import_model(folder: str | Path, *, objective: Objective = Objective.MLM_SBO, **changes: Any) -> Imported:
+    """Build a model from any BERT that transformers saved; heads that are not there are initialised from torch's global generator.
+
+    Parameters
+    ----------
+    folder
+        What transformers' ``save_pretrained`` or `export` wrote.
+    objective
+        Which heads the model shall have.
+    changes
+        Fields of `SpanBertConfig` to have instead of config.json's, such as ``hidden_dropout``; shapes are the folder's.
+
+    Raises
+    ------
+    ConfigError
+        A file is missing, broken or a pickle; it is no BERT, or one that computes otherwise; a tensor of the encoder is missing, or any is
+        of another shape.
+    StorageError
+        The file system refused.
+    """
+    folder = Path(folder)
+    theirs = modern_names(_read_weights(folder))
+    head = _read_tensors(folder / _HEAD) if (folder / _HEAD).exists() else {}
+    config = _with_table(_read_config(folder).changed(objective=objective, **changes), head)
+    model = SpanBertForPreTraining(config)
+    names = bert_names(config) | (boundary_names() if model.sbo is not None else {})
+    initialised = _fill(folder, model, to_ours(theirs | head, names, config))
+    used = {part for parts in names.values() for part in parts} | {"cls.predictions.decoder.weight"}
+    return Imported(model=model, initialised=initialised, unused=tuple(sorted((theirs | head).keys() - used)))
+
+
+def _fill(folder: Path, model: SpanBertForPreTraining, state: State) -> tuple[str, ...]:
+    """Load a state into a model; return the names of the heads' tensors that were not in it."""
+    wanted = model.state_dict()
+    for name, tensor in state.items():
+        if tensor.shape != wanted[name].shape:
+            raise ConfigError(
+                f"{folder}: {name} has shape {tuple(tensor.shape)}, and config.json says {tuple(wanted[name].shape)}; save the model again"
+            )
+    missing = tuple(name for name in wanted if name not in state)
+    encoder = [name for name in missing if name.startswith("encoder.")]
+    if encoder:
+        raise ConfigError(f"{folder}: it lacks {', '.join(encoder[:3])} ({len(encoder)} tensors); save the model again")
+    model.load_state_dict(state, strict=False)
+    return missing
+
+
+def _read_config(folder: Path) -> SpanBertConfig:
+    content = read_json(folder / _CONFIG)
+    for name, wanted in _REQUIRED.items():
+        if content.get(name, wanted) != wanted:
+            raise ConfigError(
+                f"{folder / _CONFIG}: {name} is {content[name]!r}, expected {wanted!r}: the encoder here computes nothing else"
+            )
+    missing = [name for name in ("vocab_size", "hidden_size", "num_hidden_layers") if name not in content]
+    if missing:
+        raise ConfigError(f"{folder / _CONFIG}: it lacks {', '.join(missing)}; save the model again")
+    return SpanBertConfig.from_json({ours: content[theirs] for theirs, ours in _FIELDS.items() if theirs in content})
+
+
+def _with_table(config: SpanBertConfig, head: State) -> SpanBertConfig:
+    """Return the configuration with the offset table of a stored boundary head, if there is one."""
+    table = head.get("cls.pair_target_predictions.position_embeddings.weight")
+    if table is None:
+        return config
+    rows, width = table.shape
+    return config.changed(max_span_offset=rows, span_offset_dim=width)
+
+
+def _read_weights(folder: Path) -> State:
+    """Read ``model.safetensors``, or the files that its index names."""
+    if (folder / _MODEL).exists():
+        return _read_tensors(folder / _MODEL)
+    if (folder / _INDEX).exists():
+        names = set(read_json(folder / _INDEX).get("weight_map", {}).values())
+        parts = [_read_tensors(folder / Path(name).name) for name in sorted(names)]
+        return {name: tensor for part in parts for name, tensor in part.items()}
+    if (folder / _PICKLE).exists():
+        raise ConfigError(
+            f"{folder}: it holds {_PICKLE} only, a pickle, which can run any code when it is read; "
+            "save the model as safetensors where you trust it (transformers' save_pretrained does)"
+        )
+    raise ConfigError(f"{folder}: no {_MODEL} there; give a folder that holds a BERT saved by transformers")
+
+
+def _read_tensors(path: Path) -> State:
+    with reporting(path, "read"):
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ConfigError(f"{path}: not a whole safetensors file ({error}); copy it again") from None

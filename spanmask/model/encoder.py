@@ -1,0 +1,95 @@
+"""BERT's encoder by composition (Devlin et al. 2019): learned positions, layer norm after each residual sum, the exact (erf) GELU.
+
+Hidden states are flat, (B·L, H): all but attention treats each slot alone.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spanmask.errors import ConfigError
+from spanmask.model.attention import Neighbours, SelfAttention, neighbours_of, resolve_attention
+from spanmask.model.config import SpanBertConfig
+from spanmask.model.inputs import PackedTensors
+
+
+class Embeddings(nn.Module):
+    """Word, position and token-type embeddings, summed and normalised. Rows of the word embedding from V on are padding, all zero."""
+
+    def __init__(self, config: SpanBertConfig) -> None:
+        super().__init__()
+        self.words = nn.Embedding(config.padded_vocab, config.hidden)
+        self.positions = nn.Embedding(config.max_positions, config.hidden)
+        self.types = nn.Embedding(config.type_vocab, config.hidden)
+        self.norm = nn.LayerNorm(config.hidden, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+
+    def forward(self, input_ids: Tensor, positions: Tensor) -> Tensor:
+        """Map ids and positions, (B, L) each, to (B·L, H)."""
+        summed = self.words(input_ids.flatten()) + self.positions(positions.flatten()) + self.types.weight[0]
+        embedded: Tensor = self.dropout(self.norm(summed))
+        return embedded
+
+
+class Layer(nn.Module):
+    """Attention and a feed-forward network, each added to its input and normalised."""
+
+    def __init__(self, config: SpanBertConfig) -> None:
+        super().__init__()
+        self.attention = SelfAttention(config)
+        self.attention_norm = nn.LayerNorm(config.hidden, eps=config.layer_norm_eps)
+        self.up = nn.Linear(config.hidden, config.intermediate)
+        self.down = nn.Linear(config.intermediate, config.hidden)
+        self.output_norm = nn.LayerNorm(config.hidden, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+
+    def forward(self, hidden: Tensor, neighbours: Neighbours) -> Tensor:
+        """Map hidden states (B·L, H) to (B·L, H)."""
+        hidden = self.attention_norm(hidden + self.dropout(self.attention(hidden, neighbours)))
+        expanded = functional.gelu(self.up(hidden))
+        normed: Tensor = self.output_norm(hidden + self.dropout(self.down(expanded)))
+        return normed
+
+
+class SpanBertEncoder(nn.Module):
+    """Packed sequences in, hidden states of the last layer out. Sequences of one bin do not see each other."""
+
+    def __init__(self, config: SpanBertConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = Embeddings(config)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        initialise(self, config)
+
+    def forward(self, batch: PackedTensors) -> Tensor:
+        """Map a batch of B bins of L slots to hidden states (B·L, H).
+
+        Raises
+        ------
+        ConfigError
+            Bins are wider than there are positions, or attention cannot be computed as asked.
+        """
+        config, width = self.config, batch.input_ids.shape[1]
+        if width > config.max_positions:
+            raise ConfigError(
+                f"bins of {width} slots, and the model has {config.max_positions} positions: pack to that width, or give more positions"
+            )
+        hidden: Tensor = self.embeddings(batch.input_ids, batch.positions)
+        dropout = config.attention_dropout if self.training else 0.0
+        neighbours = neighbours_of(batch, resolve_attention(config.attention, hidden.device, hidden.dtype, dropout))
+        for layer in self.layers:
+            hidden = layer(hidden, neighbours)
+        return hidden
+
+
+def initialise(module: nn.Module, config: SpanBertConfig) -> None:
+    """Draw all weights from N(0, initializer_range), from torch's global generator; biases and the vocabulary's padding are zero."""
+    for part in module.modules():
+        if isinstance(part, (nn.Linear, nn.Embedding)):
+            nn.init.normal_(part.weight, std=config.initializer_range)
+        if isinstance(part, nn.Linear):
+            nn.init.zeros_(part.bias)
+    for part in module.modules():
+        if isinstance(part, Embeddings):
+            nn.init.zeros_(part.words.weight[config.vocab_size :])

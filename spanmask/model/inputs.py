@@ -1,0 +1,110 @@
+"""Batches as tensors: what `spanmask.loading` packs, under the same names and in the same shapes.
+
+Named tuples, since `torch.compile` takes them apart without a guard on anything but shapes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol, Self
+
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+
+class SboArrays(Protocol):
+    """The arrays of `spanmask.loading.batches.SboTargets`."""
+
+    @property
+    def left(self) -> npt.NDArray[Any]: ...  # noqa: D102
+    @property
+    def right(self) -> npt.NDArray[Any]: ...  # noqa: D102
+    @property
+    def offsets(self) -> npt.NDArray[Any]: ...  # noqa: D102
+    @property
+    def labels(self) -> npt.NDArray[Any]: ...  # noqa: D102
+
+
+class PackedArrays(Protocol):
+    """The arrays of `spanmask.loading.batches.PackedBatch` that a model reads."""
+
+    @property
+    def input_ids(self) -> npt.NDArray[Any]: ...  # noqa: D102
+    @property
+    def sequence_index(self) -> npt.NDArray[Any]: ...  # noqa: D102
+    @property
+    def positions(self) -> npt.NDArray[Any]: ...  # noqa: D102
+    @property
+    def cu_seqlens(self) -> npt.NDArray[Any]: ...  # noqa: D102
+    @property
+    def mlm_positions(self) -> npt.NDArray[Any]: ...  # noqa: D102
+    @property
+    def mlm_labels(self) -> npt.NDArray[Any]: ...  # noqa: D102
+    @property
+    def sbo(self) -> SboArrays: ...  # noqa: D102
+
+
+class SboTensors(NamedTuple):
+    """(B, Q) integers each: boundaries start − 1 and end in slots of the bin, place in the span from 0, and label or `IGNORED`."""
+
+    left: Tensor
+    right: Tensor
+    offsets: Tensor
+    labels: Tensor
+
+
+class PackedTensors(NamedTuple):
+    """B bins of L slots as integer tensors; fields are those of `spanmask.loading.batches.PackedBatch`.
+
+    input_ids, sequence_index (0 in padding), positions: (B, L). cu_seqlens: int32, where each run of slots starts in the B·L slots, the
+    last value, B·L, repeated at will. mlm_positions (slots of the bin), mlm_labels (or `IGNORED`): (B, P).
+    """
+
+    input_ids: Tensor
+    sequence_index: Tensor
+    positions: Tensor
+    cu_seqlens: Tensor
+    mlm_positions: Tensor
+    mlm_labels: Tensor
+    sbo: SboTensors
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
+        """Return the batch on a device."""
+        moved = [tensor.to(device, non_blocking=non_blocking) for tensor in self[:-1] if isinstance(tensor, Tensor)]
+        sbo = SboTensors(*(tensor.to(device, non_blocking=non_blocking) for tensor in self.sbo))
+        return type(self)._make([*moved, sbo])
+
+
+def packed_tensors(batch: PackedArrays) -> PackedTensors:
+    """Return a packed batch's arrays as tensors over the same memory."""
+    sbo = SboTensors(*(torch.from_numpy(getattr(batch.sbo, name)) for name in SboTensors._fields))
+    others = [torch.from_numpy(getattr(batch, name)) for name in PackedTensors._fields[:-1]]
+    return PackedTensors._make([*others, sbo])
+
+
+def padded_tensors(input_ids: Tensor, attention_mask: Tensor) -> PackedTensors:
+    """Return sequences that fill a row each, padded at its end, as bins without targets.
+
+    Parameters
+    ----------
+    input_ids
+        (B, L) integers.
+    attention_mask
+        (B, L), 1 on a sequence's tokens, else 0: ones first.
+    """
+    rows, width = input_ids.shape
+    sequence_index = attention_mask.to(torch.int32)
+    lengths = sequence_index.sum(1, dtype=torch.int32)
+    starts = torch.arange(0, rows * width, width, dtype=torch.int32, device=input_ids.device)
+    last = torch.full((1,), rows * width, dtype=torch.int32, device=input_ids.device)
+    slots = torch.arange(width, dtype=torch.int32, device=input_ids.device).expand(rows, width)
+    none = torch.empty((rows, 0), dtype=torch.int32, device=input_ids.device)
+    return PackedTensors(
+        input_ids=input_ids,
+        sequence_index=sequence_index,
+        positions=torch.where(attention_mask > 0, slots, slots - lengths[:, None]),
+        cu_seqlens=torch.cat([torch.stack([starts, starts + lengths], dim=1).flatten(), last]),
+        mlm_positions=none,
+        mlm_labels=none,
+        sbo=SboTensors(none, none, none, none),
+    )

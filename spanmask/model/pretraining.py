@@ -1,0 +1,106 @@
+"""The model that is trained: encoder, heads, and one product of all their rows with the word embedding."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spanmask.model.config import Objective, SpanBertConfig
+from spanmask.model.encoder import SpanBertEncoder
+from spanmask.model.heads import MlmHead, SboHead
+from spanmask.model.inputs import PackedTensors
+from spanmask.model.loss import target_loss
+
+#: Added to the scores of the vocabulary's padding: exp of it is exactly 0 in any float, and it fits in 16 bits.
+_NEVER = -1e4
+
+
+class Scores(NamedTuple):
+    """Scores before softmax, of slots without a target too. mlm: (B·P, W); sbo: (B·Q, W), Q being 0 under objective ``mlm``."""
+
+    mlm: Tensor
+    sbo: Tensor
+
+
+class PretrainingOutput(NamedTuple):
+    """What a step needs of a batch; tensors, so that nothing waits for the device.
+
+    loss: (), with gradient. mlm_sum, sbo_sum: () summed cross entropy in nats. mlm_correct, sbo_correct: () int64, targets whose best id is
+    the label. mlm_predicted: (B, P), sbo_predicted: (B, Q) int64 best ids. All but loss are detached.
+    """
+
+    loss: Tensor
+    mlm_sum: Tensor
+    sbo_sum: Tensor
+    mlm_correct: Tensor
+    sbo_correct: Tensor
+    mlm_predicted: Tensor
+    sbo_predicted: Tensor
+
+
+class SpanBertForPreTraining(nn.Module):
+    """An encoder with a head for masked tokens and, under objective ``mlm+sbo``, one for span boundaries.
+
+    `forward` has no data-dependent shape and no host synchronisation: `torch.compile` takes it whole (``fullgraph``, ``dynamic=False``).
+    """
+
+    padding: Tensor
+
+    def __init__(self, config: SpanBertConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = SpanBertEncoder(config)
+        self.mlm = MlmHead(config)
+        self.sbo = SboHead(config) if config.objective is Objective.MLM_SBO else None
+        padding = torch.zeros(config.padded_vocab)
+        padding[config.vocab_size :] = _NEVER
+        self.register_buffer("padding", padding, persistent=False)
+
+    def forward(self, batch: PackedTensors, scales: Tensor) -> PretrainingOutput:
+        """Return the losses of a batch.
+
+        Parameters
+        ----------
+        batch
+            B bins of L slots, with P and Q target slots each.
+        scales
+            (2,): what `spanmask.model.loss.objective_scales` returns, on any device.
+
+        Raises
+        ------
+        ConfigError
+            Bins are wider than there are positions, or attention cannot be computed as asked.
+        """
+        scores = self.score(batch)
+        sbo_labels = batch.sbo.labels if self.sbo is not None else batch.sbo.labels[:, :0]
+        mlm = target_loss(scores.mlm, batch.mlm_labels.flatten())
+        sbo = target_loss(scores.sbo, sbo_labels.flatten())
+        scales = scales.to(mlm.total.device, mlm.total.dtype)
+        return PretrainingOutput(
+            loss=mlm.total * scales[0] + sbo.total * scales[1],
+            mlm_sum=mlm.total.detach(),
+            sbo_sum=sbo.total.detach(),
+            mlm_correct=mlm.correct,
+            sbo_correct=sbo.correct,
+            mlm_predicted=mlm.predicted.view(batch.mlm_labels.shape),
+            sbo_predicted=sbo.predicted.view(sbo_labels.shape),
+        )
+
+    def score(self, batch: PackedTensors) -> Scores:
+        """Return the scores of a batch's target slots: of masked tokens, and of span boundaries if there is a head for them."""
+        hidden: Tensor = self.encoder(batch)
+        words = self.encoder.embeddings.words.weight
+        mlm_rows: Tensor = self.mlm(hidden, batch.mlm_positions)
+        if self.sbo is None:
+            scores = functional.linear(mlm_rows, words, self._bias(self.mlm))
+            return Scores(scores, scores[:0])
+        sbo_rows: Tensor = self.sbo(hidden, batch.sbo)
+        both = functional.linear(torch.cat([mlm_rows, sbo_rows]), words)
+        mlm, sbo = torch.split(both, [mlm_rows.shape[0], sbo_rows.shape[0]])
+        return Scores(mlm + self._bias(self.mlm), sbo + self._bias(self.sbo))
+
+    def _bias(self, head: MlmHead | SboHead) -> Tensor:
+        return head.bias + self.padding.to(head.bias.dtype)
