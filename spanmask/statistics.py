@@ -96,7 +96,8 @@ def restore_words(block: MaskedBlock, vocabulary: Vocabulary) -> tuple[TokenIds,
         A row has an id that the vocabulary lacks.
     """
     originals, flags = np.empty_like(block.input_ids), np.empty(len(block.input_ids), np.bool_)
-    row = kernels.restore_words(as_stored(block), vocabulary.word_start_table, originals, flags)
+    told = np.zeros(len(vocabulary), np.bool_) if block.word_starts is not None else vocabulary.word_start_table
+    row = kernels.restore_words(as_stored(block), told, originals, flags)
     if row >= 0:
         raise ShardError(f"it has an id that the vocabulary of {len(vocabulary):,} entries lacks", row=row)
     return originals, flags if block.word_starts is None else _stored_flags(block, block.word_starts)

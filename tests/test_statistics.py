@@ -26,6 +26,7 @@ from spanmask.statistics import (
     chi_square,
     merge_counts,
     restore,
+    restore_words,
     upper_gamma,
     word_flags,
 )
@@ -238,6 +239,9 @@ def test_row_statistics_are_a_literal_count(made):
     originals = [token for row in rows_of(block) for token in oracle.restore(row)]
     assert restore(block).tolist() == originals
     found = word_flags(block, restore(block), VOCABULARY)
+    together = restore_words(block, VOCABULARY)
+    assert np.array_equal(together[0], restore(block))
+    assert np.array_equal(together[1], found)
     for start, end, row in zip(block.input_offsets, block.input_offsets[1:], flags, strict=False):
         assert found[start + 1 : end - 1].tolist() == row
 

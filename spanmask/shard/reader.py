@@ -30,7 +30,7 @@ from spanmask.shard.schema import (
 )
 from spanmask.shard.structure import structure_problem
 from spanmask.shard.writer import checksum
-from spanmask.storage import reporting
+from spanmask.storage import digest, reporting
 from spanmask.vocab import token_dtype
 
 
@@ -253,6 +253,27 @@ class ShardSet(Sequence[Row]):
                 raise ShardError(f"its kept columns have other types than {other.record.path}", path=file.record.path)
             self._files[shard] = file
         return self._files[shard]
+
+    def check_digest(self, shard: int) -> None:
+        """Read a whole shard and compare its SHA-256 with the manifest's.
+
+        Raises
+        ------
+        ShardError
+            It is another file.
+        """
+        record = self.split.shards[shard]
+        regular_size(self.root, record.path)
+        found = digest(self.root / record.path)
+        if found != record.sha256:
+            raise ShardError(
+                f"SHA-256 is {found}, the manifest says {record.sha256}; restore the file", path=record.path
+            )
+
+    def check_digests(self) -> None:
+        """Compare the SHA-256 of every shard, as `check_digest` does: what one would do before a long run."""
+        for shard in range(len(self.split.shards)):
+            self.check_digest(shard)
 
     def blocks_of(self, shard: int) -> Iterator[MaskedBlock]:
         """Yield the record batches of one shard as masked rows."""

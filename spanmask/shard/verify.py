@@ -12,10 +12,9 @@ from spanmask.config import ALGORITHM_VERSION
 from spanmask.errors import ShardError
 from spanmask.shard.invariants import Rows, content_problem
 from spanmask.shard.manifest import MANIFEST, SPLITS, Manifest, config_fingerprint, describe_vocabulary, read_manifest
-from spanmask.shard.reader import ShardFile, ShardSet, regular_size
+from spanmask.shard.reader import ShardSet
 from spanmask.shard.schema import content_chunks, from_record_batch
 from spanmask.statistics import RowStatistics
-from spanmask.storage import reporting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +80,7 @@ def _check_split(shards: ShardSet, counted: RowStatistics) -> Iterator[Finding]:
     before = (-1, -1)
     for number, record in enumerate(shards.split.shards):
         try:
-            _check_digest(shards, number)
+            shards.check_digest(number)
             _check_shard(shards, number, before, counted)
         except ShardError as error:
             yield Finding(path=error.path or record.path, message=_located(error))
@@ -110,16 +109,6 @@ def _compare_config(manifest: Manifest) -> Iterator[Finding]:
         return
     if manifest.content["config_fingerprint"] != config_fingerprint(manifest.config, manifest.vocabulary):
         yield Finding(path=MANIFEST, message="config_fingerprint is not that of its configuration")
-
-
-def _check_digest(shards: ShardSet, number: int) -> None:
-    record = shards.split.shards[number]
-    regular_size(shards.root, record.path)
-    path = shards.root / record.path
-    with reporting(path, "read"), path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != record.sha256:
-        raise ShardError(f"SHA-256 is {found}, the manifest says {record.sha256}; restore the file", path=record.path)
 
 
 def _check_shard(shards: ShardSet, number: int, before: tuple[int, int], counted: RowStatistics) -> None:

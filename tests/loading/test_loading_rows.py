@@ -134,6 +134,15 @@ def test_damage_that_comes_later_is_seen_with_verify_always_only(dataset: Make, 
         readers[1].read(zero, zero, 0)
 
 
+def test_digests_of_whole_shards_are_compared_on_request(dataset: Make, tmp_path: Path) -> None:
+    shards = dataset()
+    shards.check_digests()
+    folder, path = damaged(shards, tmp_path / "copy")
+    with pytest.raises(ShardError, match="SHA-256") as caught:
+        spanmask.open(folder).check_digests()
+    assert caught.value.path == f"train/{path.name}"
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_missing_shard_is_named(dataset: Make, tmp_path: Path, engine: Engine) -> None:
     shards = dataset()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import random
 import time
-import warnings
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -29,13 +27,8 @@ OPTIONS: dict[str, Any] = {"seed": 11, "masks": "fresh", "window": 100}
 
 Unit = tuple[int, ...]
 
-
-@pytest.fixture(scope="module", autouse=True)
-def many_workers() -> Iterator[None]:
-    """Torch warns of more workers than cores."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="This DataLoader will create")
-        yield
+#: Torch warns of more workers than there are cores.
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
 
 @pytest.fixture(scope="module")
