@@ -159,4 +159,4 @@ def _compare_conservation(manifest: Manifest, kept: int) -> Iterator[Finding]:
         yield Finding(path=MANIFEST, message=f"tokens are not conserved: {tokens}, and the rows hold {kept}")
 
 
-__all__ = ["Finding", "ShardFile", "Verdict", "verify"]
+__all__ = ["Finding", "Verdict", "verify"]
