@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import groupby, islice
+from itertools import count, groupby, islice
 from typing import Any
 
 import numpy as np
@@ -64,17 +64,22 @@ class BinPlan:
         """Yield one rank's batches from a position to the epoch's end: that of number ``first``, and every ``step``-th from there."""
         width = self._recipe.config.batch_size
         bins = self._bins(position)
-        taken, number = list(islice(bins, width * share.world)), 0
-        while taken:
-            following = list(islice(bins, width * share.world))
-            whole = self._completed(taken, position.epoch, width * share.world)
+
+        def take() -> tuple[list[_Bin], list[_Bin]]:
+            """Return the next bins, and the global batch that they make, if any."""
+            taken = list(islice(bins, width * share.world))
+            return taken, self._completed(taken, position.epoch, width * share.world)
+
+        taken, whole = take()
+        for number in count():
             if not whole:
                 self.dropped += len(taken)
                 return
+            taken, following = take()
             if number >= first and (number - first) % step == 0:
-                after = _before(following[0], position.epoch) if following else Position(epoch=position.epoch + 1)
+                after = _before(taken[0], position.epoch) if following else Position(epoch=position.epoch + 1)
                 yield self._deliver(whole, whole[share.rank * width : (share.rank + 1) * width], after)
-            taken, number = following, number + 1
+            whole = following
 
     def _bins(self, position: Position) -> Iterator[_Bin]:
         """Yield the bins of an epoch from a position on."""
@@ -85,7 +90,7 @@ class BinPlan:
 
     def _completed(self, taken: list[_Bin], epoch: int, wanted: int) -> list[_Bin]:
         """Return the bins of a global batch; of the epoch's last one, those that the options have it hold, or none."""
-        missing = wanted - len(taken)
+        missing = wanted - len(taken) if taken else 0
         if missing and self._recipe.config.last is Last.DROP:
             return []
         if missing and self._recipe.config.last is Last.WRAP:
@@ -97,9 +102,9 @@ class BinPlan:
         return Delivered(batch=self._fill(own), after=after, counts=_counts(own), overall=_counts(whole))
 
     def _fill(self, own: Sequence[_Bin]) -> PackedBatch:
-        """Write bins into a batch; those of two windows apart, and then together."""
+        """Write bins into a batch; each run of consecutive ones apart, and then together."""
         recipe = self._recipe
-        runs = [[bin_ for _, bin_ in run] for _, run in groupby(enumerate(own), key=lambda item: item[1][0].number)]
+        runs = [[bin_ for _, bin_ in run] for _, run in groupby(enumerate(own), key=_run_of)]
         parts = []
         left = recipe.config.batch_size
         for index, run in enumerate(runs or [[]]):
@@ -120,6 +125,12 @@ class BinPlan:
             )
             left -= wanted
         return _joined(parts)
+
+
+def _run_of(item: tuple[int, _Bin]) -> tuple[int, int]:
+    """Return what consecutive bins of a window have in common: the window, and the number its first bin has in the batch."""
+    place, (window, index) = item
+    return window.number, index - place
 
 
 def _before(bin_: _Bin, epoch: int) -> Position:

@@ -37,12 +37,12 @@ def shards(dataset: Make) -> ShardSet:
 
 
 @cache
-def reference(shards: ShardSet, layout: str, epoch: int) -> list[Unit]:
+def reference(shards: ShardSet, layout: str, epoch: int, window: int = OPTIONS["window"]) -> list[Unit]:
     """Return the rows of each unit of an epoch: from the order alone where padded, else as one rank with batches of one unit sees them."""
     if layout == "padded":
         order = Order([Source.of(shards)], seed=OPTIONS["seed"], kind=OrderKind.GLOBAL)
         return [(row,) for row in order(epoch, np.arange(order.size))[1].tolist()]
-    stream = Stream([shards], LoadConfig(batch_size=1, layout=layout, **OPTIONS))  # type: ignore[arg-type]
+    stream = Stream([shards], LoadConfig(batch_size=1, layout=layout, **OPTIONS | {"window": window}))  # type: ignore[arg-type]
     return [unit for one in stream.batches(Position(epoch=epoch)) for unit in units_of(one.batch.rows)]
 
 
@@ -228,13 +228,16 @@ def test_worker_processes_do_not_change_the_batches(shards: ShardSet, layout: st
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("last", ["pad", "drop", "wrap"])
-def test_the_last_samples_are_padded_dropped_or_wrapped(shards: ShardSet, layout: str, last: str) -> None:
+@pytest.mark.parametrize("window", [100, 4096], ids=["many windows", "one window"])
+def test_the_last_samples_are_padded_dropped_or_wrapped(shards: ShardSet, layout: str, last: str, window: int) -> None:
     """Every rank has as many batches; what is left out is counted."""
-    wanted = reference(shards, layout, 0)
+    wanted = reference(shards, layout, 0, window)
     width, world = 7, 4
-    config = LoadConfig(batch_size=width, layout=layout, last=last, **OPTIONS)  # type: ignore[arg-type]
+    config = LoadConfig(batch_size=width, layout=layout, last=last, **OPTIONS | {"window": window})  # type: ignore[arg-type]
     streams = [Stream([shards], config, Share(rank=rank, world=world)) for rank in range(world)]
-    by_rank = [[one.batch.rows for one in stream.batches(Position())] for stream in streams]
+    delivered = [list(stream.batches(Position())) for stream in streams]
+    assert all(batches[-1].after == Position(epoch=1) for batches in delivered)
+    by_rank = [[one.batch.rows for one in batches] for batches in delivered]
     assert len({len(batches) for batches in by_rank}) == 1
     units = [unit for step in zip(*by_rank, strict=True) for rows in step for unit in units_of(rows)]
     rest = len(wanted) % (width * world)
