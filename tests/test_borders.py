@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -41,7 +42,7 @@ def test_only_kernels_import_numba_and_only_tokenization_the_tokenizers() -> Non
     tokenizing = {f"tokenization/{name}.py" for name in ("derive", "whole_documents")}
     assert importers["tokenizers"] == tokenizing
     assert {Path(name).parts[:2] for name in importers["torch"]} <= {("loading", "torch_dataset")} | {
-        ("model", path.name) for path in (PACKAGE / "model").glob("*.py")
+        (folder, path.name) for folder in ("model", "train") for path in (PACKAGE / folder).glob("*.py")
     }
 
 
@@ -194,16 +195,29 @@ def test_the_layout_is_the_one_decided() -> None:
         "py",
         "records",
     }
-    assert top == decided | {"report", "sequencing", "shard", "statistics", "storage", "tokenization", "vocab"}
+    assert top == decided | {"report", "sequencing", "shard", "statistics", "storage", "tokenization", "train", "vocab"}
     assert (PACKAGE / "py.typed").exists()
 
 
 @pytest.mark.parametrize(
-    "pattern", ["pickle.load(", "eval(", "exec(", "shell=True", "allow_pickle=True", "yaml.load", "os.system("]
+    "pattern",
+    [
+        "pickle.load(",
+        "eval(",
+        "exec(",
+        "builtins",
+        "shell=True",
+        "allow_pickle=True",
+        "yaml.load",
+        "os.system(",
+        "torch.load(",
+    ],
 )
 def test_nothing_runs_what_it_reads(pattern: str) -> None:
     """Compiled kernels aside, which lie in a folder of the user's own, and what a run tells its own workers."""
-    assert [path for path in MODULES if pattern in _source(path)] == []
+    # A method may have such a name, as modules of torch do.
+    plain = re.compile(rf"(?<![.\w]){re.escape(pattern)}")
+    assert [path for path in MODULES if plain.search(_source(path))] == []
     pickled = [path.name for path in MODULES if "pickle" in _imported(path)]
     assert sorted(pickled) == ["cache.py", "cutting.py", "messages.py"]
 

@@ -1,0 +1,63 @@
+"""A dataset in, a trained encoder out: one process a device, one fixed batch shape, nothing that waits for the device inside a step.
+
+::
+
+    Stream ─feed▶ StepBatches ─forward, backward▶ flat gradients ─all-reduce, clip▶ AdamW ─▶ parameters ─copy▶ RUN/checkpoints/step-…
+                                      └▶ sums of losses ─every log_every▶ RUN/metrics.jsonl, curves.html
+
+A run is a function of its datasets, configuration and number of ranks: dropout is seeded by (seed, step, micro-batch, rank), and the stream
+by (seed, epoch). Names are imported when first used: ``import spanmask.train`` loads no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spanmask.train.checkpoint import Checkpoint, latest_checkpoint, read_checkpoint
+    from spanmask.train.config import TrainConfig
+    from spanmask.train.evaluation import Evaluation, evaluate
+    from spanmask.train.loop import Finished, Progress, train
+    from spanmask.train.run_folder import load_run, read_run
+    from spanmask.train.step import TrainStep
+
+__all__ = [
+    "Checkpoint",
+    "Evaluation",
+    "Finished",
+    "Progress",
+    "TrainConfig",
+    "TrainStep",
+    "evaluate",
+    "latest_checkpoint",
+    "load_run",
+    "read_checkpoint",
+    "read_run",
+    "train",
+]
+
+_HOMES = {
+    "Checkpoint": "checkpoint",
+    "Evaluation": "evaluation",
+    "Finished": "loop",
+    "Progress": "loop",
+    "TrainConfig": "config",
+    "TrainStep": "step",
+    "evaluate": "evaluation",
+    "latest_checkpoint": "checkpoint",
+    "load_run": "run_folder",
+    "read_checkpoint": "checkpoint",
+    "read_run": "run_folder",
+    "train": "loop",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'spanmask.train' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"spanmask.train.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,179 @@
+"""What a model predicts of a split it was not trained on: losses, accuracy, and how often whole spans come back exactly, by length.
+
+Masks are those stored, so that every evaluation asks the same. A span is a run of masked tokens of a sequence; its length is in tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from spanmask.loading.batches import IGNORED, PackedBatch
+from spanmask.loading.position import Position
+from spanmask.loading.rows import Masks
+from spanmask.loading.torch_dataset.tensors import to_tensors
+from spanmask.model.loss import objective_scales
+from spanmask.model.pretraining import SpanBertForPreTraining
+from spanmask.shard.reader import ShardSet
+from spanmask.train.config import TrainConfig
+from spanmask.train.distributed import World
+from spanmask.train.feeding import rebuilt
+from spanmask.train.starting import stream_of
+from spanmask.train.step import forward_of, precision_of
+
+#: The longest span told of, in tokens.
+LONGEST = 10
+
+Ids = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """Spans of a length in tokens, and the shares of them whose every token was predicted right: from their own places, from boundaries.
+
+    None where there are none; sbo_spans: those with boundary targets.
+    """
+
+    length: int
+    spans: int
+    mlm: float | None
+    sbo_spans: int
+    sbo: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Losses in nats a target, accuracies as shares of targets, None where there are none; recovery of spans of 1 to 10 tokens."""
+
+    mlm_loss: float | None
+    sbo_loss: float | None
+    mlm_accuracy: float | None
+    sbo_accuracy: float | None
+    mlm_targets: int
+    sbo_targets: int
+    recovery: tuple[Recovery, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures as plain JSON values."""
+        return {**asdict(self), "recovery": [asdict(one) for one in self.recovery]}
+
+
+def evaluate(
+    model: SpanBertForPreTraining, shards: Sequence[ShardSet], config: TrainConfig, world: World | None = None
+) -> Evaluation:
+    """Measure a model on a split, once through; ranks share the work, and each returns the whole.
+
+    Parameters
+    ----------
+    model
+        On the world's device; it is in training mode again afterwards if it was before.
+    shards
+        Open splits, such as ``validation``.
+    config
+        Batch size, width and precision.
+    world
+        By default this process alone, on the model's device.
+
+    Raises
+    ------
+    ConfigError
+        The splits do not fit the model.
+    """
+    world = world or World(device=next(model.parameters()).device)
+    stream = stream_of(shards, config, model.config, world, masks=Masks.STORED)
+    forward = forward_of(model, precision_of(config, world.device))
+    scales = objective_scales(1, 1).float().to(world.device)
+    sums, spans = np.zeros(6), np.zeros((2, 2, LONGEST + 1), np.int64)
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        for delivered in stream.batches(Position()):
+            batch = delivered.batch
+            assert isinstance(batch, PackedBatch)  # noqa: S101 - the stream's layout
+            tensors = {name: tensor.to(world.device) for name, tensor in to_tensors(batch).items()}
+            output = forward(rebuilt(tensors), scales)
+            told = output.mlm_sum, output.sbo_sum, output.mlm_correct, output.sbo_correct
+            sums += [*(float(one) for one in told), delivered.counts.mlm, delivered.counts.sbo]
+            spans[0] += mlm_recovery(batch, output.mlm_predicted.cpu().numpy())
+            if output.sbo_predicted.numel():
+                spans[1] += sbo_recovery(batch, output.sbo_predicted.cpu().numpy())
+    model.train(training)
+    return _evaluation(*_added_up(sums, spans, world))
+
+
+def _added_up(sums: npt.NDArray[np.float64], spans: Ids, world: World) -> tuple[list[float], Ids]:
+    together = torch.tensor(np.concatenate([sums, spans.reshape(-1)]), dtype=torch.float64).to(world.device)
+    world.add_up(together)
+    values = together.cpu().numpy()
+    return values[: len(sums)].tolist(), values[len(sums) :].astype(np.int64).reshape(spans.shape)
+
+
+def _evaluation(sums: list[float], spans: Ids) -> Evaluation:
+    mlm_sum, sbo_sum, mlm_correct, sbo_correct, mlm, sbo = sums
+    (of_mlm, by_mlm), (of_sbo, by_sbo) = spans.tolist()
+    recovery = tuple(
+        Recovery(
+            length=length,
+            spans=of_mlm[length],
+            mlm=_share(by_mlm[length], of_mlm[length]),
+            sbo_spans=of_sbo[length],
+            sbo=_share(by_sbo[length], of_sbo[length]),
+        )
+        for length in range(1, LONGEST + 1)
+    )
+    return Evaluation(
+        mlm_loss=_share(mlm_sum, mlm),
+        sbo_loss=_share(sbo_sum, sbo),
+        mlm_accuracy=_share(mlm_correct, mlm),
+        sbo_accuracy=_share(sbo_correct, sbo),
+        mlm_targets=int(mlm),
+        sbo_targets=int(sbo),
+        recovery=recovery,
+    )
+
+
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
+
+
+def mlm_recovery(batch: PackedBatch, predicted: Ids) -> Ids:
+    """Count spans by length in tokens, from 0 to `LONGEST`, and those predicted whole, (2, LONGEST + 1). predicted: (B, P)."""
+    there = batch.mlm_labels != IGNORED
+    places = _places(batch, batch.mlm_positions)[there]
+    right = (predicted == batch.mlm_labels)[there]
+    begins = np.flatnonzero(np.diff(places, prepend=-2) != 1)
+    return _counted(begins, np.diff(begins, append=len(places)), right)
+
+
+def sbo_recovery(batch: PackedBatch, predicted: Ids) -> Ids:
+    """Count as `mlm_recovery` does, of spans all of whose tokens are boundary targets. predicted: (B, Q)."""
+    there = batch.sbo.labels != IGNORED
+    left = _places(batch, batch.sbo.left)[there]
+    right = (predicted == batch.sbo.labels)[there]
+    begins = np.flatnonzero(np.diff(left, prepend=-2) != 0)
+    lengths = (batch.sbo.right - batch.sbo.left - 1)[there][begins]
+    whole = lengths == np.diff(begins, append=len(left))
+    return _counted(begins, np.where(whole, lengths, LONGEST + 1), right)
+
+
+def _places(batch: PackedBatch, positions: npt.NDArray[np.int32]) -> Ids:
+    """Return positions within bins as places that are two or more apart where bins differ."""
+    bins, width = batch.input_ids.shape
+    places: Ids = positions + np.arange(bins, dtype=np.int64)[:, None] * (width + 2)
+    return places
+
+
+def _counted(begins: Ids, lengths: Ids, right: Flags) -> Ids:
+    """Count spans that begin at some targets. right: of every target, whether it was predicted."""
+    if not len(begins):
+        return np.zeros((2, LONGEST + 1), np.int64)
+    whole = np.logical_and.reduceat(right, begins)
+    short = lengths <= LONGEST
+    spans = np.bincount(lengths[short], minlength=LONGEST + 1)
+    return np.stack([spans, np.bincount(lengths[short & whole], minlength=LONGEST + 1)])

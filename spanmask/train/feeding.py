@@ -1,0 +1,160 @@
+"""The stream's batches gathered into optimizer steps, whose counts are known before any of them is computed, and sent to the device."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spanmask.loading.batches import PackedBatch
+from spanmask.loading.position import Position
+from spanmask.loading.prefetching import Ahead
+from spanmask.loading.share import Counts, Delivered
+from spanmask.loading.stream import Stream
+from spanmask.loading.torch_dataset.tensors import Tensors, Transfer, to_tensors
+from spanmask.model.inputs import PackedTensors, SboTensors
+from spanmask.model.loss import objective_scales
+
+#: Steps that are made ahead of the one under way.
+_AHEAD = 2
+_PLAIN = PackedTensors._fields[:-1]
+_NAMES = (*_PLAIN, *(f"sbo_{name}" for name in SboTensors._fields))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What a rank computes on in a step: counts, and the sum of the squares of its sequences' lengths."""
+
+    tokens: int
+    mlm: int
+    sbo: int
+    squares: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepBatches:
+    """An optimizer step's micro-batches on one rank.
+
+    scales: (2,) float32 on the device, of `objective_scales` by the counts of the whole step. overall: those counts, of all micro-batches
+    and ranks. own: of this rank. before, after: where the stream stands.
+    """
+
+    batches: tuple[PackedTensors, ...]
+    scales: Tensor
+    overall: Counts
+    own: Work
+    before: Position
+    after: Position
+
+
+def step_batches(
+    stream: Stream, position: Position, *, accumulate: int, sbo_weight: float, device: torch.device
+) -> Generator[StepBatches]:
+    """Yield steps from a position on, without end, made ahead by a thread that ends when the generator is closed.
+
+    A step has as many micro-batches as are to be accumulated. The last one of an epoch may have fewer, so that the steps of any division
+    of the same bins into ranks and micro-batches are the same.
+    """
+    sender = _Sender(device, sbo_weight)
+
+    def make() -> Iterator[_Sent]:
+        before = position
+        for group in _groups(stream, position, accumulate):
+            yield sender.begin(group, before)
+            before = group[-1].after
+
+    ahead = Ahead(make, _AHEAD)
+    try:
+        for sent in ahead:
+            yield sender.finish(sent)
+    finally:
+        ahead.close()
+
+
+def _groups(stream: Stream, position: Position, accumulate: int) -> Iterator[list[Delivered]]:
+    while True:
+        group: list[Delivered] = []
+        for delivered in stream.batches(position):
+            group.append(delivered)
+            if len(group) == accumulate or delivered.after.epoch > position.epoch:
+                yield group
+                group = []
+        position = Position(epoch=position.epoch + 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sent:
+    """A step on its way to the device: tensors with the event that follows their copy, the scales last."""
+
+    moved: list[tuple[Tensors, torch.cuda.Event | None]]
+    overall: Counts
+    own: Work
+    before: Position
+    after: Position
+
+
+class _Sender:
+    """Copies steps to a device: `begin` in the thread that makes them, `finish` in the one that trains."""
+
+    def __init__(self, device: torch.device, sbo_weight: float) -> None:
+        self._transfer = Transfer(device)
+        self._weight = sbo_weight
+
+    def begin(self, group: list[Delivered], before: Position) -> _Sent:
+        overall = _total([one.overall or one.counts for one in group])
+        scales = objective_scales(overall.mlm, overall.sbo, sbo_weight=self._weight).float()
+        batches = [one.batch for one in group if isinstance(one.batch, PackedBatch)]
+        tensors = [*(_arrays(batch) for batch in batches), {"scales": scales}]
+        return _Sent(
+            moved=[self._transfer.begin(one) for one in tensors],
+            overall=overall,
+            own=_work([one.counts for one in group], batches),
+            before=before,
+            after=group[-1].after,
+        )
+
+    def finish(self, sent: _Sent) -> StepBatches:
+        *batches, scales = (self._transfer.finish(*one) for one in sent.moved)
+        return StepBatches(
+            batches=tuple(rebuilt(tensors) for tensors in batches),
+            scales=scales["scales"],
+            overall=sent.overall,
+            own=sent.own,
+            before=sent.before,
+            after=sent.after,
+        )
+
+
+def _arrays(batch: PackedBatch) -> Tensors:
+    tensors = to_tensors(batch)
+    return {name: tensors[name] for name in _NAMES}
+
+
+def rebuilt(tensors: Tensors) -> PackedTensors:
+    """Return a packed batch of tensors by name as the model takes it."""
+    sbo = SboTensors(*(tensors[f"sbo_{name}"] for name in SboTensors._fields))
+    return PackedTensors._make([*(tensors[name] for name in _PLAIN), sbo])
+
+
+def _total(counts: list[Counts]) -> Counts:
+    names = Counts.__dataclass_fields__
+    return Counts(**{name: sum(getattr(one, name) for one in counts) for name in names})
+
+
+def _work(counts: list[Counts], batches: list[PackedBatch]) -> Work:
+    total = _total(counts)
+    squares = sum(_squares(batch) for batch in batches)
+    return Work(tokens=total.tokens, mlm=total.mlm, sbo=total.sbo, squares=squares)
+
+
+def _squares(batch: PackedBatch) -> int:
+    """Return the sum of the squares of the lengths of a batch's sequences, padding not counted."""
+    bounds: Any = batch.cu_seqlens.astype(np.int64)
+    lengths = np.diff(bounds)
+    starts = bounds[:-1][lengths > 0]
+    real = batch.sequence_index.reshape(-1)[starts] > 0
+    return int((lengths[lengths > 0][real] ** 2).sum())

@@ -1,0 +1,163 @@
+"""What a run's folder holds beside its checkpoints and metrics: what it was started with.
+
+::
+
+    RUN/run.json          configuration, the model's shape, datasets' fingerprints, vocabulary, versions
+    RUN/tokenizer/        the vocabulary as files (`spanmask.model.tokenizer_files`)
+    RUN/checkpoints/      see `spanmask.train.checkpoint`
+    RUN/metrics.jsonl     see `spanmask.train.metrics`
+    RUN/evaluation.jsonl  what the validation split gave, a line each time
+    RUN/curves.html       both, as a page
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+from spanmask.errors import ConfigError
+from spanmask.model.config import SpanBertConfig
+from spanmask.model.pretraining import SpanBertForPreTraining
+from spanmask.model.tokenizer_files import read_json, read_tokenizer, write_tokenizer
+from spanmask.report.curves_page import curves_page
+from spanmask.shard.reader import ShardSet
+from spanmask.storage import make_folder, publish_bytes
+from spanmask.train.checkpoint import latest_checkpoint, read_checkpoint
+from spanmask.train.config import TrainConfig
+from spanmask.train.metrics import JsonLines
+from spanmask.vocab import Vocabulary
+
+_RUN = "run.json"
+RUN_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What a run was started with. datasets: fingerprints, in order. vocabulary: its SHA-256."""
+
+    config: TrainConfig
+    model: SpanBertConfig
+    datasets: tuple[str, ...]
+    vocabulary: str
+    parameters: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the parts as plain JSON values, with the versions of what computes."""
+        return {
+            "version": RUN_VERSION,
+            "config": self.config.to_json(),
+            "model": self.model.to_json(),
+            "datasets": list(self.datasets),
+            "vocabulary": self.vocabulary,
+            "parameters": self.parameters,
+            "versions": versions(),
+        }
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """Build what `to_json` wrote."""
+        return cls(
+            config=TrainConfig().changed(**content["config"]),
+            model=SpanBertConfig.from_json(content["model"]),
+            datasets=tuple(content["datasets"]),
+            vocabulary=content["vocabulary"],
+            parameters=content["parameters"],
+        )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that may change a run's numbers."""
+    return {"python": platform.python_version(), **{name: version(name) for name in ("spanmask", "torch")}}
+
+
+class RunFolder:
+    """A run's folder and its files."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.checkpoints = self.path / "checkpoints"
+        self.metrics = JsonLines(self.path / "metrics.jsonl")
+        self.evaluations = JsonLines(self.path / "evaluation.jsonl")
+
+    def require(self, *, resume: bool) -> None:
+        """Refuse to start over a run that is there, or to go on with one that is not.
+
+        Raises
+        ------
+        ConfigError
+            Either.
+        """
+        there = (self.path / _RUN).exists()
+        if there and not resume:
+            raise ConfigError(f"{self.path}: it holds a run already; go on with it (--resume), or give another folder")
+        if resume and not there:
+            raise ConfigError(f"{self.path}: no {_RUN} there, so there is no run to resume; leave out --resume")
+
+    def begin(self, run: Run, shards: Sequence[ShardSet]) -> None:
+        """Write what the run is started with; run.json last.
+
+        Raises
+        ------
+        StorageError
+            The file system refused.
+        """
+        tokenizer = self.path / "tokenizer"
+        make_folder(tokenizer)
+        write_tokenizer(tokenizer, shards[0].manifest.vocabulary, max_tokens=run.model.max_positions)
+        publish_bytes(self.path / _RUN, json.dumps(run.to_json(), indent=2, sort_keys=True).encode())
+
+    def draw(self, run: Run) -> None:
+        """Write the page of curves.
+
+        Raises
+        ------
+        StorageError
+            The file system refused.
+        """
+        text = curves_page(self.metrics.read(), self.evaluations.read(), run.to_json())
+        publish_bytes(self.path / "curves.html", text.encode())
+
+
+def read_run(folder: str | Path) -> Run:
+    """Return what a run was started with.
+
+    Raises
+    ------
+    ConfigError
+        There is none, or its file is damaged.
+    """
+    path = Path(folder) / _RUN
+    if not path.exists():
+        raise ConfigError(f"{folder}: no {_RUN} there, so it is no run; give the folder that spanmask train wrote")
+    content = read_json(path)
+    try:
+        return Run.from_json(content)
+    except (KeyError, TypeError):
+        raise ConfigError(f"{path}: not what spanmask train writes; copy the run's folder again") from None
+
+
+def load_run(folder: str | Path) -> tuple[SpanBertForPreTraining, Vocabulary]:
+    """Return a run's model as of its latest checkpoint, on the host in float32, and what its ids mean.
+
+    Raises
+    ------
+    ConfigError
+        There is no such run, or it has no checkpoint yet.
+    MismatchError
+        The checkpoint is truncated or altered.
+    StorageError
+        The file system refused.
+    """
+    latest = latest_checkpoint(folder)
+    if latest is None:
+        read_run(folder)
+        raise ConfigError(f"{folder}: the run has no checkpoint yet; wait for one, or resume it")
+    checkpoint = read_checkpoint(latest, optimizer=False)
+    model = SpanBertForPreTraining(SpanBertConfig.from_json(checkpoint.state["model"]))
+    model.load_state_dict(checkpoint.model)
+    return model, read_tokenizer(Path(folder) / "tokenizer")

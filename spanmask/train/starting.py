@@ -1,0 +1,127 @@
+"""What a run starts from: a model that fits its datasets, and the stream of their batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spanmask.errors import ConfigError, MismatchError
+from spanmask.loading.config import Layout, LoadConfig
+from spanmask.loading.rows import Masks
+from spanmask.loading.share import Share
+from spanmask.loading.stream import Stream
+from spanmask.model.config import Objective, SpanBertConfig
+from spanmask.model.convert import import_model
+from spanmask.model.pretraining import SpanBertForPreTraining
+from spanmask.model.tokenizer_files import read_tokenizer
+from spanmask.shard.reader import ShardSet
+from spanmask.train.config import TrainConfig
+from spanmask.train.distributed import World
+
+#: Fields of a model's configuration that a resumed run may change: they decide no tensor's shape.
+_FREE = ("hidden_dropout", "attention_dropout", "attention")
+
+
+def free_options(config: TrainConfig) -> dict[str, Any]:
+    """Return what a run says of its model, but for the shape."""
+    return {name: getattr(config, name) for name in _FREE}
+
+
+def model_config(config: TrainConfig, shards: Sequence[ShardSet]) -> SpanBertConfig:
+    """Return the shape that is asked for by name, for the datasets' vocabulary.
+
+    Raises
+    ------
+    ConfigError
+        An unknown name, or a value out of range.
+    """
+    size = shards[0].manifest.content["vocabulary"]["size"]
+    changes = config.shape | free_options(config) | {"objective": config.objective}
+    return SpanBertConfig.preset(config.model, vocab_size=size, **changes)
+
+
+def initial_model(config: TrainConfig, shards: Sequence[ShardSet]) -> SpanBertForPreTraining:
+    """Return the model before the first step, a function of the configuration and its seed.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be built as asked.
+    MismatchError
+        The one to go on from has another vocabulary than the datasets.
+    """
+    torch.manual_seed(config.seed)
+    if config.init_from is None:
+        return SpanBertForPreTraining(model_config(config, shards))
+    if config.shape:
+        raise ConfigError(f"{', '.join(config.shape)}: the shape is that of {config.init_from}; leave them out")
+    manifest = shards[0].manifest
+    found, wanted = read_tokenizer(Path(config.init_from)).sha256, manifest.content["vocabulary"]["sha256"]
+    if found != wanted:
+        raise MismatchError(
+            f"{config.init_from}: its vocabulary hashes to {found}, that of {shards[0].root} to {wanted}: "
+            "preshard the text with the model's own tokenizer (--vocab)"
+        )
+    return import_model(config.init_from, objective=config.objective, **free_options(config)).model
+
+
+def resumed_model(state: dict[str, Any], config: TrainConfig, shards: Sequence[ShardSet]) -> SpanBertForPreTraining:
+    """Return a model of a checkpoint's shape, its parameters still to be loaded.
+
+    Raises
+    ------
+    MismatchError
+        The configuration asks for another shape, or the datasets have another vocabulary.
+    """
+    vocabulary = shards[0].manifest.content["vocabulary"]["sha256"]
+    if state["vocabulary"] != vocabulary:
+        raise MismatchError(
+            f"the checkpoint's vocabulary hashes to {state['vocabulary']}, that of {shards[0].root} to {vocabulary}: "
+            "give a dataset with the run's vocabulary"
+        )
+    stored = SpanBertConfig.from_json(state["model"]).changed(**free_options(config))
+    wanted = stored.changed(objective=config.objective) if config.init_from else model_config(config, shards)
+    told, asked = stored.to_json(), wanted.to_json()
+    unlike = [f"{name} is {told[name]}, asked for is {asked[name]}" for name in told if told[name] != asked[name]]
+    if unlike:
+        raise MismatchError(f"the checkpoint's model differs: {'; '.join(unlike)}; resume with the run's own options")
+    return SpanBertForPreTraining(stored)
+
+
+def stream_of(
+    shards: Sequence[ShardSet],
+    config: TrainConfig,
+    model: SpanBertConfig,
+    world: World,
+    *,
+    masks: Masks | None = None,
+) -> Stream:
+    """Return a rank's stream of packed batches that a model can take. masks: instead of the configuration's.
+
+    Raises
+    ------
+    ConfigError
+        Bins, or sequences, are longer than the model has positions, or options do not fit the datasets.
+    """
+    longest = max(one.manifest.config.sequence.max_tokens for one in shards)
+    width = longest if config.width is None else config.width
+    if width > model.max_positions:
+        raise ConfigError(
+            f"bins have {width} slots, for sequences of up to {longest} tokens, and the model has {model.max_positions} positions: "
+            f"preshard with --max-tokens {model.max_positions}, or train a model with more (--max-positions)"
+        )
+    options = LoadConfig(
+        batch_size=config.batch_size,
+        layout=Layout.PACKED,
+        seed=config.seed,
+        masks=masks or config.masks,
+        window=config.window,
+        width=width,
+        sbo=model.objective is Objective.MLM_SBO,
+        edges=config.edges,
+        max_span_offset=model.max_span_offset,
+    )
+    return Stream(shards, options, Share(rank=world.rank, world=world.size))

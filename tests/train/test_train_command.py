@@ -1,0 +1,68 @@
+"""`spanmask train` takes options from a preset, a file and flags, the later over the earlier, and tells one line of an error."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from spanmask_cli.train import command
+from train.conftest import SMALL, lines_of
+
+from spanmask.errors import ConfigError, SpanmaskError
+from spanmask.train import TrainConfig
+from spanmask.train.config import option_names
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+
+
+def _toml(path: Path, **options: Any) -> Path:
+    values = {"preset": "fast"} | SMALL | options
+    path.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()))
+    return path
+
+
+def test_every_option_has_a_flag() -> None:
+    flags = {parameter.name for parameter in command.params}
+    assert set(option_names()) <= flags
+
+
+def test_flags_go_over_the_file_over_the_preset_and_a_resumed_run_keeps_its_options(
+    shards: Path, tmp_path: Path
+) -> None:
+    file, out = _toml(tmp_path / "run.toml", steps=3, hidden_dropout=0.05), tmp_path / "run"
+    result = run(shards, "--out", out, "--config", file, "--steps", 2, "--eval", "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert told["step"] == told["metrics"]["step"] == told["evaluation"]["step"] == 2
+    assert "step 1 of 2 · MLM " in result.stderr
+    config = json.loads((out / "run.json").read_text())["config"]
+    assert (config["steps"], config["hidden_dropout"], config["attention_dropout"]) == (2, 0.05, 0.0)
+    again = run(shards, "--out", out, "--resume", "--steps", 4)
+    assert again.exit_code == 0, again.output
+    assert "step 4" in again.stdout
+    assert "validation: MLM loss " in again.stdout
+    assert [line["step"] for line in lines_of(out)] == [1, 2, 3, 4]
+    kept = TrainConfig().changed(**json.loads((out / "run.json").read_text())["config"])
+    assert (kept.hidden, kept.hidden_dropout, kept.evaluate) == (16, 0.05, True)
+
+
+def test_mistakes_are_told_before_anything_is_done(shards: Path, tmp_path: Path) -> None:
+    for arguments, kind in (
+        ((shards, "--out", tmp_path / "run", "--resume"), ConfigError),
+        ((shards, "--out", tmp_path / "run", "--model", "huge"), ConfigError),
+        ((tmp_path, "--out", tmp_path / "run", "--model", "tiny"), SpanmaskError),
+    ):
+        assert isinstance(run(*arguments).exception, kind)
+    assert run(shards, "--out", tmp_path / "run", "--objective", "nsp").exit_code == 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_names_what_the_presets_are(capsys: pytest.CaptureFixture[str]) -> None:
+    text = run("--help").output
+    assert "[paper|fast]" in text
+    assert "--no-compile" in text
