@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from spanmask.errors import ShardError
 from spanmask.shard.manifest import Manifest, ShardRecord, Split
-from spanmask.shard.reader import ShardFile
+from spanmask.shard.shard_file import ShardFile
 
 #: Called with the rows read, of all rows to read.
 OnProgress = Callable[[int, int], None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import count, groupby, islice
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -99,23 +99,24 @@ class BinPlan:
         return taken
 
     def _deliver(self, whole: Sequence[_Bin], own: Sequence[_Bin], after: Position) -> Delivered:
-        return Delivered(batch=self._fill(own), after=after, counts=_counts(own), overall=_counts(whole))
+        counts = _counts(own)
+        overall = counts if len(own) == len(whole) else _counts(whole)
+        return Delivered(batch=self._fill(own, whole[0][0]), after=after, counts=counts, overall=overall)
 
-    def _fill(self, own: Sequence[_Bin]) -> PackedBatch:
-        """Write bins into a batch; each run of consecutive ones apart, and then together."""
+    def _fill(self, own: Sequence[_Bin], window: _Window) -> PackedBatch:
+        """Write bins into a batch, each run of consecutive ones apart, and then together; no bins as an empty run of a window."""
         recipe = self._recipe
-        runs = [[bin_ for _, bin_ in run] for _, run in groupby(enumerate(own), key=_run_of)]
+        runs = _runs(own)
         parts = []
         left = recipe.config.batch_size
-        for index, run in enumerate(runs or [[]]):
-            wanted = left if index >= len(runs) - 1 else len(run)
-            window = run[0][0] if run else self._window(0, 0)
+        for index, (packed, first, stop) in enumerate(runs or [(window, 0, 0)]):
+            wanted = left if index >= len(runs) - 1 else stop - first
             parts.append(
                 fill(
-                    window.block,
-                    window.rows,
-                    window.datasets,
-                    window.bins.slice(run[0][1], run[-1][1] + 1) if run else [],
+                    packed.block,
+                    packed.rows,
+                    packed.datasets,
+                    packed.bins.slice(first, stop),
                     bins_wanted=wanted,
                     capacities=self._capacities,
                     pad_id=recipe.special["pad"],
@@ -127,10 +128,15 @@ class BinPlan:
         return _joined(parts)
 
 
-def _run_of(item: tuple[int, _Bin]) -> tuple[int, int]:
-    """Return what consecutive bins of a window have in common: the window, and the number its first bin has in the batch."""
-    place, (window, index) = item
-    return window.number, index - place
+def _runs(bins: Sequence[_Bin]) -> list[tuple[_Window, int, int]]:
+    """Return the runs of consecutive bins of one window: the window, its first bin, and the one after its last."""
+    runs: list[tuple[_Window, int, int]] = []
+    for window, index in bins:
+        if runs and runs[-1][0] is window and runs[-1][2] == index:
+            runs[-1] = (window, runs[-1][1], index + 1)
+        else:
+            runs.append((window, index, index + 1))
+    return runs
 
 
 def _before(bin_: _Bin, epoch: int) -> Position:
@@ -139,8 +145,11 @@ def _before(bin_: _Bin, epoch: int) -> Position:
 
 
 def _counts(bins: Sequence[_Bin]) -> Counts:
-    totals = sum((window.used[index] for window, index in bins), np.zeros(4, np.int64)).tolist()
-    return Counts(tokens=totals[0], mlm=totals[1], sbo=totals[2], sequences=totals[3])
+    totals = np.zeros(4, np.int64)
+    for window, first, stop in _runs(bins):
+        totals += window.used[first:stop].sum(axis=0)
+    tokens, mlm, sbo, sequences = totals.tolist()
+    return Counts(tokens=tokens, mlm=mlm, sbo=sbo, sequences=sequences)
 
 
 def _joined(parts: Sequence[PackedBatch]) -> PackedBatch:

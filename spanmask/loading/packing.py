@@ -113,11 +113,12 @@ def _allot(bins: int, capacities: Capacities) -> PackedBatch:
     def slots(*shape: int) -> npt.NDArray[np.int32]:
         return np.empty(shape, np.int32)
 
-    tokens, mlm, sequences = capacities.tokens, capacities.mlm, capacities.sequences
+    mlm, sequences = capacities.mlm, capacities.sequences
+    tokens = slots(3, bins, capacities.tokens)  # One array, as `padding` says why.
     return PackedBatch(
-        input_ids=slots(bins, tokens),
-        sequence_index=slots(bins, tokens),
-        positions=slots(bins, tokens),
+        input_ids=tokens[0],
+        sequence_index=tokens[1],
+        positions=tokens[2],
         cu_seqlens=slots(bins * (sequences + 1) + 1),
         mlm_positions=slots(bins, mlm),
         mlm_labels=slots(bins, mlm),

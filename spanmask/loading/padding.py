@@ -87,13 +87,12 @@ def _width(block: MaskedBlock, lengths: Offsets, width: int | None) -> int:
 
 
 def _allot(rows: int, width: int, slots: int | None) -> PaddedBatch:
-    def tokens() -> Ids:
-        return np.empty((rows, width), np.int64)
-
+    # One array, not three: what is freed at once is not handed back to the system, to be cleared page by page for the next batch.
+    tokens: Ids = np.empty((3, rows, width), np.int64)
     return PaddedBatch(
-        input_ids=tokens(),
-        attention_mask=tokens(),
-        labels=tokens(),
+        input_ids=tokens[0],
+        attention_mask=tokens[1],
+        labels=tokens[2],
         weights=np.empty(rows, np.float32),
         rows=np.empty(rows, np.int64),
         datasets=np.empty(rows, np.int64),

@@ -93,7 +93,8 @@ def join(blocks: Sequence[MaskedBlock]) -> MaskedBlock:
 
 
 def part(block: MaskedBlock, first: int, stop: int) -> MaskedBlock:
-    """Return the rows [first, stop) of a block, as views of it, without word starts and annotated ranges."""
+    """Return the rows [first, stop) of a block, as views of it."""
+    words, ranges = block.word_starts, block.annotations
 
     def cut(values: npt.NDArray[Any], offsets: Offsets) -> npt.NDArray[Any]:
         return values[offsets[first] : offsets[stop]]
@@ -112,4 +113,11 @@ def part(block: MaskedBlock, first: int, stop: int) -> MaskedBlock:
         span_offsets=rebased(block.span_offsets),
         labels=cut(block.labels, block.label_offsets),
         label_offsets=rebased(block.label_offsets),
+        word_starts=words and _points(cut(words.values, words.offsets), rebased(words.offsets)),
+        annotations=ranges
+        and Ranges(
+            offsets=rebased(ranges.offsets),
+            starts=cut(ranges.starts, ranges.offsets),
+            ends=cut(ranges.ends, ranges.offsets),
+        ),
     )

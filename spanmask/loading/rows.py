@@ -13,13 +13,16 @@ import numpy as np
 from spanmask.config import ALGORITHM_VERSION
 from spanmask.errors import ConfigError, MismatchError
 from spanmask.loading.engine import Engine
-from spanmask.loading.ragged import join, select
+from spanmask.loading.ragged import join, part, select
 from spanmask.loading.shelves import CompiledShelf, Shelf
 from spanmask.records import MaskedBlock, Offsets
 from spanmask.shard.reader import ShardSet
 
 if TYPE_CHECKING:
     from spanmask.masking import Masker
+
+#: Rows that are masked at once: what they need along the way stays in the processor's cache.
+_MASKED_ROWS = 256
 
 
 class Masks(StrEnum):
@@ -85,7 +88,11 @@ class RowReader:
         block = self._shelves[number].read(rows, whole=fresh)
         if not fresh:
             return block
-        masked = self._masker(number, epoch).remask(block)
+        masker = self._masker(number, epoch)
+        pieces = [
+            part(block, first, min(first + _MASKED_ROWS, len(block))) for first in range(0, len(block), _MASKED_ROWS)
+        ]
+        masked = join([masker.remask(piece) for piece in pieces])
         return replace(masked, word_starts=None, annotations=None)
 
     def _make_masker(self, number: int, epoch: int) -> Masker:

@@ -13,8 +13,9 @@ import numpy.typing as npt
 from spanmask.config import Scheme
 from spanmask.loading.ragged import join, offsets_of, select
 from spanmask.records import MaskedBlock, Offsets, Points, Ranges
-from spanmask.shard.reader import ShardSet, Verify
+from spanmask.shard.reader import ShardSet
 from spanmask.shard.schema import BATCH_ROWS
+from spanmask.shard.shard_file import Verify
 from spanmask.vocab import token_dtype
 
 if TYPE_CHECKING:

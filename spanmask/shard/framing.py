@@ -1,4 +1,4 @@
-"""What Arrow's reader does not tell of an IPC file: whether its record batches are compressed, before anything is unpacked.
+"""What Arrow's reader does not tell of an IPC file: where its record batches lie, and whether one is compressed, before it is unpacked.
 
 A few kilobytes of compressed batches can unpack to gigabytes, and Arrow has no limit to give. Reads the flatbuffers of the footer and of
 each message (https://arrow.apache.org/docs/format/Columnar.html#ipc-file-format); ``struct.error`` says that they point out of the file.
@@ -23,7 +23,7 @@ def has_compressed_batches(file: Any) -> bool:
     data = memoryview(file)
     return any(
         _field(data, _follow(data, _field(data, _root(data, at), _MESSAGE_HEADER)), _BATCH_COMPRESSION)
-        for at in _record_batches(data)
+        for at in record_batches(data)
     )
 
 
@@ -50,8 +50,9 @@ def _field(data: memoryview, table: int, number: int) -> int:
     return table + offset if offset else 0
 
 
-def _record_batches(data: memoryview) -> list[int]:
-    """Return the offsets of the record batch messages that the footer names."""
+def record_batches(file: Any) -> list[int]:
+    """Return where the record batch messages that the footer names begin. file: its bytes, as a buffer."""
+    data = memoryview(file)
     end = len(data) - _MAGIC_AND_SIZE
     footer = end - _uint32(data, end)
     field = _field(data, _follow(data, footer), _FOOTER_RECORD_BATCHES)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import stat
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, overload
 
@@ -15,38 +12,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from spanmask.errors import ConfigError, IncompleteShards, MismatchError, ShardError
+from spanmask.errors import ConfigError, MismatchError, ShardError
 from spanmask.records import MaskedBlock, Positions, TokenIds
-from spanmask.shard.framing import has_compressed_batches
-from spanmask.shard.manifest import Manifest, ShardRecord, Split, read_manifest
+from spanmask.shard.manifest import Manifest, Split, read_manifest
 from spanmask.shard.schema import (
     BATCH_ROWS,
-    KEPT_TYPES,
-    content_chunks,
-    first_unpaired,
     from_record_batch,
-    has_nulls,
-    shard_schema,
 )
-from spanmask.shard.structure import structure_problem
-from spanmask.shard.writer import checksum
+from spanmask.shard.shard_file import ShardFile, Verify, regular_size
 from spanmask.storage import digest, reporting
-from spanmask.vocab import token_dtype
-
-
-class Verify(StrEnum):
-    """When a record batch's checksum is compared: as it is first touched, each time it is read, or never.
-
-    Its structure is checked in any case, before anything indexes by it.
-    """
-
-    FIRST = "first"
-    ALWAYS = "always"
-    NEVER = "never"
-
-
-#: Everything Arrow raises on bytes it does not like.
-ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, IndexError, KeyError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,129 +47,6 @@ class Row:
             ids[start:end] = self.labels[done : done + end - start]
             done += end - start
         return ids
-
-
-class ShardFile:
-    """An open shard: its record batches, each checked on first touch. buffer: the whole file, mapped.
-
-    Raises
-    ------
-    IncompleteShards
-        The file is missing.
-    ShardError
-        It is not the file that the manifest describes.
-    """
-
-    def __init__(self, root: Path, record: ShardRecord, manifest: Manifest, verify: Verify = Verify.FIRST) -> None:
-        self.record = record
-        self._verify = verify
-        self._touched: set[int] = set()
-        size = regular_size(root, record.path)
-        if size != record.bytes:
-            raise ShardError(f"{size} bytes, the manifest says {record.bytes}", path=record.path)
-        try:
-            source = pa.memory_map(os.fspath(root / record.path))
-            self._reader = pa.ipc.open_file(source)
-            self.buffer = source.read_buffer()
-            compressed = has_compressed_batches(self.buffer)
-            known = self._reader.schema.equals(expected_schema(manifest, self._reader.schema), check_metadata=True)
-        except (*ARROW_ERRORS, struct.error) as error:
-            raise ShardError(f"not an Arrow IPC file ({error})", path=record.path) from None
-        if not known:
-            raise ShardError("its schema is not that of FORMAT.md for this manifest", path=record.path)
-        if compressed:
-            raise ShardError("its record batches are compressed; FORMAT.md has them plain", path=record.path)
-        if len(self) != -(-record.rows // BATCH_ROWS):
-            raise ShardError(f"{len(self)} record batches do not hold {record.rows} rows", path=record.path)
-
-    def __len__(self) -> int:
-        return int(self._reader.num_record_batches)
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The schema as stored."""
-        return self._reader.schema
-
-    def batch(self, number: int) -> pa.RecordBatch:
-        """Return a record batch after checking its structure and checksum.
-
-        Raises
-        ------
-        ShardError
-            The bytes are not those that were written.
-        """
-        known = number in self._touched and self._verify is not Verify.ALWAYS
-        try:
-            batch, metadata = self._reader.get_batch_with_custom_metadata(number)
-            if not known:
-                batch.validate(full=True)
-        except ARROW_ERRORS as error:
-            raise ShardError(f"record batch {number} is damaged ({error})", path=self.record.path) from None
-        if not known:
-            self._check_rows(number, batch)
-            if self._verify is not Verify.NEVER:
-                self._check_sum(number, batch, metadata)
-            self._check_structure(number, batch)
-            self._touched.add(number)
-        return batch
-
-    def _check_rows(self, number: int, batch: pa.RecordBatch) -> None:
-        rows = min(BATCH_ROWS, self.record.rows - number * BATCH_ROWS)
-        if batch.num_rows != rows:
-            raise ShardError(f"record batch {number} has {batch.num_rows} rows, not {rows}", path=self.record.path)
-        if has_nulls(batch):
-            raise ShardError(f"record batch {number} holds nulls", path=self.record.path)
-
-    def _check_sum(self, number: int, batch: pa.RecordBatch, metadata: Any) -> None:
-        stored = dict(metadata or {}).get(b"crc32")
-        written = (stored or b"none").decode("ascii", "replace")
-        found = checksum(content_chunks(batch))
-        if stored != found:
-            raise ShardError(
-                f"record batch {number} has checksum {found.decode()}, written as {written}; restore the file",
-                path=self.record.path,
-            )
-
-    def _check_structure(self, number: int, batch: pa.RecordBatch) -> None:
-        unpaired = first_unpaired(batch)
-        if unpaired is not None:
-            name, row = unpaired
-            message = f"record batch {number}: {name} differ in length"
-            raise ShardError(message, path=self.record.path, row=number * BATCH_ROWS + row)
-        problem = structure_problem(from_record_batch(batch))
-        if problem is not None:
-            message = f"record batch {number}: {problem.message}"
-            raise ShardError(message, path=self.record.path, row=number * BATCH_ROWS + problem.row)
-
-
-def regular_size(root: Path, relative: str) -> int:
-    """Return a shard's size, having made sure that it is a plain file in a plain folder of the dataset.
-
-    Raises
-    ------
-    IncompleteShards
-        The file is missing.
-    ShardError
-        It, or its folder, is a link or something else.
-    """
-    path = root / relative
-    try:
-        folder = path.parent.lstat()
-        state = path.lstat() if stat.S_ISDIR(folder.st_mode) else folder
-    except FileNotFoundError:
-        raise IncompleteShards("the file is missing; restore it, or run preshard again", path=relative) from None
-    if not stat.S_ISREG(state.st_mode) or not stat.S_ISDIR(folder.st_mode):
-        raise ShardError("not a regular file inside the dataset's folder", path=relative)
-    return state.st_size
-
-
-def expected_schema(manifest: Manifest, found: pa.Schema) -> pa.Schema:
-    """Return the schema that a manifest asks for; kept columns take the types found, where those can be kept."""
-    config = manifest.config
-    types = {field.name: field.type for field in found if field.type in KEPT_TYPES}
-    kept = [pa.field(name, types[name]) for name in config.corpus.keep if name in types]
-    ids = token_dtype(manifest.content["vocabulary"]["size"])
-    return shard_schema(ids, words_stored=manifest.words_stored, scheme=config.masking.scheme, kept=kept)
 
 
 class ShardSet(Sequence[Row]):

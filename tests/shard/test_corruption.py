@@ -27,7 +27,7 @@ from spanmask.auditing import audit
 from spanmask.config import canonical_json, fingerprint
 from spanmask.errors import ConfigError, IncompleteShards, MismatchError, ShardError, SpanmaskError
 from spanmask.shard import manifest as manifests
-from spanmask.shard import reader
+from spanmask.shard import reader, shard_file
 from spanmask.shard import verify as verifying
 from spanmask.shard.manifest import read_manifest
 from spanmask.shard.reader import ShardFile, ShardSet, open_shards
@@ -471,16 +471,9 @@ def audit_hook() -> None:
 
 
 @pytest.fixture
-def opened(audit_hook, monkeypatch) -> Iterator[list[str]]:
-    """Every path opened or listed from here on, by Python or through Arrow."""
+def opened(audit_hook) -> Iterator[list[str]]:
+    """Every path opened or listed from here on."""
     global _opened  # noqa: PLW0603
-    memory_map = pa.memory_map
-
-    def mapped(path: str, *rest: Any) -> Any:
-        opened.append(path)
-        return memory_map(path, *rest)
-
-    monkeypatch.setattr(reader.pa, "memory_map", mapped)
     opened: list[str] = []
     _opened = opened
     yield opened
@@ -912,7 +905,7 @@ def test_offsets_that_lie_never_reach_a_kernel(offset, column, fresh, replace_sh
     lying[3] = offset
     replace_shard.bytes(folder, data.replace(offsets.tobytes(), lying.tobytes(), 1), table.num_rows)
     monkeypatch.setattr(verifying, "content_problem", lambda _: pytest.fail("a kernel would be entered"))
-    monkeypatch.setattr(reader, "structure_problem", lambda _: pytest.fail("rows would be looked at"))
+    monkeypatch.setattr(shard_file, "structure_problem", lambda _: pytest.fail("rows would be looked at"))
     assert_refused(folder, "record batch 0")
 
 

@@ -177,7 +177,7 @@ def test_rows_are_views_of_the_mapped_file(sized):
 def test_a_batch_is_checked_once(sized, monkeypatch):
     shards = open_shards(sized([3]))
     checked = []
-    monkeypatch.setattr("spanmask.shard.reader.structure_problem", lambda block: checked.append(len(block)))
+    monkeypatch.setattr("spanmask.shard.shard_file.structure_problem", lambda block: checked.append(len(block)))
     for _ in range(3):
         shards[1].original()
         list(shards.blocks)
