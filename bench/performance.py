@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from . import markdown, presharding, protocol
+from . import loading, markdown, presharding, protocol
 
+_LOADING = " Loading is compared by processor seconds for as many tokens."
 _JOBS = "one file, beyond the start: 2 jobs / 1 job"
 _HURRIED = ".jsonl.zst: spanmask / peer, collator on arrays"
 
@@ -15,6 +16,7 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the table for results by name, and where they were measured."""
     head = ["one core", "spanmask", "beside it", "times (min to max)"]
     rows = [*_tokenizing(results["tokenize"]), *_presharding(results["preshard"]), _masking(results["masking"])]
+    rows += _loading(results["loading"]) if "loading" in results else []
     compiled, commands = results["preshard"]["compile_seconds"], results["preshard"]["commands"]
     peak = max(max(found["peak_bytes"]) for found in commands.values()) / protocol.MEGABYTE
     ratios, text = results["preshard"]["ratios"], ", ".join(results["preshard"]["input"]["all"]["names"])
@@ -23,7 +25,7 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
         f"Beside the same with the collator called on arrays, as few would: {markdown.times(ratios[_HURRIED])}. "
         f"Two jobs against one on a single file, beyond the start: {markdown.times(ratios[_JOBS])} times as fast. Largest process: "
         f"{peak:,.0f} MB. Compiling all kernels, once: {compiled['cold']['everything']:.0f} s; loading them: "
-        f"{compiled['warm']['everything']:.1f} s.\n\n"
+        f"{compiled['warm']['everything']:.1f} s.{_LOADING if 'loading' in results else ''}\n\n"
         f"Text to shards: from {text}. {markdown.measured_on(results['preshard'])}\n"
     )
 
@@ -45,6 +47,19 @@ def _presharding(result: Mapping[str, Any]) -> Iterator[list[str]]:
 def _row(name: str, rates: list[Mapping[str, float]], peer: str, ratio: Mapping[str, Any]) -> list[str]:
     ours, theirs = (markdown.megabytes(rate, ("median",))[0] for rate in rates)
     return [name, f"{ours} MB/s", f"{theirs} MB/s, {peer}", markdown.times(ratio)]
+
+
+def _loading(result: Mapping[str, Any]) -> Iterator[list[str]]:
+    peer = "collator, whole words"
+    for name in (loading.PADDED, loading.FRESH):
+        rates = [result["contestants"][one]["tokens_per_second"]["median"] / 1e6 for one in (name, peer)]
+        ratio = markdown.times(result["ratios"][f"processor: {peer} / {name}"])
+        yield [
+            f"load: {name}",
+            f"{rates[0]:,.1f} M tokens/s",
+            f"{rates[1]:,.1f} M tokens/s, `transformers`' {peer}",
+            ratio,
+        ]
 
 
 def _masking(result: Mapping[str, Any]) -> list[str]:

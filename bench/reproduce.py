@@ -12,7 +12,7 @@ from typing import Any
 
 from spanmask.storage import publish_bytes
 
-from . import masking, presharding, protocol, tables, tokenizing
+from . import loading, masking, presharding, protocol, tables, tokenizing, training
 
 
 def main() -> None:
@@ -36,6 +36,8 @@ def questions(paths: list[str], rounds: int, megabytes: float | None) -> dict[st
         "masking": partial(masking.measure, rounds=2 * rounds + 1),
         "tokenize": partial(tokenizing.measure, **options),
         "preshard": partial(presharding.measure, **options),
+        "loading": partial(loading.measure, **options),
+        "train": partial(training.measure, paths=paths, plan=training.PLANS["cpu"], rounds=rounds),
     }
 
 

@@ -9,19 +9,30 @@ from typing import Any
 
 from spanmask.storage import publish_bytes
 
-from . import masking, performance, presharding, tokenizing
+from . import loading_table, masking, performance, presharding, tokenizing, training_table
 
 README = Path(__file__).with_name("README.md")
 PACKAGE_README = Path(__file__).resolve().parent.parent / "README.md"
 RESULTS = Path(__file__).with_name("results")
 
 Results = Mapping[str, Mapping[str, Any]]
+
+
+def _training(results: Results, name: str, device: str) -> str:
+    return training_table.table(results[name]) if name in results else training_table.empty(device)
+
+
 #: What each README's tables are, by the name in their markers.
 TABLES: dict[Path, dict[str, Callable[[Results], str]]] = {
     README: {
         "masking": lambda results: masking.table(results["masking"]),
         "tokenize": lambda results: tokenizing.table(results["tokenize"]),
         "preshard": lambda results: presharding.table(results["preshard"]),
+        "load": lambda results: (
+            loading_table.table(results["loading"]) if "loading" in results else "Not measured yet.\n"
+        ),
+        "train": lambda results: _training(results, "train", "cpu"),
+        "train on a GPU": lambda results: _training(results, "train-cuda", "cuda"),
     },
     PACKAGE_README: {"performance": performance.table},
 }

@@ -120,3 +120,64 @@ def preshard(
 
     result = measure(paths=inputs, rounds=rounds, megabytes=megabytes, peer_megabytes=peer_megabytes)
     _deliver(result, table, json_file)
+
+
+@command.command(name="load")
+@_common
+@click.argument("inputs", nargs=-1, metavar="[INPUT…]")
+@click.option(
+    "--megabytes", type=click.FloatRange(min=0, min_open=True), default=64, show_default=True, help="Of text at most."
+)
+@click.option(
+    "--peer-sequences",
+    type=click.IntRange(min=1),
+    default=1024,
+    show_default=True,
+    help="Rows for the peers, which are slow.",
+)
+def load(json_file: str | None, inputs: tuple[str, ...], rounds: int, megabytes: float, peer_sequences: int) -> None:
+    """Measure what loading costs.
+
+    Makes shards of the text of INPUT, or of stories that ship with spanmask, and takes whole epochs of batches from them on one core,
+    padded and packed, with masks stored and fresh, beside copies of as many bytes, masking alone, and transformers' collators (needs the
+    extra bench); then what comes from the disk when nothing is in memory, and what resuming takes.
+    """
+    from spanmask_bench.loading import measure
+    from spanmask_bench.loading_table import table
+
+    result = measure(paths=inputs, rounds=rounds, megabytes=megabytes, peer_sequences=peer_sequences)
+    _deliver(result, table, json_file)
+
+
+@command.command(name="train")
+@_common
+@click.argument("inputs", nargs=-1, metavar="[INPUT…]")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train.")
+@click.option("--model", metavar="SIZE", help="Instead of mini, or on CUDA of base and large.")
+@click.option("--slots", type=click.IntRange(min=8), metavar="N", help="Of a bin, and tokens of the longest row. [512]")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    default=9,
+    show_default=True,
+    help="That all may take; what does not fit is left out, and said so.",
+)
+def train(
+    json_file: str | None,
+    inputs: tuple[str, ...],
+    rounds: int,
+    device: str,
+    model: str | None,
+    slots: int | None,
+    minutes: float,
+) -> None:
+    """Measure how fast training is.
+
+    Trains on the text of INPUT, or on stories that ship with spanmask, beside transformers (needs the extras bench and train), on all cores
+    or on a GPU: the same rows, masks and weights, without dropout. Counted are tokens that are no padding.
+    """
+    from spanmask_bench.training import measure, plan_of
+    from spanmask_bench.training_table import table
+
+    plan = plan_of(device, model=model, slots=slots)
+    _deliver(measure(paths=inputs, plan=plan, rounds=rounds, minutes=minutes), table, json_file)

@@ -21,14 +21,17 @@ from spanmask.errors import (
     StorageError,
 )
 
-#: Module and one-line help of every command, so that listing them imports none.
+#: Name and one-line help of every command, so that listing them imports none; the module is named alike, with _ for -.
 COMMANDS = {
     "audit": "Replay the masks of a dataset and hold them against their law.",
     "bench": "Measure this machine.",
     "demo": "Mask a short book that ships with the package, and look at it.",
     "export": "Write a dataset as Parquet, JSON lines, a Hugging Face folder, or T5's inputs and targets.",
+    "export-model": "Write the model of a training run as a folder that transformers loads.",
+    "infill": "Tell what a model puts in place of the [MASK] tokens of a text.",
     "preshard": "Turn text into masked shards.",
     "show": "Show masked sequences beside their originals.",
+    "train": "Train a model on a dataset.",
     "verify": "Prove that a dataset is what was written.",
 }
 
@@ -86,7 +89,7 @@ class LazyGroup(click.Group):
         """Import a command."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f".{cmd_name}", __package__)
+        module = importlib.import_module(f".{cmd_name.replace('-', '_')}", __package__)
         command: click.Command = module.command
         return command
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import count, islice
-from typing import Any
+from itertools import count
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,7 +43,12 @@ class _Window:
         self.used: Offsets = np.add.reduceat(of_rows[self.bins.members], self.bins.offsets[:-1], axis=0)
 
 
-_Bin = tuple[_Window, int]
+class _Run(NamedTuple):
+    """The bins [first, stop) of a window."""
+
+    window: _Window
+    first: int
+    stop: int
 
 
 class BinPlan:
@@ -62,92 +67,92 @@ class BinPlan:
 
     def batches(self, position: Position, share: Share, *, first: int, step: int) -> Iterator[Delivered]:
         """Yield one rank's batches from a position to the epoch's end: that of number ``first``, and every ``step``-th from there."""
-        width = self._recipe.config.batch_size
-        bins = self._bins(position)
-
-        def take() -> tuple[list[_Bin], list[_Bin]]:
-            """Return the next bins, and the global batch that they make, if any."""
-            taken = list(islice(bins, width * share.world))
-            return taken, self._completed(taken, position.epoch, width * share.world)
-
-        taken, whole = take()
+        epoch, width = position.epoch, self._recipe.config.batch_size
+        drops = self._recipe.config.last is Last.DROP
+        runs, position = self._take(position, width * share.world)
         for number in count():
-            if not whole:
-                self.dropped += len(taken)
+            if not runs or (drops and _size(runs) < width * share.world):
+                self.dropped += _size(runs)
                 return
-            taken, following = take()
+            following, beyond = self._take(position, width * share.world)
             if number >= first and (number - first) % step == 0:
-                after = _before(taken[0], position.epoch) if following else Position(epoch=position.epoch + 1)
-                yield self._deliver(whole, whole[share.rank * width : (share.rank + 1) * width], after)
-            whole = following
-
-    def _bins(self, position: Position) -> Iterator[_Bin]:
-        """Yield the bins of an epoch from a position on."""
-        for number in range(position.window, self._windows):
-            window = self._window(position.epoch, number)
-            for index in range(position.unit if number == position.window else 0, len(window.bins)):
-                yield window, index
-
-    def _completed(self, taken: list[_Bin], epoch: int, wanted: int) -> list[_Bin]:
-        """Return the bins of a global batch; of the epoch's last one, those that the options have it hold, or none."""
-        missing = wanted - len(taken) if taken else 0
-        if missing and self._recipe.config.last is Last.DROP:
-            return []
-        if missing and self._recipe.config.last is Last.WRAP:
-            while len(taken) < wanted:
-                taken = taken + list(islice(self._bins(Position(epoch=epoch)), wanted - len(taken)))
-        return taken
-
-    def _deliver(self, whole: Sequence[_Bin], own: Sequence[_Bin], after: Position) -> Delivered:
-        counts = _counts(own)
-        overall = counts if len(own) == len(whole) else _counts(whole)
-        return Delivered(batch=self._fill(own, whole[0][0]), after=after, counts=counts, overall=overall)
-
-    def _fill(self, own: Sequence[_Bin], window: _Window) -> PackedBatch:
-        """Write bins into a batch, each run of consecutive ones apart, and then together; no bins as an empty run of a window."""
-        recipe = self._recipe
-        runs = _runs(own)
-        parts = []
-        left = recipe.config.batch_size
-        for index, (packed, first, stop) in enumerate(runs or [(window, 0, 0)]):
-            wanted = left if index >= len(runs) - 1 else stop - first
-            parts.append(
-                fill(
-                    packed.block,
-                    packed.rows,
-                    packed.datasets,
-                    packed.bins.slice(first, stop),
-                    bins_wanted=wanted,
-                    capacities=self._capacities,
-                    pad_id=recipe.special["pad"],
-                    rule=recipe.rule,
-                    engine=recipe.engine,
+                ends = not following or (drops and _size(following) < width * share.world)
+                yield self._deliver(
+                    self._whole(runs, epoch, share), share, Position(epoch=epoch + 1) if ends else position
                 )
+            runs, position = following, beyond
+
+    def _take(self, position: Position, wanted: int) -> tuple[list[_Run], Position]:
+        """Return as many bins as are wanted, or are left of the epoch, from a position on, and the position after them."""
+        runs, number, first = [], position.window, position.unit
+        while wanted and number < self._windows:
+            window = self._window(position.epoch, number)
+            stop = min(first + wanted, len(window.bins))
+            if first < stop:
+                runs.append(_Run(window, first, stop))
+                wanted -= stop - first
+            number, first = (number, stop) if stop < len(window.bins) else (number + 1, 0)
+        return runs, Position(epoch=position.epoch, window=number, unit=first)
+
+    def _whole(self, runs: list[_Run], epoch: int, share: Share) -> list[_Run]:
+        """Return the bins of a global batch, an epoch's last one filled up where it wraps."""
+        if self._recipe.config.last is Last.WRAP:
+            missing = self._recipe.config.batch_size * share.world - _size(runs)
+            while missing > 0:
+                first, _ = self._take(Position(epoch=epoch), missing)
+                runs = [*runs, *first]
+                missing -= _size(first)
+        return runs
+
+    def _deliver(self, whole: list[_Run], share: Share, after: Position) -> Delivered:
+        width = self._recipe.config.batch_size
+        own = _cut(whole, share.rank * width, (share.rank + 1) * width)
+        counts = _counts(own)
+        overall = counts if share.world == 1 else _counts(whole)
+        return Delivered(
+            batch=self._fill(own or [_Run(whole[0].window, 0, 0)]), after=after, counts=counts, overall=overall
+        )
+
+    def _fill(self, runs: list[_Run]) -> PackedBatch:
+        """Write bins into a batch, each run apart, and then together; the last one makes up for bins that are missing."""
+        recipe = self._recipe
+        missing = recipe.config.batch_size - _size(runs)
+        parts = [
+            fill(
+                run.window.block,
+                run.window.rows,
+                run.window.datasets,
+                run.window.bins.slice(run.first, run.stop),
+                bins_wanted=run.stop - run.first + (missing if run is runs[-1] else 0),
+                capacities=self._capacities,
+                pad_id=recipe.special["pad"],
+                rule=recipe.rule,
+                engine=recipe.engine,
             )
-            left -= wanted
+            for run in runs
+        ]
         return _joined(parts)
 
 
-def _runs(bins: Sequence[_Bin]) -> list[tuple[_Window, int, int]]:
-    """Return the runs of consecutive bins of one window: the window, its first bin, and the one after its last."""
-    runs: list[tuple[_Window, int, int]] = []
-    for window, index in bins:
-        if runs and runs[-1][0] is window and runs[-1][2] == index:
-            runs[-1] = (window, runs[-1][1], index + 1)
-        else:
-            runs.append((window, index, index + 1))
-    return runs
+def _size(runs: Sequence[_Run]) -> int:
+    return sum(run.stop - run.first for run in runs)
 
 
-def _before(bin_: _Bin, epoch: int) -> Position:
-    window, index = bin_
-    return Position(epoch=epoch, window=window.number, unit=index)
+def _cut(runs: Sequence[_Run], start: int, stop: int) -> list[_Run]:
+    """Return the bins [start, stop) of runs that lie one after another."""
+    found, before = [], 0
+    for run in runs:
+        first, last = max(start - before, 0) + run.first, min(stop - before + run.first, run.stop)
+        if first < last:
+            found.append(_Run(run.window, first, last))
+        before += run.stop - run.first
+    return found
 
 
-def _counts(bins: Sequence[_Bin]) -> Counts:
+def _counts(runs: Sequence[_Run]) -> Counts:
     totals = np.zeros(4, np.int64)
-    for window, first, stop in _runs(bins):
-        totals += window.used[first:stop].sum(axis=0)
+    for run in runs:
+        totals += run.window.used[run.first : run.stop].sum(axis=0)
     tokens, mlm, sbo, sequences = totals.tolist()
     return Counts(tokens=tokens, mlm=mlm, sbo=sbo, sequences=sequences)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from spanmask.model.config import Attention, Objective, SpanBertConfig
     from spanmask.model.convert import Imported, export, import_model, load
     from spanmask.model.encoder import SpanBertEncoder
+    from spanmask.model.infilling import Infilled, infill
     from spanmask.model.inputs import PackedTensors, SboTensors, packed_tensors, padded_tensors
     from spanmask.model.loss import objective_scales
     from spanmask.model.pretraining import PretrainingOutput, SpanBertForPreTraining
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Attention",
     "Imported",
+    "Infilled",
     "Objective",
     "PackedTensors",
     "PretrainingOutput",
@@ -35,6 +37,7 @@ __all__ = [
     "SpanBertForPreTraining",
     "export",
     "import_model",
+    "infill",
     "load",
     "objective_scales",
     "packed_tensors",
@@ -46,6 +49,7 @@ __all__ = [
 _HOMES = {
     "Attention": "config",
     "Imported": "convert",
+    "Infilled": "infilling",
     "Objective": "config",
     "PackedTensors": "inputs",
     "PretrainingOutput": "pretraining",
@@ -55,6 +59,7 @@ _HOMES = {
     "SpanBertForPreTraining": "pretraining",
     "export": "convert",
     "import_model": "convert",
+    "infill": "infilling",
     "load": "convert",
     "objective_scales": "loss",
     "packed_tensors": "inputs",

@@ -45,6 +45,8 @@ RUN = dict.fromkeys(["--out", "--config", "--jobs", "--overwrite", "--rehash", "
 SURFACE: dict[str, dict[str, list[str] | None]] = {
     "preshard": {**SHARED, **RUN},
     "verify": dict.fromkeys(["--source", "--jobs", "--json"]),
+    "export-model": dict.fromkeys(["--out", "--step", "--overwrite"]),
+    "infill": dict.fromkeys(["--top", "--json"]),
 }
 
 
@@ -65,7 +67,15 @@ def test_a_commands_options_are_those_promised(name: str) -> None:
 
 
 def test_the_commands_are_those_promised() -> None:
-    assert sorted(COMMANDS) == ["audit", "bench", "demo", "export", "preshard", "show", "verify"]
+    names = ["audit", "bench", "demo", "export", "export-model", "infill", "preshard", "show", "train", "verify"]
+    assert list(COMMANDS) == names
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_answers_to_its_name(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    assert command.name == name
 
 
 def test_exit_codes_are_those_promised() -> None:

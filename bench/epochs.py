@@ -1,0 +1,159 @@
+"""What `loading` measures on one dataset: epochs of a stream, copies of its batches, masking of its segments, and the peers' rows."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spanmask.loading.batches import PackedBatch, PaddedBatch
+from spanmask.loading.config import LoadConfig
+from spanmask.loading.engine import Engine
+from spanmask.loading.position import Position
+from spanmask.loading.rows import Masks, RowReader
+from spanmask.loading.stream import Delivered, Stream
+from spanmask.masking import Masker, segments_of
+from spanmask.records import MaskedBlock
+from spanmask.shard.reader import ShardSet
+from spanmask.statistics import restore_words
+
+from .baselines.hugging_face_collators import PlainRows
+
+#: Bytes of batches that are copied from: beyond the last-level caches of today's servers.
+COPY_BYTES = 128 << 20
+#: Segments that are masked at once: as many as loading reads.
+_MASKED_ROWS = 4096
+
+Array = npt.NDArray[Any]
+
+
+class Epochs:
+    """Takes the batches of a stream, one whole epoch a call; each call begins the next one, so that nothing is at hand from before."""
+
+    def __init__(self, shards: ShardSet, **options: Any) -> None:
+        self._stream = Stream([shards], LoadConfig(engine=Engine.COMPILED, **options))
+        self._epoch = 0
+
+    def run(self) -> None:
+        """Take the batches of the next epoch."""
+        for _ in self.batches(self._epoch):
+            pass
+        self._epoch += 1
+
+    def batches(self, epoch: int = 0) -> Iterator[Delivered]:
+        """Yield the batches of an epoch."""
+        return self._stream.batches(Position(epoch=epoch))
+
+
+class Held:
+    """The batches of an epoch, as many as are copied from, and what all of them hold.
+
+    tokens, bins: tokens that are no padding, and rows or bins that hold any; fill: the used share of slots, by what they are for.
+    """
+
+    def __init__(self, epochs: Epochs) -> None:
+        self.batches: list[list[Array]] = []
+        self.count, self.bytes, self.tokens = 0, 0, 0
+        used, slots = np.zeros(4, np.int64), np.zeros(4, np.int64)
+        for delivered in epochs.batches():
+            arrays, counts = arrays_of(delivered.batch), delivered.counts
+            if self.bytes < COPY_BYTES:
+                self.batches.append(arrays)
+            self.count += 1
+            self.bytes += sum(array.nbytes for array in arrays)
+            self.tokens += counts.tokens
+            if isinstance(delivered.batch, PackedBatch):
+                used += (counts.tokens, counts.mlm, counts.sbo, counts.sequences)
+                slots += _slots(delivered.batch)
+        shares = used / np.maximum(slots, 1)
+        self.fill = dict(zip(("tokens", "mlm", "sbo", "sequences"), shares.tolist(), strict=True))
+
+    def copies(self, *, cached: bool) -> Callable[[], None]:
+        """Return what copies an epoch's bytes into the arrays of one batch: from batches in memory, or from one that caches hold."""
+        sources = [[array.reshape(-1) for array in arrays] for arrays in self.batches[: 1 if cached else None]]
+        sizes = [max(array.size for array in column) for column in zip(*sources, strict=True)]
+        targets = [np.zeros(size, array.dtype) for size, array in zip(sizes, sources[0], strict=True)]
+
+        def copy() -> None:
+            for number in range(self.count):
+                for source, target in zip(sources[number % len(sources)], targets, strict=True):
+                    np.copyto(target[: source.size], source)
+
+        return copy
+
+
+def arrays_of(batch: PaddedBatch | PackedBatch) -> list[Array]:
+    """Return what a model takes of a batch: of a padded one three arrays, of a packed one all."""
+    if isinstance(batch, PaddedBatch):
+        return [batch.input_ids, batch.attention_mask, batch.labels]
+    names = [name for name in PackedBatch.__dataclass_fields__ if name != "sbo"]
+    targets = [getattr(batch.sbo, name) for name in batch.sbo.__dataclass_fields__]
+    return [*(getattr(batch, name) for name in names), *targets]
+
+
+def _slots(batch: PackedBatch) -> tuple[int, int, int, int]:
+    """Return how many slots there are in the bins that hold anything."""
+    bins = int(np.count_nonzero(batch.sequences))
+    columns = (batch.input_ids, batch.mlm_labels, batch.sbo.labels, batch.rows)
+    tokens, mlm, sbo, sequences = (bins * column.shape[1] for column in columns)
+    return tokens, mlm, sbo, sequences
+
+
+class Masking:
+    """Masks the segments that a dataset's rows were made from, as often as it is called."""
+
+    def __init__(self, shards: ShardSet) -> None:
+        vocabulary = shards.manifest.vocabulary
+        self._masker = Masker(shards.manifest.config.masking, vocabulary)
+        self._segments = [
+            segments_of(block, *restore_words(block, vocabulary)) for block in _blocks(shards, len(shards))
+        ]
+
+    def run(self) -> None:
+        """Mask all of them."""
+        for segments in self._segments:
+            self._masker.mask(segments)
+
+
+def plain_rows(shards: ShardSet, count: int) -> PlainRows:
+    """Return the first rows of a dataset, unmasked."""
+    vocabulary = shards.manifest.vocabulary
+    [block] = _blocks(shards, min(count, len(shards)), min(count, len(shards)))
+    originals, flags = restore_words(block, vocabulary)
+    return PlainRows.of(originals, block.input_offsets, flags, vocabulary.special.pad)
+
+
+def _blocks(shards: ShardSet, count: int, size: int = _MASKED_ROWS) -> Iterator[MaskedBlock]:
+    """Yield the first rows as they are stored, some at once."""
+    reader = RowReader([shards], masks=Masks.STORED, engine=Engine.COMPILED)
+    for start in range(0, count, size):
+        rows = np.arange(start, min(start + size, count))
+        yield reader.read(np.zeros_like(rows), rows, 0)
+
+
+class Metered:
+    """Calls a contestant, and notes the processor seconds of this process and of its children that ended meanwhile."""
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self._function = function
+        self._used: list[float] = []
+
+    def __call__(self) -> None:
+        """Call it."""
+        before = processor_seconds()
+        self._function()
+        self._used.append(processor_seconds() - before)
+
+    def last(self, rounds: int) -> list[float]:
+        """Return what the last calls took."""
+        return self._used[-rounds:]
+
+
+def processor_seconds() -> float:
+    """Return the processor seconds so far of this process, and of its children that were waited for."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
