@@ -114,7 +114,8 @@ def command(
         finished = train(
             list(folders), out, config, resume=resume, allow_other_data=allow_other_data, on_progress=on_progress
         )
-    _deliver(finished, out, as_json=as_json)
+    if finished.rank == 0:
+        _deliver(finished, out, as_json=as_json)
 
 
 def _config(out: str, preset: str | None, file: str | None, flags: dict[str, Any], *, resume: bool) -> TrainConfig:

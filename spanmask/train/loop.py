@@ -43,8 +43,9 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """A run's end. metrics, evaluation: the last line and measurement, if there are any. checkpoint: the folder of the last."""
+    """A run's end, on a rank. metrics, evaluation: the last line and measurement, if there are any. checkpoint: the folder of the last."""
 
+    rank: int
     step: int
     parameters: int
     metrics: dict[str, Any] | None
@@ -301,6 +302,7 @@ class _Loop:
             self._folder.draw(self._started.run)
         lines = self._folder.evaluations.read()
         return Finished(
+            rank=self._world.rank,
             step=step,
             parameters=self._started.run.parameters,
             metrics=self._line,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +68,18 @@ def test_help_names_what_the_presets_are(capsys: pytest.CaptureFixture[str]) -> 
     text = run("--help").output
     assert "[paper|fast]" in text
     assert "--no-compile" in text
+
+
+@pytest.mark.slow
+def test_under_torchrun_one_process_tells_the_result(shards: Path, tmp_path: Path) -> None:
+    program = tmp_path / "spanmask"
+    program.write_text(f"#!{sys.executable}\nfrom spanmask_cli.main import run\nrun()\n")
+    program.chmod(0o755)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--no-python", "--nproc-per-node", "2"]
+    options = ["--out", tmp_path / "run", "--config", _toml(tmp_path / "run.toml", steps=2)]
+    ended = subprocess.run(
+        [*command, program, "train", shards, *options], capture_output=True, text=True, timeout=200, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines()[-1].startswith(f"wrote {tmp_path / 'run'}: step 2, ")
+    assert ended.stdout.count("wrote ") == 1
