@@ -25,7 +25,10 @@ Values = Sequence[float | None]
 
 
 def short_number(value: float) -> str:
-    """Return a number as briefly as a tick needs: 950, 1.5k, 12M."""
+    """Return a number as briefly as a tick needs: 950, 1.5k, 12M, 5e-4."""
+    if 0 < abs(value) < 0.01:
+        digits, power = f"{value:.3e}".split("e")
+        return f"{float(digits):g}e{int(power)}"
     for size, sign in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{sign}"

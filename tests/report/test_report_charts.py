@@ -58,7 +58,17 @@ def test_ticks_are_even_few_and_enclose_the_range(low: float, size: float) -> No
 
 
 @pytest.mark.parametrize(
-    ("value", "brief"), [(0, "0"), (0.25, "0.25"), (950, "950"), (1500, "1.5k"), (12e6, "12M"), (2.5e9, "2.5G")]
+    ("value", "brief"),
+    [
+        (0, "0"),
+        (0.25, "0.25"),
+        (950, "950"),
+        (1500, "1.5k"),
+        (12e6, "12M"),
+        (2.5e9, "2.5G"),
+        (5e-4, "5e-4"),
+        (-1.5e-3, "-1.5e-3"),
+    ],
 )
 def test_numbers_are_brief(value: float, brief: str) -> None:
     assert short_number(value) == brief
