@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from spanmask.train.config import PRESETS, TrainConfig, read_toml
+from spanmask.train.config import PRESETS, TrainConfig, read_options
 
 from .progress import duration
 from .summary import print_json
@@ -120,7 +120,7 @@ def command(
 
 def _config(out: str, preset: str | None, file: str | None, flags: dict[str, Any], *, resume: bool) -> TrainConfig:
     """Return flags over a file over a preset; of a run to be resumed, over what it was started with."""
-    options = (read_toml(file) if file else {}) | flags
+    options = (read_options(file) if file else {}) | flags
     preset = preset or options.pop("preset", None)
     options.pop("preset", None)
     if not resume:

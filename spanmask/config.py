@@ -12,6 +12,7 @@ import hashlib
 import json
 import tomllib
 import typing
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
@@ -292,7 +293,7 @@ class PreshardConfig:
         sections: dict[str, dict[str, Any]] = {name: {} for name in set(owners.values())}
         for name, value in options.items():
             if name not in owners:
-                raise ConfigError(_unknown_option(name, owners))
+                raise ConfigError(unknown_option(name, owners))
             sections[owners[name]][name] = value
         _require(
             "seed" in sections["masking"],
@@ -314,9 +315,10 @@ class PreshardConfig:
         return cls.of(**flat)
 
 
-def _unknown_option(name: str, owners: dict[str, str]) -> str:
-    near = difflib.get_close_matches(name, owners, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(owners))}"
+def unknown_option(name: str, known: Collection[str]) -> str:
+    """Return what is said of a name that no option has: the nearest known one, or all."""
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}"
     return f"unknown option {name!r}{hint}"
 
 
@@ -331,11 +333,17 @@ def option_owners() -> dict[str, str]:
 
 def _section(kind: type[Any], values: dict[str, Any]) -> Any:
     hints = typing.get_type_hints(kind)
-    return kind(**{name: _convert(name, hints[name], value) for name, value in values.items()})
+    return kind(**{name: convert_option(name, hints[name], value) for name, value in values.items()})
 
 
-def _convert(name: str, hint: Any, value: Any) -> Any:
-    """Turn a plain value into the field's type, or say what is wrong with it."""
+def convert_option(name: str, hint: Any, value: Any) -> Any:
+    """Turn a plain value into an option's type.
+
+    Raises
+    ------
+    ConfigError
+        It is of another type, or none of the choices.
+    """
     choices = [kind for kind in (typing.get_args(hint) or (hint,)) if kind is not Ellipsis]
     if value is None and type(None) in choices:
         return None
@@ -360,8 +368,8 @@ def _strings(name: str, value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-def read_toml(path: str | Path) -> dict[str, Any]:
-    """Read flat options from a TOML file.
+def read_toml(path: str | Path, known: Collection[str] | None = None) -> dict[str, Any]:
+    """Read flat options from a TOML file. known: their names; by default those of `PreshardConfig`.
 
     Raises
     ------
@@ -374,10 +382,10 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: no such configuration file") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: not a readable TOML file ({error})") from None
-    owners = option_owners()
+    names = option_owners() if known is None else known
     for name in options:
-        if name not in owners:
-            raise ConfigError(f"{path}: {_unknown_option(name, owners)}")
+        if name not in names:
+            raise ConfigError(f"{path}: {unknown_option(name, names)}")
     return options
 
 

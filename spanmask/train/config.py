@@ -31,14 +31,13 @@ Preset ``fast`` has no dropout, and so may use the kernel for sequences of unequ
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import tomllib
 import typing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
+from spanmask.config import convert_option, read_toml, unknown_option
 from spanmask.errors import ConfigError
 from spanmask.loading.rows import Masks
 from spanmask.loading.targets import Edges
@@ -226,48 +225,15 @@ def option_names() -> list[str]:
     return [field.name for field in dataclasses.fields(TrainConfig)]
 
 
-def require_known(name: str) -> None:
-    """Refuse a name that no option has.
-
-    Raises
-    ------
-    ConfigError
-        With the nearest known name.
-    """
-    known = option_names()
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        raise ConfigError(
-            f"unknown option {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}")
-        )
-
-
 def _converted(options: dict[str, Any]) -> dict[str, Any]:
     hints = typing.get_type_hints(TrainConfig)
     for name in options:
-        require_known(name)
-    return {name: _convert(name, hints[name], value) for name, value in options.items()}
+        if name not in hints:
+            raise ConfigError(unknown_option(name, hints))
+    return {name: convert_option(name, hints[name], value) for name, value in options.items()}
 
 
-def _convert(name: str, hint: Any, value: Any) -> Any:
-    """Turn a plain value into the field's type, or say what is wrong with it."""
-    kinds = typing.get_args(hint) or (hint,)
-    kind = kinds[0]
-    if value is None and type(None) in kinds:
-        return None
-    if issubclass(kind, StrEnum):
-        try:
-            return kind(value)
-        except ValueError:
-            raise ConfigError(f"{name} is {value!r}: give one of {', '.join(kind)}") from None
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise ConfigError(f"{name} is {value!r}: give a value of type {kind.__name__}")
-    return value
-
-
-def read_toml(path: str | Path) -> dict[str, Any]:
+def read_options(path: str | Path) -> dict[str, Any]:
     """Read options, and perhaps ``preset``, from a flat TOML file.
 
     Raises
@@ -275,15 +241,4 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     ConfigError
         The file is missing, is not TOML, or holds a name that no option has.
     """
-    try:
-        options = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such configuration file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: not a readable TOML file ({error})") from None
-    for name in options.keys() - {"preset"}:
-        try:
-            require_known(name)
-        except ConfigError as error:
-            raise ConfigError(f"{path}: {error}") from None
-    return options
+    return read_toml(path, ["preset", *option_names()])

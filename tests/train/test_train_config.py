@@ -10,7 +10,7 @@ import pytest
 
 from spanmask.errors import ConfigError
 from spanmask.train import TrainConfig
-from spanmask.train.config import read_toml
+from spanmask.train.config import read_options
 from spanmask.train.optimizer import learning_rate
 
 
@@ -72,9 +72,9 @@ def test_a_file_with_an_unknown_name_is_refused_with_the_nearest(tmp_path: Path)
     path = tmp_path / "run.toml"
     path.write_text('preset = "fast"\nlearning_rat = 3\nlr = 1e-3\n')
     with pytest.raises(ConfigError, match=r"run.toml: unknown option 'learning_rat'"):
-        read_toml(path)
+        read_options(path)
     path.write_text('preset = "fast"\nlr = 1e-3\n')
-    assert read_toml(path) == {"preset": "fast", "lr": 1e-3}
+    assert read_options(path) == {"preset": "fast", "lr": 1e-3}
 
 
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero_one_past_the_end() -> None:
