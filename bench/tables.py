@@ -28,9 +28,7 @@ TABLES: dict[Path, dict[str, Callable[[Results], str]]] = {
         "masking": lambda results: masking.table(results["masking"]),
         "tokenize": lambda results: tokenizing.table(results["tokenize"]),
         "preshard": lambda results: presharding.table(results["preshard"]),
-        "load": lambda results: (
-            loading_table.table(results["loading"]) if "loading" in results else "Not measured yet.\n"
-        ),
+        "load": lambda results: loading_table.table(results["loading"]),
         "train": lambda results: _training(results, "train", "cpu"),
         "train on a GPU": lambda results: _training(results, "train-cuda", "cuda"),
     },
