@@ -16,7 +16,7 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the table for results by name, and where they were measured."""
     head = ["one core", "spanmask", "beside it", "times (min to max)"]
     rows = [*_tokenizing(results["tokenize"]), *_presharding(results["preshard"]), _masking(results["masking"])]
-    rows += _loading(results["loading"]) if "loading" in results else []
+    rows += _loading(results["loading"])
     compiled, commands = results["preshard"]["compile_seconds"], results["preshard"]["commands"]
     peak = max(max(found["peak_bytes"]) for found in commands.values()) / protocol.MEGABYTE
     ratios, text = results["preshard"]["ratios"], ", ".join(results["preshard"]["input"]["all"]["names"])
