@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from spanmask_bench import cold_reads, epochs, loading, loading_table, resuming, tables
+from spanmask_bench import cold_reads, epochs, loading, loading_table, resuming
 from spanmask_bench.baselines import hugging_face_collators
 from spanmask_bench.baselines.hugging_face_collators import CollatorRun, PlainRows
 from spanmask_cli.bench import command
@@ -325,11 +325,6 @@ def test_bytes_that_nothing_counted_are_not_made_up():
     result = _result(disk=None)
     assert "disk bytes / useful bytes" not in {*result["ratios"], *result["limits"]}
     assert "- disk bytes / useful bytes: not measured;" in _table(result)
-
-
-def test_a_readme_without_the_result_says_so():
-    table = tables.TABLES[tables.README]["load"]
-    assert table({}) == "Not measured yet.\n"
 
 
 @pytest.mark.slow

@@ -99,6 +99,7 @@ def test_rows_are_padded_to_the_longest_or_to_a_shape():
     assert (wide["labels"] == -100).sum() == 11
 
 
+@pytest.mark.slow
 def test_all_contestants_have_the_same_losses_step_by_step(setting, monkeypatch):
     """From the same weights, and, since updates are the same, after three of them, which depend on the gradients' size here."""
     moving = {"lr": 0.05, "warmup": 1, "epsilon": 0.01, "clip": 1000.0}
@@ -119,6 +120,7 @@ def test_all_contestants_have_the_same_losses_step_by_step(setting, monkeypatch)
         assert theirs == pytest.approx(ours, abs=2e-3)
 
 
+@pytest.mark.slow
 def test_every_variant_of_a_gpu_begins_alike_on_cpu(setting):
     """Uncompiled here; compiling is in the slow run."""
     losses = []

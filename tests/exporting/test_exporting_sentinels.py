@@ -196,6 +196,7 @@ def test_the_sentinels_are_in_the_metadata_the_marker_and_the_result(finished: F
     assert 32_099 - known["count"] < min(found) < max(found) == 32_099
 
 
+@pytest.mark.slow
 def test_rows_of_more_spans_than_the_manifest_counts_apart_have_room_for_their_sentinels(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("the cat sat on the mat " * 2500)
     config = PreshardConfig.of(seed=1, scheme="token", max_tokens=20_002)

@@ -103,6 +103,7 @@ def test_fresh_masks_change_with_the_epoch(shards: ShardSet) -> None:
 # --- Iterable
 
 
+@pytest.mark.slow
 def test_a_plain_loop_learns(shards: ShardSet) -> None:
     model = tiny()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
@@ -313,6 +314,7 @@ def test_two_torchrun_processes_see_disjoint_complete_epochs(shards: ShardSet, t
 # --- The README
 
 
+@pytest.mark.slow
 def test_the_readmes_lines_run(shards: ShardSet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
     section = readme.split("## Batches for a trainer\n")[1].split("\n## ")[0]

@@ -84,7 +84,7 @@ def each_pair() -> Iterator[Any]:
     """Every tokenizer with every scheme; kernels on 32-bit ids are compiled apart, which takes long."""
     for tokenizer in TOKENIZERS:
         for scheme in SCHEMES:
-            slow = tokenizer == "wide" and scheme != "paper"
+            slow = tokenizer == "wide"
             yield pytest.param(tokenizer, scheme, marks=pytest.mark.slow if slow else ())
 
 
