@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.kernels._jit import inlined, kernel
+from spanmask.kernels._jit import copy, inlined, kernel
 from spanmask.kernels.packing import Rooms
 from spanmask.kernels.rows import Stored
 from spanmask.kernels.spans import Ints
@@ -70,13 +70,6 @@ class Owners(NamedTuple):
 
 
 @inlined
-def _copy(source: npt.NDArray[Any], target: npt.NDArray[Any]) -> None:
-    """Copy, and widen, as vector code, which an assignment of slices does not become."""
-    for i in range(len(target)):
-        target[i] = source[i]
-
-
-@inlined
 def _fill(target: npt.NDArray[Any], value: int) -> None:
     for i in range(len(target)):
         target[i] = value
@@ -121,7 +114,7 @@ def pad_rows(rows: Stored, rule: Rule, slots: int, pad: int, out: Padded) -> Non
     for i in range(len(rows.input_offsets) - 1):
         base = rows.input_offsets[i]
         size = rows.input_offsets[i + 1] - base
-        _copy(rows.input_ids[base : base + size], out.input_ids[i, :size])
+        copy(rows.input_ids[base : base + size], out.input_ids[i, :size])
         _fill(out.input_ids[i, size:], pad)
         _fill(out.attention_mask[i, :size], 1)
         _fill(out.attention_mask[i, size:], 0)
@@ -172,7 +165,7 @@ def _pack_targets(rows: Stored, row: int, shift: int, slots: Any, rule: Rule, ou
     mlm, sbo = slots
     label = rows.label_offsets[row]
     labels = rows.labels[label : rows.label_offsets[row + 1]]
-    _copy(labels, out.mlm_labels[mlm : mlm + len(labels)])
+    copy(labels, out.mlm_labels[mlm : mlm + len(labels)])
     last = rows.input_offsets[row + 1] - rows.input_offsets[row] - 1
     for n in range(rows.span_offsets[row], rows.span_offsets[row + 1]):
         start: Any = np.int64(rows.span_starts[n])
@@ -195,7 +188,7 @@ def _pack_targets(rows: Stored, row: int, shift: int, slots: Any, rule: Rule, ou
 def _pack_tokens(ids: npt.NDArray[Any], number: int, place: int, out: Packed) -> None:
     """Write a bin's sequence of that number, from 1, into slots from ``place`` on."""
     end = place + len(ids)
-    _copy(ids, out.input_ids[place:end])
+    copy(ids, out.input_ids[place:end])
     _fill(out.sequence_index[place:end], number)
     _count(out.positions[place:end])
 
