@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from spanmask.config import PreshardConfig
+from spanmask.corpus.cutting import RawBlock
 from spanmask.corpus.inputs import InputFile, find_inputs
-from spanmask.corpus.reading import RawBlock, parse_block, stream_blocks
+from spanmask.corpus.reading import parse_block, stream_blocks
 from spanmask.presharding.plan import make_plan
 from spanmask.presharding.work import Pipeline
 from spanmask.records import DocumentBlock

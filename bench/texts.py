@@ -19,8 +19,9 @@ import numpy.typing as npt
 
 from spanmask.config import Format, PreshardConfig
 from spanmask.corpus.inputs import find_inputs
+from spanmask.corpus.reading import read_documents
 from spanmask.errors import ConfigError
-from spanmask.presharding.plan import make_plan, read_documents
+from spanmask.presharding.plan import make_plan
 from spanmask.vocab import load_vocabulary
 
 from .inputs import SEED, zipf

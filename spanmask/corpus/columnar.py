@@ -17,8 +17,7 @@ from spanmask.config import CorpusConfig, Format
 from spanmask.corpus.columns import column_names, conform, is_plain_text_type, require_columns
 from spanmask.corpus.cutting import BLOCK_BYTES, block_bounds
 from spanmask.corpus.identity import identities, places
-from spanmask.corpus.inputs import InputFile
-from spanmask.corpus.parts import Part
+from spanmask.corpus.inputs import InputFile, Part
 from spanmask.corpus.rows import Rows, documents, text_offsets
 from spanmask.corpus.text import SKIP_ADVICE
 from spanmask.errors import CorpusError

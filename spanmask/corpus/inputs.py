@@ -52,6 +52,19 @@ class InputFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Some documents of one file.
+
+    start, stop: of an uncompressed text or JSONL file, bytes (the part owns the documents that start there);
+    of Parquet and Arrow, rows.
+    """
+
+    file: InputFile
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
     """The files of the corpus in order, and the paths in folders passed over because no reader knows them."""
 

@@ -1,4 +1,4 @@
-"""Read documents: `Part`, or `RawBlock` of a compressed file, flows in; `DocumentBlock` flows out.
+"""Divide files and read documents: `InputFile`, `Part`, or `RawBlock` of a compressed file, flows in; `DocumentBlock` flows out.
 
 The one door to the readers of each format. Parts, and blocks of a stream, give the same documents for the same content.
 """
@@ -7,16 +7,47 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 from spanmask.config import CorpusConfig, Format, Layout
 from spanmask.corpus import jsonl, text
 from spanmask.corpus.cutting import BLOCK_BYTES, RawBlock, Windows, cut
-from spanmask.corpus.inputs import InputFile
-from spanmask.corpus.parts import Part
+from spanmask.corpus.inputs import InputFile, Part
 from spanmask.corpus.sources import first_line, lines, open_stream
 from spanmask.records import DocumentBlock
 
-__all__ = ["RawBlock", "parse_block", "read_part", "stream_blocks"]
+
+def divide(file: InputFile, config: CorpusConfig, target_bytes: int) -> list[Part]:
+    """Divide an uncompressed file into consecutive parts; together they hold every document once.
+
+    Parameters
+    ----------
+    file
+        Not a compressed one: that is read in order, by `stream_blocks`.
+    config
+        Names the text column of Parquet and Arrow.
+    target_bytes
+        Text and JSONL: bytes of every part but the last. Parquet: row groups are joined up to so much text.
+        Arrow: rows are joined up to so much text.
+
+    Raises
+    ------
+    CorpusError
+        The file is not what it claims, or lacks the text column.
+    StorageError
+        The file system refused.
+    """
+    if file.compression is not None:
+        raise ValueError(f"{file.path} is compressed: read it with stream_blocks")
+    if target_bytes < 1:
+        raise ValueError(f"target_bytes is {target_bytes}: give at least 1")
+    if file.format in (Format.TEXT, Format.JSONL):
+        bounds = [*range(0, file.size, target_bytes), file.size]
+    else:
+        from spanmask.corpus.columnar import row_bounds
+
+        bounds = row_bounds(file, config, target_bytes)
+    return [Part(file=file, start=start, stop=stop) for start, stop in pairwise(bounds)]
 
 
 def read_part(part: Part, config: CorpusConfig) -> Iterator[DocumentBlock]:
@@ -38,6 +69,15 @@ def read_part(part: Part, config: CorpusConfig) -> Iterator[DocumentBlock]:
         from spanmask.corpus.columnar import read_rows
 
         yield from read_rows(part, config)
+
+
+def read_documents(part: Part, config: CorpusConfig, block_bytes: int) -> Iterator[DocumentBlock]:
+    """Yield the documents of a part, or of a whole compressed file by windows of ``block_bytes``; raises as `read_part` does."""
+    if part.file.compression is None:
+        yield from read_part(part, config)
+    else:
+        for raw in stream_blocks(part.file, config, block_bytes):
+            yield from parse_block(part.file, raw, config)
 
 
 def _cut_part(part: Part, config: CorpusConfig) -> Iterator[RawBlock]:

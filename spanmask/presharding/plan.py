@@ -20,9 +20,8 @@ from spanmask.config import (
     RandomIds,
     Segmentation,
 )
-from spanmask.corpus.inputs import InputFile
-from spanmask.corpus.parts import Part, divide
-from spanmask.corpus.reading import parse_block, read_part, stream_blocks
+from spanmask.corpus.inputs import InputFile, Part
+from spanmask.corpus.reading import divide, read_documents
 from spanmask.errors import ConfigError
 from spanmask.records import DocumentBlock
 from spanmask.tokenization import Tokenizer
@@ -149,15 +148,6 @@ def _weighted_parts(files: Sequence[InputFile], config: CorpusConfig, target: in
         for part in parts:
             text = target if len(parts) > 1 else min(file.size, target)
             yield _Weighted(part, text, file.size // len(parts), False)
-
-
-def read_documents(part: Part, config: CorpusConfig, block_bytes: int) -> Iterator[DocumentBlock]:
-    """Yield the documents of a part, of a compressed file too."""
-    if part.file.compression is None:
-        yield from read_part(part, config)
-    else:
-        for raw in stream_blocks(part.file, config, block_bytes):
-            yield from parse_block(part.file, raw, config)
 
 
 def _count_unigrams(tasks: Sequence[Task], config: PreshardConfig, vocabulary: Vocabulary) -> npt.NDArray[np.int64]:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from spanmask.corpus.reading import RawBlock, parse_block
+from spanmask.corpus.cutting import RawBlock
+from spanmask.corpus.reading import parse_block, read_documents
 from spanmask.kernels.siphash import hash_documents
 from spanmask.masking import Draws, Masker
-from spanmask.presharding.plan import Plan, read_documents
+from spanmask.presharding.plan import Plan
 from spanmask.records import DocumentBlock, Flags, MaskedBlock, Points, Ranges, SequenceBlock
 from spanmask.sequencing import select, sequence
 from spanmask.shard.manifest import SPLITS

@@ -18,8 +18,7 @@ import pytest
 from spanmask.config import CorpusConfig, Format
 from spanmask.corpus import cutting, reading, sources
 from spanmask.corpus.inputs import InputFile, find_inputs
-from spanmask.corpus.parts import divide
-from spanmask.corpus.reading import parse_block, read_part, stream_blocks
+from spanmask.corpus.reading import divide, parse_block, read_part, stream_blocks
 from spanmask.records import DocumentBlock
 
 _NUMBERS = itertools.count()

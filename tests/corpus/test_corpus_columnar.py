@@ -11,7 +11,8 @@ import pytest
 
 from spanmask.config import CorpusConfig, OnError
 from spanmask.corpus import columnar, cutting
-from spanmask.corpus.parts import Part, divide
+from spanmask.corpus.inputs import Part
+from spanmask.corpus.reading import divide
 from spanmask.errors import ConfigError, CorpusError, SpanmaskError, StorageError
 
 TEXTS = ["", "one", "zwei\n\nlines", "drei äöü", "😀\0", "", "the same", "the same"] * 5

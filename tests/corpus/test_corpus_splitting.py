@@ -10,8 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spanmask.config import CorpusConfig, Layout, OnError
-from spanmask.corpus.parts import divide
-from spanmask.corpus.reading import read_part, stream_blocks
+from spanmask.corpus.reading import divide, read_part, stream_blocks
 from spanmask.errors import CorpusError
 
 BOM = b"\xef\xbb\xbf"

@@ -9,9 +9,9 @@ import pytest
 
 from spanmask.config import CorpusConfig, Layout, OnError
 from spanmask.corpus import identity
-from spanmask.corpus.inputs import PLACE_LIMIT
-from spanmask.corpus.parts import Part
-from spanmask.corpus.reading import RawBlock, parse_block, read_part
+from spanmask.corpus.cutting import RawBlock
+from spanmask.corpus.inputs import PLACE_LIMIT, Part
+from spanmask.corpus.reading import parse_block, read_part
 from spanmask.errors import ConfigError, CorpusError, StorageError
 
 BROKEN = b"first\n\nsecond\nline \xff here\n\nthird\n"
