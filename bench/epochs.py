@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.loading.batches import PackedBatch, PaddedBatch
+from spanmask.batches import PackedBatch, PaddedBatch
 from spanmask.loading.config import LoadConfig
 from spanmask.loading.engine import Engine
 from spanmask.loading.position import Position

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from spanmask.batches import PackedBatch
 from spanmask.errors import ConfigError
-from spanmask.loading.batches import PackedBatch
 from spanmask.loading.position import Position
 from spanmask.loading.stream import Stream
 from spanmask.model.convert import export

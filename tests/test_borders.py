@@ -223,6 +223,7 @@ def test_the_layout_is_the_one_decided() -> None:
     top = {path.stem for path in PACKAGE.iterdir() if not path.name.startswith(("_", "."))}
     decided = {
         "auditing",
+        "batches",
         "config",
         "corpus",
         "data",

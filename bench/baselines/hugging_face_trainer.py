@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from spanmask.loading.batches import IGNORED
+from spanmask.batches import IGNORED
 from spanmask.shard.reader import Row
 from spanmask.train.config import TrainConfig
 from spanmask.train.optimizer import learning_rate, make_optimizer

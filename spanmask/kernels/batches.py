@@ -12,10 +12,14 @@ from spanmask.kernels.packing import Rooms
 from spanmask.kernels.rows import Stored
 from spanmask.kernels.spans import Ints
 
-#: The label of a slot without a target.
-_IGNORED = -100
-
 _Narrow = npt.NDArray[np.int32]
+
+
+class Blank(NamedTuple):
+    """What empty slots hold: the padding id, and the label of a slot without a target."""
+
+    id: int
+    label: int
 
 
 class Rule(NamedTuple):
@@ -100,26 +104,26 @@ def _put_sbo(label: int, start: int, end: int, k: int, place: int, sbo: Sbo) -> 
 
 
 @inlined
-def _close_sbo(first: int, end: int, sbo: Sbo) -> None:
+def _close_sbo(first: int, end: int, label: int, sbo: Sbo) -> None:
     """Write slots without a target."""
     _fill(sbo.left[first:end], 0)
     _fill(sbo.right[first:end], 0)
     _fill(sbo.offsets[first:end], 0)
-    _fill(sbo.labels[first:end], _IGNORED)
+    _fill(sbo.labels[first:end], label)
 
 
 @kernel
-def pad_rows(rows: Stored, rule: Rule, slots: int, pad: int, out: Padded) -> None:
+def pad_rows(rows: Stored, rule: Rule, slots: int, blank: Blank, out: Padded) -> None:
     """Write S rows, each no longer than L and with no more than ``slots`` (Q) SBO targets, into the first S rows of a batch."""
     for i in range(len(rows.input_offsets) - 1):
         base = rows.input_offsets[i]
         size = rows.input_offsets[i + 1] - base
         copy(rows.input_ids[base : base + size], out.input_ids[i, :size])
-        _fill(out.input_ids[i, size:], pad)
+        _fill(out.input_ids[i, size:], blank.id)
         _fill(out.attention_mask[i, :size], 1)
         _fill(out.attention_mask[i, size:], 0)
         labels = out.labels[i]
-        _fill(labels, _IGNORED)
+        _fill(labels, blank.label)
         label, place = rows.label_offsets[i], i * slots
         for n in range(rows.span_offsets[i], rows.span_offsets[i + 1]):
             start: Any = np.int64(rows.span_starts[n])
@@ -131,7 +135,7 @@ def pad_rows(rows: Stored, rule: Rule, slots: int, pad: int, out: Padded) -> Non
                 _put_sbo(rows.labels[np.uint64(label + k)], start, end, k, place, out.sbo)
             label += end - start
             place += wanted
-        _close_sbo(place, (i + 1) * slots, out.sbo)
+        _close_sbo(place, (i + 1) * slots, blank.label, out.sbo)
 
 
 @inlined
@@ -194,23 +198,23 @@ def _pack_tokens(ids: npt.NDArray[Any], number: int, place: int, out: Packed) ->
 
 
 @inlined
-def _close_bin(number: int, size: int, slots: Any, pad: int, rooms: Rooms, out: Packed) -> None:
+def _close_bin(number: int, size: int, slots: Any, blank: Blank, rooms: Rooms, out: Packed) -> None:
     """Write what of the bin of that number, from 0, is padding. size: its tokens; slots: the (MLM, SBO) slots behind its targets."""
     place, end = number * rooms.tokens + size, (number + 1) * rooms.tokens
-    _fill(out.input_ids[place:end], pad)
+    _fill(out.input_ids[place:end], blank.id)
     _fill(out.sequence_index[place:end], 0)
     _count(out.positions[place:end])
     end = (number + 1) * rooms.mlm
     _fill(out.mlm_positions[slots[0] : end], 0)
-    _fill(out.mlm_labels[slots[0] : end], _IGNORED)
-    _close_sbo(slots[1], (number + 1) * rooms.sbo, out.sbo)
+    _fill(out.mlm_labels[slots[0] : end], blank.label)
+    _close_sbo(slots[1], (number + 1) * rooms.sbo, blank.label, out.sbo)
     _fill(out.rows[number, out.sequences[number] :], -1)
     _fill(out.datasets[number, out.sequences[number] :], -1)
 
 
 @kernel
 def pack_rows(
-    rows: Stored, owners: Owners, offsets: Ints, members: Ints, rule: Rule, pad: int, rooms: Rooms, out: Packed
+    rows: Stored, owners: Owners, offsets: Ints, members: Ints, rule: Rule, blank: Blank, rooms: Rooms, out: Packed
 ) -> int:
     """Write bins of rows; those beyond the n given stay empty.
 
@@ -238,6 +242,6 @@ def pack_rows(
         if size < rooms.tokens:
             out.cu_seqlens[mark] = base + size
             mark += 1
-        _close_bin(number, size, slots, pad, rooms, out)
+        _close_bin(number, size, slots, blank, rooms, out)
     _fill(out.cu_seqlens[mark:], len(out.sequences) * rooms.tokens)
     return -1

@@ -14,7 +14,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spanmask.loading.batches import PackedBatch, PaddedBatch, SboTargets
     from spanmask.loading.binning import Capacities
     from spanmask.loading.config import LoadConfig
     from spanmask.loading.position import Position
@@ -26,10 +25,7 @@ __all__ = [
     "Capacities",
     "Collator",
     "LoadConfig",
-    "PackedBatch",
-    "PaddedBatch",
     "Position",
-    "SboTargets",
     "ShardDataset",
     "ShardLoader",
     "Share",
@@ -40,10 +36,7 @@ _HOMES = {
     "Capacities": "binning",
     "Collator": "torch_dataset",
     "LoadConfig": "config",
-    "PackedBatch": "batches",
-    "PaddedBatch": "batches",
     "Position": "position",
-    "SboTargets": "batches",
     "ShardDataset": "torch_dataset",
     "ShardLoader": "torch_dataset",
     "Share": "share",

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spanmask.loading.batches import Narrow, PackedBatch, SboTargets
+from spanmask.batches import Narrow, PackedBatch, SboTargets
 from spanmask.loading.binning import Bins, Capacities, Identified, assign
 from spanmask.loading.config import Last
 from spanmask.loading.packing import fill

@@ -12,13 +12,21 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from spanmask.batches import IGNORED, PackedBatch
 from spanmask.errors import ConfigError
-from spanmask.loading.batches import IGNORED, PackedBatch
 from spanmask.loading.binning import Bins, Capacities, Fill, Identified, assign
 from spanmask.loading.capacities import choose_capacities
 from spanmask.loading.engine import Engine
 from spanmask.loading.ragged import offsets_of, select
-from spanmask.loading.slots import empty_sbo, fill_sbo, require_one_each, rule_argument, sbo_argument, slots_of
+from spanmask.loading.slots import (
+    blank_argument,
+    empty_sbo,
+    fill_sbo,
+    require_one_each,
+    rule_argument,
+    sbo_argument,
+    slots_of,
+)
 from spanmask.loading.targets import SboRule, Targets, count_targets, count_up, list_targets
 from spanmask.records import MaskedBlock, Offsets
 
@@ -156,7 +164,8 @@ def _fill_compiled(
     )
     rooms = Rooms(capacities.tokens, capacities.mlm, capacities.sbo, capacities.sequences)
     how_sbo = rule_argument(rule)
-    overfull = pack_rows(as_stored(block), Owners(*owners), plan.offsets, plan.members, how_sbo, pad_id, rooms, out)
+    blank = blank_argument(pad_id)
+    overfull = pack_rows(as_stored(block), Owners(*owners), plan.offsets, plan.members, how_sbo, blank, rooms, out)
     return overfull < 0
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from spanmask.batches import IGNORED, Ids, PaddedBatch
 from spanmask.errors import ConfigError
-from spanmask.loading.batches import IGNORED, Ids, PaddedBatch
 from spanmask.loading.engine import Engine
 from spanmask.loading.slots import (
+    blank_argument,
     clear_sbo,
     empty_sbo,
     fill_sbo,
@@ -106,7 +107,7 @@ def _fill_compiled(block: MaskedBlock, rule: SboRule | None, pad_id: int, batch:
 
     targets = batch.sbo or _NO_TARGETS
     out = Padded(batch.input_ids, batch.attention_mask, batch.labels, sbo_argument(targets))
-    pad_rows(as_stored(block), rule_argument(rule), targets.labels.shape[1], pad_id, out)
+    pad_rows(as_stored(block), rule_argument(rule), targets.labels.shape[1], blank_argument(pad_id), out)
 
 
 def _fill_numpy(block: MaskedBlock, rule: SboRule | None, pad_id: int, batch: PaddedBatch) -> None:

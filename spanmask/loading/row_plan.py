@@ -8,7 +8,7 @@ from itertools import islice
 
 import numpy as np
 
-from spanmask.loading.batches import PaddedBatch
+from spanmask.batches import PaddedBatch
 from spanmask.loading.config import Last, Layout
 from spanmask.loading.padding import pad
 from spanmask.loading.permutation import Permutation

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from spanmask.batches import PackedBatch, PaddedBatch
 from spanmask.errors import ConfigError
-from spanmask.loading.batches import PackedBatch, PaddedBatch
 from spanmask.loading.config import LoadConfig
 from spanmask.loading.engine import Engine
 from spanmask.loading.order import Order

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spanmask.batches import IGNORED, SboTargets
 from spanmask.errors import ConfigError
-from spanmask.loading.batches import IGNORED, SboTargets
 from spanmask.loading.targets import Edges, SboRule, Targets, count_up
 from spanmask.records import MaskedBlock, Offsets
 
 if TYPE_CHECKING:
-    from spanmask.kernels.batches import Rule, Sbo
+    from spanmask.kernels.batches import Blank, Rule, Sbo
 
 #: Widths and numbers of slots are multiples of this, as matrix units like them.
 MULTIPLE = 8
@@ -69,6 +69,13 @@ def rule_argument(rule: SboRule | None) -> Rule:
     from spanmask.kernels.batches import Rule
 
     return Rule(0, False) if rule is None else Rule(rule.max_span_offset, rule.edges is Edges.DROP)
+
+
+def blank_argument(pad_id: int) -> Blank:
+    """Return what empty slots hold as kernels take it."""
+    from spanmask.kernels.batches import Blank
+
+    return Blank(pad_id, IGNORED)
 
 
 def require_one_each(block: MaskedBlock, rows: Offsets, datasets: Offsets) -> None:

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from spanmask.errors import ConfigError
 from spanmask.loading.bin_plan import BinPlan
 from spanmask.loading.config import Layout, LoadConfig
 from spanmask.loading.order import Order, Source, resolve
@@ -19,7 +18,7 @@ from spanmask.loading.position import Position
 from spanmask.loading.row_plan import RowPlan
 from spanmask.loading.rows import Masks, RowReader
 from spanmask.loading.share import Delivered, Recipe, Share
-from spanmask.loading.targets import SboRule, default_rule
+from spanmask.loading.targets import SboRule, resolve_rule
 from spanmask.shard.reader import ShardSet
 
 __all__ = ["Delivered", "Share", "Stream"]
@@ -59,7 +58,12 @@ class Stream:
             shuffle_blocks=config.shuffle_blocks,
             weights=config.weights,
         )
-        self.rule = _rule(config, self.datasets)
+        self.rule = resolve_rule(
+            [shards.manifest.config.masking for shards in datasets],
+            wanted=False if config.sbo is None and config.layout is not Layout.PACKED else config.sbo,
+            edges=config.edges,
+            max_span_offset=config.max_span_offset,
+        )
         special = self.datasets[0].manifest.content["vocabulary"]["special_ids"]
         longest = max(shards.manifest.config.sequence.max_tokens for shards in datasets)
         self.capacities = None
@@ -129,23 +133,6 @@ class Stream:
     def dropped(self) -> int:
         """Samples, or bins, that ``last = drop`` left out at the ends of epochs so far."""
         return self._plan.dropped
-
-
-def _rule(config: LoadConfig, datasets: Sequence[ShardSet]) -> SboRule | None:
-    """Return which masked tokens are SBO targets, by the options and the custom of the datasets' scheme."""
-    customs = [default_rule(shards.manifest.config.masking) for shards in datasets]
-    wanted = config.sbo
-    if wanted is None:
-        wanted = config.layout is Layout.PACKED and customs[0] is not None
-    if not wanted:
-        return None
-    edges = config.edges
-    if edges is None:
-        found = {custom.edges for custom in customs if custom is not None}
-        if len(found) != 1:
-            raise ConfigError("the datasets' schemes do not tell which SBO targets are meant: give edges, use or drop")
-        edges = found.pop()
-    return SboRule(edges=edges, max_span_offset=config.max_span_offset)
 
 
 def _capacities(datasets: Sequence[ShardSet], rule: SboRule | None, tokens: int) -> Any:

@@ -5,6 +5,7 @@ NumPy only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -41,6 +42,36 @@ def default_rule(config: MaskingConfig) -> SboRule | None:
     if config.scheme in (Scheme.WORD, Scheme.TOKEN):
         return None
     return SboRule(edges=Edges.DROP if config.sampler is Sampler.REFERENCE else Edges.USE)
+
+
+def resolve_rule(
+    maskings: Sequence[MaskingConfig], *, wanted: bool | None, edges: Edges | None, max_span_offset: int
+) -> SboRule | None:
+    """Return which masked tokens are SBO targets, by what is asked for and the custom of the datasets' schemes.
+
+    Parameters
+    ----------
+    maskings
+        How each dataset was masked.
+    wanted
+        Whether there are such targets at all; None: as is the custom of the first.
+    edges
+        None: as is the custom of all.
+    max_span_offset
+        As of `SboRule`.
+
+    Raises
+    ------
+    ConfigError
+        Targets are wanted, and no custom, or more than one, says which.
+    """
+    customs = [default_rule(masking) for masking in maskings]
+    if not (customs[0] is not None if wanted is None else wanted):
+        return None
+    found = {custom.edges for custom in customs if custom is not None} if edges is None else {edges}
+    if len(found) != 1:
+        raise ConfigError("the datasets' schemes do not tell which SBO targets are meant: give edges, use or drop")
+    return SboRule(edges=found.pop(), max_span_offset=max_span_offset)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

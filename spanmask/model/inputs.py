@@ -1,47 +1,16 @@
-"""Batches as tensors: what `spanmask.loading` packs, under the same names and in the same shapes.
+"""Batches as tensors: those of `spanmask.batches`, under the same names and in the same shapes.
 
 Named tuples, since `torch.compile` takes them apart without a guard on anything but shapes.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol, Self
+from typing import NamedTuple, Self
 
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-
-class SboArrays(Protocol):
-    """The arrays of `spanmask.loading.batches.SboTargets`."""
-
-    @property
-    def left(self) -> npt.NDArray[Any]: ...  # noqa: D102
-    @property
-    def right(self) -> npt.NDArray[Any]: ...  # noqa: D102
-    @property
-    def offsets(self) -> npt.NDArray[Any]: ...  # noqa: D102
-    @property
-    def labels(self) -> npt.NDArray[Any]: ...  # noqa: D102
-
-
-class PackedArrays(Protocol):
-    """The arrays of `spanmask.loading.batches.PackedBatch` that a model reads."""
-
-    @property
-    def input_ids(self) -> npt.NDArray[Any]: ...  # noqa: D102
-    @property
-    def sequence_index(self) -> npt.NDArray[Any]: ...  # noqa: D102
-    @property
-    def positions(self) -> npt.NDArray[Any]: ...  # noqa: D102
-    @property
-    def cu_seqlens(self) -> npt.NDArray[Any]: ...  # noqa: D102
-    @property
-    def mlm_positions(self) -> npt.NDArray[Any]: ...  # noqa: D102
-    @property
-    def mlm_labels(self) -> npt.NDArray[Any]: ...  # noqa: D102
-    @property
-    def sbo(self) -> SboArrays: ...  # noqa: D102
+from spanmask.batches import PackedBatch
 
 
 class SboTensors(NamedTuple):
@@ -54,7 +23,7 @@ class SboTensors(NamedTuple):
 
 
 class PackedTensors(NamedTuple):
-    """B bins of L slots as integer tensors; fields are those of `spanmask.loading.batches.PackedBatch`.
+    """B bins of L slots as integer tensors; fields are those of `spanmask.batches.PackedBatch`.
 
     input_ids, sequence_index (0 in padding), positions: (B, L). cu_seqlens: int32, where each run of slots starts in the B·L slots, the
     last value, B·L, repeated at will. mlm_positions (slots of the bin), mlm_labels (or `IGNORED`): (B, P).
@@ -75,7 +44,7 @@ class PackedTensors(NamedTuple):
         return type(self)._make([*moved, sbo])
 
 
-def packed_tensors(batch: PackedArrays) -> PackedTensors:
+def packed_tensors(batch: PackedBatch) -> PackedTensors:
     """Return a packed batch's arrays as tensors over the same memory."""
     sbo = SboTensors(*(torch.from_numpy(getattr(batch.sbo, name)) for name in SboTensors._fields))
     others = [torch.from_numpy(getattr(batch, name)) for name in PackedTensors._fields[:-1]]

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-#: The label of a slot without a target.
-IGNORED = -100
+from spanmask.batches import IGNORED
 
 
 class TargetLoss(NamedTuple):

@@ -13,16 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from spanmask.loading.batches import IGNORED, PackedBatch
+from spanmask.batches import IGNORED, PackedBatch
 from spanmask.loading.position import Position
 from spanmask.loading.rows import Masks
-from spanmask.loading.torch_dataset.tensors import to_tensors
+from spanmask.model.inputs import packed_tensors
 from spanmask.model.loss import objective_scales
 from spanmask.model.pretraining import SpanBertForPreTraining
 from spanmask.shard.reader import ShardSet
 from spanmask.train.config import TrainConfig
 from spanmask.train.distributed import World
-from spanmask.train.feeding import rebuilt
 from spanmask.train.starting import stream_of
 from spanmask.train.step import forward_of, precision_of
 
@@ -96,8 +95,7 @@ def evaluate(
         for delivered in stream.batches(Position()):
             batch = delivered.batch
             assert isinstance(batch, PackedBatch)  # noqa: S101 - the stream's layout
-            tensors = {name: tensor.to(world.device) for name, tensor in to_tensors(batch).items()}
-            output = forward(rebuilt(tensors), scales)
+            output = forward(packed_tensors(batch).to(world.device), scales)
             told = output.mlm_sum, output.sbo_sum, output.mlm_correct, output.sbo_correct
             sums += [*(float(one) for one in told), delivered.counts.mlm, delivered.counts.sbo]
             spans[0] += mlm_recovery(batch, output.mlm_predicted.cpu().numpy())

@@ -10,19 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spanmask.loading.batches import PackedBatch
+from spanmask.batches import PackedBatch
 from spanmask.loading.position import Position
 from spanmask.loading.prefetching import Ahead
 from spanmask.loading.share import Counts, Delivered
 from spanmask.loading.stream import Stream
-from spanmask.loading.torch_dataset.tensors import Tensors, Transfer, to_tensors
-from spanmask.model.inputs import PackedTensors, SboTensors
+from spanmask.loading.torch_dataset.tensors import Transfer
+from spanmask.model.inputs import PackedTensors, packed_tensors
 from spanmask.model.loss import objective_scales
 
 #: Steps that are made ahead of the one under way.
 _AHEAD = 2
-_PLAIN = PackedTensors._fields[:-1]
-_NAMES = (*_PLAIN, *(f"sbo_{name}" for name in SboTensors._fields))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,18 +57,19 @@ def step_batches(
     A step has as many micro-batches as are to be accumulated. The last one of an epoch may have fewer, so that the steps of any division
     of the same bins into ranks and micro-batches are the same.
     """
-    sender = _Sender(device, sbo_weight)
+    transfer = Transfer(device)
 
-    def make() -> Iterator[_Sent]:
+    def make() -> Iterator[tuple[StepBatches, torch.cuda.Event | None]]:
         before = position
         for group in _groups(stream, position, accumulate):
-            yield sender.begin(group, before)
+            yield _begun(group, before, transfer, sbo_weight)
             before = group[-1].after
 
     ahead = Ahead(make, _AHEAD)
     try:
-        for sent in ahead:
-            yield sender.finish(sent)
+        for step, copied in ahead:
+            transfer.finish((step.batches, step.scales), copied)
+            yield step
     finally:
         ahead.close()
 
@@ -86,58 +85,27 @@ def _groups(stream: Stream, position: Position, accumulate: int) -> Iterator[lis
         position = Position(epoch=position.epoch + 1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Sent:
-    """A step on its way to the device: tensors with the event that follows their copy, the scales last."""
-
-    moved: list[tuple[Tensors, torch.cuda.Event | None]]
-    overall: Counts
-    own: Work
-    before: Position
-    after: Position
-
-
-class _Sender:
-    """Copies steps to a device: `begin` in the thread that makes them, `finish` in the one that trains."""
-
-    def __init__(self, device: torch.device, sbo_weight: float) -> None:
-        self._transfer = Transfer(device)
-        self._weight = sbo_weight
-
-    def begin(self, group: list[Delivered], before: Position) -> _Sent:
-        overall = _total([one.overall or one.counts for one in group])
-        scales = objective_scales(overall.mlm, overall.sbo, sbo_weight=self._weight).float()
-        batches = [one.batch for one in group if isinstance(one.batch, PackedBatch)]
-        tensors = [*(_arrays(batch) for batch in batches), {"scales": scales}]
-        return _Sent(
-            moved=[self._transfer.begin(one) for one in tensors],
-            overall=overall,
-            own=_work([one.counts for one in group], batches),
-            before=before,
-            after=group[-1].after,
+def _begun(
+    group: list[Delivered], before: Position, transfer: Transfer, sbo_weight: float
+) -> tuple[StepBatches, torch.cuda.Event | None]:
+    """Return a step on its way to the device, and what follows its copy."""
+    overall = _total([one.overall or one.counts for one in group])
+    batches = [one.batch for one in group if isinstance(one.batch, PackedBatch)]
+    (moved, scales), copied = transfer.begin(
+        (
+            tuple(packed_tensors(batch) for batch in batches),
+            objective_scales(overall.mlm, overall.sbo, sbo_weight=sbo_weight).float(),
         )
-
-    def finish(self, sent: _Sent) -> StepBatches:
-        *batches, scales = (self._transfer.finish(*one) for one in sent.moved)
-        return StepBatches(
-            batches=tuple(rebuilt(tensors) for tensors in batches),
-            scales=scales["scales"],
-            overall=sent.overall,
-            own=sent.own,
-            before=sent.before,
-            after=sent.after,
-        )
-
-
-def _arrays(batch: PackedBatch) -> Tensors:
-    tensors = to_tensors(batch)
-    return {name: tensors[name] for name in _NAMES}
-
-
-def rebuilt(tensors: Tensors) -> PackedTensors:
-    """Return a packed batch of tensors by name as the model takes it."""
-    sbo = SboTensors(*(tensors[f"sbo_{name}"] for name in SboTensors._fields))
-    return PackedTensors._make([*(tensors[name] for name in _PLAIN), sbo])
+    )
+    step = StepBatches(
+        batches=moved,
+        scales=scales,
+        overall=overall,
+        own=_work([one.counts for one in group], batches),
+        before=before,
+        after=group[-1].after,
+    )
+    return step, copied
 
 
 def _total(counts: list[Counts]) -> Counts:

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import VOCABULARY, config_of
 
+from spanmask.batches import PackedBatch
 from spanmask.config import MaskingConfig
 from spanmask.errors import ConfigError
 from spanmask.kernels import packing as kernels
-from spanmask.loading.batches import PackedBatch
 from spanmask.loading.engine import Engine
 from spanmask.loading.packing import Bins, Capacities, Fill, Identified, assign, fill
 from spanmask.loading.padding import pad

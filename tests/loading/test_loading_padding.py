@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import VOCABULARY, config_of
 
+from spanmask.batches import PaddedBatch
 from spanmask.config import MaskingConfig
 from spanmask.errors import ConfigError
-from spanmask.loading.batches import PaddedBatch
 from spanmask.loading.engine import Engine
 from spanmask.loading.padding import pad
 from spanmask.loading.targets import Edges, SboRule

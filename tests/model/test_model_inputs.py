@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from spanmask.loading.batches import IGNORED, PackedBatch, SboTargets
+import spanmask
+from spanmask.batches import IGNORED, PackedBatch, SboTargets
 from spanmask.model import PackedTensors, SboTensors, packed_tensors, padded_tensors
 from spanmask.model import loss as model_loss
 
@@ -44,8 +47,10 @@ def test_a_packed_batch_becomes_tensors_over_the_same_memory() -> None:
     assert tensors.input_ids[0, 1] == 5
 
 
-def test_names_and_the_ignored_label_are_those_of_loading() -> None:
-    assert model_loss.IGNORED == IGNORED
+def test_names_are_those_of_the_arrays_and_the_ignored_label_is_written_down_once() -> None:
+    package = Path(spanmask.__file__).parent
+    assert [path.name for path in package.rglob("*.py") if re.search(r"= -100\b", path.read_text())] == ["batches.py"]
+    assert model_loss.IGNORED == IGNORED == -100
     assert set(PackedTensors._fields) <= {field.name for field in dataclasses.fields(PackedBatch)}
     assert SboTensors._fields == tuple(field.name for field in dataclasses.fields(SboTargets))
 

@@ -12,8 +12,9 @@ import torch
 from train.conftest import NO_DROPOUT, config_of, lines_of
 
 import spanmask
+from spanmask.batches import PackedBatch
 from spanmask.errors import ConfigError
-from spanmask.loading import PackedBatch, Position
+from spanmask.loading import Position
 from spanmask.report.curves_page import curves_page
 from spanmask.train import evaluate, train
 from spanmask.train.distributed import World

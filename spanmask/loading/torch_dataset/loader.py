@@ -140,12 +140,13 @@ class ShardLoader(IterableDataset[Tensors]):
     def _delivered(self) -> Iterator[tuple[Tensors, Position]]:
         """Yield batches with the position after each, made here, by a thread, or by workers."""
         begun = Ahead(self._begun, self._prefetch) if self._prefetch else self._begun()
-        for moved, after in begun:
-            yield self._transfer.finish(*moved), after
+        for tensors, copied, after in begun:
+            self._transfer.finish(tensors, copied)
+            yield tensors, after
 
-    def _begun(self) -> Iterator[tuple[tuple[Tensors, torch.cuda.Event | None], Position]]:
+    def _begun(self) -> Iterator[tuple[Tensors, torch.cuda.Event | None, Position]]:
         for tensors, after in self._from_workers() if self._workers else self.made():
-            yield self._transfer.begin(tensors), after
+            yield *self._transfer.begin(tensors), after
 
     def made(self, number: int = 0, workers: int = 1) -> Iterator[tuple[Tensors, Position]]:
         """Yield the batches of one worker among as many, with the position after each, from where the loader stands."""

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from spanmask.errors import ConfigError
 from spanmask.loading.padding import pad
 from spanmask.loading.ragged import offsets_of
 from spanmask.loading.rows import RowReader
-from spanmask.loading.targets import Edges, SboRule, default_rule
+from spanmask.loading.targets import resolve_rule
 from spanmask.loading.torch_dataset.loader import config_of
 from spanmask.loading.torch_dataset.tensors import Tensors, open_datasets, to_tensors
 from spanmask.records import MaskedBlock
@@ -113,8 +112,11 @@ class Collator:
         manifest = shards.manifest
         ids = manifest.content["vocabulary"]["special_ids"]
         self._special = tuple(ids[role] or 0 for role in ("pad", "cls", "sep"))
-        self._width = width
-        self._rule = _rule(default_rule(manifest.config.masking), edges, max_span_offset) if boundaries else None
+        options = config_of(1, {"width": width, "edges": edges, "max_span_offset": max_span_offset})
+        self._width = options.width
+        self._rule = resolve_rule(
+            [manifest.config.masking], wanted=boundaries, edges=options.edges, max_span_offset=options.max_span_offset
+        )
 
     def __call__(self, rows: Sequence[Row]) -> Tensors:
         """Return a batch of B rows as tensors, int64 but for the boundaries' int32."""
@@ -131,13 +133,6 @@ class Collator:
             rule=self._rule,
         )
         return to_tensors(batch)
-
-
-def _rule(custom: SboRule | None, edges: str | None, max_span_offset: int) -> SboRule:
-    if edges is None and custom is None:
-        raise ConfigError("the dataset's scheme has no SBO targets by custom: give edges, use or drop")
-    chosen = Edges(edges) if edges is not None else custom.edges if custom is not None else Edges.USE
-    return SboRule(edges=chosen, max_span_offset=max_span_offset)
 
 
 def _block(rows: Sequence[Row]) -> MaskedBlock:

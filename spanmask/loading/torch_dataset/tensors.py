@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
 
+from spanmask.batches import PackedBatch, PaddedBatch
 from spanmask.errors import ConfigError
-from spanmask.loading.batches import PackedBatch, PaddedBatch
 from spanmask.loading.share import Share
 from spanmask.shard.reader import ShardSet, open_shards
 
 Tensors = dict[str, torch.Tensor]
+B = TypeVar("B")
 Datasets = str | os.PathLike[str] | ShardSet | Sequence[str | os.PathLike[str] | ShardSet]
 
 #: Of a padded batch, what models take; the rest is given on request.
@@ -54,7 +55,7 @@ def to_tensors(batch: PaddedBatch | PackedBatch, *, details: bool = False) -> Te
 
 
 class Transfer:
-    """Copies batches to a device.
+    """Copies batches to a device: tensors in dicts, tuples and named tuples, which come back as they are.
 
     To a CUDA device, `begin` copies through pinned memory on a stream of its own, and `finish` has the current stream wait for that; the
     two may run in different threads.
@@ -65,21 +66,29 @@ class Transfer:
         cuda: Any = torch.cuda
         self._stream = cuda.Stream(device) if device is not None and device.type == "cuda" else None
 
-    def begin(self, tensors: Tensors) -> tuple[Tensors, torch.cuda.Event | None]:
-        """Start copying a batch."""
+    def begin(self, batch: B) -> tuple[B, torch.cuda.Event | None]:
+        """Start copying a batch; return where it will be, and what `finish` waits for."""
+        if self._device is None:
+            return batch, None
         if self._stream is None:
-            return {
-                name: tensor.to(self._device) for name, tensor in tensors.items()
-            } if self._device else tensors, None
+            return _each(lambda tensor: tensor.to(self._device), batch), None
         with torch.cuda.stream(self._stream):
-            moved = {name: tensor.pin_memory().to(self._device, non_blocking=True) for name, tensor in tensors.items()}
+            moved = _each(lambda tensor: tensor.pin_memory().to(self._device, non_blocking=True), batch)
             return moved, self._stream.record_event()
 
-    def finish(self, tensors: Tensors, copied: torch.cuda.Event | None) -> Tensors:
-        """Return a batch that the current stream may use."""
+    def finish(self, batch: Any, copied: torch.cuda.Event | None) -> None:
+        """Let the current stream use a batch."""
         if copied is not None:
             stream = torch.cuda.current_stream(self._device)
             stream.wait_event(copied)
-            for tensor in tensors.values():
-                tensor.record_stream(stream)
-        return tensors
+            _each(lambda tensor: tensor.record_stream(stream), batch)
+
+
+def _each(function: Callable[[torch.Tensor], Any], batch: Any) -> Any:
+    """Return a batch with what a function makes of each tensor in its place."""
+    if isinstance(batch, torch.Tensor):
+        return function(batch)
+    if isinstance(batch, dict):
+        return {name: _each(function, value) for name, value in batch.items()}
+    values = [_each(function, value) for value in batch]
+    return batch._make(values) if hasattr(batch, "_make") else tuple(values)
