@@ -93,7 +93,7 @@ def _run(variants: tuple[dict[str, Any], ...], sources: list[Path], out: Path) -
 def _look_at(folder: Path, sources: list[Path]) -> None:
     """Verify, compare with the source, replay, and tokenize with offsets."""
     import spanmask
-    from spanmask.presharding.source import verify_source
+    from spanmask.presharding.comparing import verify_source
 
     found = [*spanmask.verify(folder).findings, *verify_source(folder, sources, jobs=1)]
     if found:

@@ -15,7 +15,7 @@ from spanmask.corpus.cutting import RawBlock
 from spanmask.corpus.inputs import InputFile, find_inputs
 from spanmask.corpus.reading import parse_block, stream_blocks
 from spanmask.presharding.plan import make_plan
-from spanmask.presharding.work import Pipeline
+from spanmask.presharding.units import Pipeline
 from spanmask.records import DocumentBlock
 from spanmask.sequencing import sequence
 from spanmask.shard.schema import shard_schema, to_record_batch

@@ -30,7 +30,7 @@ def command(folder: str, source: bool, inputs: tuple[str, ...], jobs: int | None
     verdict = verify(folder)
     findings = list(verdict.findings)
     if source and verdict.ok:
-        from spanmask.presharding.source import verify_source
+        from spanmask.presharding.comparing import verify_source
 
         findings += verify_source(folder, inputs, jobs=jobs)
     if as_json:

@@ -1,1 +1,1 @@
-"""Who runs the work: units in, receipts out, in any order. Correctness never depends on the engine."""
+"""Who runs the work: units in, results out, in any order. Correctness never depends on the engine."""

@@ -28,16 +28,16 @@ class Work(Protocol):
     """What a worker is given first: it makes the function that runs units. It must pickle."""
 
     def prepare(self) -> Callable[[Any, Report], Any]:
-        """Return the function from a unit and a reporter to its receipt."""
+        """Return the function from a unit and a reporter to its result."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """A unit with its receipt, or None when its process died on every try."""
+    """A unit with what it came to, or None when its process died on every try."""
 
     unit: Any
-    receipt: Any | None
+    result: Any | None
 
 
 def run_inline(work: Work, units: Iterator[Any], report: Report) -> Iterator[Outcome]:
@@ -45,7 +45,7 @@ def run_inline(work: Work, units: Iterator[Any], report: Report) -> Iterator[Out
     run = None
     for unit in units:
         run = run or work.prepare()
-        yield Outcome(unit=unit, receipt=run(unit, report))
+        yield Outcome(unit=unit, result=run(unit, report))
 
 
 @dataclass(slots=True, eq=False)
@@ -84,7 +84,7 @@ class _Queue:
 def run_processes(work: Work, units: Iterator[Any], jobs: int, report: Report) -> Iterator[Outcome]:
     """Run units in ``jobs`` processes.
 
-    A process that dies is replaced, and its unit tried up to three times; then its outcome has no receipt.
+    A process that dies is replaced, and its unit tried up to three times; then its outcome has no result.
 
     Raises
     ------
@@ -133,14 +133,14 @@ def _hear(worker: _Worker, workers: list[_Worker], queue: _Queue, report: Report
     except (EOFError, ConnectionResetError):
         workers.remove(worker)
         _end(worker)
-        return None if queue.died(worker.unit, worker.tries) else Outcome(unit=worker.unit, receipt=None)
+        return None if queue.died(worker.unit, worker.tries) else Outcome(unit=worker.unit, result=None)
     if kind == "report":
         report(*content)
         return None
     if kind == "error":
         raise content
     unit, worker.unit = worker.unit, None
-    return Outcome(unit=unit, receipt=content)
+    return Outcome(unit=unit, result=content)
 
 
 def _start(work: Work) -> _Worker:

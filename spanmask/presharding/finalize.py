@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from typing import Any
 
 from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION
 from spanmask.errors import CorpusError
 from spanmask.presharding.plan import Plan, unigram_json
+from spanmask.presharding.receipt import Counts, Receipt
 from spanmask.shard.manifest import (
     SPLITS,
     Manifest,
-    ShardRecord,
     Split,
     config_fingerprint,
     describe_vocabulary,
@@ -21,7 +21,7 @@ from spanmask.shard.manifest import (
 from spanmask.statistics import merge_counts
 
 
-def assemble(plan: Plan, receipts: Sequence[dict[str, Any]], digests: Sequence[str]) -> Manifest:
+def assemble(plan: Plan, receipts: Sequence[Receipt], digests: Sequence[str]) -> Manifest:
     """Build the manifest from the receipts in order of units, and the SHA-256 of every input.
 
     Raises
@@ -29,11 +29,8 @@ def assemble(plan: Plan, receipts: Sequence[dict[str, Any]], digests: Sequence[s
     CorpusError
         There are no rows, or a field that was named holds nothing in any document.
     """
-    conservation: dict[str, Any] = reduce(merge_counts, (receipt["conservation"] for receipt in receipts), {})
-    shards = {
-        name: tuple(ShardRecord.from_json(record) for receipt in receipts for record in receipt["shards"].get(name, []))
-        for name in SPLITS
-    }
+    conservation: Counts = reduce(merge_counts, (receipt.conservation for receipt in receipts), {})
+    shards = {name: tuple(record for receipt in receipts for record in receipt.shards.get(name, ())) for name in SPLITS}
     if not any(shards.values()):
         raise CorpusError(_nothing(conservation, plan))
     _check_supplied(plan, receipts)
@@ -50,8 +47,8 @@ def assemble(plan: Plan, receipts: Sequence[dict[str, Any]], digests: Sequence[s
             for file, sha256 in zip(plan.files, digests, strict=True)
         ],
         "conservation": conservation,
-        "statistics": _by_split(receipts, "statistics", splits),
-        "sampling": _by_split(receipts, "sampling", splits),
+        "statistics": _by_split(splits, [receipt.statistics for receipt in receipts]),
+        "sampling": _by_split(splits, [receipt.sampling for receipt in receipts]),
         "splits": {name: split.to_json() for name, split in splits.items()},
     }
     if plan.unigram is not None:
@@ -59,25 +56,22 @@ def assemble(plan: Plan, receipts: Sequence[dict[str, Any]], digests: Sequence[s
     return seal(content)
 
 
-def _check_supplied(plan: Plan, receipts: Sequence[dict[str, Any]]) -> None:
+def _check_supplied(plan: Plan, receipts: Sequence[Receipt]) -> None:
     """Refuse a corpus in which no document has what a field was named for: the name is likely wrong."""
     for option in ("spans_field", "words_field"):
         name = getattr(plan.config.corpus, option)
-        if name is not None and not any(receipt["supplied"][option] for receipt in receipts):
+        if name is not None and not any(receipt.supplied[option] for receipt in receipts):
             flag = option.replace("_", "-")
             raise CorpusError(
                 f"no document has anything in the field {name!r} of --{flag}; name the field that holds it"
             )
 
 
-def _by_split(receipts: Sequence[dict[str, Any]], key: str, splits: dict[str, Split]) -> dict[str, Any]:
-    return {
-        name: reduce(merge_counts, (receipt[key][name] for receipt in receipts if name in receipt[key]))
-        for name in splits
-    }
+def _by_split(splits: Iterable[str], counts: Sequence[dict[str, Counts]]) -> dict[str, Counts]:
+    return {name: reduce(merge_counts, (known[name] for known in counts if name in known)) for name in splits}
 
 
-def _nothing(conservation: dict[str, Any], plan: Plan) -> str:
+def _nothing(conservation: Counts, plan: Plan) -> str:
     if not conservation or conservation["documents_in"] == 0:
         return f"every input is empty ({len(plan.files)} read); give files with text"
     short = plan.config.sequence.min_tokens

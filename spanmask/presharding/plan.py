@@ -192,30 +192,6 @@ def unigram_json(unigram: npt.NDArray[np.int64]) -> dict[str, Any]:
     return {"sha256": digest, "counts": unigram.tolist()}
 
 
-def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """Return what differs between two descriptions of a run, one line each."""
-    lines = []
-    for section, values in wanted["config"].items():
-        for name, value in values.items():
-            known = found["config"].get(section, {}).get(name)
-            if known != value:
-                lines.append(f"{name}: {known!r} there, {value!r} here")
-    if found["vocabulary"] != wanted["vocabulary"]:
-        lines.append("vocabulary: its entries differ")
-    if found["versions"] != wanted["versions"]:
-        lines.append(f"versions: {found['versions']} there, {wanted['versions']} here")
-    if found["inputs"] != wanted["inputs"]:
-        lines.append(
-            f"inputs: {_names(found['inputs'])} there, {_names(wanted['inputs'])} here (or their content changed)"
-        )
-    return lines
-
-
-def _names(inputs: list[dict[str, Any]]) -> str:
-    names = ", ".join(item["name"] for item in inputs[:3])
-    return names + (f" and {len(inputs) - 3} more" if len(inputs) > 3 else "")
-
-
 def default_jobs() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

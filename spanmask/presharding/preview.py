@@ -12,8 +12,7 @@ import numpy as np
 from spanmask.config import PreshardConfig
 from spanmask.corpus.inputs import find_inputs
 from spanmask.presharding.plan import make_plan
-from spanmask.presharding.run import all_units
-from spanmask.presharding.work import Pipeline
+from spanmask.presharding.units import Pipeline, all_units
 from spanmask.records import MaskedBlock, Positions
 from spanmask.shard.reader import Row
 from spanmask.vocab import Vocabulary, load_vocabulary

@@ -5,35 +5,27 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION, Format, PreshardConfig
+from spanmask.config import Format, PreshardConfig
 from spanmask.corpus.inputs import InputFile, find_inputs
-from spanmask.corpus.reading import stream_blocks
 from spanmask.engines.local import Outcome, run_inline, run_processes
-from spanmask.errors import ConfigError, IncompleteShards, MismatchError, ShardError
+from spanmask.errors import ConfigError, IncompleteShards, MismatchError
 from spanmask.kernels.cache import has_compiled_kernels
+from spanmask.presharding.existing import check_folder, differences, finished_dataset, refusal
 from spanmask.presharding.finalize import assemble
-from spanmask.presharding.places import (
-    check_unchanged_since,
-    digest_in_background,
-    remember_inputs,
-    unchanged,
-)
-from spanmask.presharding.plan import Plan, Task, default_jobs, differences, make_plan
+from spanmask.presharding.places import check_unchanged_since, digest_in_background, remember_inputs
+from spanmask.presharding.plan import Plan, default_jobs, make_plan
+from spanmask.presharding.receipt import Receipt
 from spanmask.presharding.state import FOLDER, STDIN_FOLDER, RunState, locked
-from spanmask.presharding.work import Pipeline, Report, Unit, unit_order, warm_up
+from spanmask.presharding.units import PipelineWork, Unit, all_units, unit_order, warm_up
 from spanmask.shard.card import dataset_card
-from spanmask.shard.manifest import (
-    MANIFEST,
-    Manifest,
-    config_fingerprint,
-    read_manifest,
-)
-from spanmask.storage import digest, make_folder, publish, reporting
+from spanmask.shard.manifest import Manifest
+from spanmask.storage import digest, make_folder, publish
 from spanmask.vocab import load_vocabulary
 
 STDIN = "-"
@@ -53,19 +45,6 @@ class Progress:
 
 #: Told of progress after every few MiB of text.
 OnProgress = Callable[[Progress], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PipelineWork:
-    """The work that engines hand to their workers."""
-
-    plan: Plan
-    root: str
-
-    def prepare(self) -> Callable[[Unit, Report], dict[str, Any]]:
-        """Return the function that runs units, tokenizing in one thread."""
-        os.environ["TOKENIZERS_PARALLELISM"] = "false"
-        return Pipeline(self.plan, Path(self.root)).run
 
 
 def preshard(  # noqa: PLR0913 - the one door
@@ -122,11 +101,13 @@ def preshard(  # noqa: PLR0913 - the one door
     jobs = default_jobs() if jobs is None else jobs
     if jobs < 1:
         raise ConfigError(f"jobs is {jobs}: give 1 or more")
-    _check_folder(folder)
+    check_folder(folder)
     paths = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
     if STDIN not in paths and not (folder / FOLDER).exists():
         # Looked at without a lock, so that a finished dataset may be read-only.
-        finished = _finished(folder, config, _find_files(paths, folder, config), overwrite=overwrite, rehash=rehash)
+        finished = finished_dataset(
+            folder, config, _find_files(paths, folder, config), overwrite=overwrite, rehash=rehash
+        )
         if finished is not None:
             return finished
     make_folder(folder)
@@ -135,22 +116,10 @@ def preshard(  # noqa: PLR0913 - the one door
         if state.staged:
             state.commit()
         files = _find_files(paths, folder, config)
-        finished = _finished(folder, config, files, overwrite=overwrite, rehash=rehash)
+        finished = finished_dataset(folder, config, files, overwrite=overwrite, rehash=rehash)
         if finished is not None:
             return finished
         return _Run(folder, config, files, jobs, overwrite, on_progress).execute()
-
-
-def _check_folder(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder}: a file stands there; choose another --out")
-    if not folder.is_dir() or (folder / MANIFEST).exists() or (folder / FOLDER).exists():
-        return
-    with reporting(folder, "list"):
-        if any(folder.iterdir()):
-            raise ConfigError(
-                f"{folder}: the folder is not empty, and no spanmask run began there; choose another --out"
-            )
 
 
 def _find_files(paths: list[Any], folder: Path, config: PreshardConfig) -> tuple[InputFile, ...]:
@@ -176,58 +145,6 @@ def _spool(folder: Path, config: PreshardConfig) -> Path:
     nanoseconds = int(digest(str(path))[:15], 16)
     os.utime(path, ns=(nanoseconds, nanoseconds))
     return path
-
-
-def _finished(
-    folder: Path, config: PreshardConfig, files: Sequence[InputFile], *, overwrite: bool, rehash: bool
-) -> Manifest | None:
-    """Return the finished dataset that stands there when it is the one asked for; None where none stands, or it may be replaced.
-
-    Raises
-    ------
-    MismatchError
-        It is another one, or damaged.
-    """
-    if not (folder / MANIFEST).exists() or RunState(folder).is_under_way:
-        return None
-    try:
-        manifest = read_manifest(folder)
-    except ShardError as error:
-        if overwrite:
-            return None
-        raise MismatchError(
-            f"{folder}: a damaged dataset stands there ({error}); choose another --out, or give --overwrite"
-        ) from error
-    wanted = config_fingerprint(config, load_vocabulary(config.vocabulary))
-    if manifest.content["config_fingerprint"] == wanted and unchanged(manifest, files, rehash=rehash):
-        return manifest
-    if not overwrite:
-        raise MismatchError(_refusal(manifest, folder, config, files))
-    return None
-
-
-def _refusal(manifest: Manifest, folder: Path, config: PreshardConfig, files: Sequence[InputFile]) -> str:
-    """Say how a finished dataset differs from the one asked for."""
-    inputs = manifest.content["inputs"]
-    found = {
-        "versions": {key: manifest.content[f"{key}_version"] for key in ("algorithm", "format")},
-        "config": manifest.content["config"],
-        "vocabulary": manifest.content["vocabulary"]["sha256"],
-        "inputs": [{"name": f"{item['name']} ({item['size']:,} bytes)"} for item in inputs],
-    }
-    wanted = {
-        "versions": {"algorithm": ALGORITHM_VERSION, "format": FORMAT_VERSION},
-        "config": config.to_json(),
-        "vocabulary": load_vocabulary(config.vocabulary).sha256,
-        "inputs": [{"name": f"{file.name} ({file.size:,} bytes)"} for file in files],
-    }
-    lines = differences(found, wanted) or ["inputs: the content of one changed"]
-    return _differs(folder, "a finished dataset", lines)
-
-
-def _differs(folder: Path, what: str, lines: list[str]) -> str:
-    told = "; ".join(lines)
-    return f"{folder}: {what} of another configuration stands there ({told}); choose another --out, or give --overwrite"
 
 
 class _Run:
@@ -260,7 +177,7 @@ class _Run:
         plan = make_plan(self._config, vocabulary, self._files)
         self._begin(plan.to_json())
         digests = digest_in_background(self._files)
-        done = {receipt["unit"]: receipt for receipt in self._state.receipts()}
+        done = {receipt.unit: receipt for receipt in self._state.receipts()}
         failed = self._run_units(plan, done)
         if failed:
             raise IncompleteShards(
@@ -281,31 +198,31 @@ class _Run:
         if saved != plan:
             some_done = next(self._state.receipts(), None) is not None
             if saved is not None and some_done and not self._overwrite:
-                raise MismatchError(_differs(self._folder, "an unfinished run", differences(saved, plan)))
+                raise MismatchError(refusal(self._folder, "an unfinished run", differences(saved, plan)))
             self._state.discard()
         self._state.start(plan)
 
-    def _run_units(self, plan: Plan, done: dict[str, dict[str, Any]]) -> list[str]:
+    def _run_units(self, plan: Plan, done: dict[str, Receipt]) -> list[str]:
         """Run the units that are not done, adding their receipts; return the names of those that failed."""
-        for receipt in done.values():
-            self._advance(receipt["disk_bytes"], 0, 0, _shard_count(receipt), resumed=True)
+        for known in done.values():
+            self._advance(known.disk_bytes, 0, 0, len(known.records), resumed=True)
         work = PipelineWork(plan=plan, root=str(self._state.root))
         units = all_units(plan, set(done))
         failed = []
         for outcome in self._outcomes(work, units):
-            unit = outcome.unit
-            if outcome.receipt is None:
-                failed.append(unit.name)
+            receipt: Receipt | None = outcome.result
+            if receipt is None:
+                failed.append(outcome.unit.name)
                 continue
-            receipt = {**outcome.receipt, "disk_bytes": unit.disk_bytes}
             self._state.save_receipt(receipt)
-            done[unit.name] = receipt
-            self._advance(0, 0, 0, _shard_count(receipt))
+            done[receipt.unit] = receipt
+            self._advance(0, 0, 0, len(receipt.records))
         return failed
 
     def _outcomes(self, work: PipelineWork, units: Iterator[Unit]) -> Iterator[Outcome]:
-        first = list(_take(units, 2))
-        remaining = _chain(first, units)
+        first = list(islice(units, 2))
+        # A unit may carry the bytes of a block: none is held once it is handed on.
+        remaining = chain((first.pop(0) for _ in range(len(first))), units)
         if self._jobs == 1 or len(first) < 2:
             return run_inline(work, remaining, self._advance)
         if not has_compiled_kernels():
@@ -326,42 +243,3 @@ class _Run:
         )
         if self._on_progress is not None:
             self._on_progress(self._progress)
-
-
-def _take(units: Iterator[Unit], count: int) -> Iterator[Unit]:
-    for _ in range(count):
-        unit = next(units, None)
-        if unit is None:
-            return
-        yield unit
-
-
-def _chain(first: list[Unit], rest: Iterator[Unit]) -> Iterator[Unit]:
-    while first:
-        yield first.pop(0)
-    yield from rest
-
-
-def _shard_count(receipt: dict[str, Any]) -> int:
-    return sum(len(records) for records in receipt["shards"].values())
-
-
-def all_units(plan: Plan, done: Collection[str] = ()) -> Iterator[Unit]:
-    """Yield the units of a plan but for those that are done; those of streamed tasks carry their bytes."""
-    for task in plan.tasks:
-        if task.streamed:
-            yield from _streamed_units(plan, task, done)
-        else:
-            unit = Unit(task=task.number, disk_bytes=task.disk_bytes)
-            if unit.name not in done:
-                yield unit
-
-
-def _streamed_units(plan: Plan, task: Task, done: Collection[str]) -> Iterator[Unit]:
-    prefix = f"{task.number:05}-"
-    skip = {int(name.removeprefix(prefix)) for name in done if name.startswith(prefix)}
-    file = task.parts[0].file
-    before = 0
-    for raw in stream_blocks(file, plan.config.corpus, plan.config.output.shard_bytes, skip):
-        yield Unit(task=task.number, block=raw.number, raw=raw, disk_bytes=raw.disk_offset - before)
-        before = raw.disk_offset

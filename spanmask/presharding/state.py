@@ -13,6 +13,7 @@ from typing import Any
 
 from spanmask.config import canonical_json, fingerprint
 from spanmask.errors import MismatchError
+from spanmask.presharding.receipt import Receipt
 from spanmask.shard.manifest import MANIFEST, SPLITS, Manifest, ShardRecord, write_manifest
 from spanmask.storage import digest, make_folder, publish_bytes, remove_temporaries, reporting, sync_folder
 
@@ -62,19 +63,20 @@ class RunState:
                 if path.name not in (LOCK, STDIN_FOLDER):
                     _remove(path)
 
-    def save_receipt(self, receipt: dict[str, Any]) -> None:
+    def save_receipt(self, receipt: Receipt) -> None:
         """Publish a unit's receipt: from then on it is done."""
-        body = {**receipt, "digest": fingerprint(receipt)}
-        publish_bytes(self.receipts_folder / f"{receipt['unit']}.json", canonical_json(body))
+        content = receipt.to_json()
+        body = {**content, "digest": fingerprint(content)}
+        publish_bytes(self.receipts_folder / f"{receipt.unit}.json", canonical_json(body))
 
-    def receipts(self) -> Iterator[dict[str, Any]]:
+    def receipts(self) -> Iterator[Receipt]:
         """Yield the receipts whose shards are there as they were written."""
         for path in sorted(self.receipts_folder.glob("*.json")):
-            receipt = _read_json(path)
-            if receipt is None:
+            content = _read_json(path)
+            if content is None or content.pop("digest", None) != fingerprint(content):
                 continue
-            digest = receipt.pop("digest", None)
-            if digest == fingerprint(receipt) and all(self._is_there(record) for record in _records(receipt)):
+            receipt = Receipt.from_json(content)
+            if all(map(self._is_there, receipt.records)):
                 yield receipt
 
     def _is_there(self, record: ShardRecord) -> bool:
@@ -128,12 +130,6 @@ class RunState:
                 folder.rmdir()
         if not (self.folder / CARD).exists():
             publish_bytes(self.folder / CARD, (self.out / CARD).read_bytes())
-
-
-def _records(receipt: dict[str, Any]) -> Iterator[ShardRecord]:
-    for records in receipt["shards"].values():
-        for record in records:
-            yield ShardRecord.from_json(record)
 
 
 def _read_json(path: Path) -> Any:

@@ -20,7 +20,7 @@ from spanmask.errors import CorpusError, SpanmaskError
 def _run(work: Squares, units: Any, jobs: int = 2) -> tuple[dict[int, int | None], list[tuple[int, ...]]]:
     reports: list[tuple[int, ...]] = []
     outcomes = run_processes(work, iter(units), jobs, lambda *counts: reports.append(counts))
-    return {outcome.unit: outcome.receipt for outcome in outcomes}, reports
+    return {outcome.unit: outcome.result for outcome in outcomes}, reports
 
 
 def _tries(folder: Path, unit: int) -> int:
@@ -28,15 +28,15 @@ def _tries(folder: Path, unit: int) -> int:
 
 
 def test_every_unit_runs_once_and_reports(tmp_path: Path) -> None:
-    receipts, reports = _run(Squares(str(tmp_path)), range(20))
-    assert receipts == {unit: unit * unit for unit in range(20)}
+    results, reports = _run(Squares(str(tmp_path)), range(20))
+    assert results == {unit: unit * unit for unit in range(20)}
     assert sorted(reports) == [(unit, 1) for unit in range(20)]
     assert all(_tries(tmp_path, unit) == 1 for unit in range(20))
 
 
 def test_units_in_this_process_run_in_order(tmp_path: Path) -> None:
     outcomes = run_inline(Squares(str(tmp_path)), iter(range(3)), lambda *_: None)
-    assert [(outcome.unit, outcome.receipt) for outcome in outcomes] == [(0, 0), (1, 1), (2, 4)]
+    assert [(outcome.unit, outcome.result) for outcome in outcomes] == [(0, 0), (1, 1), (2, 4)]
 
 
 def test_no_units_start_no_process(tmp_path: Path) -> None:
@@ -59,23 +59,23 @@ def test_units_are_taken_as_workers_are_free(tmp_path: Path) -> None:
 
 
 def test_a_unit_whose_worker_dies_is_tried_again_and_poison_is_given_up(tmp_path: Path) -> None:
-    receipts, _ = _run(Squares(str(tmp_path), poison=(3,), weak=(1, 5)), range(8))
-    assert receipts == {unit: None if unit == 3 else unit * unit for unit in range(8)}
+    results, _ = _run(Squares(str(tmp_path), poison=(3,), weak=(1, 5)), range(8))
+    assert results == {unit: None if unit == 3 else unit * unit for unit in range(8)}
     assert [_tries(tmp_path, unit) for unit in (1, 3, 5, 7)] == [2, TRIES, 2, 1]
 
 
 @pytest.mark.slow
 def test_all_units_poison_are_all_given_up(tmp_path: Path) -> None:
-    receipts, _ = _run(Squares(str(tmp_path), poison=(0, 1, 2)), range(3))
-    assert receipts == {0: None, 1: None, 2: None}
+    results, _ = _run(Squares(str(tmp_path), poison=(0, 1, 2)), range(3))
+    assert results == {0: None, 1: None, 2: None}
     assert [_tries(tmp_path, unit) for unit in range(3)] == [TRIES] * 3
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [0, 8 << 20], ids=["small", "more than a pipe holds"])
 def test_workers_that_die_as_they_start_count_as_tries(tmp_path: Path, size: int) -> None:
-    receipts, _ = _run(Squares(str(tmp_path), dies_at_start=True, ballast=bytes(size)), range(2))
-    assert receipts == {0: None, 1: None}
+    results, _ = _run(Squares(str(tmp_path), dies_at_start=True, ballast=bytes(size)), range(2))
+    assert results == {0: None, 1: None}
 
 
 def test_an_error_of_a_unit_ends_the_run_as_it_was_raised(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from spanmask import ConfigError, CorpusError, MismatchError, verify
+from spanmask.presharding.state import RunState
 
 
 def _times(folder: Path) -> dict[str, int]:
@@ -201,6 +203,21 @@ def test_units_whose_receipt_or_shard_is_damaged_are_done_again(lab: Any) -> Non
     (out / "train" / ".tmp-0123-shard-99999-00000.arrow").write_bytes(b"what a killed writer left")
     lab.run(path, "out")
     assert lab.tree("out") == lab.tree("reference")
+
+
+def test_a_receipt_keeps_its_bytes_read_and_written_again(lab: Any) -> None:
+    """So a run goes on from what an earlier release wrote."""
+    _stop_early(lab, lab.text(), "out")
+    state = RunState(lab.folder / "out")
+    before = {path.name: path.read_bytes() for path in state.receipts_folder.iterdir()}
+    receipts = list(state.receipts())
+    assert sorted(f"{receipt.unit}.json" for receipt in receipts) == sorted(before)
+    parts = "conservation digest disk_bytes sampling shards source_bytes statistics supplied unit"
+    for receipt in receipts:
+        (state.receipts_folder / f"{receipt.unit}.json").unlink()
+        state.save_receipt(receipt)
+        assert sorted(json.loads(before[f"{receipt.unit}.json"])) == parts.split()
+    assert {path.name: path.read_bytes() for path in state.receipts_folder.iterdir()} == before
 
 
 def test_a_run_that_failed_before_it_began_leaves_an_empty_folder(lab: Any) -> None:

@@ -16,8 +16,8 @@ from spanmask import audit, load_vocabulary, verify
 from spanmask.config import VocabularyConfig
 from spanmask.errors import ConfigError, MismatchError, ShardError
 from spanmask.masking import segments_of
+from spanmask.presharding.comparing import verify_source
 from spanmask.presharding.preview import preview
-from spanmask.presharding.source import verify_source
 from spanmask.records import Ranges
 from spanmask.shard.invariants import Rows
 from spanmask.shard.manifest import read_manifest, seal, write_manifest

@@ -16,8 +16,7 @@ from spanmask.engines.local import Outcome, run_inline, run_processes
 from spanmask.errors import ConfigError
 from spanmask.presharding.places import recalled_inputs
 from spanmask.presharding.plan import Plan, default_jobs, make_plan
-from spanmask.presharding.run import all_units
-from spanmask.presharding.work import Pipeline, Report, Unit
+from spanmask.presharding.units import Pipeline, Report, Unit, all_units
 from spanmask.records import Identities, MaskedBlock, Segments, SequenceBlock, TokenIds
 from spanmask.shard.manifest import MANIFEST, Manifest, read_manifest
 from spanmask.shard.reader import ShardSet
@@ -86,9 +85,9 @@ def _ignore(*_: int) -> None:
 
 
 def _findings(outcome: Outcome) -> list[Finding]:
-    if outcome.receipt is None:
+    if outcome.result is None:
         return [Finding(path=outcome.unit.name, message="its worker died on three tries; give fewer --jobs")]
-    return list(outcome.receipt)
+    return list(outcome.result)
 
 
 def _inputs(manifest: Manifest, inputs: Sequence[str | os.PathLike[str]]) -> tuple[InputFile, ...]:

@@ -1,27 +1,28 @@
-"""One unit of work: documents in, published shards and a receipt out. A pure function of the plan and the unit."""
+"""What a unit of work is and does: documents in, published shards and a receipt out, a pure function of the plan and the unit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+import os
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from spanmask.corpus.cutting import RawBlock
-from spanmask.corpus.reading import parse_block, read_documents
+from spanmask.corpus.reading import parse_block, read_documents, stream_blocks
 from spanmask.kernels.siphash import hash_documents
 from spanmask.masking import Draws, Masker
-from spanmask.presharding.plan import Plan
+from spanmask.presharding.plan import Plan, Task
+from spanmask.presharding.receipt import Receipt, Tally
 from spanmask.records import DocumentBlock, Flags, MaskedBlock, Points, Ranges, SequenceBlock
 from spanmask.sequencing import select, sequence
-from spanmask.shard.manifest import SPLITS
+from spanmask.shard.manifest import SPLITS, ShardRecord
 from spanmask.shard.schema import shard_schema, to_record_batch
 from spanmask.shard.writer import write_shards
-from spanmask.statistics import RowStatistics, merge_counts
+from spanmask.statistics import RowStatistics
 from spanmask.tokenization import Tokenizer
 
 #: Told after every block of documents: input bytes on disk, decompressed bytes and tokens since the last time.
@@ -55,21 +56,25 @@ def unit_order(name: str) -> tuple[int, ...]:
     return tuple(map(int, name.split("-")))
 
 
-@dataclass(slots=True)
-class _Tally:
-    """What a unit's receipt says, while it is being counted."""
+def all_units(plan: Plan, done: Collection[str] = ()) -> Iterator[Unit]:
+    """Yield the units of a plan but for those that are done; those of streamed tasks carry their bytes."""
+    for task in plan.tasks:
+        if task.streamed:
+            yield from _streamed_units(plan, task, done)
+        else:
+            unit = Unit(task=task.number, disk_bytes=task.disk_bytes)
+            if unit.name not in done:
+                yield unit
 
-    statistics: dict[str, RowStatistics] = field(default_factory=dict)
-    sampling: dict[str, Any] = field(default_factory=dict)
-    tokens_in: int = 0
-    dropped: dict[str, int] = field(default_factory=dict)
-    words_cut: int = 0
-    documents: int = 0
-    skipped: int = 0
-    empty: int = 0
-    source_bytes: int = 0
-    ranges: int = 0
-    word_starts: int = 0
+
+def _streamed_units(plan: Plan, task: Task, done: Collection[str]) -> Iterator[Unit]:
+    prefix = f"{task.number:05}-"
+    skip = {int(name.removeprefix(prefix)) for name in done if name.startswith(prefix)}
+    file = task.parts[0].file
+    before = 0
+    for raw in stream_blocks(file, plan.config.corpus, plan.config.output.shard_bytes, skip):
+        yield Unit(task=task.number, block=raw.number, raw=raw, disk_bytes=raw.disk_offset - before)
+        before = raw.disk_offset
 
 
 class Pipeline:
@@ -81,13 +86,8 @@ class Pipeline:
         self._tokenizer = Tokenizer(plan.vocabulary)
         self._masker = Masker(plan.config.masking, plan.vocabulary, plan.unigram)
 
-    def run(self, unit: Unit, report: Report) -> dict[str, Any]:
-        """Process a unit and publish its shards.
-
-        Returns
-        -------
-        dict
-            The receipt: shards by split, statistics, sampling, conservation.
+    def run(self, unit: Unit, report: Report) -> Receipt:
+        """Process a unit, publish its shards, and return its receipt.
 
         Raises
         ------
@@ -96,8 +96,8 @@ class Pipeline:
         StorageError
             The file system refused.
         """
-        tally = _Tally()
-        shards: dict[str, list[Any]] = {name: [] for name in SPLITS}
+        tally = Tally()
+        shards: dict[str, list[ShardRecord]] = {name: [] for name in SPLITS}
         block, held, size = unit.block, {name: list[pa.RecordBatch]() for name in SPLITS}, 0
         limit = self.plan.config.output.shard_bytes
         told = 0
@@ -114,7 +114,7 @@ class Pipeline:
             told = done
         self._flush(f"{unit.task:05}-{block:05}", held, shards)
         report(unit.disk_bytes - told, 0, 0)
-        return _receipt(unit, shards, tally)
+        return tally.receipt(unit.name, unit.disk_bytes, shards)
 
     def documents(self, unit: Unit) -> Iterator[DocumentBlock]:
         """Yield a unit's documents."""
@@ -152,24 +152,14 @@ class Pipeline:
         """Mask segments as the plan says."""
         return self._masker.mask(segments, store_words=self.plan.words_stored)
 
-    def rows(self, documents: DocumentBlock, tally: _Tally) -> Iterator[tuple[str, pa.RecordBatch]]:
+    def rows(self, documents: DocumentBlock, tally: Tally) -> Iterator[tuple[str, pa.RecordBatch]]:
         """Yield the masked rows of a block of documents by split, and count everything."""
         segments, tokens, empty = self.sequences(documents)
-        tally.tokens_in += tokens
-        tally.empty += empty
-        tally.documents += len(documents) + documents.skipped
-        tally.skipped += documents.skipped
-        tally.source_bytes += documents.source_bytes
-        tally.words_cut += segments.words_cut
-        tally.ranges += 0 if documents.annotations is None else len(documents.annotations.starts)
-        tally.word_starts += 0 if documents.words is None else len(documents.words.values)
-        tally.dropped = merge_counts(segments.dropped, tally.dropped) if tally.dropped else dict(segments.dropped)
+        tally.add_documents(documents)
+        tally.add_segments(segments, tokens, empty)
         for name, part in self.by_split(documents, segments):
             block, draws = self.mask(part)
-            statistics = tally.statistics.setdefault(name, RowStatistics())
-            statistics.add(block, self.plan.vocabulary, self.plan.config.masking.mask_fraction)
-            known = tally.sampling.get(name)
-            tally.sampling[name] = merge_counts(known, draws.to_json()) if known else draws.to_json()
+            tally.add_rows(name, block, draws, self.plan.vocabulary, self.plan.config.masking.mask_fraction)
             yield name, self._record_batch(block, part, documents)
 
     def _record_batch(self, block: MaskedBlock, segments: SequenceBlock, documents: DocumentBlock) -> pa.RecordBatch:
@@ -183,10 +173,9 @@ class Pipeline:
         )
         return to_record_batch(block, kept, schema)
 
-    def _flush(self, name: str, held: dict[str, list[pa.RecordBatch]], shards: dict[str, list[Any]]) -> None:
+    def _flush(self, name: str, held: dict[str, list[pa.RecordBatch]], shards: dict[str, list[ShardRecord]]) -> None:
         for split, batches in held.items():
-            written = write_shards(self._root, f"{split}/shard-{name}", batches)
-            shards[split] += [asdict(record) for record in written]
+            shards[split] += write_shards(self._root, f"{split}/shard-{name}", batches)
             batches.clear()
 
 
@@ -198,25 +187,6 @@ def held_out_documents(documents: DocumentBlock, seed: int, holdout: float) -> F
     with np.errstate(over="ignore"):
         hash_documents(documents.text, documents.document_offsets, np.uint64(seed), _HOLDOUT_KEY, hashes)
     return hashes < np.uint64(int(Fraction(repr(holdout)) * (1 << 64)))
-
-
-def _receipt(unit: Unit, shards: dict[str, list[Any]], tally: _Tally) -> dict[str, Any]:
-    kept = sum(int(statistics.totals[0]) for statistics in tally.statistics.values())
-    return {
-        "unit": unit.name,
-        "shards": {name: records for name, records in shards.items() if records},
-        "statistics": {name: statistics.to_json() for name, statistics in tally.statistics.items()},
-        "sampling": tally.sampling,
-        "conservation": {
-            "tokens": {"in": tally.tokens_in, "kept": kept, "dropped": tally.dropped},
-            "documents_in": tally.documents,
-            "documents_skipped": tally.skipped,
-            "documents_empty": tally.empty,
-            "words_cut": tally.words_cut,
-        },
-        "source_bytes": tally.source_bytes,
-        "supplied": {"spans_field": tally.ranges, "words_field": tally.word_starts},
-    }
 
 
 def warm_up(plan: Plan) -> None:
@@ -236,3 +206,16 @@ def warm_up(plan: Plan) -> None:
     block, _ = pipeline.mask(segments)
     RowStatistics().add(block, plan.vocabulary, plan.config.masking.mask_fraction)
     held_out_documents(documents, 0, plan.config.output.holdout)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineWork:
+    """The work that engines hand to their workers."""
+
+    plan: Plan
+    root: str
+
+    def prepare(self) -> Callable[[Unit, Report], Receipt]:
+        """Return the function that runs units, tokenizing in one thread."""
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        return Pipeline(self.plan, Path(self.root)).run

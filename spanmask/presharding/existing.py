@@ -1,0 +1,113 @@
+"""What stands in the folder of a dataset already: nothing, the dataset asked for, another one, or an unfinished run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION, PreshardConfig
+from spanmask.corpus.inputs import InputFile
+from spanmask.errors import ConfigError, MismatchError, ShardError
+from spanmask.presharding.places import unchanged
+from spanmask.presharding.state import FOLDER, RunState
+from spanmask.shard.manifest import MANIFEST, Manifest, config_fingerprint, read_manifest
+from spanmask.storage import reporting
+from spanmask.vocab import load_vocabulary
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a place that holds anything but a dataset, or a run that began there.
+
+    Raises
+    ------
+    ConfigError
+        A file, or a folder of other things.
+    StorageError
+        It cannot be listed.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder}: a file stands there; choose another --out")
+    if not folder.is_dir() or (folder / MANIFEST).exists() or (folder / FOLDER).exists():
+        return
+    with reporting(folder, "list"):
+        if any(folder.iterdir()):
+            raise ConfigError(
+                f"{folder}: the folder is not empty, and no spanmask run began there; choose another --out"
+            )
+
+
+def finished_dataset(
+    folder: Path, config: PreshardConfig, files: Sequence[InputFile], *, overwrite: bool, rehash: bool
+) -> Manifest | None:
+    """Return the finished dataset that stands there when it is the one asked for; None where none stands, or it may be replaced.
+
+    Raises
+    ------
+    MismatchError
+        It is another one, or damaged.
+    """
+    if not (folder / MANIFEST).exists() or RunState(folder).is_under_way:
+        return None
+    try:
+        manifest = read_manifest(folder)
+    except ShardError as error:
+        if overwrite:
+            return None
+        raise MismatchError(
+            f"{folder}: a damaged dataset stands there ({error}); choose another --out, or give --overwrite"
+        ) from error
+    wanted = config_fingerprint(config, load_vocabulary(config.vocabulary))
+    if manifest.content["config_fingerprint"] == wanted and unchanged(manifest, files, rehash=rehash):
+        return manifest
+    if not overwrite:
+        raise MismatchError(refusal(folder, "a finished dataset", _differences_of(manifest, config, files)))
+    return None
+
+
+def _differences_of(manifest: Manifest, config: PreshardConfig, files: Sequence[InputFile]) -> list[str]:
+    """Say how a finished dataset differs from the one asked for."""
+    inputs = manifest.content["inputs"]
+    found = {
+        "versions": {key: manifest.content[f"{key}_version"] for key in ("algorithm", "format")},
+        "config": manifest.content["config"],
+        "vocabulary": manifest.content["vocabulary"]["sha256"],
+        "inputs": [{"name": f"{item['name']} ({item['size']:,} bytes)"} for item in inputs],
+    }
+    wanted = {
+        "versions": {"algorithm": ALGORITHM_VERSION, "format": FORMAT_VERSION},
+        "config": config.to_json(),
+        "vocabulary": load_vocabulary(config.vocabulary).sha256,
+        "inputs": [{"name": f"{file.name} ({file.size:,} bytes)"} for file in files],
+    }
+    return differences(found, wanted) or ["inputs: the content of one changed"]
+
+
+def refusal(folder: Path, what: str, lines: list[str]) -> str:
+    """Return the message that refuses to touch what stands in a folder, with how it differs from what was asked for."""
+    told = "; ".join(lines)
+    return f"{folder}: {what} of another configuration stands there ({told}); choose another --out, or give --overwrite"
+
+
+def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Return what differs between two descriptions of a run, one line each."""
+    lines = []
+    for section, values in wanted["config"].items():
+        for name, value in values.items():
+            known = found["config"].get(section, {}).get(name)
+            if known != value:
+                lines.append(f"{name}: {known!r} there, {value!r} here")
+    if found["vocabulary"] != wanted["vocabulary"]:
+        lines.append("vocabulary: its entries differ")
+    if found["versions"] != wanted["versions"]:
+        lines.append(f"versions: {found['versions']} there, {wanted['versions']} here")
+    if found["inputs"] != wanted["inputs"]:
+        lines.append(
+            f"inputs: {_names(found['inputs'])} there, {_names(wanted['inputs'])} here (or their content changed)"
+        )
+    return lines
+
+
+def _names(inputs: list[dict[str, Any]]) -> str:
+    names = ", ".join(item["name"] for item in inputs[:3])
+    return names + (f" and {len(inputs) - 3} more" if len(inputs) > 3 else "")

@@ -1,0 +1,107 @@
+"""The receipt of a unit of work: counted while it runs, kept as a file when it is done, summed into the manifest at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from typing import Any, Self
+
+from spanmask.masking import Draws
+from spanmask.records import DocumentBlock, MaskedBlock, SequenceBlock
+from spanmask.shard.manifest import ShardRecord
+from spanmask.statistics import RowStatistics, merge_counts
+from spanmask.vocab import Vocabulary
+
+#: Counts as the manifest writes them.
+Counts = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """A unit that is done: its published shards, and what was counted.
+
+    unit: its name. shards, statistics, sampling: by split, of those that have some. source_bytes: decompressed input bytes.
+    disk_bytes: input bytes on disk. supplied: how much the documents held in the fields of ``spans_field`` and ``words_field``.
+    """
+
+    unit: str
+    shards: dict[str, tuple[ShardRecord, ...]]
+    statistics: dict[str, Counts]
+    sampling: dict[str, Counts]
+    conservation: Counts
+    source_bytes: int
+    disk_bytes: int
+    supplied: dict[str, int]
+
+    @property
+    def records(self) -> tuple[ShardRecord, ...]:
+        """The shards of all splits."""
+        return tuple(record for records in self.shards.values() for record in records)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the receipt as its file holds it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """Build what `to_json` and JSON made of a receipt."""
+        shards = {name: tuple(map(ShardRecord.from_json, records)) for name, records in content["shards"].items()}
+        return cls(**{**content, "shards": shards})
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a unit's receipt will say, while it is being counted."""
+
+    statistics: dict[str, RowStatistics] = field(default_factory=dict)
+    sampling: dict[str, Counts] = field(default_factory=dict)
+    tokens_in: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    words_cut: int = 0
+    documents: int = 0
+    skipped: int = 0
+    empty: int = 0
+    source_bytes: int = 0
+    supplied: dict[str, int] = field(default_factory=lambda: {"spans_field": 0, "words_field": 0})
+
+    def add_documents(self, documents: DocumentBlock) -> None:
+        """Count a block of documents."""
+        self.documents += len(documents) + documents.skipped
+        self.skipped += documents.skipped
+        self.source_bytes += documents.source_bytes
+        self.supplied["spans_field"] += 0 if documents.annotations is None else len(documents.annotations.starts)
+        self.supplied["words_field"] += 0 if documents.words is None else len(documents.words.values)
+
+    def add_segments(self, segments: SequenceBlock, tokens: int, empty: int) -> None:
+        """Count the segments of a block of documents, the tokens they were cut from, and the documents that have none."""
+        self.tokens_in += tokens
+        self.empty += empty
+        self.words_cut += segments.words_cut
+        self.dropped = merge_counts(self.dropped, segments.dropped)
+
+    def add_rows(self, split: str, block: MaskedBlock, draws: Draws, vocabulary: Vocabulary, ratio: Fraction) -> None:
+        """Count masked rows of a split, whose budget is ``ratio`` of their tokens."""
+        self.statistics.setdefault(split, RowStatistics()).add(block, vocabulary, ratio)
+        self.sampling[split] = merge_counts(self.sampling.get(split, {}), draws.to_json())
+
+    def receipt(self, unit: str, disk_bytes: int, shards: Mapping[str, Sequence[ShardRecord]]) -> Receipt:
+        """Return the receipt of a unit that is done, and published these shards."""
+        kept = sum(int(statistics.totals[0]) for statistics in self.statistics.values())
+        conservation = {
+            "tokens": {"in": self.tokens_in, "kept": kept, "dropped": self.dropped},
+            "documents_in": self.documents,
+            "documents_skipped": self.skipped,
+            "documents_empty": self.empty,
+            "words_cut": self.words_cut,
+        }
+        return Receipt(
+            unit=unit,
+            shards={name: tuple(records) for name, records in shards.items() if records},
+            statistics={name: statistics.to_json() for name, statistics in self.statistics.items()},
+            sampling=self.sampling,
+            conservation=conservation,
+            source_bytes=self.source_bytes,
+            disk_bytes=disk_bytes,
+            supplied=self.supplied,
+        )
