@@ -7,9 +7,6 @@ A gate rejects sound draws with probability 10⁻⁶ in the limit of many counts
 from __future__ import annotations
 
 import json
-import re
-import sys
-import types
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
@@ -19,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from planted import Wrong, build
 
 from spanmask import masking
 from spanmask.auditing import FALSE_ALARM, Evidence, Gate, audit, collect, expected_lengths, judge
@@ -165,61 +163,66 @@ def test_one_length_beyond_the_longest_is_rejected():
     assert gate.p_value == 0
 
 
-def edited(module: types.ModuleType, old: str, new: str) -> types.ModuleType:
-    """A kernel module with one line changed, compiled anew and kept out of the kernels' cache."""
-    source = Path(module.__file__).read_text()
-    assert source.count(old) == 1
-    source = source.replace(old, new)
-    source, found = re.subn(
-        r"^from spanmask.kernels._jit import .*$",
-        "import numba\nkernel = inlined = numba.njit(nogil=True)",
-        source,
-        flags=re.MULTILINE,
+_FIRST_START = "        first = draw_below(count, starts)\n        if tried < 0:"
+_MASKED_BELOW = "np.uint64((1 << 32) * 8 // 10)"
+
+OFF_BY_ONE = Wrong(
+    module=spans,
+    kernel="sample_paper",
+    old=_FIRST_START,
+    new=_FIRST_START.replace("draw_below(count, starts)", "min(draw_below(count, starts) + 1, count - 1)"),
+)
+NEVER_LAST = Wrong(
+    module=spans,
+    kernel="sample_paper",
+    old=_FIRST_START,
+    new=_FIRST_START.replace("count, starts", "count - 1, starts"),
+)
+SHARES = {
+    share: Wrong(
+        module=replacement,
+        kernel="replace_rows",
+        old=_MASKED_BELOW,
+        new=_MASKED_BELOW.replace("8 // 10", f"{share} // 100"),
     )
-    assert found == 1
-    made = types.ModuleType(f"edited_{module.__name__.rsplit('.', 1)[1]}")
-    sys.modules[made.__name__] = made
-    exec(compile(source, made.__name__, "exec"), made.__dict__)
-    return made
+    for share in (79, 81)
+}
 
 
 @pytest.fixture
-def edit(monkeypatch: pytest.MonkeyPatch) -> Callable[[types.ModuleType, str, str, str], None]:
-    """Put an edited kernel in the masker's reach."""
-
-    def put(module: types.ModuleType, kernel: str, old: str, new: str) -> None:
-        wrong = edited(module, old, new)
-        monkeypatch.delitem(sys.modules, wrong.__name__)
-        monkeypatch.setattr(module, kernel, getattr(wrong, kernel))
-
-    return put
+def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[[Wrong], None]:
+    """Put a wrong kernel in the masker's reach."""
+    return lambda wrong: monkeypatch.setattr(wrong.module, wrong.kernel, build(wrong))
 
 
-def test_starts_off_by_one_word_are_rejected(segments, edit):
-    old = "        first = draw_below(count, starts)\n        if tried < 0:"
-    edit(
-        spans,
-        "sample_paper",
-        old,
-        old.replace("draw_below(count, starts)", "min(draw_below(count, starts) + 1, count - 1)"),
-    )
+@pytest.mark.parametrize(
+    "wrong", [OFF_BY_ONE, NEVER_LAST, *SHARES.values()], ids=["off by one", "never last", *map(str, SHARES)]
+)
+def test_every_planted_wrong_is_built_and_draws_otherwise(wrong, plant):
+    block, law = segments_of(300), config_of()
+    sound, _ = Masker(law.masking, VOCABULARY).mask(block)
+    plant(wrong)
+    drawn, _ = Masker(law.masking, VOCABULARY).mask(block)
+    assert not np.array_equal(drawn.input_ids, sound.input_ids)
+
+
+def test_starts_off_by_one_word_are_rejected(segments, plant):
+    plant(OFF_BY_ONE)
     gates = judged(segments)
     assert failed(gates) == {STARTS}
     assert gates[STARTS].p_value < FALSE_ALARM
 
 
 @pytest.mark.slow
-def test_starts_that_never_reach_the_last_word_are_rejected(edit):
+def test_starts_that_never_reach_the_last_word_are_rejected(plant):
     """Seen from 10⁶ spans on: of 6,000 segments' first starts, the last word would have 16."""
-    old = "        first = draw_below(count, starts)\n        if tried < 0:"
-    edit(spans, "sample_paper", old, old.replace("draw_below(count, starts)", "draw_below(count - 1, starts)"))
+    plant(NEVER_LAST)
     assert failed(judged(segments_of(MANY))) == {STARTS}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("share", [79, 81])
-def test_another_share_of_masks_is_rejected(share, segments, edit):
-    edit(replacement, "replace_rows", "np.uint64((1 << 32) * 8 // 10)", f"np.uint64((1 << 32) * {share} // 100)")
+@pytest.mark.parametrize("share", SHARES)
+def test_another_share_of_masks_is_rejected(share, segments, plant):
+    plant(SHARES[share])
     gates = judged(segments)
     assert failed(gates) == {REPLACEMENT}
     assert gates[REPLACEMENT].p_value < FALSE_ALARM

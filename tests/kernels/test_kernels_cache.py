@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from planted import Wrong, build, planted
 
 import spanmask
-from spanmask.kernels import cache
+from spanmask.kernels import cache, siphash
 from spanmask.kernels._jit import kernel
 
 PACKAGE = Path(spanmask.__file__).parent
@@ -176,15 +177,29 @@ print(out[0], sum(hash_documents.stats.cache_hits.values()))
     return _run(code, package, folder, prefix)
 
 
+#: Lines of siphash.py, and what they are edited into.
+ROUND = ("v1 = _rotated(v1, 13)", "v1 = _rotated(v1, 14)")
+ROTATION = ("return (x << np.uint64(bits))", "return (x << np.uint64(bits + 2))")
+
+
+@pytest.mark.parametrize("edit", [ROUND, ROTATION], ids=["round", "rotation"])
+def test_the_lines_that_are_edited_below_are_there_and_compile(edit: tuple[str, str]) -> None:
+    wrong = build(Wrong(module=siphash, kernel="hash_documents", old=edit[0], new=edit[1]))
+    found = np.zeros(2, np.uint64)
+    for place, hash_documents in enumerate((siphash.hash_documents, wrong)):
+        hash_documents(
+            np.frombuffer(b"abc", np.uint8), np.array([0, 3]), np.uint64(1), np.uint64(2), found[place : place + 1]
+        )
+    assert found[0] != found[1]
+
+
 @pytest.mark.slow
 def test_an_edited_inner_kernel_is_never_served_stale(tmp_path: Path) -> None:
     shutil.copytree(PACKAGE, tmp_path / "copy" / "spanmask")
     first, second = (_hash(tmp_path / "copy", tmp_path / "cache").stdout.split() for _ in range(2))
     assert (first[0], first[1], second[1]) == (second[0], "0", "1")
     inner = tmp_path / "copy" / "spanmask" / "kernels" / "siphash.py"
-    source = inner.read_text()
-    assert "v1 = _rotated(v1, 13)" in source
-    inner.write_text(source.replace("v1 = _rotated(v1, 13)", "v1 = _rotated(v1, 14)"))
+    inner.write_text(planted(inner.read_text(), *ROUND))
     edited, again = (_hash(tmp_path / "copy", tmp_path / "cache").stdout.split() for _ in range(2))
     assert (edited[0], edited[1], again[1]) == (again[0], "0", "1")
     assert edited[0] != first[0]
@@ -232,9 +247,7 @@ def test_an_edited_inner_kernel_of_another_file_is_never_served_stale(tmp_path: 
     assert found == ["2 8 0\n", "2 8 1\n"]
     inner = kernels / "siphash.py"
     stamp = (kernels / "outer.py").stat().st_mtime_ns
-    source = inner.read_text()
-    assert source.count("return (x << np.uint64(bits))") == 1
-    inner.write_text(source.replace("return (x << np.uint64(bits))", "return (x << np.uint64(bits + 2))"))
+    inner.write_text(planted(inner.read_text(), *ROTATION))
     found = [_run(_TURN, tmp_path / "copy", tmp_path / "cache").stdout for _ in range(2)]
     assert found == ["8 32 0\n", "8 32 1\n"]
     assert (kernels / "outer.py").stat().st_mtime_ns == stamp
