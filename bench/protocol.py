@@ -22,6 +22,8 @@ from typing import Any, ParamSpec, TypeVar
 #: Packages whose versions a result names.
 PACKAGES = ("spanmask", "numpy", "numba", "pyarrow")
 MEGABYTE = 1_000_000
+#: This checkout.
+ROOT = Path(__file__).resolve().parent.parent
 #: What is measured, for the flag that says whether it differs from the commit.
 _MEASURED = ("spanmask", "bench", ":!bench/results", ":!bench/README.md")
 
@@ -182,11 +184,10 @@ def _processor() -> str:
     return models[0] if models else platform.processor() or platform.machine()
 
 
-def revision() -> dict[str, Any]:
-    """Return the commit measured and whether files differ from it; None where this is no checkout of spanmask."""
-    root = Path(__file__).resolve().parent.parent
+def revision(root: Path = ROOT) -> dict[str, Any]:
+    """Return the commit of a checkout of spanmask, by default this one, and whether files differ from it; None where it is none."""
     top = _git(root, "rev-parse", "--show-toplevel")
-    if top is None or Path(top).resolve() != root:
+    if top is None or Path(top).resolve() != root.resolve():
         return {"commit": None, "dirty": None}
     return {
         "commit": _git(root, "rev-parse", "--short", "HEAD"),
