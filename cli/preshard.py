@@ -20,7 +20,6 @@ from spanmask.config import (
     Sampler,
     Scheme,
     Segmentation,
-    read_toml,
 )
 from spanmask.errors import IncompleteShards
 
@@ -107,7 +106,7 @@ def corpus_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def build_config(config_file: str | None, options: dict[str, Any]) -> PreshardConfig:
     """Return the configuration of a TOML file with flags on top."""
     given = {name: value for name, value in options.items() if value not in (None, ())}
-    return PreshardConfig.of(**{**(read_toml(config_file) if config_file else {}), **given})
+    return PreshardConfig.of(**{**(PreshardConfig.read_toml(config_file) if config_file else {}), **given})
 
 
 @click.command(name="preshard")

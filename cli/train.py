@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-import types
-import typing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -12,7 +10,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from spanmask.train.config import PRESETS, TrainConfig, read_options
+from spanmask.options import kinds
+from spanmask.train.config import PRESETS, TrainConfig
 
 from .progress import duration
 from .summary import print_json
@@ -68,17 +67,16 @@ Function = Callable[..., Any]
 
 def _train_options(function: Function) -> Function:
     """Add the options that make a `TrainConfig`; none has a default, so that a file's values stand."""
-    hints = typing.get_type_hints(TrainConfig)
     options = [
-        click.option(f"--{name.replace('_', '-')}", type=_type(hints[name]), help=told) for name, told in _HELP.items()
+        click.option(f"--{name.replace('_', '-')}", type=_type(kinds(TrainConfig)[name].type), help=told)
+        for name, told in _HELP.items()
     ]
     for option in reversed([*options, *_SWITCHES]):
         function = option(function)
     return function
 
 
-def _type(hint: Any) -> Any:
-    kind = typing.get_args(hint)[0] if isinstance(hint, types.UnionType) else hint
+def _type(kind: type[Any]) -> Any:
     return click.Choice([str(item) for item in kind]) if issubclass(kind, StrEnum) else kind
 
 
@@ -120,7 +118,7 @@ def command(
 
 def _config(out: str, preset: str | None, file: str | None, flags: dict[str, Any], *, resume: bool) -> TrainConfig:
     """Return flags over a file over a preset; of a run to be resumed, over what it was started with."""
-    options = (read_options(file) if file else {}) | flags
+    options = (TrainConfig.read_toml(file, "preset") if file else {}) | flags
     preset = preset or options.pop("preset", None)
     options.pop("preset", None)
     if not resume:

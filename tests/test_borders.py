@@ -234,6 +234,7 @@ def test_the_layout_is_the_one_decided() -> None:
         "loading",
         "masking",
         "model",
+        "options",
         "presharding",
         "py",
         "records",

@@ -30,18 +30,15 @@ Preset ``fast`` has no dropout, and so may use the kernel for sequences of unequ
 
 from __future__ import annotations
 
-import dataclasses
-import typing
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from spanmask.config import convert_option, read_toml, unknown_option
 from spanmask.errors import ConfigError
 from spanmask.loading.rows import Masks
 from spanmask.loading.targets import Edges
 from spanmask.model.config import Attention, Objective
+from spanmask.options import Form, Options
 
 
 class Device(StrEnum):
@@ -74,54 +71,102 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 #: Fields of `SpanBertConfig` that change a model's shape.
 SHAPE = ("hidden", "layers", "heads", "intermediate", "max_positions")
-_POSITIVE = ("steps", "batch_size", "accumulate", "window", "keep_last", "log_every")
-_COUNTS = ("warmup", "seed", "save_every", "eval_every")
 _WARMUP = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(Options):
     """Options of a run; see the module for the values.
 
-    Attributes
-    ----------
-    model, init_from
-        A size by name, or a folder that holds a BERT to go on from, whose shape it then is.
-    hidden, layers, heads, intermediate, max_positions
-        Of the model, instead of the size's own.
-    objective, sbo_weight
-        Which heads are trained, and what the span boundary loss is multiplied with.
-    attention, hidden_dropout, attention_dropout
-        As of `SpanBertConfig`.
-    steps, warmup, lr
-        Updates; of them, those with a rising learning rate (None: 10,000, of fewer than 100,000 steps a tenth); its peak.
-    batch_size, accumulate
-        Bins of a micro-batch on each rank, and micro-batches of a step: a step has batch_size · accumulate · ranks bins.
-    beta1, beta2, epsilon, weight_decay, decay
+    Model
+    -----
+    model
+        tiny, mini, small, medium, base or large.
+    init_from
+        Folder with a BERT to go on from, as transformers saves it, whose shape it then is.
+    hidden
+        Width, instead of the model's.
+    layers
+        Layers, instead of the model's.
+    heads
+        Attention heads, instead of the model's.
+    intermediate
+        Width of the feed-forward layers, instead of the model's.
+    max_positions
+        Longest sequence the model takes. [512]
+    objective
+        What is trained.
+    sbo_weight
+        What the span boundary loss is multiplied with.
+    attention
+        How attention is computed. [sdpa; preset fast: auto]
+    hidden_dropout, attention_dropout
+        Share of values set to 0. [0.1; preset fast: 0]
+
+    Schedule
+    --------
+    steps
+        Updates.
+    warmup
+        Updates until the learning rate's peak. [10000, of fewer than 100000 steps a tenth]
+    lr
+        Peak of the learning rate, which then falls to 0.
+    batch_size
+        Bins of a micro-batch on each rank.
+    accumulate
+        Micro-batches of an update, which has batch_size · accumulate · ranks bins.
+    seed
+        Of initial weights, dropout and order.
+
+    Optimizer
+    ---------
+    beta1, beta2, epsilon
         Of AdamW.
+    weight_decay
+        Of AdamW: decoupled.
+    decay
+        Which parameters decay.
     clip
         Largest norm of the gradient; 0: any.
-    seed
-        Of initial weights, dropout and the order of samples.
-    masks, edges, width, window
-        As of `LoadConfig`.
-    save_every, keep_last
-        Steps between checkpoints (0: at the end only), and how many are kept.
-    log_every
-        Steps between lines of metrics, which is also how late a loss that is not finite may be noticed.
-    evaluate, eval_every
-        Whether the validation split is measured at the end, and steps between measuring it (0: at the end only).
-    device, dtype, compile, threads
-        Where and how a step runs. compile: None is on for CUDA. threads: of the CPU; None leaves them to torch.
 
-    Raises
-    ------
-    ConfigError
-        A value is of another type or out of range.
+    Data
+    ----
+    masks
+        Those stored, or fresh ones each epoch.
+    edges
+        Whether a special token may be a span's boundary. [by the dataset's scheme]
+    width
+        Slots of a bin. [the longest sequence the dataset allows]
+    window
+        Sequences that are packed together.
+
+    Reports
+    -------
+    save_every
+        Updates between checkpoints; 0: at the end only.
+    keep_last
+        Checkpoints that stay.
+    log_every
+        Updates between lines of metrics, which is also how late a loss that is not finite may be noticed.
+    evaluate
+        Measure the validation split at the end.
+    eval_every
+        Updates between evaluations; 0: at the end only.
+
+    Machine
+    -------
+    device
+        Where updates are computed.
+    dtype
+        What an update computes in. [auto: bf16 on CUDA, else fp32]
+    compile
+        Compile the update. [on for CUDA]
+    threads
+        Threads of the CPU. [as torch has it]
     """
 
     model: str = "base"
-    init_from: str | None = None
+    init_from: Annotated[str, Form("a folder", "FOLDER")] | None = None
     hidden: int | None = None
     layers: int | None = None
     heads: int | None = None
@@ -158,50 +203,27 @@ class TrainConfig:
     compile: bool | None = None
     threads: int | None = None
 
-    def __post_init__(self) -> None:
-        if self.warmup is None:
-            object.__setattr__(self, "warmup", min(_WARMUP, max(self.steps, 0) // 10))
-        for name in _POSITIVE:
-            self._require(name, getattr(self, name) >= 1, "give a whole number, 1 or more")
-        for name in _COUNTS:
-            self._require(name, getattr(self, name) >= 0, "give a whole number, 0 or more")
-        for name in ("lr", "epsilon"):
-            self._require(name, 0 < getattr(self, name) < 1, "give a number above 0 and below 1")
-        for name in ("beta1", "beta2", "weight_decay", "hidden_dropout", "attention_dropout"):
-            self._require(name, 0 <= getattr(self, name) < 1, "give a number from 0 to below 1")
-        for name in ("clip", "sbo_weight"):
-            self._require(name, 0 <= getattr(self, name) < 1e6, "give a number, 0 or more")
+    def _check(self) -> None:
+        self._fill(warmup=min(_WARMUP, max(self.steps, 0) // 10))
+        counts = ("steps", "batch_size", "accumulate", "window", "keep_last", "log_every", "threads", "width", *SHAPE)
+        self._require(lambda value: value >= 1, "a whole number, 1 or more", *counts)
         self._require(
-            "warmup", self.warmup_steps <= self.steps, f"give at most as many as there are steps ({self.steps:,})"
+            lambda value: value >= 0, "a whole number, 0 or more", "warmup", "seed", "save_every", "eval_every"
         )
-        self._require("threads", self.threads is None or self.threads >= 1, "give a whole number, 1 or more")
-
-    def _require(self, name: str, condition: bool, advice: str) -> None:
-        if not condition:
-            raise ConfigError(f"{name} is {getattr(self, name)!r}: {advice}")
+        self._require(lambda value: 0 < value < 1, "a number above 0 and below 1", "lr", "epsilon")
+        shares = ("beta1", "beta2", "weight_decay", "hidden_dropout", "attention_dropout")
+        self._require(lambda value: 0 <= value < 1, "a number from 0 to below 1", *shares)
+        self._require(lambda value: 0 <= value < 1e6, "a number, 0 or more", "clip", "sbo_weight")
+        self._require(
+            lambda value: value <= self.steps, f"at most as many as there are steps ({self.steps:,})", "warmup"
+        )
 
     @classmethod
     def of(cls, preset: str = "paper", **options: Any) -> Self:
-        """Return a preset with other values of some options.
-
-        Raises
-        ------
-        ConfigError
-            An unknown name (the nearest known one is told), a wrong type, or a value out of range.
-        """
+        """Return a preset with other values of some options; errors are those of `Options.of`."""
         if preset not in PRESETS:
             raise ConfigError(f"unknown preset {preset!r}: give one of {', '.join(PRESETS)}")
-        return cls(**_converted(PRESETS[preset] | options))
-
-    def changed(self, **options: Any) -> Self:
-        """Return the configuration with other values of some options, given as plain JSON values.
-
-        Raises
-        ------
-        ConfigError
-            An unknown name (the nearest known one is told), a wrong type, or a value out of range.
-        """
-        return dataclasses.replace(self, **_converted(options))
+        return cls.from_json(PRESETS[preset] | options)
 
     @property
     def warmup_steps(self) -> int:
@@ -213,32 +235,3 @@ class TrainConfig:
         """The values given for the model's shape."""
         given = {name: getattr(self, name) for name in SHAPE}
         return {name: value for name, value in given.items() if value is not None}
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the options as plain JSON values."""
-        values = dataclasses.asdict(self)
-        return {name: str(value) if isinstance(value, StrEnum) else value for name, value in values.items()}
-
-
-def option_names() -> list[str]:
-    """Return the names of all options."""
-    return [field.name for field in dataclasses.fields(TrainConfig)]
-
-
-def _converted(options: dict[str, Any]) -> dict[str, Any]:
-    hints = typing.get_type_hints(TrainConfig)
-    for name in options:
-        if name not in hints:
-            raise ConfigError(unknown_option(name, hints))
-    return {name: convert_option(name, hints[name], value) for name, value in options.items()}
-
-
-def read_options(path: str | Path) -> dict[str, Any]:
-    """Read options, and perhaps ``preset``, from a flat TOML file.
-
-    Raises
-    ------
-    ConfigError
-        The file is missing, is not TOML, or holds a name that no option has.
-    """
-    return read_toml(path, ["preset", *option_names()])

@@ -62,7 +62,7 @@ class Run:
     def from_json(cls, content: dict[str, Any]) -> Self:
         """Build what `to_json` wrote."""
         return cls(
-            config=TrainConfig().changed(**content["config"]),
+            config=TrainConfig.from_json(content["config"]),
             model=SpanBertConfig.from_json(content["model"]),
             datasets=tuple(content["datasets"]),
             vocabulary=content["vocabulary"],

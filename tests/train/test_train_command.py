@@ -15,7 +15,6 @@ from train.conftest import SMALL, lines_of
 
 from spanmask.errors import ConfigError, SpanmaskError
 from spanmask.train import TrainConfig
-from spanmask.train.config import option_names
 
 
 def run(*arguments: object) -> Result:
@@ -30,7 +29,7 @@ def _toml(path: Path, **options: Any) -> Path:
 
 def test_every_option_has_a_flag() -> None:
     flags = {parameter.name for parameter in command.params}
-    assert set(option_names()) <= flags
+    assert set(TrainConfig.option_names()) <= flags
 
 
 def test_flags_go_over_the_file_over_the_preset_and_a_resumed_run_keeps_its_options(
@@ -49,7 +48,7 @@ def test_flags_go_over_the_file_over_the_preset_and_a_resumed_run_keeps_its_opti
     assert "step 4" in again.stdout
     assert "validation: MLM loss " in again.stdout
     assert [line["step"] for line in lines_of(out)] == [1, 2, 3, 4]
-    kept = TrainConfig().changed(**json.loads((out / "run.json").read_text())["config"])
+    kept = TrainConfig.from_json(json.loads((out / "run.json").read_text())["config"])
     assert (kept.hidden, kept.hidden_dropout, kept.evaluate) == (16, 0.05, True)
 
 
