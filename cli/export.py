@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from spanmask.exporting.config import ExportConfig, SentinelConfig, Target
+from spanmask.exporting.config import ExportConfig, Target
 
 from .summary import print_json
 
@@ -48,10 +48,8 @@ def command(
     .jsonl.zst. datasets: for datasets.load_from_disk(PATH). t5: Parquet with inputs, in which each span is one sentinel, and targets: each
     sentinel and its span, then a final sentinel.
     """
-    sentinels = SentinelConfig(first=first_sentinel, descending=sentinels_descend, specials=keep_specials)
-    if target != Target.T5 and sentinels != SentinelConfig():
-        raise click.UsageError("--first-sentinel, --sentinels-descend and --keep-specials go with --to t5")
-    config = ExportConfig(target=Target(target), splits=splits, sentinels=sentinels)
+    sentinels = {"first_sentinel": first_sentinel, "sentinels_descend": sentinels_descend}
+    config = ExportConfig.of(target=target, splits=splits, keep_specials=keep_specials, **sentinels)
     from spanmask.exporting.run import export
 
     with _progress_display(sys.stderr) as on_progress:

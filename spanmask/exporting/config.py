@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Annotated
 
 from spanmask.errors import ConfigError
+from spanmask.options import Form, Options
 
 
 class Target(StrEnum):
@@ -18,32 +20,43 @@ class Target(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SentinelConfig:
+class SentinelConfig(Options):
     """How T5's rows are written.
 
-    first: id of the sentinel of a row's first span; by default the vocabulary's size V, the first id that no token has. descending: whether
-    that of span k is ``first - k`` (as in T5's own vocabulary, where ``<extra_id_0>`` is 32099) rather than ``first + k``.
-    specials: whether inputs keep ``[CLS]`` and ``[SEP]``.
-
-    Raises
-    ------
-    ConfigError
-        An id is negative.
+    Attributes
+    ----------
+    first_sentinel
+        t5: sentinel of a row's first span. [the vocabulary's size]
+    sentinels_descend
+        t5: sentinel ids go down from the first, as in T5's vocabulary, where <extra_id_0> is 32099.
+    keep_specials
+        t5: leave [CLS] and [SEP] in the inputs.
     """
 
-    first: int | None = None
-    descending: bool = False
-    specials: bool = False
+    first_sentinel: Annotated[int | None, Form("an id, 0 or more", "ID")] = None
+    sentinels_descend: bool = False
+    keep_specials: bool = False
 
-    def __post_init__(self) -> None:
-        if self.first is not None and self.first < 0:
-            raise ConfigError(f"first_sentinel is {self.first}: give an id, 0 or more")
+    def _check(self) -> None:
+        self._require(lambda value: value >= 0, "an id, 0 or more", "first_sentinel")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExportConfig:
-    """A format, the splits to write (all, where none is named), and for T5 its sentinels."""
+class ExportConfig(Options):
+    """What is written of a dataset.
+
+    Attributes
+    ----------
+    target
+        The format.
+    splits
+        Split to write; may be repeated. [all]
+    """
 
     target: Target
-    splits: tuple[str, ...] = ()
+    splits: Annotated[tuple[str, ...], Form("a list of splits", "NAME")] = ()
     sentinels: SentinelConfig = field(default_factory=SentinelConfig)
+
+    def _check(self) -> None:
+        if self.target is not Target.T5 and self.sentinels != SentinelConfig():
+            raise ConfigError("--first-sentinel, --sentinels-descend and --keep-specials go with --to t5")

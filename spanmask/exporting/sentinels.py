@@ -66,11 +66,11 @@ def choose_sentinels(config: SentinelConfig, manifest: Manifest, splits: tuple[S
     """
     size = manifest.content["vocabulary"]["size"]
     sentinels = Sentinels(
-        first=size if config.first is None else config.first,
-        step=-1 if config.descending else 1,
+        first=size if config.first_sentinel is None else config.first_sentinel,
+        step=-1 if config.sentinels_descend else 1,
         count=max(_most_spans(manifest, split) for split in splits) + 1,
         vocabulary_size=size,
-        specials=config.specials,
+        specials=config.keep_specials,
     )
     if sentinels.lowest < 0 or sentinels.highest >= _ID_LIMIT:
         raise ConfigError(f"{_told(sentinels)}, and ids go from 0 to {_ID_LIMIT - 1}; choose another --first-sentinel")

@@ -10,11 +10,12 @@ import numpy as np
 
 from spanmask.errors import ConfigError
 from spanmask.loading.ragged import offsets_of
+from spanmask.options import Options
 from spanmask.records import Identities, Offsets, Segments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Capacities:
+class Capacities(Options):
     """What a bin holds at most: L tokens, P MLM targets, Q SBO targets (0: without that objective), K sequences."""
 
     tokens: int
@@ -22,12 +23,9 @@ class Capacities:
     sbo: int
     sequences: int
 
-    def __post_init__(self) -> None:
-        for capacity in fields(self):
-            least = 0 if capacity.name == "sbo" else 1
-            value = getattr(self, capacity.name)
-            if value < least:
-                raise ConfigError(f"capacity {capacity.name} is {value}: give {least} or more")
+    def _check(self) -> None:
+        self._require(lambda value: value >= 1, "1 or more", "tokens", "mlm", "sequences")
+        self._require(lambda value: value >= 0, "0 or more", "sbo")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import typing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Annotated
 
 from spanmask.errors import ConfigError
 from spanmask.loading.binning import Capacities
@@ -13,6 +12,7 @@ from spanmask.loading.engine import Engine
 from spanmask.loading.order import OrderKind
 from spanmask.loading.rows import Masks
 from spanmask.loading.targets import Edges
+from spanmask.options import Form, Options
 
 
 class Layout(StrEnum):
@@ -40,7 +40,7 @@ class Last(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoadConfig:
+class LoadConfig(Options):
     """Options of loading.
 
     Attributes
@@ -76,7 +76,7 @@ class LoadConfig:
     seed: int = 0
     order: OrderKind = OrderKind.AUTO
     shuffle_blocks: int = 16
-    weights: tuple[float, ...] | None = None
+    weights: Annotated[tuple[float, ...] | None, Form("a list of numbers, one a dataset")] = None
     masks: Masks = Masks.STORED
     last: Last = Last.PAD
     window: int = 4096
@@ -87,26 +87,8 @@ class LoadConfig:
     max_span_offset: int = 20
     engine: Engine = Engine.AUTO
 
-    def __post_init__(self) -> None:
-        hints = typing.get_type_hints(type(self))
-        for item in fields(self):
-            kind = typing.get_args(hints[item.name]) or (hints[item.name],)
-            if isinstance(kind[0], type) and issubclass(kind[0], StrEnum):
-                object.__setattr__(self, item.name, _chosen(item.name, kind[0], getattr(self, item.name)))
-        for name in ("batch_size", "window"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{name} is {value}: give a whole number, 1 or more")
+    def _check(self) -> None:
+        counts = ("batch_size", "window", "width", "shuffle_blocks", "max_span_offset")
+        self._require(lambda value: value >= 1, "a whole number, 1 or more", *counts)
         if self.capacities is not None and self.layout is not Layout.PACKED:
             raise ConfigError(f"capacities go with layout packed, not with {self.layout}: leave them out")
-        if self.weights is not None:
-            object.__setattr__(self, "weights", tuple(self.weights))
-
-
-def _chosen(name: str, kind: type[StrEnum], value: Any) -> StrEnum | None:
-    if value is None and name == "edges":
-        return None
-    try:
-        return kind(value)
-    except ValueError:
-        raise ConfigError(f"{name} is {value!r}: give one of {', '.join(kind)}") from None

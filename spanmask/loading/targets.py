@@ -15,6 +15,7 @@ import numpy.typing as npt
 from spanmask.config import MaskingConfig, Sampler, Scheme
 from spanmask.errors import ConfigError
 from spanmask.loading.ragged import offsets_of
+from spanmask.options import Options
 from spanmask.records import Flags, MaskedBlock, Offsets, TokenIds
 
 
@@ -26,15 +27,14 @@ class Edges(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SboRule:
+class SboRule(Options):
     """Which masked tokens are SBO targets: those at an offset below ``max_span_offset`` in their span, spans at an edge by ``edges``."""
 
     edges: Edges
     max_span_offset: int = 20
 
-    def __post_init__(self) -> None:
-        if self.max_span_offset < 1:
-            raise ConfigError(f"max_span_offset is {self.max_span_offset}: give 1 or more, such as 20")
+    def _check(self) -> None:
+        self._require(lambda value: value >= 1, "1 or more, such as 20", "max_span_offset")
 
 
 def default_rule(config: MaskingConfig) -> SboRule | None:

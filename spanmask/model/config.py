@@ -5,13 +5,12 @@ Defaults are BERT-base's, with the paper's span boundary head (Joshi et al. 2020
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from spanmask.errors import ConfigError
+from spanmask.options import Form, Options
 
 #: The vocabulary is padded to a multiple of this, which matrix units like.
 VOCABULARY_MULTIPLE = 128
@@ -47,20 +46,40 @@ class Objective(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpanBertConfig:
+class SpanBertConfig(Options):
     """A model's shape.
 
-    vocab_size: V. hidden: H. intermediate: the feed-forward layer's width. max_positions: the longest sequence. type_vocab: rows of the
-    token-type embedding; the first is used, the others are kept for Hugging Face. max_span_offset, span_offset_dim: the table of a target's
-    place in its span. objective: which heads the model has.
-
-    Raises
-    ------
-    ConfigError
-        A value is of another type, out of range, or contradicts another.
+    Attributes
+    ----------
+    vocab_size
+        V.
+    hidden
+        H.
+    layers
+        Of the encoder.
+    heads
+        Of attention; they divide H.
+    intermediate
+        The feed-forward layer's width.
+    max_positions
+        The longest sequence.
+    type_vocab
+        Rows of the token-type embedding; the first is used, the others are kept for Hugging Face.
+    hidden_dropout, attention_dropout
+        Share of values set to 0.
+    layer_norm_eps
+        What layer norms add to the variance.
+    initializer_range
+        Standard deviation of initial weights.
+    max_span_offset, span_offset_dim
+        The table of a target's place in its span.
+    objective
+        Which heads the model has.
+    attention
+        How attention is computed.
     """
 
-    vocab_size: int
+    vocab_size: Annotated[int, Form("the number of entries of the vocabulary", "V")]
     hidden: int = 768
     layers: int = 12
     heads: int = 12
@@ -76,9 +95,11 @@ class SpanBertConfig:
     objective: Objective = Objective.MLM_SBO
     attention: Attention = Attention.AUTO
 
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            _require_kind(field.name, str(field.type), getattr(self, field.name))
+    def _check(self) -> None:
+        sizes = ("vocab_size", "hidden", "layers", "heads", "intermediate", "max_positions", "type_vocab")
+        self._require(lambda value: value >= 1, "a whole number from 1", *sizes, "max_span_offset", "span_offset_dim")
+        self._require(lambda value: 0 <= value < 1, "a share from 0 to below 1", "hidden_dropout", "attention_dropout")
+        self._require(lambda value: 0 < value < 1, "a number between 0 and 1", "layer_norm_eps", "initializer_range")
         if self.hidden % self.heads:
             raise ConfigError(f"hidden is {self.hidden} and heads {self.heads}: give a width that heads divide")
         if self.attention is Attention.VARLEN and self.attention_dropout:
@@ -99,17 +120,7 @@ class SpanBertConfig:
             raise ConfigError(f"unknown model {name!r}: give one of {', '.join(PRESETS)}")
         layers, hidden, heads = PRESETS[name]
         sizes = {"layers": layers, "hidden": hidden, "heads": heads, "intermediate": 4 * hidden}
-        return cls.from_json({"vocab_size": vocab_size} | sizes | changes)
-
-    def changed(self, **changes: Any) -> Self:
-        """Return the configuration with other values of some fields, as `from_json` takes them.
-
-        Raises
-        ------
-        ConfigError
-            A name is unknown, or a value cannot be used.
-        """
-        return self.from_json(self.to_json() | changes)
+        return cls.of(**({"vocab_size": vocab_size} | sizes | changes))
 
     @property
     def padded_vocab(self) -> int:
@@ -120,57 +131,3 @@ class SpanBertConfig:
     def head_width(self) -> int:
         """The width of one attention head."""
         return self.hidden // self.heads
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values."""
-        return {
-            name: str(value) if isinstance(value, StrEnum) else value
-            for name, value in dataclasses.asdict(self).items()
-        }
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Self:
-        """Build the configuration that `to_json` wrote; fields left out have their defaults.
-
-        Raises
-        ------
-        ConfigError
-            A name is unknown (the nearest known one is told), one that has no default is missing, or a value cannot be used.
-        """
-        known = [field.name for field in dataclasses.fields(cls)]
-        for name in values:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                raise ConfigError(f"unknown option {name!r} of a model; did you mean {(near or known)[0]!r}?")
-        if "vocab_size" not in values:
-            raise ConfigError("vocab_size is missing: give the number of entries of the vocabulary")
-        return cls(**{name: _plain(name, value) for name, value in values.items()})
-
-
-_CHOICES: dict[str, type[StrEnum]] = {"objective": Objective, "attention": Attention}
-
-
-def _plain(name: str, value: Any) -> Any:
-    """Turn a JSON value into the field's: a choice from its text, a float from an integer."""
-    if name in _CHOICES and value in list(_CHOICES[name]):
-        return _CHOICES[name](value)
-    whole = type(value) is int and name in (
-        "hidden_dropout",
-        "attention_dropout",
-        "layer_norm_eps",
-        "initializer_range",
-    )
-    return float(value) if whole else value
-
-
-def _require_kind(name: str, kind: str, value: Any) -> None:
-    if kind == "int" and (type(value) is not int or value < 1):
-        raise ConfigError(f"{name} is {value!r}: give a whole number from 1")
-    if kind == "float" and type(value) is not float:
-        raise ConfigError(f"{name} is {value!r}: give a number")
-    if name.endswith("_dropout") and not 0 <= value < 1:
-        raise ConfigError(f"{name} is {value!r}: give a share from 0 to below 1")
-    if name in ("layer_norm_eps", "initializer_range") and not 0 < value < 1:
-        raise ConfigError(f"{name} is {value!r}: give a number between 0 and 1")
-    if name in _CHOICES and not isinstance(value, _CHOICES[name]):
-        raise ConfigError(f"{name} is {value!r}: give one of {', '.join(_CHOICES[name])}")

@@ -86,7 +86,7 @@ def test_inputs_and_targets_are_those_of_the_literal_twin_and_give_the_original(
 ) -> None:
     folder = finished(recipe)
     size = 70_000 if "vocab" in RECIPES[recipe] else 28_996
-    written(folder, tmp_path / "out", specials=specials)
+    written(folder, tmp_path / "out", keep_specials=specials)
     for split in splits_of(folder):
         stored, found = stored_rows(folder, split), rows_of(tmp_path / "out", split)
         for row, new in zip(stored, found, strict=True):
@@ -178,7 +178,7 @@ def test_any_rows_become_those_of_the_literal_twin_and_give_the_original(
 
 
 def test_the_sentinels_are_in_the_metadata_the_marker_and_the_result(finished: Finished, tmp_path: Path) -> None:
-    result = written(finished("many"), tmp_path / "out", first=32_099, descending=True)
+    result = written(finished("many"), tmp_path / "out", first_sentinel=32_099, sentinels_descend=True)
     rows = [row for split in ("train", "validation") for row in stored_rows(finished("many"), split)]
     known = {
         "first": 32_099,
@@ -212,7 +212,7 @@ def test_rows_of_more_spans_than_the_manifest_counts_apart_have_room_for_their_s
 
 def test_unused_entries_may_be_sentinels(finished: Finished, tmp_path: Path) -> None:
     """`[unused1]` is 1 in BERT's cased vocabulary, and they go on to 99."""
-    written(finished("many"), tmp_path / "out", first=1)
+    written(finished("many"), tmp_path / "out", first_sentinel=1)
     for row, new in zip(stored_rows(finished("many"), "train"), rows_of(tmp_path / "out", "train"), strict=True):
         assert (new["inputs"], new["targets"]) == literal(row, lambda k: 1 + k, specials=False)
 
@@ -220,12 +220,15 @@ def test_unused_entries_may_be_sentinels(finished: Finished, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"first": 0}, r"would be the ids 0 to \d+, and 0 is '\[PAD\]'"),
-        ({"first": 103}, r"and 103 is '\[MASK\]'; choose a --first-sentinel whose ids are unused, or from 28996 up"),
-        ({"first": 28_990}, r"would be the ids 28990 to 2899\d, and 28990 is "),
-        ({"first": 28_996, "descending": True}, r"to 28996, and 2899\d is "),
-        ({"first": 2, "descending": True}, r"the ids -\d+ to 2, and ids go from 0 to 2147483647"),
-        ({"first": (1 << 31) - 1}, "and ids go from 0 to 2147483647"),
+        ({"first_sentinel": 0}, r"would be the ids 0 to \d+, and 0 is '\[PAD\]'"),
+        (
+            {"first_sentinel": 103},
+            r"and 103 is '\[MASK\]'; choose a --first-sentinel whose ids are unused, or from 28996 up",
+        ),
+        ({"first_sentinel": 28_990}, r"would be the ids 28990 to 2899\d, and 28990 is "),
+        ({"first_sentinel": 28_996, "sentinels_descend": True}, r"to 28996, and 2899\d is "),
+        ({"first_sentinel": 2, "sentinels_descend": True}, r"the ids -\d+ to 2, and ids go from 0 to 2147483647"),
+        ({"first_sentinel": (1 << 31) - 1}, "and ids go from 0 to 2147483647"),
     ],
 )
 def test_a_sentinel_that_is_a_token_or_no_id_is_refused(
@@ -238,7 +241,7 @@ def test_a_sentinel_that_is_a_token_or_no_id_is_refused(
 
 def test_a_negative_sentinel_is_refused() -> None:
     with pytest.raises(ConfigError, match="first_sentinel is -1: give an id, 0 or more"):
-        SentinelConfig(first=-1)
+        SentinelConfig(first_sentinel=-1)
 
 
 @pytest.mark.parametrize("place", ["inputs", "labels"])

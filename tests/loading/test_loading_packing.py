@@ -160,7 +160,7 @@ def test_no_rows_make_no_bins() -> None:
 
 @pytest.mark.parametrize("name", ["tokens", "mlm", "sbo", "sequences"])
 def test_a_capacity_of_nothing_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"capacity {name} is -1: give"):
+    with pytest.raises(ConfigError, match=f"{name} is -1: give"):
         replace(ROOMY, **{name: -1})
 
 

@@ -72,7 +72,7 @@ def test_json_gives_the_configuration_back() -> None:
             {"attention": "varlen"},
             r"attention varlen has no dropout, and attention_dropout is 0.1: set it to 0, or give sdpa",
         ),
-        ({"hiden": 4}, "unknown option 'hiden' of a model; did you mean 'hidden'?"),
+        ({"hiden": 4}, "unknown option 'hiden'; did you mean 'hidden'?"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_what_to_do(changes: dict[str, Any], message: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -74,7 +73,7 @@ class ShardLoader(IterableDataset[Tensors]):
         super().__init__()
         if workers < 0:
             raise ConfigError(f"workers is {workers}: give 0 or more")
-        self.config = config_of(batch_size, options)
+        self.config = LoadConfig.of(batch_size=batch_size, **options)
         self._datasets = open_datasets(datasets, split, verify)
         self._share = share_of(rank, world)
         self._workers = workers
@@ -171,21 +170,3 @@ class _WorkerBatches(IterableDataset[Any]):
         number, workers = (0, 1) if info is None else (info.id, info.num_workers)
         for tensors, after in self._loader.made(number, workers):
             yield tensors, (after.epoch, after.window, after.unit)
-
-
-def config_of(batch_size: int, options: Mapping[str, Any]) -> LoadConfig:
-    """Return loading options by name.
-
-    Raises
-    ------
-    ConfigError
-        A name that no option has.
-    """
-    known = LoadConfig.__dataclass_fields__
-    for name in options:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            raise ConfigError(
-                f"unknown option {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}")
-            )
-    return LoadConfig(batch_size=batch_size, **options)

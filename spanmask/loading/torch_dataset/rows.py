@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
+from spanmask.loading.config import LoadConfig
 from spanmask.loading.padding import pad
 from spanmask.loading.ragged import offsets_of
 from spanmask.loading.rows import RowReader
 from spanmask.loading.targets import resolve_rule
-from spanmask.loading.torch_dataset.loader import config_of
 from spanmask.loading.torch_dataset.tensors import Tensors, open_datasets, to_tensors
 from spanmask.records import MaskedBlock
 from spanmask.shard.reader import Row, ShardSet
@@ -41,7 +41,7 @@ class ShardDataset(Dataset[Row]):
         masks: str = "stored",
         engine: str = "auto",
     ) -> None:
-        options = config_of(1, {"masks": masks, "engine": engine})
+        options = LoadConfig.of(batch_size=1, masks=masks, engine=engine)
         self.shards = open_datasets(dataset, split, verify)[0]
         self._reader = RowReader([self.shards], masks=options.masks, engine=options.engine.resolved)
         self._epoch = 0
@@ -112,7 +112,7 @@ class Collator:
         manifest = shards.manifest
         ids = manifest.content["vocabulary"]["special_ids"]
         self._special = tuple(ids[role] or 0 for role in ("pad", "cls", "sep"))
-        options = config_of(1, {"width": width, "edges": edges, "max_span_offset": max_span_offset})
+        options = LoadConfig.of(batch_size=1, width=width, edges=edges, max_span_offset=max_span_offset)
         self._width = options.width
         self._rule = resolve_rule(
             [manifest.config.masking], wanted=boundaries, edges=options.edges, max_span_offset=options.max_span_offset
