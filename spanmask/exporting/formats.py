@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from spanmask.exporting.destination import Folder
+from spanmask.config import canonical_json
 from spanmask.exporting.source import Shard, Source
 from spanmask.shard.manifest import Split
+from spanmask.storage import NewFolder
 
 #: Record batches of a Parquet row group.
 _GROUP = 16
@@ -29,7 +30,7 @@ JSONL_SUFFIXES = {".jsonl": None, ".jsonl.gz": "gzip", ".jsonl.zst": "zstd"}
 Convert = Callable[[Shard], Shard]
 
 
-def write_parquet(source: Source, split: Split, place: Folder, convert: Convert = lambda shard: shard) -> None:
+def write_parquet(source: Source, split: Split, place: NewFolder, convert: Convert = lambda shard: shard) -> None:
     """Write a Parquet file (zstd) for each shard of a split, under its name."""
     for shard in map(convert, source.shards(split)):
         name = Path(shard.record.path).with_suffix(".parquet").as_posix()
@@ -73,7 +74,7 @@ def _finite(column: pa.Array) -> pa.Array:
     return pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type))
 
 
-def write_datasets(source: Source, split: Split, place: Folder) -> None:
+def write_datasets(source: Source, split: Split, place: NewFolder) -> None:
     """Write a split as `datasets` 5.2 writes one to disk, without features, which it takes from the Arrow files."""
     count = len(split.shards)
     names = [f"data-{number:05}-of-{count:05}.arrow" for number in range(count)]
@@ -89,10 +90,9 @@ def write_datasets(source: Source, split: Split, place: Folder) -> None:
         "_output_all_columns": False,
         "_split": split.name,
     }
-    place.write_json(f"{split.name}/state.json", state)
-    place.write_json(
-        f"{split.name}/dataset_info.json", {"citation": "", "description": "", "homepage": "", "license": ""}
-    )
+    _write_json(place, f"{split.name}/state.json", state)
+    known = {"citation": "", "description": "", "homepage": "", "license": ""}
+    _write_json(place, f"{split.name}/dataset_info.json", known)
 
 
 def _streamer(shard: Shard) -> Callable[[IO[bytes]], None]:
@@ -104,6 +104,10 @@ def _streamer(shard: Shard) -> Callable[[IO[bytes]], None]:
     return fill
 
 
-def write_splits(names: Iterable[str], place: Folder) -> None:
+def write_splits(names: Iterable[str], place: NewFolder) -> None:
     """Write the file by which `datasets` knows a folder of splits."""
-    place.write_json("dataset_dict.json", {"splits": list(names)})
+    _write_json(place, "dataset_dict.json", {"splits": list(names)})
+
+
+def _write_json(place: NewFolder, name: str, value: Any) -> None:
+    place.write_bytes(name, canonical_json(value) + b"\n")

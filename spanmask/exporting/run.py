@@ -8,14 +8,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from spanmask.config import canonical_json
 from spanmask.errors import ConfigError
 from spanmask.exporting.config import ExportConfig, Target
-from spanmask.exporting.destination import MARKER, Folder, check_free, new_folder
 from spanmask.exporting.formats import JSONL_SUFFIXES, write_datasets, write_jsonl, write_parquet, write_splits
 from spanmask.exporting.sentinels import Sentinels, choose_sentinels, with_sentinels
 from spanmask.exporting.source import OnProgress, Source
 from spanmask.shard.manifest import Manifest, Split, read_manifest
-from spanmask.storage import publish, reporting
+from spanmask.storage import NewFolder, publish, publish_folder, reporting
+
+#: The file in an exported folder that says what it is, written last. Readers of data skip names that begin with an underscore.
+MARKER = "_spanmask.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +80,10 @@ def export(
     if config.target is Target.JSONL and place.name.endswith(tuple(JSONL_SUFFIXES)):
         _write_file(source, place, overwrite=overwrite)
         return exported
-    with new_folder(place, overwrite=overwrite) as written:
+    _check_free(place, overwrite=overwrite)
+    with publish_folder(place) as written:
         _write_splits(source, written, exported)
-        written.write_json(MARKER, exported.to_json())
+        written.write_bytes(MARKER, canonical_json(exported.to_json()) + b"\n")
     return exported
 
 
@@ -98,17 +102,35 @@ def _refuse_nested(root: Path, place: Path) -> None:
         raise ConfigError(f"{place}: it is, or holds, or lies in the dataset {root}; choose another --out")
 
 
+def _check_free(out: Path, *, overwrite: bool) -> None:
+    """Refuse a path where something stands, but for what an export wrote and an empty folder, with ``overwrite``.
+
+    Raises
+    ------
+    ConfigError
+        Something stands there.
+    """
+    if not os.path.lexists(out):
+        return
+    if not overwrite:
+        raise ConfigError(f"{out}: something stands there; choose another --out, or give --overwrite")
+    with reporting(out, "read"):
+        ours = not out.is_symlink() and out.is_dir() and ((out / MARKER).is_file() or not any(out.iterdir()))
+    if not ours:
+        raise ConfigError(f"{out}: --overwrite replaces an exported folder, which this is not; choose another --out")
+
+
 def _write_file(source: Source, out: Path, *, overwrite: bool) -> None:
     if len(source.splits) > 1:
         names = ", ".join(split.name for split in source.splits)
         raise ConfigError(f"{out}: one file holds one split, not {names}; name one with --split, or give a folder")
     if not (overwrite and out.is_file()):
-        check_free(out, overwrite=False)
+        _check_free(out, overwrite=False)
     compression = next(how for suffix, how in JSONL_SUFFIXES.items() if out.name.endswith(suffix))
     publish(out, lambda file: write_jsonl(source, source.splits[0], file, compression))
 
 
-def _write_splits(source: Source, place: Folder, exported: Exported) -> None:
+def _write_splits(source: Source, place: NewFolder, exported: Exported) -> None:
     for split in source.splits:
         match exported.target:
             case Target.PARQUET:

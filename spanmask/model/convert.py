@@ -2,7 +2,7 @@
 
 ::
 
-    DIR/config.json              BertConfig's fields; written last
+    DIR/config.json              BertConfig's fields
     DIR/model.safetensors        the encoder and MLM head under BERT's names; the decoder is the word embedding and not stored again
     DIR/sbo_head.safetensors     the span boundary head under the names of the paper's code: apart, since transformers has no place for it
     DIR/vocab.txt …              the tokenizer (`spanmask.model.tokenizer_files`)
@@ -22,8 +22,8 @@ from spanmask.errors import ConfigError
 from spanmask.model.config import Objective, SpanBertConfig
 from spanmask.model.layout import State, bert_names, boundary_names, modern_names, to_ours, to_theirs
 from spanmask.model.pretraining import SpanBertForPreTraining
-from spanmask.model.tokenizer_files import FILES, read_json, write_tokenizer
-from spanmask.storage import make_folder, publish_bytes, reporting
+from spanmask.model.tokenizer_files import FILES, read_json, tokenizer_files
+from spanmask.storage import publish_folder, reporting
 from spanmask.vocab import Vocabulary
 
 _CONFIG, _MODEL, _HEAD = "config.json", "model.safetensors", "sbo_head.safetensors"
@@ -67,23 +67,23 @@ def export(
 ) -> None:
     """Write a model so that transformers loads it, with its tokenizer, as float32.
 
-    Each file appears whole or not at all; config.json is last, so that a folder with one is complete.
+    The folder appears whole or not at all.
 
     Parameters
     ----------
     model
         Of any dtype, on any device.
     folder
-        Created if need be.
+        It is new or empty, or holds a model.
     vocabulary
         What its ids mean.
     overwrite
-        Replace a model that is there.
+        Replace a model that is there, once the new one is complete.
 
     Raises
     ------
     ConfigError
-        The vocabulary has another size, or the folder holds a model already.
+        The vocabulary has another size, or the folder holds a model already, or anything else.
     StorageError
         The file system refused.
     """
@@ -93,25 +93,28 @@ def export(
             f"vocabulary {vocabulary.name} has {len(vocabulary):,} entries, and the model {config.vocab_size:,}: "
             "give the one it was trained with"
         )
-    make_folder(folder)
-    _clear(folder, overwrite)
-    state = model.state_dict()
-    publish_bytes(folder / _MODEL, _saved(to_theirs(state, bert_names(config), config)))
-    if model.sbo is not None:
-        publish_bytes(folder / _HEAD, _saved(to_theirs(state, boundary_names(), config)))
-    write_tokenizer(folder, vocabulary, max_tokens=config.max_positions)
-    text = json.dumps(_bert_config(config, vocabulary), indent=2, sort_keys=True)
-    publish_bytes(folder / _CONFIG, text.encode())
+    _check_free(folder, overwrite=overwrite)
+    state, text = model.state_dict(), json.dumps(_bert_config(config, vocabulary), indent=2, sort_keys=True)
+    files = tokenizer_files(vocabulary, max_tokens=config.max_positions) | {_CONFIG: text.encode()}
+    with publish_folder(folder) as written:
+        written.write_bytes(_MODEL, _saved(to_theirs(state, bert_names(config), config)))
+        if model.sbo is not None:
+            written.write_bytes(_HEAD, _saved(to_theirs(state, boundary_names(), config)))
+        for name, data in files.items():
+            written.write_bytes(name, data)
 
 
-def _clear(folder: Path, overwrite: bool) -> None:
-    """Remove another model's files, config.json first: what is left of it is then not taken for a model."""
-    found = [name for name in (_CONFIG, _MODEL, _HEAD, _INDEX, _PICKLE, *FILES) if (folder / name).exists()]
+def _check_free(folder: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that holds anything, but with ``overwrite`` for a model."""
+    if not folder.is_dir():
+        return
+    with reporting(folder, "list"):
+        found = sorted(path.name for path in folder.iterdir())
+    foreign = [name for name in found if name not in (_CONFIG, _MODEL, _HEAD, _INDEX, _PICKLE, *FILES)]
+    if foreign:
+        raise ConfigError(f"{folder}: it holds {foreign[0]}, which is no model's; give another folder")
     if found and not overwrite:
         raise ConfigError(f"{folder}: it holds {found[0]} already; give another folder, or --overwrite")
-    for name in found:
-        with reporting(folder / name, "remove"):
-            (folder / name).unlink()
 
 
 def _saved(state: State) -> bytes:

@@ -20,21 +20,26 @@ FILES = (_VOCAB, _TOKENIZER, _SETTINGS)
 
 
 def write_tokenizer(folder: Path, vocabulary: Vocabulary, *, max_tokens: int) -> None:
-    """Write a vocabulary's files into a folder, each atomically.
-
-    Parameters
-    ----------
-    folder
-        It exists.
-    vocabulary
-        What the model's ids mean.
-    max_tokens
-        The longest sequence the model takes.
+    """Write a vocabulary's files into a folder that exists, each atomically; see `tokenizer_files`.
 
     Raises
     ------
     StorageError
         The file system refused.
+    """
+    for name, data in tokenizer_files(vocabulary, max_tokens=max_tokens).items():
+        publish_bytes(folder / name, data)
+
+
+def tokenizer_files(vocabulary: Vocabulary, *, max_tokens: int) -> dict[str, bytes]:
+    """Return a vocabulary's files by name.
+
+    Parameters
+    ----------
+    vocabulary
+        What the model's ids mean.
+    max_tokens
+        The longest sequence the model takes.
     """
     special = {f"{role}_token": number for role, number in vocabulary.special.as_dict().items() if number is not None}
     settings: dict[str, Any] = {name: vocabulary.entries[number] for name, number in special.items()}
@@ -42,12 +47,12 @@ def write_tokenizer(folder: Path, vocabulary: Vocabulary, *, max_tokens: int) ->
     if vocabulary.tokenizer is None:
         settings |= {"tokenizer_class": "BertTokenizer", "do_lower_case": not vocabulary.cased}
         settings |= {"strip_accents": None, "tokenize_chinese_chars": True}
-        text = "".join(f"{entry}\n" for entry in vocabulary.entries)
-        publish_bytes(folder / _VOCAB, text.encode())
+        name, text = _VOCAB, "".join(f"{entry}\n" for entry in vocabulary.entries)
     else:
         settings["tokenizer_class"] = "PreTrainedTokenizerFast"
-        publish_bytes(folder / _TOKENIZER, vocabulary.tokenizer.encode())
-    publish_bytes(folder / _SETTINGS, json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False).encode())
+        name, text = _TOKENIZER, vocabulary.tokenizer
+    told = json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False)
+    return {name: text.encode(), _SETTINGS: told.encode()}
 
 
 def read_tokenizer(folder: Path) -> Vocabulary:

@@ -15,7 +15,7 @@ from spanmask.config import canonical_json, fingerprint
 from spanmask.errors import MismatchError
 from spanmask.presharding.receipt import Receipt
 from spanmask.shard.manifest import MANIFEST, SPLITS, Manifest, ShardRecord, write_manifest
-from spanmask.storage import digest, make_folder, publish_bytes, remove_temporaries, reporting, sync_folder
+from spanmask.storage import digest, make_folder, publish_bytes, remove, remove_temporaries, reporting, sync_folder
 
 FOLDER = ".spanmask"
 CARD = "README.md"
@@ -58,10 +58,10 @@ class RunState:
         with reporting(self.folder, "remove"):
             if not (self.out / MANIFEST).exists():
                 for split in SPLITS:
-                    _remove(self.out / split)
+                    remove(self.out / split)
             for path in sorted(self.folder.iterdir(), key=lambda path: path.name == PLAN):
                 if path.name not in (LOCK, STDIN_FOLDER):
-                    _remove(path)
+                    remove(path)
 
     def save_receipt(self, receipt: Receipt) -> None:
         """Publish a unit's receipt: from then on it is done."""
@@ -113,14 +113,14 @@ class RunState:
         with reporting(self.folder, "remove"):
             for path in self.folder.iterdir():
                 if path.name != LOCK:
-                    _remove(path)
+                    remove(path)
 
     def _place_shards(self) -> None:
         if self.root != self.out:
             (self.out / MANIFEST).unlink(missing_ok=True)
             for split in SPLITS:
                 if (self.root / split).is_dir():
-                    _remove(self.out / split)
+                    remove(self.out / split)
                     os.replace(self.root / split, self.out / split)
         for split in SPLITS:
             folder = self.out / split
@@ -138,13 +138,6 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except (FileNotFoundError, ValueError):
         return None
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 @contextmanager

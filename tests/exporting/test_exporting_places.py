@@ -19,10 +19,10 @@ from finished import stored_rows
 
 from spanmask.errors import ConfigError, IncompleteShards, ShardError
 from spanmask.exporting.config import ExportConfig, Target
-from spanmask.exporting.destination import _put
 from spanmask.exporting.run import export
 from spanmask.shard.manifest import ShardRecord, Split, seal, write_manifest
 from spanmask.shard.writer import write_shard
+from spanmask.storage import _put
 
 Finished = Callable[[str], Path]
 Run = Callable[..., subprocess.CompletedProcess[str]]

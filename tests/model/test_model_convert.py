@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,32 @@ def test_a_model_that_is_there_is_replaced_only_when_told(tmp_path: Path) -> Non
     export(_model(objective="mlm"), tmp_path, VOCABULARY, overwrite=True)
     assert not (tmp_path / "sbo_head.safetensors").exists()
     assert load(tmp_path).config.objective is Objective.MLM
+
+
+def test_a_model_that_cannot_be_written_leaves_the_one_before_whole(tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    export(_model(), out, VOCABULARY)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
+    try:
+        with pytest.raises(StorageError, match=r"model/model.safetensors: could not write \(File too large\)"):
+            export(_model(), out, VOCABULARY, overwrite=True)
+        with pytest.raises(StorageError, match=r"other/model.safetensors: could not write"):
+            export(_model(), tmp_path / "new" / "other", VOCABULARY)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_of_other_things_is_never_replaced_by_a_model(tmp_path: Path, overwrite: bool) -> None:
+    export(_model(), tmp_path, VOCABULARY)
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match=r"it holds thesis.txt, which is no model's; give another folder"):
+        export(_model(), tmp_path, VOCABULARY, overwrite=overwrite)
+    assert load(tmp_path).config == _model().config
 
 
 def test_a_vocabulary_of_another_size_is_refused(tmp_path: Path) -> None:
