@@ -72,7 +72,8 @@ def _loaded(folder: Path) -> tuple[SpanBertForPreTraining, Vocabulary]:
     if (folder / "run.json").exists():
         from spanmask.train import load_run
 
-        return load_run(folder)
+        run = load_run(folder)
+        return run.model, run.vocabulary
     from spanmask.model import load, read_tokenizer
 
     return load(folder), read_tokenizer(folder)

@@ -6,7 +6,7 @@
                                   optimizer.safetensors   AdamW's two moments of each
                                   state.json              step, place in the stream, configuration, versions, and the SHA-256 of the two
 
-Files are written under a temporary folder's name, flushed, and the folder is renamed. state.json holds the digests of the other files and
+The folder appears whole or not at all (`spanmask.storage.publish_folder`). state.json holds the digests of the other files and
 of its own content, and all are compared before anything is loaded.
 """
 
@@ -14,15 +14,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
-import shutil
 import struct
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from safetensors.torch import load_file
@@ -30,11 +28,10 @@ from torch import Tensor
 
 from spanmask.config import canonical_json, fingerprint
 from spanmask.errors import ConfigError, MismatchError, StorageError
-from spanmask.storage import digest, make_folder, reporting, sync_folder
+from spanmask.storage import digest, make_folder, publish_folder, remove_temporaries, reporting, retract_folder
 
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 _FOLDER = "step-"
-_TEMPORARY = ".tmp-"
 _KINDS = {torch.float32: "F32", torch.float64: "F64", torch.bfloat16: "BF16", torch.int64: "I64"}
 
 Tensors = dict[str, Tensor]
@@ -82,7 +79,7 @@ class CheckpointWriter:
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         make_folder(folder)
-        _remove_leftovers(folder)
+        remove_temporaries(folder)
 
     def begin(self, checkpoint: Checkpoint) -> None:
         """Start writing a checkpoint, after the one before.
@@ -99,8 +96,8 @@ class CheckpointWriter:
     def _work(self, checkpoint: Checkpoint) -> None:
         try:
             write_checkpoint(self._folder, checkpoint)
-            for folder in checkpoints_in(self._folder)[: -self._keep]:
-                remove_checkpoint(folder)
+            for folder in list(checkpoints_in(self._folder).values())[: -self._keep]:
+                retract_folder(folder)
         except BaseException as error:
             self._error = error
 
@@ -137,38 +134,26 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         The file system refused; nothing is left behind.
     """
     final = folder / f"{_FOLDER}{checkpoint.step:08}"
-    temporary = folder / f"{_TEMPORARY}{secrets.token_hex(8)}-{final.name}"
     try:
-        temporary.mkdir()
-        files = {MODEL: checkpoint.model, OPTIMIZER: checkpoint.optimizer}
-        digests = {name: _write(temporary / name, _safetensors(tensors)) for name, tensors in files.items()}
-        content = checkpoint.state | {"files": digests}
-        whole = {"content": content, "sha256": fingerprint(content)}
-        _write(temporary / STATE, [memoryview(canonical_json(whole))])
-        sync_folder(temporary)
-        if final.exists():
-            remove_checkpoint(final)
-        temporary.rename(final)
-        sync_folder(folder)
-    except OSError as error:
+        with publish_folder(final) as written:
+            files = {MODEL: checkpoint.model, OPTIMIZER: checkpoint.optimizer}
+            digests = {name: written.write(name, partial(_write, tensors)) for name, tensors in files.items()}
+            content = checkpoint.state | {"files": digests}
+            written.write_bytes(STATE, canonical_json({"content": content, "sha256": fingerprint(content)}))
+    except StorageError as error:
         raise StorageError(
-            f"{final}: could not write the checkpoint ({error.strerror or error}); those before it are whole: "
+            f"{final}: could not write the checkpoint ({error.__cause__}); those before it are whole: "
             "free some space or check the disk, then go on with --resume"
         ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return final
 
 
-def _write(path: Path, chunks: Iterable[memoryview]) -> str:
-    """Write a file and flush it to disk; return its SHA-256."""
+def _write(tensors: Tensors, file: IO[bytes]) -> str:
+    """Write a safetensors file; return its SHA-256."""
     hashed = hashlib.sha256()
-    with path.open("xb") as file:
-        for chunk in chunks:
-            file.write(chunk)
-            hashed.update(chunk)
-        file.flush()
-        os.fsync(file.fileno())
+    for chunk in _safetensors(tensors):
+        file.write(chunk)
+        hashed.update(chunk)
     return hashed.hexdigest()
 
 
@@ -190,16 +175,16 @@ def _header(tensors: Tensors) -> bytes:
     return struct.pack("<Q", len(text)) + text
 
 
-def checkpoints_in(folder: Path) -> list[Path]:
-    """Return the checkpoints in a folder of them, the latest last."""
-    names = (path for path in folder.glob(f"{_FOLDER}*") if path.name.removeprefix(_FOLDER).isdigit())
-    return sorted(names, key=lambda path: int(path.name.removeprefix(_FOLDER)))
+def checkpoints_in(folder: Path) -> dict[int, Path]:
+    """Return the checkpoints in a folder of them by step, ascending."""
+    named = ((path.name.removeprefix(_FOLDER), path) for path in folder.glob(f"{_FOLDER}*"))
+    return dict(sorted((int(step), path) for step, path in named if step.isdigit()))
 
 
 def latest_checkpoint(run: str | Path) -> Path | None:
     """Return the folder of a run's latest checkpoint, None if it has none yet."""
     found = checkpoints_in(Path(run) / "checkpoints")
-    return found[-1] if found else None
+    return found[max(found)] if found else None
 
 
 def read_checkpoint(folder: str | Path, *, optimizer: bool = True) -> Checkpoint:
@@ -249,21 +234,3 @@ def _read_tensors(path: Path, told: str) -> Tensors:
             f"{path}: its SHA-256 is {found}, and {STATE} says {told}: it is truncated or altered; {_ADVICE}"
         )
     return load_file(path)
-
-
-def remove_checkpoint(folder: Path) -> None:
-    """Remove a checkpoint; it is renamed first, so that no part of one is ever taken for the whole.
-
-    Raises
-    ------
-    StorageError
-        The file system refused.
-    """
-    with reporting(folder, "remove"):
-        shutil.rmtree(folder.rename(folder.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}-{folder.name}")))
-
-
-def _remove_leftovers(folder: Path) -> None:
-    with reporting(folder, "clean"):
-        for path in folder.glob(f"{_TEMPORARY}*"):
-            shutil.rmtree(path)

@@ -27,7 +27,7 @@ from spanmask.model.tokenizer_files import read_json, read_tokenizer, write_toke
 from spanmask.report.curves_page import curves_page
 from spanmask.shard.reader import ShardSet
 from spanmask.storage import make_folder, publish_bytes
-from spanmask.train.checkpoint import latest_checkpoint, read_checkpoint
+from spanmask.train.checkpoint import checkpoints_in, read_checkpoint
 from spanmask.train.config import TrainConfig
 from spanmask.train.metrics import JsonLines
 from spanmask.vocab import Vocabulary
@@ -141,23 +141,37 @@ def read_run(folder: str | Path) -> Run:
         raise ConfigError(f"{path}: not what spanmask train writes; copy the run's folder again") from None
 
 
-def load_run(folder: str | Path) -> tuple[SpanBertForPreTraining, Vocabulary]:
-    """Return a run's model as of its latest checkpoint, on the host in float32, and what its ids mean.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedRun:
+    """A run's model after ``step`` updates, on the host in float32, and what its ids mean."""
+
+    model: SpanBertForPreTraining
+    vocabulary: Vocabulary
+    step: int
+
+
+def load_run(folder: str | Path, *, step: int | None = None) -> LoadedRun:
+    """Return a run's model as of its checkpoint after a step, by default its latest.
 
     Raises
     ------
     ConfigError
-        There is no such run, or it has no checkpoint yet.
+        There is no such run, or no such checkpoint in it.
     MismatchError
         The checkpoint is truncated or altered.
     StorageError
         The file system refused.
     """
-    latest = latest_checkpoint(folder)
-    if latest is None:
-        read_run(folder)
+    read_run(folder)
+    found = checkpoints_in(Path(folder) / "checkpoints")
+    if not found:
         raise ConfigError(f"{folder}: the run has no checkpoint yet; wait for one, or resume it")
-    checkpoint = read_checkpoint(latest, optimizer=False)
+    chosen = max(found) if step is None else step
+    if chosen not in found:
+        there = ", ".join(f"{number:,}" for number in found)
+        raise ConfigError(f"{folder}: it has no checkpoint of step {chosen:,}; it has {there}: give one of these")
+    checkpoint = read_checkpoint(found[chosen], optimizer=False)
     model = SpanBertForPreTraining(SpanBertConfig.from_json(checkpoint.state["model"]))
     model.load_state_dict(checkpoint.model)
-    return model, read_tokenizer(Path(folder) / "tokenizer")
+    vocabulary = read_tokenizer(Path(folder) / "tokenizer")
+    return LoadedRun(model=model, vocabulary=vocabulary, step=checkpoint.step)

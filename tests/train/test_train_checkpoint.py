@@ -170,7 +170,9 @@ def test_a_run_is_resumed_from_no_other_checkpoint_than_the_latest(shards: Path,
 
 def test_a_run_gives_its_model_and_vocabulary_back(shards: Path, tmp_path: Path) -> None:
     finished = train(shards, tmp_path / "run", config_of(steps=2))
-    model, vocabulary = load_run(tmp_path / "run")
+    loaded = load_run(tmp_path / "run")
+    model, vocabulary = loaded.model, loaded.vocabulary
+    assert loaded.step == 2
     assert len(vocabulary) == model.config.vocab_size
     assert sum(parameter.numel() for parameter in model.parameters()) == finished.parameters
     told = json.loads((tmp_path / "run" / "run.json").read_text())

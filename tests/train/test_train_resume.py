@@ -119,7 +119,7 @@ def test_objective_mlm_trains_no_boundary_head(shards: Path, tmp_path: Path) -> 
     line = lines_of(tmp_path / "run")[-1]
     assert line["sbo_loss"] is None
     assert line["loss"] == line["mlm_loss"]
-    assert load_run(tmp_path / "run")[0].sbo is None
+    assert load_run(tmp_path / "run").model.sbo is None
 
 
 def test_a_run_is_neither_started_over_nor_resumed_where_there_is_none(shards: Path, tmp_path: Path) -> None:
@@ -171,13 +171,14 @@ def test_training_goes_on_from_an_exported_model_and_refuses_shards_of_another_v
     shards: Path, cased_shards: Path, tmp_path: Path
 ) -> None:
     train(shards, tmp_path / "first", config_of(steps=3, save_every=0))
-    model, vocabulary = load_run(tmp_path / "first")
+    loaded = load_run(tmp_path / "first")
+    model, vocabulary = loaded.model, loaded.vocabulary
     assert isinstance(model, SpanBertForPreTraining)
     export(model, tmp_path / "model", vocabulary)
     sizes = {"hidden": None, "heads": None, "intermediate": None}
     options = config_of(steps=2, init_from=str(tmp_path / "model"), lr=1e-9, **sizes, **NO_DROPOUT)
     train(shards, tmp_path / "second", options)
-    again = load_run(tmp_path / "second")[0].state_dict()
+    again = load_run(tmp_path / "second").model.state_dict()
     assert all((again[name] - tensor).abs().max() < 1e-6 for name, tensor in model.state_dict().items())
     with pytest.raises(MismatchError, match="its vocabulary hashes to"):
         train(cased_shards, tmp_path / "third", options)
