@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask.batches import PackedBatch, PaddedBatch
+from spanmask.blocks import restore_words
 from spanmask.loading.config import LoadConfig
 from spanmask.loading.engine import Engine
 from spanmask.loading.position import Position
@@ -19,7 +20,6 @@ from spanmask.loading.stream import Delivered, Stream
 from spanmask.masking import Masker, segments_of
 from spanmask.records import MaskedBlock
 from spanmask.shard.reader import ShardSet
-from spanmask.statistics import restore_words
 
 from .baselines.hugging_face_collators import PlainRows
 
@@ -124,7 +124,7 @@ def plain_rows(shards: ShardSet, count: int) -> PlainRows:
     vocabulary = shards.manifest.vocabulary
     [block] = _blocks(shards, min(count, len(shards)), min(count, len(shards)))
     originals, flags = restore_words(block, vocabulary)
-    return PlainRows.of(originals, block.input_offsets, flags, vocabulary.special.pad)
+    return PlainRows.of(originals, block.input_ids.offsets, flags, vocabulary.special.pad)
 
 
 def _blocks(shards: ShardSet, count: int, size: int = _MASKED_ROWS) -> Iterator[MaskedBlock]:

@@ -93,7 +93,7 @@ def _contestants(block: Any, vocabulary: Any) -> tuple[dict[str, Callable[[], ob
     part = inputs.first(block, BASELINE_SEQUENCES)
     rows = masker.mask(part)[0]
     baselines = _baselines(part, rows, config, vocabulary)
-    copy, copied = _copy(rows.input_ids, inputs.tokens_of(part))
+    copy, copied = _copy(rows.input_ids.values, inputs.tokens_of(part))
     contestants = {"spanmask": lambda: masker.mask(block), **baselines, "copy": copy, **_others(block, vocabulary)}
     tokens = dict.fromkeys(contestants, inputs.tokens_of(block))
     return contestants, tokens | dict.fromkeys(baselines, inputs.tokens_of(part)) | {"copy": copied}
@@ -136,10 +136,13 @@ def require_equal(rows: Any, others: Any) -> None:
     AssertionError
         They differ.
     """
-    for name in ("input_ids", "input_offsets", "span_starts", "span_ends", "span_offsets", "labels", "label_offsets"):
-        a, b = getattr(rows, name), getattr(others, name)
-        if a.dtype != b.dtype or not np.array_equal(a, b):
-            raise AssertionError(f"the baseline's {name} differ from the kernels'")
+    from spanmask.blocks import columns_of
+
+    theirs = columns_of(others)
+    for name, ours in columns_of(rows).items():
+        for a, b in ((ours.values, theirs[name].values), (ours.offsets, theirs[name].offsets)):
+            if a.dtype != b.dtype or not np.array_equal(a, b):
+                raise AssertionError(f"the baseline's {name} differ from the kernels'")
 
 
 def _copy(row_ids: Any, tokens: int) -> tuple[Callable[[], object], int]:

@@ -62,7 +62,7 @@ def masked_entropy(folder: Path, split: str) -> float:
     """Return the entropy, in nats, of the frequencies of a split's masked tokens."""
     counts = np.zeros(0, np.int64)
     for block in spanmask.open(folder, split).blocks:
-        found = np.bincount(block.labels, minlength=len(counts))
+        found = np.bincount(block.labels.values, minlength=len(counts))
         found[: len(counts)] += counts
         counts = found
     shares = counts[counts > 0] / counts.sum()

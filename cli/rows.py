@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from spanmask.shard.reader import Row
+    from spanmask.records import Row
     from spanmask.vocab import Vocabulary
 
 

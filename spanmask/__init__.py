@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     )
     from spanmask.masking import mask
     from spanmask.presharding.run import preshard
-    from spanmask.records import MaskedBlock, TokenizedBlock
+    from spanmask.records import MaskedBlock, Row, TokenizedBlock
     from spanmask.shard.manifest import Manifest
-    from spanmask.shard.reader import Row, ShardSet
+    from spanmask.shard.reader import ShardSet
     from spanmask.shard.reader import open_shards as open
     from spanmask.shard.verify import verify
     from spanmask.tokenization import Tokenizer
@@ -70,7 +70,7 @@ _HOMES = {
     "MaskingConfig": "config",
     "MismatchError": "errors",
     "PreshardConfig": "config",
-    "Row": "shard.reader",
+    "Row": "records",
     "ShardError": "errors",
     "ShardSet": "shard.reader",
     "SpanmaskError": "errors",

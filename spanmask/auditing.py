@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from spanmask.blocks import as_stored, columns_of
 from spanmask.config import ALGORITHM_VERSION, PreshardConfig, ReplacementUnit, Sampler, Scheme
 from spanmask.errors import ConfigError, MismatchError, ShardError
 from spanmask.kernels.rows import count_coverage
@@ -22,7 +23,7 @@ from spanmask.records import MaskedBlock, Offsets, SequenceBlock
 from spanmask.shard.invariants import Rows, foreign_id, span_is_mixed
 from spanmask.shard.reader import open_shards
 from spanmask.shard.schema import BATCH_ROWS
-from spanmask.statistics import ChiSquare, RowStatistics, as_stored, chi_square, merge_counts
+from spanmask.statistics import ChiSquare, RowStatistics, chi_square, merge_counts
 
 #: Probability that a gate rejects a sound dataset.
 FALSE_ALARM = 1e-6
@@ -218,31 +219,17 @@ def _chosen_blocks(count: int, sample: int | None) -> list[int]:
 
 def _differences(stored: MaskedBlock, replayed: MaskedBlock, first_row: int) -> Iterator[Difference]:
     """Yield the rows that differ, with the columns in which they do."""
-    columns = {
-        "input_ids": ("input_offsets", "input_ids"),
-        "span_starts": ("span_offsets", "span_starts"),
-        "span_ends": ("span_offsets", "span_ends"),
-        "labels": ("label_offsets", "labels"),
-    }
-    same = all(
-        np.array_equal(getattr(stored, name), getattr(replayed, name)) for pair in columns.values() for name in pair
-    )
-    if same:
+    pairs = {name: (column, columns_of(replayed)[name]) for name, column in columns_of(stored).items()}
+    if all(
+        np.array_equal(one.offsets, other.offsets) and np.array_equal(one.values, other.values)
+        for one, other in pairs.values()
+    ):
         return
     for row in range(len(stored)):
-        unlike = tuple(
-            name
-            for name, pair in columns.items()
-            if not np.array_equal(_cell(stored, row, pair), _cell(replayed, row, pair))
-        )
+        unlike = tuple(name for name, (one, other) in pairs.items() if not np.array_equal(one[row], other[row]))
         if unlike:
             identity = {"document_id": int(stored.document_ids[row]), "segment": int(stored.segments[row])}
             yield Difference(row=first_row + row, columns=unlike, **identity)
-
-
-def _cell(block: MaskedBlock, row: int, pair: tuple[str, str]) -> Any:
-    offsets = getattr(block, pair[0])
-    return getattr(block, pair[1])[offsets[row] : offsets[row + 1]]
 
 
 def collect(evidence: Evidence, rows: Rows, segments: SequenceBlock, draws: Draws, others: list[Masker]) -> None:
@@ -270,9 +257,9 @@ def _places(rows: Rows, config: PreshardConfig) -> Offsets | None:
     if masking.scheme is Scheme.TOKEN or masking.sampler is Sampler.REFERENCE:
         return rows.lengths - 2
     inner = rows.flags.copy()
-    inner[rows.block.input_offsets[:-1]] = False
-    inner[rows.block.input_offsets[1:] - 1] = False
-    words: Offsets = np.add.reduceat(inner.astype(np.int64), rows.block.input_offsets[:-1])
+    offsets = rows.block.input_ids.offsets
+    inner[offsets[:-1]] = inner[offsets[1:] - 1] = False
+    words: Offsets = np.add.reduceat(inner.astype(np.int64), offsets[:-1])
     return words
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from spanmask.blocks import offsets_of, restore_words
 from spanmask.config import (
     SEGMENT_LIMIT,
     MaskingConfig,
@@ -28,13 +29,13 @@ from spanmask.records import (
     Identities,
     MaskedBlock,
     Offsets,
-    Points,
+    Positions,
+    Ragged,
     Ranges,
     Segments,
     SequenceBlock,
     TokenIds,
 )
-from spanmask.statistics import restore_words
 from spanmask.vocab import Vocabulary, load_vocabulary
 
 _UNITS: dict[ReplacementUnit | None, int] = {
@@ -147,15 +148,11 @@ class Masker:
         masked = MaskedBlock(
             document_ids=block.document_ids,
             segments=block.segments,
-            input_ids=rows.input_ids,
-            input_offsets=rows.input_offsets,
-            span_starts=drawn.starts[:n],
-            span_ends=drawn.ends[:n],
-            span_offsets=drawn.offsets,
-            labels=rows.labels[: rows.label_offsets[-1]],
-            label_offsets=rows.label_offsets,
+            input_ids=Ragged(values=rows.input_ids, offsets=rows.input_offsets),
+            spans=Ranges(starts=drawn.starts[:n], ends=drawn.ends[:n], offsets=drawn.offsets),
+            labels=Ragged(values=rows.labels[: rows.label_offsets[-1]], offsets=rows.label_offsets),
             word_starts=_word_positions(block) if store_words else None,
-            annotations=_in_rows(block.annotations),
+            annotations=None if block.annotations is None else _shifted(block.annotations, 1, np.uint16),
         )
         return masked, _draws(drawn, rows)
 
@@ -216,16 +213,16 @@ class Masker:
 
 def segments_of(block: MaskedBlock, originals: TokenIds, flags: Flags) -> SequenceBlock:
     """Return stored rows as the segments they were before masking. originals, flags: like input_ids, labels put back and word starts."""
-    ranges = block.annotations
+    offsets = block.input_ids.offsets
     return SequenceBlock(
         token_ids=originals,
         word_starts=flags,
-        starts=block.input_offsets[:-1] + 1,
-        ends=block.input_offsets[1:] - 1,
+        starts=offsets[:-1] + 1,
+        ends=offsets[1:] - 1,
         document_index=np.arange(len(block)),
         document_ids=block.document_ids,
         segments=block.segments,
-        annotations=ranges and Ranges(offsets=ranges.offsets, starts=ranges.starts - 1, ends=ranges.ends - 1),
+        annotations=None if block.annotations is None else _shifted(block.annotations, -1, np.int64),
         dropped={},
     )
 
@@ -239,7 +236,7 @@ def mask(  # noqa: PLR0913 - the one door for arrays in memory
     word_starts: Flags | None = None,
     document_ids: Identities | None = None,
     segments: Segments | None = None,
-    annotations: Ranges | None = None,
+    annotations: Ranges[Offsets] | None = None,
     unigram: npt.NDArray[np.integer[Any]] | None = None,
 ) -> MaskedBlock:
     """Mask sequences in memory, as `preshard` masks them.
@@ -336,21 +333,23 @@ def _validate(block: SequenceBlock, vocabulary_size: int, scheme: Scheme) -> Non
         raise ConfigError("annotated ranges and scheme annotated go together: give both or neither")
 
 
-def _word_positions(block: SequenceBlock) -> Points:
+def _word_positions(block: SequenceBlock) -> Ragged[Positions]:
     """Return where words start in each row: the first token, and every flagged one."""
     lengths = block.ends - block.starts
-    offsets = np.concatenate(([0], np.cumsum(lengths)))
+    offsets = offsets_of(lengths)
     gather = np.repeat(block.starts - offsets[:-1], lengths) + np.arange(offsets[-1])
     flags = block.word_starts[gather]
     flags[offsets[:-1]] = True
     owners = np.repeat(np.arange(len(block)), lengths)[flags]
     values = np.flatnonzero(flags) - offsets[owners] + 1
     counts = np.bincount(owners, minlength=len(block))
-    return Points(offsets=np.concatenate(([0], np.cumsum(counts))), values=values)
+    return Ragged(values=values.astype(np.uint16), offsets=offsets_of(counts))
 
 
-def _in_rows(ranges: Ranges | None) -> Ranges | None:
-    return ranges and Ranges(offsets=ranges.offsets, starts=ranges.starts + 1, ends=ranges.ends + 1)
+def _shifted(ranges: Ranges[Any], by: int, dtype: type[np.integer[Any]]) -> Ranges[Any]:
+    """Return ranges ``by`` positions on: a row's positions count ``[CLS]``, a segment's do not."""
+    starts, ends = ((side.astype(np.int64) + by).astype(dtype, copy=False) for side in (ranges.starts, ranges.ends))
+    return Ranges(starts=starts, ends=ends, offsets=ranges.offsets)
 
 
 def _draws(drawn: spans.Spans, rows: replacement.Rows) -> Draws:

@@ -1,14 +1,14 @@
 """The arrays that travel between stages.
 
 Shape legend, here and everywhere: T tokens in the block, D documents, S sequences, M masked tokens, N spans,
-A annotated ranges, C bytes of text. Ragged data is one flat array with an ``*_offsets`` array of n + 1 entries;
+A annotated ranges, C bytes of text. Ragged data is one flat array with an array ``offsets`` of n + 1 entries;
 item i is ``flat[offsets[i]:offsets[i + 1]]``. Intervals are half-open.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -24,25 +24,67 @@ Identities = npt.NDArray[np.uint64]
 Segments = npt.NDArray[np.uint32]
 TokenIds = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 
+Flat = TypeVar("Flat", bound=npt.NDArray[Any])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ranges:
-    """Ranges of each of D owners (documents or sequences), ascending.
+class Cells:
+    """Items of n owners (documents, sequences), one owner's after another's. offsets: (n + 1,) where each owner's begin."""
 
-    offsets: (D + 1,); starts, ends: (A,), half-open, relative to their owner.
+    offsets: Offsets
+    #: The flat arrays that the offsets point into.
+    FLAT: ClassVar[tuple[str, ...]] = ()
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> Offsets:
+        """(n,) how many items each owner has."""
+        return np.diff(self.offsets)
+
+    @property
+    def owners(self) -> Offsets:
+        """The owner of each item, from 0."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+    def _bounds(self, index: int) -> slice:
+        if not 0 <= index < len(self):
+            raise IndexError(f"item {index} of {len(self)}")
+        return slice(self.offsets[index], self.offsets[index + 1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ragged(Cells, Generic[Flat]):
+    """Values of n owners: ``ragged[i]`` is owner i's, a view. values: flat."""
+
+    values: Flat
+    FLAT: ClassVar[tuple[str, ...]] = ("values",)
+
+    def __getitem__(self, index: int) -> Flat:
+        return cast("Flat", self.values[self._bounds(index)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranges(Cells, Generic[Flat]):
+    """Ranges of n owners, ascending; ``ranges[i]`` is owner i's starts and ends, views.
+
+    starts, ends: (A,), half-open, relative to their owner.
     """
 
-    offsets: Offsets
-    starts: Offsets
-    ends: Offsets
+    starts: Flat
+    ends: Flat
+    FLAT: ClassVar[tuple[str, ...]] = ("starts", "ends")
 
+    def __getitem__(self, index: int) -> tuple[Flat, Flat]:
+        bounds = self._bounds(index)
+        return cast("Flat", self.starts[bounds]), cast("Flat", self.ends[bounds])
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Points:
-    """Ascending positions in each of D documents. offsets: (D + 1,); values: (A,), relative to their document."""
-
-    offsets: Offsets
-    values: Offsets
+    @property
+    def sizes(self) -> Offsets:
+        """(A,) the length of each range."""
+        sizes: Offsets = self.ends.astype(np.int64) - self.starts
+        return sizes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +100,8 @@ class DocumentBlock:
     text: Bytes
     document_offsets: Offsets
     document_ids: Identities
-    annotations: Ranges | None = None
-    words: Points | None = None
+    annotations: Ranges[Offsets] | None = None
+    words: Ragged[Offsets] | None = None
     kept: pa.RecordBatch | None = None
     skipped: int = 0
     source_bytes: int = 0
@@ -83,7 +125,7 @@ class TokenizedBlock:
     word_starts: Flags
     document_offsets: Offsets
     line_starts: Flags | None = None
-    annotations: Ranges | None = None
+    annotations: Ranges[Offsets] | None = None
     byte_offsets: Offsets | None = None
 
 
@@ -103,7 +145,7 @@ class SequenceBlock:
     document_index: Offsets
     document_ids: Identities
     segments: Segments
-    annotations: Ranges | None = None
+    annotations: Ranges[Offsets] | None = None
     dropped: dict[str, int]
     words_cut: int = 0
 
@@ -115,22 +157,43 @@ class SequenceBlock:
 class MaskedBlock:
     """S masked sequences, special tokens included: the rows of a shard.
 
-    input_ids: (T + 2·S,) corrupted; input_offsets: (S + 1,). span_starts, span_ends: (N,) uint16, positions in the sequence's input_ids;
-    span_offsets: (S + 1,). labels: (M,) original ids under the spans; label_offsets: (S + 1,).
-    document_ids, segments: (S,). word_starts: positions in input_ids, when stored. annotations: likewise.
+    document_ids, segments: (S,). input_ids: (T + 2·S,) corrupted. spans: N, positions in the sequence's input_ids. labels: (M,) original
+    ids under the spans. word_starts: positions in input_ids, when stored. annotations: likewise.
     """
 
     document_ids: Identities
     segments: Segments
-    input_ids: TokenIds
-    input_offsets: Offsets
-    span_starts: Positions
-    span_ends: Positions
-    span_offsets: Offsets
-    labels: TokenIds
-    label_offsets: Offsets
-    word_starts: Points | None = None
-    annotations: Ranges | None = None
+    input_ids: Ragged[TokenIds]
+    spans: Ranges[Positions]
+    labels: Ragged[TokenIds]
+    word_starts: Ragged[Positions] | None = None
+    annotations: Ranges[Positions] | None = None
 
     def __len__(self) -> int:
         return len(self.document_ids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One stored row. input_ids: (L,); span_starts, span_ends: (N,), half-open positions in it; labels: (M,) originals under the spans.
+
+    word_starts: positions at which words start, where they are stored.
+    """
+
+    document_id: int
+    segment: int
+    input_ids: TokenIds
+    span_starts: Positions
+    span_ends: Positions
+    labels: TokenIds
+    kept: dict[str, Any]
+    word_starts: Positions | None = None
+
+    def original(self) -> TokenIds:
+        """Return the row with its labels put back, (L,)."""
+        ids = self.input_ids.copy()
+        done = 0
+        for start, end in zip(self.span_starts.tolist(), self.span_ends.tolist(), strict=True):
+            ids[start:end] = self.labels[done : done + end - start]
+            done += end - start
+        return ids

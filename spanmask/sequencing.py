@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from spanmask.blocks import take
 from spanmask.config import SEGMENT_LIMIT, Segmentation, SequenceConfig
 from spanmask.errors import CorpusError
 from spanmask.kernels import segments
-from spanmask.records import Identities, Ranges, SequenceBlock, TokenizedBlock
+from spanmask.records import Identities, Offsets, Ranges, SequenceBlock, TokenizedBlock
 
 #: [CLS] and [SEP].
 SPECIAL_TOKENS = 2
@@ -56,7 +57,7 @@ def sequence(block: TokenizedBlock, document_ids: Identities, config: SequenceCo
         document_index=cut.document_index,
         document_ids=document_ids[cut.document_index],
         segments=numbers.astype(np.uint32),
-        annotations=block.annotations and _cut_ranges(cut, block.document_offsets, block.annotations),
+        annotations=None if block.annotations is None else _cut_ranges(cut, block.document_offsets, block.annotations),
         dropped={SHORT: int(cut.counts[segments.DROPPED])},
         words_cut=int(cut.counts[segments.WORDS_CUT]),
     )
@@ -72,7 +73,7 @@ def _allocate(capacity: int) -> segments.Cut:
     )
 
 
-def _cut_ranges(cut: segments.Cut, document_offsets: npt.NDArray[np.int64], ranges: Ranges) -> Ranges:
+def _cut_ranges(cut: segments.Cut, document_offsets: npt.NDArray[np.int64], ranges: Ranges[Offsets]) -> Ranges[Offsets]:
     capacity = len(ranges.starts) + len(cut.starts)
     offsets = np.zeros(len(cut.starts) + 1, np.int64)
     starts, ends = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
@@ -82,12 +83,6 @@ def _cut_ranges(cut: segments.Cut, document_offsets: npt.NDArray[np.int64], rang
 
 def select(block: SequenceBlock, chosen: npt.NDArray[np.bool_]) -> SequenceBlock:
     """Return the chosen segments of a block. chosen: (S,)."""
-    ranges = block.annotations
-    if ranges is not None:
-        sizes = np.diff(ranges.offsets)
-        flat = np.repeat(chosen, sizes)
-        offsets = np.concatenate(([0], np.cumsum(sizes[chosen])))
-        ranges = Ranges(offsets=offsets, starts=ranges.starts[flat], ends=ranges.ends[flat])
     return replace(
         block,
         starts=block.starts[chosen],
@@ -95,5 +90,5 @@ def select(block: SequenceBlock, chosen: npt.NDArray[np.bool_]) -> SequenceBlock
         document_index=block.document_index[chosen],
         document_ids=block.document_ids[chosen],
         segments=block.segments[chosen],
-        annotations=ranges,
+        annotations=None if block.annotations is None else take(block.annotations, chosen),
     )

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.errors import ShardError
+from spanmask.blocks import as_stored, stored_word_flags
 from spanmask.kernels import rows as kernels
-from spanmask.records import Flags, MaskedBlock, Offsets, Points, TokenIds
+from spanmask.records import MaskedBlock, Offsets
 from spanmask.vocab import Vocabulary
 
 #: Histograms keep values up to this one apart; the last bin holds all beyond.
@@ -40,7 +40,7 @@ class RowStatistics:
 
     def add(self, block: MaskedBlock, vocabulary: Vocabulary, ratio: Fraction) -> None:
         """Count the rows of a valid block whose budget is ``ratio`` of their tokens."""
-        stored = np.zeros(0, np.bool_) if block.word_starts is None else _stored_flags(block, block.word_starts)
+        stored = np.zeros(0, np.bool_) if block.word_starts is None else stored_word_flags(block, block.word_starts)
         table = vocabulary.word_start_table if vocabulary.tells_words else np.zeros(0, np.bool_)
         words = kernels.Words(table, stored)
         counts = kernels.Counts(self.totals, **self.histograms)
@@ -65,59 +65,6 @@ def merge_counts(one: Any, other: Any) -> Any:
     if isinstance(one, list):
         return [x + y for x, y in zip_longest(one, other, fillvalue=0)]
     return one + other
-
-
-def as_stored(block: MaskedBlock) -> kernels.Stored:
-    """Return the arrays of a block that kernels read."""
-    return kernels.Stored(
-        block.input_ids,
-        block.input_offsets,
-        block.span_starts,
-        block.span_ends,
-        block.span_offsets,
-        block.labels,
-        block.label_offsets,
-    )
-
-
-def restore(block: MaskedBlock) -> TokenIds:
-    """Return the original of every row, like input_ids."""
-    originals = np.empty_like(block.input_ids)
-    kernels.restore_rows(as_stored(block), originals)
-    return originals
-
-
-def restore_words(block: MaskedBlock, vocabulary: Vocabulary) -> tuple[TokenIds, Flags]:
-    """Return the original of every row, and whether a word starts, like input_ids; as `restore` and `word_flags`, for rows not verified.
-
-    Raises
-    ------
-    ShardError
-        A row has an id that the vocabulary lacks.
-    """
-    originals, flags = np.empty_like(block.input_ids), np.empty(len(block.input_ids), np.bool_)
-    told = np.zeros(len(vocabulary), np.bool_) if block.word_starts is not None else vocabulary.word_start_table
-    row = kernels.restore_words(as_stored(block), told, originals, flags)
-    if row >= 0:
-        raise ShardError(f"it has an id that the vocabulary of {len(vocabulary):,} entries lacks", row=row)
-    return originals, flags if block.word_starts is None else _stored_flags(block, block.word_starts)
-
-
-def word_flags(block: MaskedBlock, originals: TokenIds, vocabulary: Vocabulary) -> Flags:
-    """Return whether a word starts, like input_ids: from the rows where stored, else from the vocabulary."""
-    if block.word_starts is not None:
-        return _stored_flags(block, block.word_starts)
-    flags: Flags = vocabulary.word_start_table[originals]
-    flags[block.input_offsets[:-1] + 1] = True
-    return flags
-
-
-def _stored_flags(block: MaskedBlock, words: Points) -> Flags:
-    flags = np.zeros(len(block.input_ids), np.bool_)
-    owners = np.repeat(block.input_offsets[:-1], np.diff(words.offsets))
-    flags[owners + words.values] = True
-    flags[block.input_offsets[:-1] + 1] = True
-    return flags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -119,7 +119,7 @@ def test_the_gates_pass_what_is_sound(options, names, segments):
 
 def test_as_many_spans_as_asked_for(segments):
     block, _ = Masker(config_of().masking, VOCABULARY).mask(segments)
-    assert len(block.span_starts) > (1_000_000 if len(segments) == MANY else 90_000)
+    assert len(block.spans.starts) > (1_000_000 if len(segments) == MANY else 90_000)
 
 
 # --- Planted wrongs: each is rejected by its own gate, and by no other
@@ -381,20 +381,20 @@ def reference() -> tuple[SequenceBlock, Any]:
 
 def masked_tokens(block: SequenceBlock, rows: Any) -> np.ndarray:
     """(S, 510) whether a token is masked."""
-    owner = np.repeat(np.arange(len(rows)), np.diff(rows.span_offsets))
+    owner = rows.spans.owners
     edges = np.zeros((len(rows), SEGMENT + 2), np.int8)
-    np.add.at(edges, (owner, rows.span_starts), 1)
-    np.add.at(edges, (owner, rows.span_ends), -1)
+    np.add.at(edges, (owner, rows.spans.starts), 1)
+    np.add.at(edges, (owner, rows.spans.ends), -1)
     return np.cumsum(edges, axis=1)[:, 1:-1] == 1
 
 
 def test_the_reference_sampler_masks_exactly_the_budget_in_merged_spans(reference):
     _, rows = reference
-    assert set(np.diff(rows.label_offsets)) == {-(-15 * SEGMENT // 100)}
-    same = np.ones(len(rows.span_starts), np.bool_)
-    same[rows.span_offsets[:-1]] = False
-    assert (rows.span_starts[1:] > rows.span_ends[:-1])[same[1:]].all()
-    sizes = rows.span_ends.astype(int) - rows.span_starts
+    assert set(rows.labels.lengths) == {-(-15 * SEGMENT // 100)}
+    same = np.ones(len(rows.spans.starts), np.bool_)
+    same[rows.spans.offsets[:-1]] = False
+    assert (rows.spans.starts[1:] > rows.spans.ends[:-1])[same[1:]].all()
+    sizes = rows.spans.sizes
     assert 14.2 < len(sizes) / len(rows) < 14.8, "14.4"
     assert 5.2 < sizes.mean() < 5.5, "5.4"
     assert sizes.max() > 20, "34 in 1,500 segments"
@@ -402,11 +402,11 @@ def test_the_reference_sampler_masks_exactly_the_budget_in_merged_spans(referenc
 
 def test_the_reference_sampler_cuts_a_word_at_most_once_a_row(reference):
     block, rows = reference
-    owner = np.repeat(np.arange(len(rows)), np.diff(rows.span_offsets))
+    owner = rows.spans.owners
     starts = np.column_stack([block.word_starts.reshape(-1, SEGMENT), np.ones(len(rows), np.bool_)])
-    begun = starts[owner, rows.span_starts - 1]
+    begun = starts[owner, rows.spans.starts - 1]
     assert begun.all(), "a span starts at a word"
-    cut = ~starts[owner, rows.span_ends - 1]
+    cut = ~starts[owner, rows.spans.ends - 1]
     assert np.bincount(owner[cut], minlength=len(rows)).max() == 1
     # 1.8 % in 21,600 spans of the source, standard error 0.09 %, and 58,000 of ours, 0.055 %: 4 of the joint one, false alarm 6e-5.
     assert cut.mean() == pytest.approx(0.018, abs=4 * 0.00106 + 0.0005)

@@ -224,6 +224,7 @@ def test_the_layout_is_the_one_decided() -> None:
     decided = {
         "auditing",
         "batches",
+        "blocks",
         "config",
         "corpus",
         "data",

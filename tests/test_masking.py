@@ -59,15 +59,9 @@ def block_of(segments: list[shapes.Segment], identities: list[shapes.Identity], 
 
 
 def row_of(block: MaskedBlock, i: int) -> dict[str, list[int]]:
-    def cell(values, offsets):
-        return values[offsets[i] : offsets[i + 1]].tolist()
-
-    return {
-        "input_ids": cell(block.input_ids, block.input_offsets),
-        "span_starts": cell(block.span_starts, block.span_offsets),
-        "span_ends": cell(block.span_ends, block.span_offsets),
-        "labels": cell(block.labels, block.label_offsets),
-    }
+    starts, ends = block.spans[i]
+    cells = {"input_ids": block.input_ids[i], "span_starts": starts, "span_ends": ends, "labels": block.labels[i]}
+    return {name: cell.tolist() for name, cell in cells.items()}
 
 
 def assert_equals_oracle(rows: list[dict[str, list[int]]], draws: Draws, expected: list[oracle.Row]) -> None:
@@ -184,10 +178,8 @@ def span_counts(pattern: tuple[int, ...], rows: int, seed: int, ratio: float) ->
     )
     masked, _ = Masker(MaskingConfig(seed=seed, mask_ratio=ratio), VOCABULARY).mask(block)
     keys = np.zeros(rows, np.int64)
-    owner = np.repeat(np.arange(rows), np.diff(masked.span_offsets))
-    np.add.at(
-        keys, owner, (1 << (2 * masked.span_starts.astype(np.int64))) + (2 << (2 * masked.span_ends.astype(np.int64)))
-    )
+    starts, ends = (side.astype(np.int64) for side in (masked.spans.starts, masked.spans.ends))
+    np.add.at(keys, masked.spans.owners, (1 << (2 * starts)) + (2 << (2 * ends)))
     found = Counter(keys.tolist())
     return Counter({_spans_of(key): count for key, count in found.items()})
 
@@ -290,5 +282,5 @@ def test_arrays_in_memory_are_taken_whole_or_refused(token_ids, offsets):
 
 def test_arrays_in_memory_may_be_lists():
     rows = mask([11, 12, 50, 13], [0, 3, 4], MaskingConfig(seed=1), VOCABULARY)
-    assert rows.input_offsets.tolist() == [0, 5, 8]
-    assert rows.input_ids.dtype == np.uint16
+    assert rows.input_ids.offsets.tolist() == [0, 5, 8]
+    assert rows.input_ids.values.dtype == np.uint16

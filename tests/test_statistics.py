@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from fractions import Fraction
-from itertools import pairwise
 
 import numpy as np
 import oracle
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from scipy import special, stats
 from small import VOCABULARY
 
+from spanmask.blocks import as_stored, restore, restore_words, row_of, word_flags
 from spanmask.config import MaskingConfig, Sampler, Scheme
 from spanmask.kernels.rows import TOTALS, count_coverage
 from spanmask.masking import mask
@@ -22,13 +22,9 @@ from spanmask.records import MaskedBlock, Ranges
 from spanmask.statistics import (
     HISTOGRAM_LIMIT,
     RowStatistics,
-    as_stored,
     chi_square,
     merge_counts,
-    restore,
-    restore_words,
     upper_gamma,
-    word_flags,
 )
 
 # --- Tests of counts
@@ -174,19 +170,12 @@ def masked_blocks(draw) -> tuple[MaskedBlock, list[list[bool]], Fraction]:
     return block, [[True, *row[1:]] for row in flags], config.mask_fraction
 
 
-def cells(block: MaskedBlock, values: str, offsets: str) -> list[list[int]]:
-    bounds = getattr(block, offsets).tolist()
-    return [getattr(block, values)[start:end].tolist() for start, end in pairwise(bounds)]
-
-
 def rows_of(block: MaskedBlock) -> list[dict[str, list[int]]]:
-    columns = {
-        "input_ids": cells(block, "input_ids", "input_offsets"),
-        "span_starts": cells(block, "span_starts", "span_offsets"),
-        "span_ends": cells(block, "span_ends", "span_offsets"),
-        "labels": cells(block, "labels", "label_offsets"),
-    }
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    rows = [row_of(block, number) for number in range(len(block))]
+    return [
+        {name: getattr(one, name).tolist() for name in ("input_ids", "span_starts", "span_ends", "labels")}
+        for one in rows
+    ]
 
 
 def literal_counts(block: MaskedBlock, flags: list[list[bool]], ratio: Fraction) -> dict:
@@ -242,7 +231,7 @@ def test_row_statistics_are_a_literal_count(made):
     together = restore_words(block, VOCABULARY)
     assert np.array_equal(together[0], restore(block))
     assert np.array_equal(together[1], found)
-    for start, end, row in zip(block.input_offsets, block.input_offsets[1:], flags, strict=False):
+    for start, end, row in zip(block.input_ids.offsets, block.input_ids.offsets[1:], flags, strict=False):
         assert found[start + 1 : end - 1].tolist() == row
 
 

@@ -22,7 +22,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from spanmask.batches import IGNORED
-from spanmask.shard.reader import Row
+from spanmask.records import Row
 from spanmask.train.config import TrainConfig
 from spanmask.train.optimizer import learning_rate, make_optimizer
 

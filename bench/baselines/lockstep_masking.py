@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from spanmask.blocks import offsets_of
+
 from .numpy_masking import (
     LENGTHS,
     MAX_TRIALS,
@@ -82,7 +84,7 @@ class _Lockstep:
         self._window = np.arange(masker.config.max_words + 2)
         self._owner_of_token = np.repeat(np.arange(words), np.diff(batch.words))
         is_long = np.diff(batch.words) > np.repeat(batch.budgets, np.diff(batch.bounds))
-        self._long_before = np.concatenate(([0], np.cumsum(is_long)))
+        self._long_before = offsets_of(is_long)
 
     def draw_lengths(self, rows: Ints, unfinished: Ints) -> None:
         """Draw the next length of some sequences."""

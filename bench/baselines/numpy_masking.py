@@ -24,8 +24,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from spanmask.blocks import join, offsets_of
 from spanmask.config import MaskingConfig, RandomIds, ReplacementUnit, Sampler
-from spanmask.records import MaskedBlock, Offsets, SequenceBlock, TokenIds
+from spanmask.records import MaskedBlock, Offsets, Ragged, Ranges, SequenceBlock, TokenIds
 from spanmask.vocab import Vocabulary
 
 Words32 = npt.NDArray[np.uint64]
@@ -123,7 +124,7 @@ class Batch(NamedTuple):
 
 def _index(block: SequenceBlock, ratio: Fraction) -> Batch:
     sizes = block.ends - block.starts
-    offsets = _offsets(sizes)
+    offsets = offsets_of(sizes)
     if (block.starts[1:] == block.ends[:-1]).all():
         place: Any = slice(block.starts[0], block.ends[-1])
     else:
@@ -133,10 +134,6 @@ def _index(block: SequenceBlock, ratio: Fraction) -> Batch:
     words = np.append(np.flatnonzero(flags), offsets[-1])
     budgets = -(-sizes * ratio.numerator // ratio.denominator)
     return Batch(block.token_ids[place], offsets, words, np.searchsorted(words, offsets), budgets)
-
-
-def _offsets(sizes: Any) -> Offsets:
-    return np.concatenate(([0], np.cumsum(sizes, dtype=np.int64)))
 
 
 def likely_blocks(batch: Batch) -> int:
@@ -168,10 +165,9 @@ class NumpyMasker:
         """Mask every segment of a block of at least one."""
         size = self.batch_sequences
         cuts = range(0, len(block), size)
-        parts = [self._mask_batch(_part(block, slice(cut, cut + size))) for cut in cuts]
-        return MaskedBlock(document_ids=block.document_ids, segments=block.segments, **_join(parts))
+        return join([self._mask_batch(_part(block, slice(cut, cut + size))) for cut in cuts])
 
-    def _mask_batch(self, block: SequenceBlock) -> dict[str, Any]:
+    def _mask_batch(self, block: SequenceBlock) -> MaskedBlock:
         batch = _index(block, self.config.mask_fraction)
         streams = Streams(self.config, block)
         spans = self.spans(batch, streams)
@@ -179,15 +175,14 @@ class NumpyMasker:
         starts, ends = batch.words[spans]
         input_ids, masked = self._replace(batch, streams, (starts, ends, span_offsets))
         before = np.repeat(batch.offsets[:-1], np.diff(span_offsets)) - 1
-        return {
-            "input_ids": input_ids,
-            "input_offsets": batch.offsets + 2 * np.arange(len(batch.offsets)),
-            "span_starts": (starts - before).astype(np.uint16),
-            "span_ends": (ends - before).astype(np.uint16),
-            "span_offsets": span_offsets,
-            "labels": batch.tokens[masked],
-            "label_offsets": np.searchsorted(masked, batch.offsets),
-        }
+        starts, ends = ((side - before).astype(np.uint16) for side in (starts, ends))
+        return MaskedBlock(
+            document_ids=block.document_ids,
+            segments=block.segments,
+            input_ids=Ragged(values=input_ids, offsets=batch.offsets + 2 * np.arange(len(batch.offsets))),
+            spans=Ranges(starts=starts, ends=ends, offsets=span_offsets),
+            labels=Ragged(values=batch.tokens[masked], offsets=np.searchsorted(masked, batch.offsets)),
+        )
 
     def spans(self, batch: Batch, streams: Streams) -> npt.NDArray[np.int64]:
         """Return the spans' first words, and the words after their last, ascending, (2, N)."""
@@ -224,12 +219,12 @@ class NumpyMasker:
         starts, ends, span_offsets = spans
         sizes = ends - starts
         draws = streams.draw_flat(REPLACEMENT, np.diff(span_offsets))
-        offsets = _offsets(sizes)
+        offsets = offsets_of(sizes)
         masked = np.repeat(starts - offsets[:-1], sizes) + np.arange(offsets[-1])
         to_mask, to_draw = draws < _MASK_BELOW, (draws >= _MASK_BELOW) & (draws < _RANDOM_BELOW)
         tokens = batch.tokens.copy()
         tokens[masked[np.repeat(to_mask, sizes)]] = self.vocabulary.special.mask
-        drawn = _offsets(sizes * to_draw)[span_offsets]
+        drawn = offsets_of(sizes * to_draw)[span_offsets]
         ordinary = self.vocabulary.ordinary_ids
         chosen = streams.draw_below_flat(RANDOM, np.diff(drawn), len(ordinary))
         tokens[masked[np.repeat(to_draw, sizes)]] = ordinary[chosen]
@@ -310,14 +305,3 @@ def _part(block: SequenceBlock, rows: slice) -> SequenceBlock:
         segments=block.segments[rows],
         dropped={},
     )
-
-
-def _join(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Join the arrays of batches, offsets going on."""
-    joined = {}
-    for name in parts[0]:
-        arrays = [part[name] for part in parts]
-        if name.endswith("_offsets"):
-            arrays = [np.zeros(1, np.int64), _offsets(np.concatenate([np.diff(array) for array in arrays]))[1:]]
-        joined[name] = np.concatenate(arrays)
-    return joined

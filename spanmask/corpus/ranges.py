@@ -1,4 +1,4 @@
-"""Annotated ranges and word starts of documents: nested Arrow lists flow in, `Ranges` and `Points` flow out.
+"""Annotated ranges and word starts of documents: nested Arrow lists flow in, `Ranges` and `Ragged` points flow out.
 
 Both count Unicode code points of the document's text.
 """
@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spanmask.records import Flags, Offsets, Points, Ranges
+from spanmask.blocks import offsets_of
+from spanmask.records import Flags, Offsets, Ragged, Ranges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,7 @@ def is_points_type(kind: pa.DataType) -> bool:
     return is_list(kind) and bool(pa.types.is_integer(kind.value_type))
 
 
-def read_ranges(column: pa.Array, lengths: Offsets) -> tuple[Ranges, Fault | None]:
+def read_ranges(column: pa.Array, lengths: Offsets) -> tuple[Ranges[Offsets], Fault | None]:
     """Read the ranges of each document, sorted by start, then end.
 
     Parameters
@@ -68,18 +69,18 @@ def read_ranges(column: pa.Array, lengths: Offsets) -> tuple[Ranges, Fault | Non
     starts, ends, paired = _pairs(column.flatten())
     sound = paired & (starts >= 0) & (starts < ends) & (ends <= lengths[owners])
     order = np.lexsort((ends, starts, owners))
-    ranges = Ranges(offsets=_offsets(counts), starts=starts[order], ends=ends[order])
+    ranges = Ranges(offsets=offsets_of(counts), starts=starts[order], ends=ends[order])
     fault = _fault(owners[~sound], len(column), lambda row: _range_reason(column[row].as_py(), int(lengths[row])))
     return ranges, fault
 
 
-def read_points(column: pa.Array, lengths: Offsets) -> tuple[Points, Fault | None]:
+def read_points(column: pa.Array, lengths: Offsets) -> tuple[Ragged[Offsets], Fault | None]:
     """Read the positions of each document, ascending and unique; parameters and results as in `read_ranges`."""
     owners = np.repeat(np.arange(len(column)), _lengths(column))
     values, known = _integers(column.flatten())
     sound = known & (values >= 0) & (values <= lengths[owners])
     pairs = np.unique(np.stack((owners, values)), axis=1) if len(values) else np.zeros((2, 0), np.int64)
-    points = Points(offsets=_offsets(np.bincount(pairs[0], minlength=len(column))), values=pairs[1])
+    points = Ragged(offsets=offsets_of(np.bincount(pairs[0], minlength=len(column))), values=pairs[1])
     fault = _fault(owners[~sound], len(column), lambda row: _point_reason(column[row].as_py(), int(lengths[row])))
     return points, fault
 
@@ -88,10 +89,6 @@ def _fault(owners: Offsets, rows: int, reason: Callable[[int], str]) -> Fault | 
     if not len(owners):
         return None
     return Fault(bad=np.bincount(owners, minlength=rows).astype(np.bool_), reason=reason)
-
-
-def _offsets(counts: Offsets) -> Offsets:
-    return np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
 
 
 def _lengths(column: pa.Array) -> Offsets:
@@ -117,7 +114,7 @@ def _pairs(items: pa.Array) -> tuple[Offsets, Offsets, Flags]:
         return named[0][0], named[1][0], named[0][1] & named[1][1]
     counts = _lengths(items)
     values, known = _integers(items.flatten())
-    first = _offsets(counts)[:-1]
+    first = offsets_of(counts)[:-1]
     paired = counts == 2
     places = first[paired]
     starts, ends = np.zeros(len(items), np.int64), np.zeros(len(items), np.int64)

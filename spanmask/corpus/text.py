@@ -8,13 +8,14 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
+from spanmask.blocks import take
 from spanmask.config import CorpusConfig, Layout, OnError
 from spanmask.corpus.cutting import RawBlock, block_bounds, document_starts
 from spanmask.corpus.identity import identities
 from spanmask.corpus.inputs import InputFile
 from spanmask.corpus.sources import as_array, as_view, line_number
 from spanmask.errors import CorpusError
-from spanmask.records import Bytes, DocumentBlock, Flags, Offsets
+from spanmask.records import Bytes, DocumentBlock, Flags, Offsets, Ragged
 
 #: What an error about a document says last.
 SKIP_ADVICE = "correct it, or leave such documents out with --on-error skip"
@@ -64,11 +65,11 @@ def _block(file: InputFile, origin: int, data: Bytes, offsets: Offsets, config: 
         if config.on_error is OnError.FAIL:
             raise _encoding_error(file, origin + int(offsets[0]), as_view(text))
         good = _valid_documents(data, offsets)
-        text, offsets, ids = _compact(data, offsets, good), _compact_offsets(offsets, good), ids[good]
+        documents = take(Ragged(values=data, offsets=offsets), good)
         return DocumentBlock(
-            text=text,
-            document_offsets=offsets,
-            document_ids=ids,
+            text=documents.values,
+            document_offsets=documents.offsets,
+            document_ids=ids[good],
             skipped=int(np.count_nonzero(~good)),
             source_bytes=size,
         )
@@ -91,12 +92,3 @@ def _valid_documents(data: Bytes, offsets: Offsets) -> Flags:
     view = as_view(data)
     bounds = zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
     return np.array([invalid_utf8(view[start:end]) is None for start, end in bounds], np.bool_)
-
-
-def _compact(data: Bytes, offsets: Offsets, good: Flags) -> Bytes:
-    """Return the bytes of the good documents, joined."""
-    return data[offsets[0] : offsets[-1]][np.repeat(good, np.diff(offsets))]
-
-
-def _compact_offsets(offsets: Offsets, good: Flags) -> Offsets:
-    return np.concatenate(([0], np.cumsum(np.diff(offsets)[good])))

@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from spanmask.blocks import count_up, offsets_of
 from spanmask.errors import ConfigError
 from spanmask.exporting.config import SentinelConfig
 from spanmask.exporting.source import Shard
-from spanmask.records import Flags, MaskedBlock, Offsets
+from spanmask.records import Flags, MaskedBlock, Offsets, Ragged
 from spanmask.shard.manifest import Manifest, Split
 from spanmask.shard.schema import from_record_batch
 
@@ -117,27 +118,24 @@ def with_sentinels(shard: Shard, sentinels: Sentinels) -> Shard:
 def _converted(batch: pa.RecordBatch, sentinels: Sentinels, schema: pa.Schema) -> pa.RecordBatch:
     block = from_record_batch(batch)
     columns = [batch.column("document_id"), batch.column("segment")]
-    for ids, offsets in (_inputs(block, sentinels), _targets(block, sentinels)):
-        narrow = pa.array(offsets.astype(np.int32))
-        columns.append(pa.ListArray.from_arrays(narrow, pa.array(ids), type=schema.field("inputs").type))
+    for lists in (_inputs(block, sentinels), _targets(block, sentinels)):
+        narrow = pa.array(lists.offsets.astype(np.int32))
+        columns.append(pa.ListArray.from_arrays(narrow, pa.array(lists.values), type=schema.field("inputs").type))
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _inputs(block: MaskedBlock, sentinels: Sentinels) -> tuple[Ids, Offsets]:
-    """Return the inputs of S rows, flat, and their (S + 1,) offsets."""
-    owner = np.repeat(np.arange(len(block)), np.diff(block.span_offsets))
-    starts = block.input_offsets[owner] + block.span_starts
-    ends = block.input_offsets[owner] + block.span_ends
-    numbers = np.arange(len(owner)) - block.span_offsets[owner]
-    ids = block.input_ids.astype(np.int32)
-    ids[starts] = sentinels.first + sentinels.step * numbers
+def _inputs(block: MaskedBlock, sentinels: Sentinels) -> Ragged[Ids]:
+    """Return the inputs of S rows."""
+    owner, offsets = block.spans.owners, block.input_ids.offsets
+    starts, ends = (offsets[owner] + side for side in (block.spans.starts, block.spans.ends))
+    ids = block.input_ids.values.astype(np.int32)
+    ids[starts] = sentinels.first + sentinels.step * count_up(block.spans.lengths)
     kept = _outside(starts, ends, len(ids))
     _refuse_sentinels(ids[kept], sentinels)
     kept[starts] = True
     if not sentinels.specials:
-        kept[block.input_offsets[:-1]] = False
-        kept[block.input_offsets[1:] - 1] = False
-    return ids[kept], np.concatenate(([0], np.cumsum(kept)))[block.input_offsets]
+        kept[offsets[:-1]] = kept[offsets[1:] - 1] = False
+    return Ragged(values=ids[kept], offsets=offsets_of(kept)[offsets])
 
 
 def _outside(starts: Offsets, ends: Offsets, size: int) -> Flags:
@@ -149,17 +147,18 @@ def _outside(starts: Offsets, ends: Offsets, size: int) -> Flags:
     return outside
 
 
-def _targets(block: MaskedBlock, sentinels: Sentinels) -> tuple[Ids, Offsets]:
-    """Return the targets of S rows, flat, and their (S + 1,) offsets. The final sentinel of a row stands for an empty span at its end."""
-    offsets = block.span_offsets + np.arange(len(block) + 1)
-    numbers = np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
+def _targets(block: MaskedBlock, sentinels: Sentinels) -> Ragged[Ids]:
+    """Return the targets of S rows. The final sentinel of a row stands for an empty span at its end."""
+    offsets = block.spans.offsets + np.arange(len(block) + 1)
+    numbers = count_up(np.diff(offsets))
     sizes = np.zeros(offsets[-1], np.int64)
     final = np.zeros(offsets[-1], np.bool_)
     final[offsets[1:] - 1] = True
-    sizes[~final] = block.span_ends.astype(np.int64) - block.span_starts
-    _refuse_sentinels(block.labels, sentinels)
-    ids = np.insert(block.labels.astype(np.int32), np.cumsum(sizes) - sizes, sentinels.first + sentinels.step * numbers)
-    return ids, block.label_offsets + offsets
+    sizes[~final] = block.spans.sizes
+    labels = block.labels.values
+    _refuse_sentinels(labels, sentinels)
+    ids = np.insert(labels.astype(np.int32), offsets_of(sizes)[:-1], sentinels.first + sentinels.step * numbers)
+    return Ragged(values=ids, offsets=block.labels.offsets + offsets)
 
 
 def _refuse_sentinels(ids: npt.NDArray[Any], sentinels: Sentinels) -> None:

@@ -33,8 +33,8 @@ class _Window:
         self.datasets, self.rows = recipe.order(epoch, places)
         self.block: MaskedBlock = recipe.reader.read(self.datasets, self.rows, epoch)
         needs = (
-            np.diff(self.block.input_offsets),
-            np.diff(self.block.label_offsets),
+            self.block.input_ids.lengths,
+            self.block.labels.lengths,
             count_targets(self.block, recipe.rule).sbo,
         )
         names = Identified(self.block.document_ids, self.block.segments)

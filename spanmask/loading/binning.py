@@ -8,8 +8,8 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
+from spanmask.blocks import offsets_of
 from spanmask.errors import ConfigError
-from spanmask.loading.ragged import offsets_of
 from spanmask.options import Options
 from spanmask.records import Identities, Offsets, Segments
 
@@ -53,7 +53,7 @@ class Bins:
     @classmethod
     def of(cls, bins: Sequence[Offsets]) -> Bins:
         """Return the bins whose members are given one by one."""
-        offsets = offsets_of(np.array([len(members) for members in bins], np.int64))
+        offsets = offsets_of([len(members) for members in bins])
         members = np.concatenate(bins) if bins else offsets[:0]
         return Bins(offsets=offsets, members=members.astype(np.int64, copy=False))
 

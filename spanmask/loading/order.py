@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from spanmask.blocks import offsets_of
 from spanmask.errors import ConfigError
 from spanmask.loading.permutation import Permutation
 from spanmask.records import Offsets
@@ -93,7 +94,7 @@ class BlockOrder:
         places = self._blocks.inverse(last[short])
         order = np.argsort(places)
         self._short_places = places[order]
-        self._missing_before = np.concatenate(([0], np.cumsum(missing[short][order])))
+        self._missing_before = offsets_of(missing[short][order])
 
     def __call__(self, places: Offsets) -> Offsets:
         """Return the rows at places, (n,)."""
@@ -126,7 +127,7 @@ class BlockOrder:
     def _rows(self, group: int, places: Offsets) -> Offsets:
         first, stop = self._first_of(np.array([group, group + 1])).tolist()
         blocks = self._blocks(np.arange(group * self._width, min((group + 1) * self._width, self._source.blocks)))
-        offsets = np.concatenate(([0], np.cumsum(self._source.sizes(blocks))))
+        offsets = offsets_of(self._source.sizes(blocks))
         inside = Permutation(stop - first, [self._key, "rows", group])(places - first)
         owner = np.searchsorted(offsets, inside, side="right") - 1
         rows: Offsets = self._source.first_rows(blocks)[owner] + inside - offsets[owner]

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask.batches import IGNORED, PackedBatch
+from spanmask.blocks import as_stored, count_up, offsets_of, select
 from spanmask.errors import ConfigError
 from spanmask.loading.binning import Bins, Capacities, Fill, Identified, assign
 from spanmask.loading.capacities import choose_capacities
 from spanmask.loading.engine import Engine
-from spanmask.loading.ragged import offsets_of, select
 from spanmask.loading.slots import (
     blank_argument,
     empty_sbo,
@@ -27,7 +27,7 @@ from spanmask.loading.slots import (
     sbo_argument,
     slots_of,
 )
-from spanmask.loading.targets import SboRule, Targets, count_targets, count_up, list_targets
+from spanmask.loading.targets import SboRule, Targets, count_targets, list_targets
 from spanmask.records import MaskedBlock, Offsets
 
 __all__ = ["Bins", "Capacities", "Fill", "Identified", "assign", "choose_capacities", "fill"]
@@ -104,8 +104,8 @@ def _problem(block: MaskedBlock, plan: Bins, rule: SboRule | None, capacities: C
 def _used(block: MaskedBlock, plan: Bins, rule: SboRule | None) -> dict[str, Offsets]:
     """Return what each bin takes of each capacity, (n,) by its name."""
     needs = {
-        "tokens": np.diff(block.input_offsets),
-        "mlm": np.diff(block.label_offsets),
+        "tokens": block.input_ids.lengths,
+        "mlm": block.labels.lengths,
         "sbo": count_targets(block, rule).sbo,
     }
     used = {name: _sums(values[plan.members], plan.offsets) for name, values in needs.items()}
@@ -147,7 +147,6 @@ def _fill_compiled(
     """Write the bins; return whether they fit."""
     from spanmask.kernels.batches import Owners, Packed, pack_rows
     from spanmask.kernels.packing import Rooms
-    from spanmask.statistics import as_stored
 
     rule, pad_id, capacities = how
     out = Packed(
@@ -178,7 +177,7 @@ def _fill_numpy(
 ) -> None:
     taken = select(replace(block, word_starts=None, annotations=None), plan.members)
     counts = np.diff(plan.offsets)
-    owner, starts = np.repeat(np.arange(len(counts)), counts), taken.input_offsets
+    owner, starts = np.repeat(np.arange(len(counts)), counts), taken.input_ids.offsets
     placed = _Places(owner, count_up(counts), starts[:-1] - starts[plan.offsets[:-1]][owner])
     targets = list_targets(taken, how[0])
     _write_tokens(taken, placed, how[1], batch)
@@ -199,13 +198,13 @@ class _Places(NamedTuple):
 def _write_tokens(taken: MaskedBlock, placed: _Places, pad_id: int, batch: PackedBatch) -> None:
     """Write what there is of each slot."""
     width = batch.input_ids.shape[1]
-    sizes = np.diff(taken.input_offsets)
+    sizes = taken.input_ids.lengths
     places = count_up(sizes)
     slots = np.repeat(placed.bin * width + placed.shift, sizes) + places
     used = np.bincount(placed.bin, weights=sizes, minlength=len(batch.input_ids)).astype(np.int64)
     batch.input_ids[:], batch.sequence_index[:] = pad_id, 0
     batch.positions[:] = np.arange(width) - used[:, None]
-    batch.input_ids.reshape(-1)[slots] = taken.input_ids
+    batch.input_ids.reshape(-1)[slots] = taken.input_ids.values
     batch.sequence_index.reshape(-1)[slots] = np.repeat(placed.number + 1, sizes)
     batch.positions.reshape(-1)[slots] = places
 
@@ -221,7 +220,7 @@ def _write_sequences(owners: tuple[Offsets, Offsets], plan: Bins, placed: _Place
 def _write_bounds(taken: MaskedBlock, plan: Bins, placed: _Places, batch: PackedBatch) -> None:
     bins, width = batch.input_ids.shape
     used = np.zeros(bins, np.int64)
-    used[: len(plan)] = np.diff(taken.input_offsets[plan.offsets])
+    used[: len(plan)] = np.diff(taken.input_ids.offsets[plan.offsets])
     ends = np.arange(bins) * width + used
     marks = np.sort(np.concatenate((placed.bin * width + placed.shift, ends[used < width])))
     batch.cu_seqlens[: len(marks)], batch.cu_seqlens[len(marks) :] = marks, bins * width

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from spanmask.batches import IGNORED, Ids, PaddedBatch
+from spanmask.blocks import as_stored
 from spanmask.errors import ConfigError
 from spanmask.loading.engine import Engine
 from spanmask.loading.slots import (
@@ -61,7 +62,7 @@ def pad(  # noqa: PLR0913 - the one door to padded batches
     ConfigError
         The block has more rows than are wanted, or a row is longer than ``width``.
     """
-    lengths = np.diff(block.input_offsets)
+    lengths = block.input_ids.lengths
     require_one_each(block, rows, datasets)
     if len(block) > rows_wanted:
         raise ConfigError(f"{len(block)} rows do not fit a batch of {rows_wanted}: want more, or give fewer")
@@ -103,7 +104,6 @@ def _allot(rows: int, width: int, slots: int | None) -> PaddedBatch:
 
 def _fill_compiled(block: MaskedBlock, rule: SboRule | None, pad_id: int, batch: PaddedBatch) -> None:
     from spanmask.kernels.batches import Padded, pad_rows
-    from spanmask.statistics import as_stored
 
     targets = batch.sbo or _NO_TARGETS
     out = Padded(batch.input_ids, batch.attention_mask, batch.labels, sbo_argument(targets))
@@ -112,9 +112,9 @@ def _fill_compiled(block: MaskedBlock, rule: SboRule | None, pad_id: int, batch:
 
 def _fill_numpy(block: MaskedBlock, rule: SboRule | None, pad_id: int, batch: PaddedBatch) -> None:
     size = len(block)
-    inside = np.arange(batch.input_ids.shape[1]) < np.diff(block.input_offsets)[:, None]
+    inside = np.arange(batch.input_ids.shape[1]) < block.input_ids.lengths[:, None]
     batch.input_ids[:size] = pad_id
-    batch.input_ids[:size][inside] = block.input_ids
+    batch.input_ids[:size][inside] = block.input_ids.values
     batch.attention_mask[:size] = inside
     batch.labels[:size] = IGNORED
     targets = list_targets(block, rule)

@@ -9,11 +9,11 @@ from itertools import islice
 import numpy as np
 
 from spanmask.batches import PaddedBatch
+from spanmask.blocks import block_of, offsets_of, part
 from spanmask.loading.config import Last, Layout
 from spanmask.loading.padding import pad
 from spanmask.loading.permutation import Permutation
 from spanmask.loading.position import Position
-from spanmask.loading.ragged import part
 from spanmask.loading.share import Counts, Delivered, Recipe, Share
 from spanmask.loading.targets import count_targets
 from spanmask.records import MaskedBlock, Offsets
@@ -52,7 +52,7 @@ class RowPlan:
             there = wanted < self._size
             datasets, rows = self._samples(position.epoch, wanted[there])
             block = self._recipe.reader.read(datasets, rows, position.epoch) if len(rows) else None
-            bounds = np.concatenate(([0], np.cumsum(there.sum(axis=1)))).tolist()
+            bounds = offsets_of(there.sum(axis=1)).tolist()
             for number, low, high in zip(chunk, bounds, bounds[1:], strict=False):
                 consumed = min(begin + (number + 1) * width * share.world, self._size)
                 after = self._position(position.epoch, consumed, last=number == count - 1)
@@ -64,7 +64,7 @@ class RowPlan:
         self, block: MaskedBlock | None, datasets: Offsets, rows: Offsets, bounds: tuple[int, int], after: Position
     ) -> Delivered:
         recipe = self._recipe
-        chosen = _no_rows() if block is None else part(block, *bounds)
+        chosen = block_of([]) if block is None else part(block, *bounds)
         batch: PaddedBatch = pad(
             chosen,
             rows,
@@ -78,7 +78,9 @@ class RowPlan:
             engine=recipe.engine,
         )
         sbo = 0 if recipe.rule is None else int(count_targets(chosen, recipe.rule).sbo.sum())
-        counts = Counts(tokens=len(chosen.input_ids), mlm=len(chosen.labels), sbo=sbo, sequences=len(chosen))
+        counts = Counts(
+            tokens=len(chosen.input_ids.values), mlm=len(chosen.labels.values), sbo=sbo, sequences=len(chosen)
+        )
         return Delivered(batch=batch, after=after, counts=counts)
 
     def _consumed(self, position: Position) -> int:
@@ -114,18 +116,3 @@ class RowPlan:
         shuffled = (Permutation(whole, key)(np.arange(whole))[:, None] * _BUCKET + np.arange(_BUCKET)).ravel()
         chosen = by_length[np.concatenate((shuffled, np.arange(whole * _BUCKET, len(places))))]
         return np.stack((datasets[chosen], rows[chosen]))
-
-
-def _no_rows() -> MaskedBlock:
-    zero, none = np.zeros(1, np.int64), np.zeros(0, np.uint16)
-    return MaskedBlock(
-        document_ids=np.zeros(0, np.uint64),
-        segments=np.zeros(0, np.uint32),
-        input_ids=none,
-        input_offsets=zero,
-        span_starts=none,
-        span_ends=none,
-        span_offsets=zero,
-        labels=none,
-        label_offsets=zero,
-    )

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spanmask.blocks import join, part, select
 from spanmask.config import ALGORITHM_VERSION
 from spanmask.errors import ConfigError, MismatchError
 from spanmask.loading.engine import Engine
-from spanmask.loading.ragged import join, part, select
 from spanmask.loading.shelves import CompiledShelf, Shelf
 from spanmask.records import MaskedBlock, Offsets
 from spanmask.shard.reader import ShardSet

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from spanmask.blocks import from_columns, join, offsets_of, select
 from spanmask.config import Scheme
-from spanmask.loading.ragged import join, offsets_of, select
-from spanmask.records import MaskedBlock, Offsets, Points, Ranges
+from spanmask.records import MaskedBlock, Offsets, Ragged
 from spanmask.shard.reader import ShardSet
 from spanmask.shard.schema import BATCH_ROWS
 from spanmask.shard.shard_file import Verify
@@ -46,7 +46,7 @@ class Shelf:
         """Return the tokens of rows, (R,)."""
         lengths = np.empty(len(rows), np.int64)
         for block, chosen, inside in self._by_block(rows):
-            lengths[chosen] = np.diff(self._block(block).input_offsets)[inside]
+            lengths[chosen] = self._block(block).input_ids.lengths[inside]
         return lengths
 
     def _by_block(self, rows: Offsets) -> Iterator[tuple[int, Offsets, Offsets]]:
@@ -87,21 +87,9 @@ class CompiledShelf:
             for name in self._columns[2:]
             if whole or not name.startswith(("word", "annotation"))
         }
-        input_ids, input_offsets = lists["input_ids"]
-        labels, label_offsets = lists["labels"]
-        return MaskedBlock(
-            document_ids=self._numbers(parts, "document_id", np.dtype(np.uint64), len(rows)),
-            segments=self._numbers(parts, "segment", np.dtype(np.uint32), len(rows)),
-            input_ids=input_ids,
-            input_offsets=input_offsets,
-            span_starts=lists["span_starts"][0],
-            span_ends=lists["span_ends"][0],
-            span_offsets=lists["span_starts"][1],
-            labels=labels,
-            label_offsets=label_offsets,
-            word_starts=_points(lists),
-            annotations=_ranges(lists),
-        )
+        document_ids = self._numbers(parts, "document_id", np.dtype(np.uint64), len(rows))
+        segments = self._numbers(parts, "segment", np.dtype(np.uint32), len(rows))
+        return from_columns(document_ids, segments, lists)
 
     def lengths(self, rows: Offsets) -> Offsets:
         """Return the tokens of rows, (R,)."""
@@ -146,7 +134,7 @@ class CompiledShelf:
 
         measure_lists(file.view(np.int32), places[:, 0, self._columns.index(name)] // 4, wanted, lengths)
 
-    def _lists(self, parts: Any, name: str, kind: np.dtype[Any], size: int) -> tuple[npt.NDArray[Any], Offsets]:
+    def _lists(self, parts: Any, name: str, kind: np.dtype[Any], size: int) -> Ragged[Any]:
         from spanmask.kernels.gather import copy_lists
 
         index = self._columns.index(name)
@@ -158,7 +146,7 @@ class CompiledShelf:
         for file, places, wanted in parts:
             begin, items = places[:, 0, index] // 4, places[:, 1, index] // kind.itemsize
             copy_lists(file.view(np.int32), begin, file.view(kind), items, wanted, offsets, values)
-        return values, offsets
+        return Ragged(values=values, offsets=offsets)
 
     def _numbers(self, parts: Any, name: str, kind: np.dtype[Any], size: int) -> npt.NDArray[Any]:
         from spanmask.kernels.gather import copy_numbers
@@ -175,18 +163,3 @@ def _columns(shards: ShardSet) -> list[str]:
         ["annotation_starts", "annotation_ends"] if shards.manifest.config.masking.scheme is Scheme.ANNOTATED else []
     )
     return ["document_id", "segment", "input_ids", "span_starts", "span_ends", "labels", *stored, *ranges]
-
-
-def _points(lists: dict[str, tuple[npt.NDArray[Any], Offsets]]) -> Points | None:
-    if "word_starts" not in lists:
-        return None
-    values, offsets = lists["word_starts"]
-    return Points(offsets=offsets, values=values)
-
-
-def _ranges(lists: dict[str, tuple[npt.NDArray[Any], Offsets]]) -> Ranges | None:
-    if "annotation_starts" not in lists:
-        return None
-    starts, offsets = lists["annotation_starts"]
-    ends = lists["annotation_ends"][0]
-    return Ranges(offsets=offsets, starts=starts.astype(np.int64), ends=ends.astype(np.int64))

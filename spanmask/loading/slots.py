@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spanmask.batches import IGNORED, SboTargets
+from spanmask.blocks import count_up
 from spanmask.errors import ConfigError
-from spanmask.loading.targets import Edges, SboRule, Targets, count_up
+from spanmask.loading.targets import Edges, SboRule, Targets
 from spanmask.records import MaskedBlock, Offsets
 
 if TYPE_CHECKING:

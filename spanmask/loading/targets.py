@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-import numpy.typing as npt
 
+from spanmask.blocks import count_up, offsets_of
 from spanmask.config import MaskingConfig, Sampler, Scheme
 from spanmask.errors import ConfigError
-from spanmask.loading.ragged import offsets_of
 from spanmask.options import Options
 from spanmask.records import Flags, MaskedBlock, Offsets, TokenIds
 
@@ -87,7 +86,7 @@ def count_targets(block: MaskedBlock, rule: SboRule | None) -> TargetCounts:
     """Count the SBO targets of every row, and those left out; without a rule there are none of either."""
     if rule is None:
         return TargetCounts(sbo=np.zeros(len(block), np.int64), at_edge=0, beyond=0)
-    sizes = block.span_ends.astype(np.int64) - block.span_starts
+    sizes = block.spans.sizes
     kept = np.minimum(sizes, rule.max_span_offset)
     at_edge = 0
     if rule.edges is Edges.DROP:
@@ -95,13 +94,13 @@ def count_targets(block: MaskedBlock, rule: SboRule | None) -> TargetCounts:
         at_edge = int(sizes[edge].sum())
         sizes[edge] = kept[edge] = 0
     before = offsets_of(kept)
-    return TargetCounts(sbo=np.diff(before[block.span_offsets]), at_edge=at_edge, beyond=int(sizes.sum() - before[-1]))
+    return TargetCounts(sbo=np.diff(before[block.spans.offsets]), at_edge=at_edge, beyond=int(sizes.sum() - before[-1]))
 
 
 def spans_at_edge(block: MaskedBlock) -> Flags:
     """Return which of the N spans begin at position 1 or end at the last one of their row, L − 1."""
-    last = np.repeat(np.diff(block.input_offsets) - 1, np.diff(block.span_offsets))
-    flags: Flags = (block.span_starts == 1) | (block.span_ends == last)
+    last = np.repeat(block.input_ids.lengths - 1, block.spans.lengths)
+    flags: Flags = (block.spans.starts == 1) | (block.spans.ends == last)
     return flags
 
 
@@ -124,7 +123,7 @@ class Targets:
 
 def list_targets(block: MaskedBlock, rule: SboRule | None) -> Targets:
     """Return every masked token with its span's boundaries."""
-    starts, ends = block.span_starts.astype(np.int64), block.span_ends.astype(np.int64)
+    starts, ends = block.spans.starts.astype(np.int64), block.spans.ends.astype(np.int64)
     sizes = ends - starts
     offset = count_up(sizes)
     if rule is None:
@@ -134,18 +133,11 @@ def list_targets(block: MaskedBlock, rule: SboRule | None) -> Targets:
         if rule.edges is Edges.DROP:
             sbo &= ~np.repeat(spans_at_edge(block), sizes)
     return Targets(
-        row=np.repeat(np.arange(len(block)), np.diff(block.label_offsets)),
+        row=block.labels.owners,
         position=np.repeat(starts, sizes) + offset,
-        labels=block.labels,
+        labels=block.labels.values,
         left=np.repeat(starts - 1, sizes),
         right=np.repeat(ends, sizes),
         offset=offset,
         sbo=sbo,
     )
-
-
-def count_up(sizes: npt.NDArray[np.int64]) -> Offsets:
-    """Return 0, 1, … anew for each of some runs. sizes: (n,) how long each is; result: (sum of sizes,)."""
-    places = np.arange(sizes.sum())
-    places -= np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return places

@@ -5,23 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from spanmask.blocks import restore
 from spanmask.corpus.inputs import InputFile, find_inputs
 from spanmask.engines.local import Outcome, run_inline, run_processes
 from spanmask.errors import ConfigError
 from spanmask.presharding.places import recalled_inputs
 from spanmask.presharding.plan import Plan, default_jobs, make_plan
 from spanmask.presharding.units import Pipeline, Report, Unit, all_units
-from spanmask.records import Identities, MaskedBlock, Segments, SequenceBlock, TokenIds
+from spanmask.records import Identities, MaskedBlock, Ragged, Segments, SequenceBlock, TokenIds
 from spanmask.shard.manifest import MANIFEST, Manifest, read_manifest
 from spanmask.shard.reader import ShardSet
 from spanmask.shard.verify import Finding
-from spanmask.statistics import restore
 from spanmask.storage import digest
 
 
@@ -164,6 +163,5 @@ class _Rows:
 
 
 def _originals(block: MaskedBlock) -> list[TokenIds]:
-    restored = restore(block)
-    bounds = block.input_offsets.tolist()
-    return [restored[start + 1 : end - 1] for start, end in pairwise(bounds)]
+    rows = Ragged(values=restore(block), offsets=block.input_ids.offsets)
+    return [rows[number][1:-1] for number in range(len(rows))]

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
+from spanmask.blocks import row_of
 from spanmask.config import PreshardConfig
 from spanmask.corpus.inputs import find_inputs
 from spanmask.presharding.plan import make_plan
 from spanmask.presharding.units import Pipeline, all_units
-from spanmask.records import MaskedBlock, Positions
-from spanmask.shard.reader import Row
+from spanmask.records import Row
 from spanmask.vocab import Vocabulary, load_vocabulary
 
 
@@ -25,30 +23,10 @@ def preview(
     vocabulary = load_vocabulary(config.vocabulary)
     plan = make_plan(config, vocabulary, find_inputs(inputs, config.corpus.format).files)
     pipeline = Pipeline(plan, Path())
-    rows = (
-        row
+    blocks = (
+        pipeline.mask(pipeline.sequences(documents)[0])[0]
         for unit in all_units(plan)
         for documents in pipeline.documents(unit)
-        for row in _rows(pipeline.mask(pipeline.sequences(documents)[0])[0])
     )
+    rows = (row_of(block, number) for block in blocks for number in range(len(block)))
     return list(enumerate(islice(rows, count))), vocabulary
-
-
-def _rows(block: MaskedBlock) -> Iterator[Row]:
-    for i in range(len(block)):
-        spans = slice(block.span_offsets[i], block.span_offsets[i + 1])
-        yield Row(
-            document_id=int(block.document_ids[i]),
-            segment=int(block.segments[i]),
-            input_ids=block.input_ids[block.input_offsets[i] : block.input_offsets[i + 1]],
-            span_starts=block.span_starts[spans],
-            span_ends=block.span_ends[spans],
-            labels=block.labels[block.label_offsets[i] : block.label_offsets[i + 1]],
-            kept={},
-            word_starts=_words(block, i),
-        )
-
-
-def _words(block: MaskedBlock, row: int) -> Positions | None:
-    words = block.word_starts
-    return None if words is None else words.values[words.offsets[row] : words.offsets[row + 1]].astype(np.uint16)

@@ -17,7 +17,7 @@ from spanmask.kernels.siphash import hash_documents
 from spanmask.masking import Draws, Masker
 from spanmask.presharding.plan import Plan, Task
 from spanmask.presharding.receipt import Receipt, Tally
-from spanmask.records import DocumentBlock, Flags, MaskedBlock, Points, Ranges, SequenceBlock
+from spanmask.records import DocumentBlock, Flags, MaskedBlock, Ragged, Ranges, SequenceBlock
 from spanmask.sequencing import select, sequence
 from spanmask.shard.manifest import SPLITS, ShardRecord
 from spanmask.shard.schema import shard_schema, to_record_batch
@@ -199,7 +199,7 @@ def warm_up(plan: Plan) -> None:
         document_offsets=np.array([0, len(text)]),
         document_ids=np.zeros(1, np.uint64),
         annotations=ranges if corpus.spans_field else None,
-        words=Points(offsets=np.array([0, 1]), values=np.array([0])) if corpus.words_field else None,
+        words=Ragged(offsets=np.array([0, 1]), values=np.array([0])) if corpus.words_field else None,
     )
     pipeline = Pipeline(plan, Path())
     segments, _, _ = pipeline.sequences(documents)

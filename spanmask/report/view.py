@@ -16,7 +16,7 @@ from spanmask.report.entries import raw_entry, readable_entries
 from spanmask.vocab import Vocabulary
 
 if TYPE_CHECKING:
-    from spanmask.shard.reader import Row
+    from spanmask.records import Row
 
 
 class Role(StrEnum):

@@ -10,10 +10,10 @@ from functools import cached_property
 
 import numpy as np
 
+from spanmask.blocks import offsets_of, restore, word_flags
 from spanmask.config import PreshardConfig, ReplacementUnit, Sampler, Scheme
-from spanmask.records import Flags, MaskedBlock, Offsets, TokenIds
-from spanmask.shard.structure import Problem, first_problem, owners, rows_with
-from spanmask.statistics import restore, word_flags
+from spanmask.records import Flags, MaskedBlock, Offsets, Ragged, TokenIds
+from spanmask.shard.structure import Problem, first_problem, rows_with
 from spanmask.vocab import Vocabulary
 
 
@@ -28,12 +28,12 @@ class Rows:
     @cached_property
     def lengths(self) -> Offsets:
         """(S,) tokens of each row, special ones included."""
-        return np.diff(self.block.input_offsets)
+        return self.block.input_ids.lengths
 
     @cached_property
     def span_owner(self) -> Offsets:
         """(N,) the row of each span."""
-        return owners(self.block.span_offsets)
+        return self.block.spans.owners
 
     @cached_property
     def originals(self) -> TokenIds:
@@ -48,7 +48,7 @@ class Rows:
     @cached_property
     def masked(self) -> Offsets:
         """(S,) masked tokens of each row."""
-        return np.diff(self.block.label_offsets)
+        return self.block.labels.lengths
 
     @cached_property
     def budgets(self) -> Offsets:
@@ -89,18 +89,22 @@ def _length_wrong(rows: Rows) -> Flags:
 
 
 def _frame_wrong(rows: Rows) -> Flags:
-    block, special = rows.block, rows.vocabulary.special
-    first, last = block.input_ids[block.input_offsets[:-1]], block.input_ids[block.input_offsets[1:] - 1]
+    ids, special = rows.block.input_ids, rows.vocabulary.special
+    first, last = ids.values[ids.offsets[:-1]], ids.values[ids.offsets[1:] - 1]
     bad: Flags = (first != special.cls) | (last != special.sep)
     return bad
 
 
 def _ids_wrong(rows: Rows) -> Flags:
-    return rows_with(rows.block.input_ids >= len(rows.vocabulary), owners(rows.block.input_offsets), len(rows.block))
+    return _foreign(rows.block.input_ids, rows.vocabulary)
 
 
 def _labels_wrong(rows: Rows) -> Flags:
-    return rows_with(rows.block.labels >= len(rows.vocabulary), owners(rows.block.label_offsets), len(rows.block))
+    return _foreign(rows.block.labels, rows.vocabulary)
+
+
+def _foreign(ids: Ragged[TokenIds], vocabulary: Vocabulary) -> Flags:
+    return rows_with(ids.values >= len(vocabulary), ids.owners, len(ids))
 
 
 def _mixed_spans(rows: Rows) -> Flags:
@@ -112,13 +116,12 @@ def _mixed_spans(rows: Rows) -> Flags:
 def span_is_mixed(rows: Rows) -> Flags:
     """(N,) spans that are partly [MASK], their own original [MASK] tokens apart."""
     block, mask = rows.block, rows.vocabulary.special.mask
-    sizes = block.span_ends.astype(np.int64) - block.span_starts
-    span_offsets = np.concatenate(([0], np.cumsum(sizes)))
-    bases = np.repeat(block.input_offsets[:-1][rows.span_owner] + block.span_starts - span_offsets[:-1], sizes)
-    found = block.input_ids[bases + np.arange(span_offsets[-1])]
-    owner = owners(span_offsets)
-    shown = np.bincount(owner[found == mask], minlength=len(sizes))
-    mixed: Flags = rows_with((found == mask) & (block.labels != mask), owner, len(sizes)) & (shown < sizes)
+    sizes = block.spans.sizes
+    hidden = Ragged(values=block.labels.values, offsets=offsets_of(sizes))
+    bases = np.repeat(block.input_ids.offsets[rows.span_owner] + block.spans.starts - hidden.offsets[:-1], sizes)
+    found = block.input_ids.values[bases + np.arange(hidden.offsets[-1])]
+    shown = np.bincount(hidden.owners[found == mask], minlength=len(sizes))
+    mixed: Flags = rows_with((found == mask) & (hidden.values != mask), hidden.owners, len(sizes)) & (shown < sizes)
     return mixed
 
 
@@ -128,14 +131,14 @@ def _budget_wrong(rows: Rows) -> Flags:
         unlike: Flags = rows.masked != rows.budgets
         return unlike
     starts = np.flatnonzero(rows.flags)
-    inner = owners(rows.block.input_offsets)[starts]
+    inner = rows.block.input_ids.owners[starts]
     stops = np.append(starts[1:], len(rows.flags))
-    stops = np.minimum(stops, rows.block.input_offsets[1:][inner] - 1)
+    stops = np.minimum(stops, rows.block.input_ids.offsets[inner + 1] - 1)
     longest = np.zeros(len(rows.block), np.int64)
     np.maximum.at(longest, inner, stops - starts)
     if rows.block.annotations is not None:
         ranges = rows.block.annotations
-        np.maximum.at(longest, owners(ranges.offsets), ranges.ends - ranges.starts)
+        np.maximum.at(longest, ranges.owners, ranges.sizes)
     bad: Flags = rows.masked >= rows.budgets + np.minimum(longest, rows.budgets)
     return bad
 
@@ -144,8 +147,8 @@ def _words_cut(rows: Rows) -> Flags:
     masking = rows.config.masking
     if masking.scheme is Scheme.TOKEN or masking.sampler is Sampler.REFERENCE:
         return np.zeros(len(rows.block), np.bool_)
-    block = rows.block
-    bases = block.input_offsets[:-1][rows.span_owner]
+    offsets, spans = rows.block.input_ids.offsets, rows.block.spans
+    bases = offsets[rows.span_owner]
     flags = rows.flags.copy()
-    flags[block.input_offsets[1:] - 1] = True
-    return rows_with(~flags[bases + block.span_starts] | ~flags[bases + block.span_ends], rows.span_owner, len(block))
+    flags[offsets[1:] - 1] = True
+    return rows_with(~flags[bases + spans.starts] | ~flags[bases + spans.ends], rows.span_owner, len(spans))

@@ -4,49 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
+from spanmask import blocks
 from spanmask.errors import ConfigError, MismatchError, ShardError
-from spanmask.records import MaskedBlock, Positions, TokenIds
+from spanmask.records import MaskedBlock, Row
 from spanmask.shard.manifest import Manifest, Split, read_manifest
-from spanmask.shard.schema import (
-    BATCH_ROWS,
-    from_record_batch,
-)
+from spanmask.shard.schema import BATCH_ROWS, from_record_batch
 from spanmask.shard.shard_file import ShardFile, Verify, regular_size
 from spanmask.storage import digest, reporting
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One stored row. input_ids: (L,); span_starts, span_ends: (N,), half-open positions in it; labels: (M,) originals under the spans.
-
-    word_starts: positions at which words start, where they are stored.
-    """
-
-    document_id: int
-    segment: int
-    input_ids: TokenIds
-    span_starts: Positions
-    span_ends: Positions
-    labels: TokenIds
-    kept: dict[str, Any]
-    word_starts: Positions | None = None
-
-    def original(self) -> TokenIds:
-        """Return the row with its labels put back, (L,)."""
-        ids = self.input_ids.copy()
-        done = 0
-        for start, end in zip(self.span_starts.tolist(), self.span_ends.tolist(), strict=True):
-            ids[start:end] = self.labels[done : done + end - start]
-            done += end - start
-        return ids
 
 
 class ShardSet(Sequence[Row]):
@@ -63,9 +33,8 @@ class ShardSet(Sequence[Row]):
         self.split = split
         self._files: dict[int, ShardFile] = {}
         self._kept = manifest.config.corpus.keep
-        self.row_offsets = np.concatenate(([0], np.cumsum([shard.rows for shard in split.shards]))).astype(np.int64)
-        batches = [-(-shard.rows // BATCH_ROWS) for shard in split.shards]
-        self.block_offsets = np.concatenate(([0], np.cumsum(batches))).astype(np.int64)
+        self.row_offsets = blocks.offsets_of([shard.rows for shard in split.shards])
+        self.block_offsets = blocks.offsets_of([-(-shard.rows // BATCH_ROWS) for shard in split.shards])
 
     def __len__(self) -> int:
         return int(self.row_offsets[-1])
@@ -81,8 +50,8 @@ class ShardSet(Sequence[Row]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         shard, row = self.locate(index)
-        batch = self.file(shard).batch(row // BATCH_ROWS)
-        return _row(batch, row % BATCH_ROWS, self._kept)
+        batch = self.file(shard).batch(row // BATCH_ROWS).slice(row % BATCH_ROWS, 1)
+        return blocks.row_of(from_record_batch(batch), 0, {name: batch.column(name)[0].as_py() for name in self._kept})
 
     @property
     def blocks(self) -> Blocks:
@@ -173,22 +142,6 @@ class Blocks(Sequence[MaskedBlock]):
 def _split_index(offsets: npt.NDArray[np.int64], index: int) -> tuple[int, int]:
     owner = int(np.searchsorted(offsets, index, side="right")) - 1
     return owner, index - int(offsets[owner])
-
-
-def _row(batch: pa.RecordBatch, row: int, kept: Sequence[str]) -> Row:
-    def values(name: str) -> Any:
-        return batch.column(name)[row].values.to_numpy(zero_copy_only=True)
-
-    return Row(
-        document_id=batch.column("document_id")[row].as_py(),
-        segment=batch.column("segment")[row].as_py(),
-        input_ids=values("input_ids"),
-        span_starts=values("span_starts"),
-        span_ends=values("span_ends"),
-        labels=values("labels"),
-        kept={name: batch.column(name)[row].as_py() for name in kept},
-        word_starts=values("word_starts") if "word_starts" in batch.schema.names else None,
-    )
 
 
 def open_shards(

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from spanmask.blocks import columns_of, from_columns
 from spanmask.config import FORMAT_VERSION, Scheme
-from spanmask.records import MaskedBlock, Offsets, Points, Ranges
+from spanmask.records import MaskedBlock, Ragged
 
 #: Rows of a record batch, but for the last of a shard.
 BATCH_ROWS = 1024
@@ -63,69 +63,31 @@ def shard_schema(ids: np.dtype[Any], *, words_stored: bool, scheme: Scheme, kept
     return pa.schema(fields, metadata=_METADATA)
 
 
-def _list_array(offsets: Offsets, values: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
-    child = pa.Array.from_buffers(kind.value_type, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
-    narrow = np.ascontiguousarray(offsets, np.int32)
-    return pa.ListArray.from_buffers(kind, len(offsets) - 1, [None, pa.py_buffer(narrow)], children=[child])
+def _list_array(column: Ragged[Any], kind: pa.DataType) -> pa.Array:
+    values = np.ascontiguousarray(column.values, kind.value_type.to_pandas_dtype())
+    offsets = np.ascontiguousarray(column.offsets, np.int32)
+    child = pa.Array.from_buffers(kind.value_type, len(values), [None, pa.py_buffer(values)])
+    return pa.ListArray.from_buffers(kind, len(column), [None, pa.py_buffer(offsets)], children=[child])
 
 
 def to_record_batch(block: MaskedBlock, kept: Sequence[pa.Array], schema: pa.Schema) -> pa.RecordBatch:
     """Return S masked rows as one record batch, without copying their values. kept: a column of S values for each kept field."""
-    lists: dict[str, tuple[Offsets, npt.NDArray[Any]]] = {
-        "input_ids": (block.input_offsets, block.input_ids),
-        "span_starts": (block.span_offsets, block.span_starts),
-        "span_ends": (block.span_offsets, block.span_ends),
-        "labels": (block.label_offsets, block.labels),
-    }
-    if block.word_starts is not None:
-        lists["word_starts"] = (block.word_starts.offsets, block.word_starts.values.astype(np.uint16))
-    if block.annotations is not None:
-        ranges = block.annotations
-        lists["annotation_starts"] = (ranges.offsets, ranges.starts.astype(np.uint16))
-        lists["annotation_ends"] = (ranges.offsets, ranges.ends.astype(np.uint16))
     columns = [pa.array(block.document_ids), pa.array(block.segments)]
-    columns += [_list_array(*lists[name], schema.field(name).type) for name in schema.names if name in lists]
+    columns += [_list_array(column, schema.field(name).type) for name, column in columns_of(block).items()]
     return pa.RecordBatch.from_arrays([*columns, *kept], schema=schema)
-
-
-def _flat(batch: pa.RecordBatch, name: str) -> tuple[Offsets, npt.NDArray[Any]]:
-    column = batch.column(name)
-    offsets = column.offsets.to_numpy(zero_copy_only=True)
-    values = column.values.to_numpy(zero_copy_only=True)[offsets[0] : offsets[-1]]
-    return offsets.astype(np.int64) - offsets[0], values
 
 
 def from_record_batch(batch: pa.RecordBatch) -> MaskedBlock:
     """Return the masked rows of a fully validated record batch; values are views of it."""
-    input_offsets, input_ids = _flat(batch, "input_ids")
-    span_offsets, span_starts = _flat(batch, "span_starts")
-    _, span_ends = _flat(batch, "span_ends")
-    label_offsets, labels = _flat(batch, "labels")
-    names = batch.schema.names
-    words = (
-        Points(**dict(zip(("offsets", "values"), _flat(batch, "word_starts"), strict=True)))
-        if "word_starts" in names
-        else None
-    )
-    return MaskedBlock(
-        document_ids=batch.column("document_id").to_numpy(zero_copy_only=True),
-        segments=batch.column("segment").to_numpy(zero_copy_only=True),
-        input_ids=input_ids,
-        input_offsets=input_offsets,
-        span_starts=span_starts,
-        span_ends=span_ends,
-        span_offsets=span_offsets,
-        labels=labels,
-        label_offsets=label_offsets,
-        word_starts=words,
-        annotations=_annotations(batch) if "annotation_starts" in names else None,
-    )
+    lists = {field.name: _flat(batch.column(field.name)) for field in batch.schema if pa.types.is_list(field.type)}
+    documents, segments = (batch.column(name).to_numpy(zero_copy_only=True) for name in ("document_id", "segment"))
+    return from_columns(documents, segments, lists)
 
 
-def _annotations(batch: pa.RecordBatch) -> Ranges:
-    offsets, starts = _flat(batch, "annotation_starts")
-    _, ends = _flat(batch, "annotation_ends")
-    return Ranges(offsets=offsets, starts=starts.astype(np.int64), ends=ends.astype(np.int64))
+def _flat(column: pa.ListArray) -> Ragged[Any]:
+    offsets = column.offsets.to_numpy(zero_copy_only=True)
+    values = column.values.to_numpy(zero_copy_only=True)[offsets[0] : offsets[-1]]
+    return Ragged(values=values, offsets=offsets.astype(np.int64) - offsets[0])
 
 
 def has_nulls(batch: pa.RecordBatch) -> bool:

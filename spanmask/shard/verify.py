@@ -130,7 +130,7 @@ def _check_shard(shards: ShardSet, number: int, before: tuple[int, int], counted
             raise ShardError(problem.message, path=record.path, row=rows + problem.row)
         counted.add(block, vocabulary, config.masking.mask_fraction)
         first, last = first or identities[0], identities[-1]
-        rows, tokens = rows + len(block), tokens + len(block.input_ids)
+        rows, tokens = rows + len(block), tokens + len(block.input_ids.values)
     found = (rows, tokens, content.hexdigest(), first, last)
     if found != (record.rows, record.tokens, record.content_sha256, record.first, record.last):
         raise ShardError(

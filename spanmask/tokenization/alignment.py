@@ -8,7 +8,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.records import DocumentBlock, Offsets, Points, Ranges, TokenizedBlock
+from spanmask.blocks import offsets_of
+from spanmask.records import DocumentBlock, Offsets, Ragged, Ranges, TokenizedBlock
 
 
 def align(tokens: TokenizedBlock, block: DocumentBlock) -> TokenizedBlock:
@@ -26,7 +27,7 @@ def align(tokens: TokenizedBlock, block: DocumentBlock) -> TokenizedBlock:
     if block.words is not None:
         flags = flags.copy()
         _supply_word_starts(flags, block.words, offsets, spots[:, 0])
-    annotations = block.annotations and _in_tokens(block.annotations, offsets, spots, flags)
+    annotations = None if block.annotations is None else _in_tokens(block.annotations, offsets, spots, flags)
     return replace(tokens, word_starts=flags, annotations=annotations)
 
 
@@ -34,31 +35,34 @@ def _in_code_points(tokens: TokenizedBlock, block: DocumentBlock) -> Offsets:
     """Return the code points [start, end) of each token in its document, (T, 2)."""
     if tokens.byte_offsets is None:
         raise ValueError("the tokens have no byte offsets")
-    before = np.concatenate(([0], np.cumsum((block.text & 0xC0) != 0x80)))
+    before = offsets_of((block.text & 0xC0) != 0x80)
     bases = np.repeat(block.document_offsets[:-1], np.diff(tokens.document_offsets))[:, None]
     points: Offsets = before[tokens.byte_offsets + bases] - before[bases]
     return points
 
 
-def _supply_word_starts(flags: npt.NDArray[np.bool_], words: Points, offsets: Offsets, places: Offsets) -> None:
+def _supply_word_starts(
+    flags: npt.NDArray[np.bool_], words: Ragged[Offsets], offsets: Offsets, places: Offsets
+) -> None:
     """Set (T,) flags: a token starts a word where a supplied start lies between the last token's first code point and its own.
 
     A document without any supplied start keeps the tokenizer's words.
     """
     for document, (start, end) in enumerate(pairwise(offsets)):
-        known = words.values[words.offsets[document] : words.offsets[document + 1]]
+        known = words[document]
         if len(known) == 0:
             continue
         owner = np.searchsorted(known, places[start:end], side="right")
         flags[start:end] = np.diff(owner, prepend=-1) != 0
 
 
-def _in_tokens(ranges: Ranges, offsets: Offsets, spots: Offsets, word_starts: npt.NDArray[np.bool_]) -> Ranges:
+def _in_tokens(
+    ranges: Ranges[Offsets], offsets: Offsets, spots: Offsets, word_starts: npt.NDArray[np.bool_]
+) -> Ranges[Offsets]:
     """Turn ranges of code points into ranges of tokens: grown to the words they touch, merged where they overlap."""
     counts, starts, ends = [0], [], []
     for document, (start, end) in enumerate(pairwise(offsets.tolist())):
-        owned = slice(ranges.offsets[document], ranges.offsets[document + 1])
-        grown = _grow(ranges.starts[owned], ranges.ends[owned], spots[start:end], word_starts[start:end])
+        grown = _grow(*ranges[document], spots[start:end], word_starts[start:end])
         starts += [first for first, _ in grown]
         ends += [last for _, last in grown]
         counts.append(len(starts))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from spanmask.blocks import offsets_of
 from spanmask.kernels.units import number_words, trim_tokens
 from spanmask.records import Bytes, Flags, Offsets, TokenizedBlock
 from spanmask.tokenization.units import CachedUnits, kind_of
@@ -53,7 +54,7 @@ class HuggingFaceTokenizer:
         """
         encoder = self._parser if parse else self._encoder
         encoded = encoder.encode(text, offsets, spots=lines or byte_offsets or self._words_at_white_space)
-        ends = np.concatenate(([0], np.cumsum(encoded.counts)))
+        ends = offsets_of(encoded.counts)
         block = TokenizedBlock(token_ids=encoded.token_ids, word_starts=encoded.word_starts, document_offsets=ends)
         spots = encoded.spots
         if spots is None:

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 import pyarrow as pa
 
+from spanmask.blocks import offsets_of
 from spanmask.config import VocabularyConfig
 from spanmask.errors import ConfigError
 from spanmask.kernels.units import trim_documents
@@ -131,7 +132,7 @@ def _trimmed(block: DocumentBlock) -> DocumentBlock:
     trim_documents(block.text, offsets, ends)
     parts = [block.text[start:end] for start, end in zip(offsets[:-1].tolist(), ends.tolist(), strict=True)]
     text = np.concatenate([np.zeros(0, np.uint8), *parts])
-    return replace(block, text=text, document_offsets=np.concatenate(([0], np.cumsum(ends - offsets[:-1]))))
+    return replace(block, text=text, document_offsets=offsets_of(ends - offsets[:-1]))
 
 
 def _buffers(texts: Sequence[str] | pa.Array | pa.ChunkedArray) -> tuple[Bytes, Offsets]:

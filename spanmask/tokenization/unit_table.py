@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from spanmask.blocks import offsets_of
 from spanmask.records import Bytes, Offsets, TokenIds
 from spanmask.tokenization.whole_documents import Encoded, byte_places, code_points, starts_of_words
 from spanmask.vocab import Vocabulary
@@ -65,7 +66,7 @@ class UnitTable:
         units = list(self._numbers)
         self._numbers = {units[number]: place for place, number in enumerate(kept.tolist())}
         counts, places = self._tokens_of(kept)
-        self._offsets = np.concatenate(([0], np.cumsum(counts)))
+        self._offsets = offsets_of(counts)
         self._ids, self._flags, self._spots = self._ids[places], self._flags[places], self._spots[places]
         self._lookups = np.zeros(len(kept), np.int32)
 

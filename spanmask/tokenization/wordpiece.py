@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from spanmask.blocks import offsets_of
 from spanmask.errors import ConfigError
 from spanmask.kernels import characters, trie, wordpiece, wordtable
 from spanmask.records import Bytes, Offsets, TokenizedBlock
@@ -94,7 +95,7 @@ def _trie(vocabulary: Vocabulary) -> trie.Trie:
     text: npt.NDArray[np.uint8] = np.frombuffer(b"".join(pieces), np.uint8)
     if len(text) + len(pieces) + 2 > trie.NODE_LIMIT:
         raise ConfigError(f"vocabulary {vocabulary.name}: its entries have {len(text):,} bytes; give at most 8 MB")
-    offsets = np.concatenate(([0], np.cumsum(sizes)))
+    offsets = offsets_of(sizes)
     order = np.argsort(sizes, kind="stable")
     roots = np.where(vocabulary.word_start_table, trie.FIRST, trie.CONTINUED)
     edges = len(text)

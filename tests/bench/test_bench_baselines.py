@@ -76,8 +76,8 @@ def test_a_difference_is_noticed():
     rng = np.random.default_rng(3)
     config = MaskingConfig(seed=11)
     rows = Masker(config, CASED).mask(ragged_block(rng, [500, 300], 0.8, CASED))[0]
-    labels = rows.labels.copy()
-    labels[-1] ^= 1
+    labels = dataclasses.replace(rows.labels, values=rows.labels.values.copy())
+    labels.values[-1] ^= 1
     with pytest.raises(AssertionError, match="labels"):
         require_equal(rows, dataclasses.replace(rows, labels=labels))
 
@@ -135,5 +135,5 @@ def test_rejected_starts_are_no_trials(monkeypatch):
     for module in (numpy_masking, lockstep_masking):
         monkeypatch.setattr(module, "bounded", rejecting)
     rows = NumpyMasker(config, CASED).mask(block)
-    assert not np.array_equal(rows.span_starts, unchanged.span_starts)
+    assert not np.array_equal(rows.spans.starts, unchanged.spans.starts)
     require_equal(rows, LockstepMasker(config, CASED).mask(block))

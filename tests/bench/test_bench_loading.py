@@ -51,7 +51,7 @@ def _stored(shards) -> list[MaskedBlock]:
 def test_an_epoch_is_held_with_all_it_has(shards):
     held = epochs.Held(epochs.Epochs(shards, batch_size=100))
     rows = sum(len(block) for block in _stored(shards))
-    tokens = sum(len(block.input_ids) for block in _stored(shards))
+    tokens = sum(len(block.input_ids.values) for block in _stored(shards))
     assert (held.count, held.tokens) == (-(-rows // 100), tokens)
     assert held.bytes == held.count * 100 * 32 * 8 * 3, "three int64 arrays a batch"
 

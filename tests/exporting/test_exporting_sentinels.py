@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import spanmask
+from spanmask.blocks import from_columns
 from spanmask.config import PreshardConfig, Scheme
 from spanmask.errors import ConfigError
 from spanmask.exporting.config import ExportConfig, SentinelConfig, Target
@@ -24,7 +25,7 @@ from spanmask.exporting.run import Exported, export
 from spanmask.exporting.sentinels import Sentinels, with_sentinels
 from spanmask.exporting.source import Shard
 from spanmask.presharding.run import preshard
-from spanmask.records import MaskedBlock
+from spanmask.records import Ragged
 from spanmask.shard.manifest import ShardRecord
 from spanmask.shard.schema import shard_schema, to_record_batch
 
@@ -136,20 +137,16 @@ def stored(draw: st.DrawFn) -> StoredRow:
 
 
 def converted(rows: list[StoredRow], *, first: int, step: int, specials: bool = False) -> list[dict[str, Any]]:
-    def offsets(sizes: list[int]) -> Any:
-        return np.cumsum([0, *sizes])
+    def ragged(lists: list[list[int]]) -> Ragged[Any]:
+        values = [value for values in lists for value in values]
+        return Ragged(values=np.array(values, np.uint16), offsets=np.cumsum([0, *map(len, lists)]))
 
-    block = MaskedBlock(
-        document_ids=np.arange(len(rows), dtype=np.uint64),
-        segments=np.zeros(len(rows), np.uint32),
-        input_ids=np.array([token for row in rows for token in row.input_ids], np.uint16),
-        input_offsets=offsets([len(row.input_ids) for row in rows]),
-        span_starts=np.array([start for row in rows for start, _ in row.spans], np.uint16),
-        span_ends=np.array([end for row in rows for _, end in row.spans], np.uint16),
-        span_offsets=offsets([len(row.spans) for row in rows]),
-        labels=np.array([token for row in rows for token in row.labels], np.uint16),
-        label_offsets=offsets([len(row.labels) for row in rows]),
-    )
+    sides = {
+        f"span_{side}": ragged([[span[k] for span in row.spans] for row in rows])
+        for k, side in enumerate(("starts", "ends"))
+    }
+    lists = {name: ragged([getattr(row, name) for row in rows]) for name in ("input_ids", "labels")}
+    block = from_columns(np.arange(len(rows), dtype=np.uint64), np.zeros(len(rows), np.uint32), {**lists, **sides})
     schema = shard_schema(np.dtype(np.uint16), words_stored=False, scheme=Scheme.SPAN)
     record = ShardRecord(path="", rows=0, tokens=0, bytes=0, sha256="", content_sha256="", first=(0, 0), last=(0, 0))
     shard = Shard(record=record, schema=schema, batches=iter([to_record_batch(block, [], schema)]))

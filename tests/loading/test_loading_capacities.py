@@ -59,7 +59,7 @@ CORPORA = {"prose": PROSE, "titles": TITLES, "long words": LONG_WORDS, "chinese"
 
 
 def fill_of(block: MaskedBlock, capacities: Capacities, rule: SboRule | None = USE) -> Fill:
-    needs = np.diff(block.input_offsets), np.diff(block.label_offsets), count_targets(block, rule).sbo
+    needs = block.input_ids.lengths, block.labels.lengths, count_targets(block, rule).sbo
     return Fill.of(*needs, len(assign(*needs, capacities)), capacities)
 
 

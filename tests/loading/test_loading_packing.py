@@ -31,7 +31,7 @@ Need = tuple[int, int, int]
 
 
 def needs_of(block: MaskedBlock, rule: SboRule | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return np.diff(block.input_offsets), np.diff(block.label_offsets), count_targets(block, rule).sbo
+    return block.input_ids.lengths, block.labels.lengths, count_targets(block, rule).sbo
 
 
 def arrays(needs: list[Need]) -> list[np.ndarray]:
@@ -186,7 +186,8 @@ def block_of(segments: list[shapes.Segment], masking, *, wide: bool = False) -> 
     block = mask(tokens, offsets, config_of(masking), VOCABULARY, unigram=unigram)
     if not wide:
         return block
-    return replace(block, input_ids=block.input_ids.astype(np.uint32), labels=block.labels.astype(np.uint32))
+    ids, labels = (replace(ids, values=ids.values.astype(np.uint32)) for ids in (block.input_ids, block.labels))
+    return replace(block, input_ids=ids, labels=labels)
 
 
 def packed(block: MaskedBlock, bins, engine: Engine, **options) -> PackedBatch:
@@ -205,10 +206,8 @@ def literal(
         ids, index, positions, mlm, sbo, rows = [], [], [], [], [], []
         for order, row in enumerate(bins[number] if number < len(bins) else [], 1):
             shift = len(ids)
-            tokens = block.input_ids[block.input_offsets[row] : block.input_offsets[row + 1]].tolist()
-            originals = iter(block.labels[block.label_offsets[row] : block.label_offsets[row + 1]].tolist())
-            for n in range(block.span_offsets[row], block.span_offsets[row + 1]):
-                start, end = int(block.span_starts[n]), int(block.span_ends[n])
+            tokens, originals = block.input_ids[row].tolist(), iter(block.labels[row].tolist())
+            for start, end in np.transpose(block.spans[row]).tolist():
                 for place in range(start, end):
                     label = next(originals)
                     mlm.append((shift + place, label))
@@ -342,7 +341,7 @@ def test_bins_unpacked_are_the_padded_batch(segments, masking) -> None:
             found = getattr(one.sbo, name)[number][mine] - shift
             assert found.tolist() == getattr(other.sbo, name)[row][used].tolist()
     assert seen == set(range(len(block)))
-    assert int((one.mlm_labels >= 0).sum()) == len(block.labels)
+    assert int((one.mlm_labels >= 0).sum()) == len(block.labels.values)
 
 
 def plain(lengths: list[int]) -> MaskedBlock:

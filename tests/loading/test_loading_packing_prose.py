@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import spanmask
+from spanmask.blocks import join, select
 from spanmask.config import MaskingConfig, PreshardConfig
 from spanmask.loading.packing import Fill, assign, choose_capacities
-from spanmask.loading.ragged import join, select
 from spanmask.loading.targets import count_targets, default_rule
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "prose"
@@ -32,7 +32,7 @@ def test_windows_of_enwiki_fill_97_percent_of_the_tokens(tmp_path: Path) -> None
     fills = []
     for start in range(0, len(rows) - WINDOW, WINDOW):
         window = select(rows, order[start : start + WINDOW])
-        needs = np.diff(window.input_offsets), np.diff(window.label_offsets), count_targets(window, rule).sbo
+        needs = window.input_ids.lengths, window.labels.lengths, count_targets(window, rule).sbo
         fills.append(Fill.of(*needs, len(assign(*needs, capacities)), capacities))
     assert len(fills) >= 5
     assert min(fill.rates["tokens"] for fill in fills) >= 0.97

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from small import VOCABULARY, config_of
 
 from spanmask.batches import PaddedBatch
+from spanmask.blocks import block_of as block_of_rows
 from spanmask.config import MaskingConfig
 from spanmask.errors import ConfigError
 from spanmask.loading.engine import Engine
@@ -34,7 +35,8 @@ def block_of(segments: list[shapes.Segment], masking, *, wide: bool = False) -> 
     block = mask(tokens, offsets, config_of(masking), VOCABULARY, unigram=unigram)
     if not wide:
         return block
-    return replace(block, input_ids=block.input_ids.astype(np.uint32), labels=block.labels.astype(np.uint32))
+    ids, labels = (replace(ids, values=ids.values.astype(np.uint32)) for ids in (block.input_ids, block.labels))
+    return replace(block, input_ids=ids, labels=labels)
 
 
 def padded(block: MaskedBlock, engine: Engine, **options) -> PaddedBatch:
@@ -46,17 +48,16 @@ def padded(block: MaskedBlock, engine: Engine, **options) -> PaddedBatch:
 def literal(block: MaskedBlock, rows_wanted: int, width: int | None, rule: SboRule | None) -> dict:
     """What a batch must hold, as lists."""
     out: dict = {name: [] for name in ("input_ids", "attention_mask", "labels", "weights", "rows", "datasets", "sbo")}
-    lengths = [int(n) for n in np.diff(block.input_offsets)]
+    lengths = block.input_ids.lengths.tolist()
     if width is None:
         width = max([2, *lengths])
         width += -width % 8
     for i in range(rows_wanted):
         given = i < len(block)
-        ids = block.input_ids[block.input_offsets[i] : block.input_offsets[i + 1]].tolist() if given else [6, 7]
+        ids = block.input_ids[i].tolist() if given else [6, 7]
         labels, targets = [-100] * width, []
-        originals = iter(block.labels[block.label_offsets[i] : block.label_offsets[i + 1]].tolist() if given else [])
-        spans = range(block.span_offsets[i], block.span_offsets[i + 1]) if given else []
-        for start, end in [(int(block.span_starts[n]), int(block.span_ends[n])) for n in spans]:
+        originals = iter(block.labels[i].tolist() if given else [])
+        for start, end in np.transpose(block.spans[i]).tolist() if given else []:
             for place in range(start, end):
                 labels[place] = next(originals)
                 near_edge = start == 1 or end == len(ids) - 1
@@ -104,7 +105,7 @@ def rules() -> st.SearchStrategy[SboRule | None]:
 )
 def test_both_engines_equal_the_literal_batch(segments, masking, rule, more: int, spare: int | None, wide) -> None:
     block = block_of(segments, masking, wide=wide)
-    longest = int(np.diff(block.input_offsets).max(initial=2))
+    longest = int(block.input_ids.lengths.max(initial=2))
     width = None if spare is None else longest + spare
     wanted = literal(block, len(block) + more, width, rule)
     for engine in ENGINES:
@@ -141,14 +142,7 @@ def test_a_row_of_no_weight_is_an_empty_sequence_without_targets(engine: Engine)
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_no_rows_make_a_batch_of_no_weight(engine: Engine) -> None:
-    none = MaskedBlock(
-        **{
-            name: getattr(plain([9]), name)[:0]
-            for name in ("document_ids", "segments", "input_ids", "span_starts", "span_ends", "labels")
-        },
-        **{name: np.zeros(1, np.int64) for name in ("input_offsets", "span_offsets", "label_offsets")},
-    )
-    empty = padded(none, engine, rows_wanted=2)
+    empty = padded(block_of_rows([]), engine, rows_wanted=2)
     assert empty.input_ids.tolist() == [[6, 7, 0, 0, 0, 0, 0, 0]] * 2
     assert empty.weights.tolist() == [0, 0]
 
@@ -182,11 +176,12 @@ from spanmask.loading.engine import Engine
 from spanmask.loading.padding import pad
 from spanmask.loading.packing import Capacities, fill
 from spanmask.loading.targets import Edges, SboRule
-from spanmask.records import MaskedBlock
+from spanmask.records import MaskedBlock, Ragged, Ranges
 one = np.array([0, 1])
 block = MaskedBlock(document_ids=one[:1].astype(np.uint64), segments=one[:1].astype(np.uint32),
-    input_ids=np.array([6, 8, 20, 7], np.uint16), input_offsets=4 * one, span_starts=np.array([1], np.uint16),
-    span_ends=np.array([2], np.uint16), span_offsets=one, labels=np.array([30], np.uint16), label_offsets=one)
+    input_ids=Ragged(values=np.array([6, 8, 20, 7], np.uint16), offsets=4 * one),
+    spans=Ranges(starts=np.array([1], np.uint16), ends=np.array([2], np.uint16), offsets=one),
+    labels=Ragged(values=np.array([30], np.uint16), offsets=one))
 rule, zero = SboRule(edges=Edges.USE), np.zeros(1, np.int64)
 batch = pad(block, zero, zero, rows_wanted=1, width=4, pad_id=0, cls_id=6, sep_id=7, rule=rule, engine=Engine.NUMPY)
 assert batch.labels.tolist() == [[-100, 30, -100, -100]]

@@ -13,7 +13,7 @@ from spanmask.config import MaskingConfig, Sampler, Scheme
 from spanmask.errors import ConfigError
 from spanmask.loading.targets import Edges, SboRule, count_targets, default_rule
 from spanmask.masking import mask
-from spanmask.records import MaskedBlock
+from spanmask.records import MaskedBlock, Ragged, Ranges
 
 SAMPLERS = [pair for pair in shapes.SAMPLERS if pair[0] != "annotated"]
 
@@ -31,13 +31,13 @@ def row_with(length: int, spans: list[tuple[int, int]]) -> MaskedBlock:
     return MaskedBlock(
         document_ids=np.array([7], np.uint64),
         segments=np.array([3], np.uint32),
-        input_ids=np.full(length, 11, np.uint16),
-        input_offsets=np.array([0, length]),
-        span_starts=np.array([start for start, _ in spans], np.uint16),
-        span_ends=np.array([end for _, end in spans], np.uint16),
-        span_offsets=np.array([0, len(spans)]),
-        labels=np.arange(masked, dtype=np.uint16),
-        label_offsets=np.array([0, masked]),
+        input_ids=Ragged(values=np.full(length, 11, np.uint16), offsets=np.array([0, length])),
+        spans=Ranges(
+            starts=np.array([start for start, _ in spans], np.uint16),
+            ends=np.array([end for _, end in spans], np.uint16),
+            offsets=np.array([0, len(spans)]),
+        ),
+        labels=Ragged(values=np.arange(masked, dtype=np.uint16), offsets=np.array([0, masked])),
     )
 
 
@@ -75,8 +75,7 @@ def test_counts_equal_a_walk_over_every_masked_token(segments, masking, edges: E
     for row in range(len(segments)):
         length = len(segments[row].tokens) + 2
         wanted.append(0)
-        for n in range(block.span_offsets[row], block.span_offsets[row + 1]):
-            start, end = int(block.span_starts[n]), int(block.span_ends[n])
+        for start, end in np.transpose(block.spans[row]).tolist():
             for position in range(start, end):
                 if edges == "drop" and (start == 1 or end == length - 1):
                     at_edge += 1
@@ -87,7 +86,7 @@ def test_counts_equal_a_walk_over_every_masked_token(segments, masking, edges: E
     assert counts.sbo.tolist() == wanted
     assert counts.sbo.dtype == np.int64
     assert (counts.at_edge, counts.beyond) == (at_edge, beyond)
-    assert sum(wanted) + at_edge + beyond == len(block.labels)
+    assert sum(wanted) + at_edge + beyond == len(block.labels.values)
 
 
 def test_an_edge_is_a_span_next_to_a_special_token() -> None:

@@ -13,12 +13,12 @@ import trained
 
 import spanmask
 from spanmask import audit, load_vocabulary, verify
+from spanmask.blocks import columns_of
 from spanmask.config import VocabularyConfig
 from spanmask.errors import ConfigError, MismatchError, ShardError
 from spanmask.masking import segments_of
 from spanmask.presharding.comparing import verify_source
 from spanmask.presharding.preview import preview
-from spanmask.records import Ranges
 from spanmask.shard.invariants import Rows
 from spanmask.shard.manifest import read_manifest, seal, write_manifest
 
@@ -64,7 +64,6 @@ def masked_again(folder: Path) -> None:
         segments = segments_of(block, known.originals, known.flags)
         sizes = segments.ends - segments.starts
         inner = np.concatenate([np.arange(a, b) for a, b in zip(segments.starts, segments.ends, strict=True)])
-        ranges = segments.annotations
         found = spanmask.mask(
             segments.token_ids[inner],
             np.concatenate(([0], np.cumsum(sizes))),
@@ -73,11 +72,12 @@ def masked_again(folder: Path) -> None:
             word_starts=segments.word_starts[inner],
             document_ids=block.document_ids,
             segments=block.segments,
-            annotations=ranges and Ranges(offsets=ranges.offsets, starts=ranges.starts, ends=ranges.ends),
+            annotations=segments.annotations,
             unigram=None if manifest.unigram is None else np.array(manifest.unigram),
         )
-        for name in ("input_ids", "span_starts", "span_ends", "labels", "span_offsets", "input_offsets"):
-            assert np.array_equal(getattr(found, name), getattr(block, name)), name
+        for name, column in columns_of(block).items():
+            assert np.array_equal(columns_of(found)[name].values, column.values), name
+            assert np.array_equal(columns_of(found)[name].offsets, column.offsets), name
 
 
 def each_pair() -> Iterator[Any]:

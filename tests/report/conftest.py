@@ -12,8 +12,9 @@ import pytest
 from spanmask.auditing import audit
 from spanmask.config import PreshardConfig
 from spanmask.presharding.run import preshard
+from spanmask.records import Row
 from spanmask.report.view import RowView, row_view
-from spanmask.shard.reader import Row, ShardSet, open_shards
+from spanmask.shard.reader import ShardSet, open_shards
 from spanmask.vocab import Vocabulary
 
 TEXT = (

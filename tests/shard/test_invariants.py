@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from small import VOCABULARY, config_of
 
+from spanmask.blocks import columns_of, from_columns
 from spanmask.config import PreshardConfig, Scheme, VocabularyConfig
 from spanmask.masking import Masker
-from spanmask.records import MaskedBlock, Points, Ranges, SequenceBlock
+from spanmask.records import MaskedBlock, Ragged, Ranges, SequenceBlock
 from spanmask.shard.invariants import Rows, content_problem
 from spanmask.shard.reader import open_shards
 from spanmask.shard.structure import structure_problem
@@ -378,13 +379,7 @@ def masked_rows(case: shapes.Case, *, store_words: bool) -> Rows:
 
 
 def as_row(block: MaskedBlock) -> dict[str, list[int]]:
-    row = {name: getattr(block, name).tolist() for name in ("input_ids", "span_starts", "span_ends", "labels")}
-    if block.word_starts is not None:
-        row["word_starts"] = block.word_starts.values.tolist()
-    if block.annotations is not None:
-        row["annotation_starts"] = block.annotations.starts.tolist()
-        row["annotation_ends"] = block.annotations.ends.tolist()
-    return row
+    return {name: column.values.tolist() for name, column in columns_of(block).items()}
 
 
 def problem_of(rows: Rows) -> str | None:
@@ -430,25 +425,8 @@ def mutated_rows(draw):
 
 
 def block_of_row(block: MaskedBlock, row: dict[str, list[int]]) -> MaskedBlock:
-    offsets = {name: np.array([0, len(row[name])]) for name in row}
-    ranges = block.annotations and Ranges(
-        offsets=offsets["annotation_starts"],
-        starts=np.array(row["annotation_starts"], np.int64),
-        ends=np.array(row["annotation_ends"], np.int64),
-    )
-    words = block.word_starts and Points(offsets=offsets["word_starts"], values=np.array(row["word_starts"], np.int64))
-    return replace(
-        block,
-        input_ids=np.array(row["input_ids"], np.uint16),
-        input_offsets=offsets["input_ids"],
-        span_starts=np.array(row["span_starts"], np.uint16),
-        span_ends=np.array(row["span_ends"], np.uint16),
-        span_offsets=offsets["span_starts"],
-        labels=np.array(row["labels"], np.uint16),
-        label_offsets=offsets["labels"],
-        word_starts=words,
-        annotations=ranges,
-    )
+    cells = {name: Ragged(values=np.array(row[name], np.uint16), offsets=np.array([0, len(row[name])])) for name in row}
+    return from_columns(block.document_ids, block.segments, cells)
 
 
 @given(made=mutated_rows())

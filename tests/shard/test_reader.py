@@ -17,6 +17,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 import spanmask.data
+from spanmask.blocks import columns_of
 from spanmask.config import MaskingConfig, Scheme, VocabularyConfig
 from spanmask.masking import mask
 from spanmask.shard import writer
@@ -114,7 +115,7 @@ def test_numbers_slices_and_their_limits(sizes, sized):
     for beyond in (len(blocks), -len(blocks) - 1):
         with pytest.raises(IndexError, match="block"):
             blocks[beyond]
-    assert np.array_equal(blocks[-1].input_ids, blocks[len(blocks) - 1].input_ids)
+    assert np.array_equal(blocks[-1].input_ids.values, blocks[len(blocks) - 1].input_ids.values)
     assert [len(block) for block in blocks[1:]] == [len(block) for block in blocks][1:]
     assert shards[np.int64(1)].document_id == 1
 
@@ -129,10 +130,9 @@ def test_rows_and_blocks_are_the_same(recipe, datasets):
                 row = shards[number]
                 number += 1
                 assert (row.document_id, row.segment) == (block.document_ids[i], block.segments[i])
-                assert np.array_equal(row.input_ids, block.input_ids[slice(*block.input_offsets[i : i + 2])])
-                assert np.array_equal(row.span_starts, block.span_starts[slice(*block.span_offsets[i : i + 2])])
-                assert np.array_equal(row.span_ends, block.span_ends[slice(*block.span_offsets[i : i + 2])])
-                assert np.array_equal(row.labels, block.labels[slice(*block.label_offsets[i : i + 2])])
+                assert np.array_equal(row.input_ids, block.input_ids[i])
+                assert np.array_equal((row.span_starts, row.span_ends), block.spans[i])
+                assert np.array_equal(row.labels, block.labels[i])
         assert number == len(shards)
 
 
@@ -164,9 +164,8 @@ def test_rows_are_views_of_the_mapped_file(sized):
     assert pa.total_allocated_bytes() == before
     mapped = [place for record in shards.split.shards for place in mapped_ranges(folder / record.path)]
     assert mapped
-    arrays = [
-        getattr(owner, name) for owner in rows + blocks for name in ("input_ids", "span_starts", "span_ends", "labels")
-    ]
+    arrays = [getattr(row, name) for row in rows for name in ("input_ids", "span_starts", "span_ends", "labels")]
+    arrays += [column.values for block in blocks for column in columns_of(block).values()]
     for array in [*arrays, *(block.document_ids for block in blocks), *(block.segments for block in blocks)]:
         address = array.__array_interface__["data"][0]
         assert any(address in place for place in mapped)

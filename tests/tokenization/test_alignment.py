@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenization.reference import CASINGS, block_of, reference_of, tokenizer_of
 from tokenization.unicode_texts import ODD_TEXTS
 
-from spanmask.records import Points, Ranges
+from spanmask.records import Ragged, Ranges
 
 Case = tuple[str, list[tuple[int, int]], list[int]]
 
@@ -63,9 +63,9 @@ def annotations_of(cases: list[Case]) -> Ranges:
     return Ranges(offsets=offsets, starts=starts, ends=ends)
 
 
-def words_of(cases: list[Case]) -> Points:
+def words_of(cases: list[Case]) -> Ragged:
     offsets, values = ragged([words for _, _, words in cases])
-    return Points(offsets=offsets, values=values)
+    return Ragged(offsets=offsets, values=values)
 
 
 @pytest.mark.parametrize("casing", CASINGS)

@@ -22,7 +22,7 @@ from tokenizers import Tokenizer as Library
 from tokenizers import normalizers
 
 from spanmask.errors import ConfigError
-from spanmask.records import Points, Ranges, TokenizedBlock
+from spanmask.records import Ragged, Ranges, TokenizedBlock
 from spanmask.tokenization import Tokenizer, unit_table, units
 from spanmask.tokenization.units import CachedUnits, Kind, kind_of
 from spanmask.tokenization.whole_documents import WholeDocuments, load_library
@@ -283,7 +283,7 @@ def test_white_space_behind_a_document_is_not_part_of_it(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["byte level", "unigram as it stands", "without words"])
 def test_supplied_words_and_ranges_leave_out_the_space_that_a_token_begins_with(kind: str) -> None:
     text = "the old raven sat, né there\n"
-    words = Points(offsets=np.array([0, 4]), values=np.array([0, 8, 14, 19]))
+    words = Ragged(offsets=np.array([0, 4]), values=np.array([0, 8, 14, 19]))
     ranges = Ranges(offsets=np.array([0, 2]), starts=np.array([4, 22]), ends=np.array([8, 23]))
     found = tokenizer_of(kind).tokenize(block_of([text], words=words, annotations=ranges))
     pieces = tokenizer_of(kind).encode([text.rstrip()], offsets=True)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from torch.utils.data import Dataset
 
+from spanmask import blocks
 from spanmask.loading.config import LoadConfig
 from spanmask.loading.padding import pad
-from spanmask.loading.ragged import offsets_of
 from spanmask.loading.rows import RowReader
 from spanmask.loading.targets import resolve_rule
 from spanmask.loading.torch_dataset.tensors import Tensors, open_datasets, to_tensors
-from spanmask.records import MaskedBlock
-from spanmask.shard.reader import Row, ShardSet
+from spanmask.records import Row
+from spanmask.shard.reader import ShardSet
 
 
 class ShardDataset(Dataset[Row]):
@@ -65,22 +64,7 @@ class ShardDataset(Dataset[Row]):
         if not len(wanted):
             return []
         block = self._reader.read(np.zeros(len(wanted), np.int64), wanted % size, self._epoch)
-        return [_row(block, number) for number in range(len(block))]
-
-
-def _row(block: MaskedBlock, number: int) -> Row:
-    def cell(values: Any, offsets: Any) -> Any:
-        return values[offsets[number] : offsets[number + 1]]
-
-    return Row(
-        document_id=int(block.document_ids[number]),
-        segment=int(block.segments[number]),
-        input_ids=cell(block.input_ids, block.input_offsets),
-        span_starts=cell(block.span_starts, block.span_offsets),
-        span_ends=cell(block.span_ends, block.span_offsets),
-        labels=cell(block.labels, block.label_offsets),
-        kept={},
-    )
+        return [blocks.row_of(block, number) for number in range(len(block))]
 
 
 class Collator:
@@ -122,7 +106,7 @@ class Collator:
         """Return a batch of B rows as tensors, int64 but for the boundaries' int32."""
         pad_id, cls_id, sep_id = self._special
         batch = pad(
-            _block(rows),
+            blocks.block_of(rows),
             np.arange(len(rows)),
             np.zeros(len(rows), np.int64),
             rows_wanted=len(rows),
@@ -133,25 +117,3 @@ class Collator:
             rule=self._rule,
         )
         return to_tensors(batch)
-
-
-def _block(rows: Sequence[Row]) -> MaskedBlock:
-    """Return rows as one block."""
-
-    def flat(values: Callable[[Row], Any]) -> Any:
-        return np.concatenate([values(row) for row in rows])
-
-    def offsets(values: Callable[[Row], Any]) -> Any:
-        return offsets_of(np.array([len(values(row)) for row in rows], np.int64))
-
-    return MaskedBlock(
-        document_ids=np.array([row.document_id for row in rows], np.uint64),
-        segments=np.array([row.segment for row in rows], np.uint32),
-        input_ids=flat(lambda row: row.input_ids),
-        input_offsets=offsets(lambda row: row.input_ids),
-        span_starts=flat(lambda row: row.span_starts),
-        span_ends=flat(lambda row: row.span_ends),
-        span_offsets=offsets(lambda row: row.span_starts),
-        labels=flat(lambda row: row.labels),
-        label_offsets=offsets(lambda row: row.labels),
-    )

@@ -1,0 +1,210 @@
+"""What is done to rows in memory: chosen, joined, cut, put back, taken one by one. With NumPy alone, but for what kernels restore."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from spanmask.errors import ShardError
+from spanmask.records import (
+    Cells,
+    Flags,
+    Identities,
+    MaskedBlock,
+    Offsets,
+    Positions,
+    Ragged,
+    Ranges,
+    Row,
+    Segments,
+    TokenIds,
+)
+
+if TYPE_CHECKING:
+    from spanmask.kernels.rows import Stored
+    from spanmask.vocab import Vocabulary
+
+_Cells = TypeVar("_Cells", bound=Cells)
+_NAMES = tuple(field.name for field in fields(MaskedBlock))
+
+
+def offsets_of(lengths: npt.ArrayLike) -> Offsets:
+    """Return where items of some lengths begin when they lie one after another, (n + 1,)."""
+    sizes = np.asarray(lengths, np.int64)
+    offsets = np.zeros(len(sizes) + 1, np.int64)
+    np.cumsum(sizes, out=offsets[1:])
+    return offsets
+
+
+def count_up(sizes: Offsets) -> Offsets:
+    """Return 0, 1, … anew for each of some runs. sizes: (n,) how long each is; result: (sum of sizes,)."""
+    first = offsets_of(sizes)
+    return np.arange(first[-1]) - np.repeat(first[:-1], sizes)
+
+
+def take(cells: _Cells, chosen: Offsets | Flags) -> _Cells:
+    """Return what chosen owners have, in the order chosen. chosen: their numbers, or (n,) flags."""
+    lengths = cells.lengths[chosen]
+    offsets = offsets_of(lengths)
+    index = np.repeat(cells.offsets[:-1][chosen] - offsets[:-1], lengths) + np.arange(offsets[-1])
+    return _remade(cells, offsets, lambda flat: flat[index])
+
+
+def _remade(cells: _Cells, offsets: Offsets, change: Callable[[Any], Any]) -> _Cells:
+    return type(cells)(offsets=offsets, **{name: change(getattr(cells, name)) for name in cells.FLAT})
+
+
+def select(block: MaskedBlock, chosen: Offsets) -> MaskedBlock:
+    """Return chosen rows of a block, in the order chosen."""
+    return _by_column([block], lambda column: column[chosen], lambda cells: take(cells, chosen))
+
+
+def join(blocks: Sequence[MaskedBlock]) -> MaskedBlock:
+    """Return the rows of blocks, one block after another; all carry the same columns."""
+    if len(blocks) == 1:
+        return blocks[0]
+    return _by_column(blocks, lambda *columns: np.concatenate(columns), _joined)
+
+
+def _joined(*parts: _Cells) -> _Cells:
+    flat = {name: np.concatenate([getattr(part, name) for part in parts]) for name in parts[0].FLAT}
+    return type(parts[0])(offsets=offsets_of(np.concatenate([part.lengths for part in parts])), **flat)
+
+
+def part(block: MaskedBlock, first: int, stop: int) -> MaskedBlock:
+    """Return the rows [first, stop) of a block, as views of it."""
+
+    def cut(cells: _Cells) -> _Cells:
+        begin, end = cells.offsets[first], cells.offsets[stop]
+        return _remade(cells, cells.offsets[first : stop + 1] - begin, lambda flat: flat[begin:end])
+
+    return _by_column([block], lambda column: column[first:stop], cut)
+
+
+def _by_column(blocks: Sequence[MaskedBlock], plain: Callable[..., Any], ragged: Callable[..., Any]) -> MaskedBlock:
+    """Return a block each of whose columns is made of those of some blocks."""
+    made: dict[str, Any] = {}
+    for name in _NAMES:
+        columns = [getattr(block, name) for block in blocks]
+        if columns[0] is not None:
+            made[name] = (ragged if isinstance(columns[0], Cells) else plain)(*columns)
+    return MaskedBlock(**made)
+
+
+def columns_of(block: MaskedBlock) -> dict[str, Ragged[Any]]:
+    """Return the columns of a block that hold lists, by the names they are stored under (FORMAT.md §2)."""
+    columns = {"input_ids": block.input_ids, **_sides("span", block.spans), "labels": block.labels}
+    if block.word_starts is not None:
+        columns["word_starts"] = block.word_starts
+    return columns if block.annotations is None else columns | _sides("annotation", block.annotations)
+
+
+def _sides(what: str, ranges: Ranges[Positions]) -> dict[str, Ragged[Any]]:
+    sides = {"starts": ranges.starts, "ends": ranges.ends}
+    return {f"{what}_{side}": Ragged(values=values, offsets=ranges.offsets) for side, values in sides.items()}
+
+
+def from_columns(document_ids: Identities, segments: Segments, columns: Mapping[str, Ragged[Any]]) -> MaskedBlock:
+    """Return a block of rows from the columns that hold lists, by the names that `columns_of` gives them."""
+
+    def ranges(what: str) -> Ranges[Positions]:
+        starts, ends = columns[f"{what}_starts"], columns[f"{what}_ends"]
+        return Ranges(starts=starts.values, ends=ends.values, offsets=starts.offsets)
+
+    return MaskedBlock(
+        document_ids=document_ids,
+        segments=segments,
+        input_ids=columns["input_ids"],
+        spans=ranges("span"),
+        labels=columns["labels"],
+        word_starts=columns.get("word_starts"),
+        annotations=ranges("annotation") if "annotation_starts" in columns else None,
+    )
+
+
+def row_of(block: MaskedBlock, number: int, kept: Mapping[str, Any] | None = None) -> Row:
+    """Return a row of a block. kept: its values of the kept columns."""
+    starts, ends = block.spans[number]
+    return Row(
+        document_id=int(block.document_ids[number]),
+        segment=int(block.segments[number]),
+        input_ids=block.input_ids[number],
+        span_starts=starts,
+        span_ends=ends,
+        labels=block.labels[number],
+        kept=dict(kept or {}),
+        word_starts=None if block.word_starts is None else block.word_starts[number],
+    )
+
+
+def block_of(rows: Sequence[Row]) -> MaskedBlock:
+    """Return rows as one block, without the word starts; of no rows, an empty one of uint16 ids."""
+    names = ("input_ids", "span_starts", "span_ends", "labels")
+    return from_columns(
+        np.array([row.document_id for row in rows], np.uint64),
+        np.array([row.segment for row in rows], np.uint32),
+        {name: _ragged([getattr(row, name) for row in rows]) for name in names},
+    )
+
+
+def _ragged(items: Sequence[npt.NDArray[Any]]) -> Ragged[Any]:
+    none = np.zeros(0, np.uint16)
+    return Ragged(values=np.concatenate([none, *items]), offsets=offsets_of([len(item) for item in items]))
+
+
+def as_stored(block: MaskedBlock) -> Stored:
+    """Return the arrays of a block that kernels read."""
+    from spanmask.kernels.rows import Stored
+
+    ids, spans, labels = block.input_ids, block.spans, block.labels
+    return Stored(ids.values, ids.offsets, spans.starts, spans.ends, spans.offsets, labels.values, labels.offsets)
+
+
+def restore(block: MaskedBlock) -> TokenIds:
+    """Return the original of every row, like the values of input_ids."""
+    from spanmask.kernels.rows import restore_rows
+
+    originals = np.empty_like(block.input_ids.values)
+    restore_rows(as_stored(block), originals)
+    return originals
+
+
+def restore_words(block: MaskedBlock, vocabulary: Vocabulary) -> tuple[TokenIds, Flags]:
+    """Return the original of every row, and whether a word starts, like input_ids; as `restore` and `word_flags`, for rows not verified.
+
+    Raises
+    ------
+    ShardError
+        A row has an id that the vocabulary lacks.
+    """
+    from spanmask.kernels.rows import restore_words as restored
+
+    ids = block.input_ids.values
+    originals, flags = np.empty_like(ids), np.empty(len(ids), np.bool_)
+    told = np.zeros(len(vocabulary), np.bool_) if block.word_starts is not None else vocabulary.word_start_table
+    foreign = restored(as_stored(block), told, originals, flags)
+    if foreign >= 0:
+        raise ShardError(f"it has an id that the vocabulary of {len(vocabulary):,} entries lacks", row=foreign)
+    return originals, flags if block.word_starts is None else stored_word_flags(block, block.word_starts)
+
+
+def word_flags(block: MaskedBlock, originals: TokenIds, vocabulary: Vocabulary) -> Flags:
+    """Return whether a word starts, like the values of input_ids: from the rows where stored, else from the vocabulary."""
+    if block.word_starts is not None:
+        return stored_word_flags(block, block.word_starts)
+    flags: Flags = vocabulary.word_start_table[originals]
+    flags[block.input_ids.offsets[:-1] + 1] = True
+    return flags
+
+
+def stored_word_flags(block: MaskedBlock, words: Ragged[Positions]) -> Flags:
+    """Return whether a word starts, like the values of input_ids, from stored word starts."""
+    first = block.input_ids.offsets[:-1]
+    flags = np.zeros(len(block.input_ids.values), np.bool_)
+    flags[first[words.owners] + words.values] = True
+    flags[first + 1] = True
+    return flags
