@@ -108,7 +108,7 @@ def _tokens(path: Path, out: Path, config: Any) -> int:
     import spanmask
 
     manifest = spanmask.preshard(path, out, config, jobs=1)
-    tokens: int = manifest.content["conservation"]["tokens"]["in"]
+    tokens: int = manifest.conservation["tokens"]["in"]
     return tokens
 
 

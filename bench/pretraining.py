@@ -45,7 +45,7 @@ def measure(run: Path, folder: Path) -> dict[str, Any]:
     training = float(np.mean([line["mlm_loss"] for line in lines[-_LAST:]]))
     below = {"train": entropy["train"] - training, "validation": entropy["validation"] - evaluations[-1]["mlm_loss"]}
     findings = {
-        "input": {"names": [item["name"] for item in manifest.content["inputs"]], "fingerprint": manifest.fingerprint},
+        "input": {"names": [item.name for item in manifest.inputs], "fingerprint": manifest.fingerprint},
         "unigram_entropy": entropy,
         "mlm_loss": {"train": training, "validation": evaluations[-1]["mlm_loss"]},
         "nats_below_entropy": below,

@@ -20,10 +20,8 @@ def print_json(value: Any) -> None:
 
 def dataset_summary(out: str | os.PathLike[str], manifest: Manifest, *, written: bool = True) -> dict[str, Any]:
     """Return a finished dataset in figures, with a text for people under ``text``. written: whether it was not there before."""
-    content, splits = manifest.content, manifest.splits
-    counts = content["statistics"].values()
+    splits, counts = manifest.splits, manifest.statistics.values()
     masked, tokens = (sum(item[name] for item in counts) for name in ("masked_tokens", "tokens"))
-    conservation = content["conservation"]
     summary = {
         "out": str(Path(out)),
         "written": written,
@@ -34,8 +32,8 @@ def dataset_summary(out: str | os.PathLike[str], manifest: Manifest, *, written:
             for name, split in splits.items()
         },
         "mask_rate": masked / max(tokens, 1),
-        "conservation": conservation,
-        "sampling": content["sampling"],
+        "conservation": manifest.conservation,
+        "sampling": manifest.sampling,
     }
     return {**summary, "text": _text(summary)}
 

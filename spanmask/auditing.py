@@ -169,9 +169,9 @@ def audit(folder: str | os.PathLike[str], split: str = "train", *, sample: int |
         raise ConfigError(f"sample is {sample}: give 1 or more rows")
     shards = open_shards(folder, split)
     manifest = shards.manifest
-    if manifest.content["algorithm_version"] != ALGORITHM_VERSION:
+    if manifest.algorithm_version != ALGORITHM_VERSION:
         raise MismatchError(
-            f"{folder} was masked by algorithm version {manifest.content['algorithm_version']}, this spanmask replays "
+            f"{folder} was masked by algorithm version {manifest.algorithm_version}, this spanmask replays "
             f"{ALGORITHM_VERSION}; use the version that wrote it"
         )
     config, vocabulary = manifest.config, manifest.vocabulary
@@ -199,7 +199,7 @@ def audit(folder: str | os.PathLike[str], split: str = "train", *, sample: int |
         rows += len(block)
     gates = [_replay_gate(rows, differing), *judge(evidence, config)]
     if rows == len(shards):
-        gates.append(_manifest_gate(evidence, manifest.content["sampling"][split]))
+        gates.append(_manifest_gate(evidence, manifest.sampling[split]))
     return Audit(
         split=split,
         config=config,

@@ -273,8 +273,8 @@ def test_audit_passes_a_sound_dataset(recipe, tmp_path):
         assert {"replay equals disk", "draws equal the manifest's"} <= {gate.name for gate in result.gates}
         told = json.loads(json.dumps(result.to_json(), allow_nan=False))
         assert told["ok"] is True
-        assert told["statistics"] == read_manifest(folder).content["statistics"][split]
-        assert told["sampling"] == read_manifest(folder).content["sampling"][split]
+        assert told["statistics"] == read_manifest(folder).statistics[split]
+        assert told["sampling"] == read_manifest(folder).sampling[split]
         assert [gate["name"] for gate in told["gates"]] == [gate.name for gate in result.gates]
 
 

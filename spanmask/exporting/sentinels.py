@@ -65,7 +65,7 @@ def choose_sentinels(config: SentinelConfig, manifest: Manifest, splits: tuple[S
     ConfigError
         One would be an id that a token may have, or no id at all.
     """
-    size = manifest.content["vocabulary"]["size"]
+    size = manifest.stated_vocabulary.size
     sentinels = Sentinels(
         first=size if config.first_sentinel is None else config.first_sentinel,
         step=-1 if config.sentinels_descend else 1,
@@ -86,7 +86,7 @@ def _told(sentinels: Sentinels) -> str:
 
 def _most_spans(manifest: Manifest, split: Split) -> int:
     """Return the most spans of a row, or the most that a row has room for where the histogram's last bin holds more than one number."""
-    counts = manifest.content["statistics"][split.name]
+    counts = manifest.statistics[split.name]
     rows = counts["histograms"]["row_spans"]
     told = sum(number * count for number, count in enumerate(rows)) == counts["spans"]
     return len(rows) - 1 if told else (manifest.config.sequence.max_tokens - 1) // 2

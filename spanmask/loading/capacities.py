@@ -44,7 +44,7 @@ def choose_capacities(statistics: Mapping[str, Any], rule: SboRule | None, *, to
     Parameters
     ----------
     statistics
-        Of one split, as in the manifest: ``manifest.content["statistics"][split]``.
+        Of one split, as in the manifest: ``manifest.statistics[split]``.
     rule
         Which masked tokens are SBO targets.
     tokens

@@ -106,11 +106,11 @@ class RowReader:
     def _check(self) -> None:
         if not self.datasets:
             raise ConfigError("no dataset is given: give at least one")
-        hashes = {shards.manifest.content["vocabulary"]["sha256"] for shards in self.datasets}
+        hashes = {shards.manifest.stated_vocabulary.sha256 for shards in self.datasets}
         if len(hashes) > 1:
             raise MismatchError(f"the datasets have {len(hashes)} vocabularies: give datasets that share one")
         for shards in self.datasets:
-            version = shards.manifest.content["algorithm_version"]
+            version = shards.manifest.algorithm_version
             if self._masks is Masks.FRESH and version != ALGORITHM_VERSION:
                 raise MismatchError(
                     f"{shards.root} was masked by algorithm version {version}, this spanmask masks by {ALGORITHM_VERSION}: "

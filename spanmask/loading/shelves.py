@@ -81,7 +81,7 @@ class CompiledShelf:
     def read(self, rows: Offsets, *, whole: bool) -> MaskedBlock:
         """Return rows in the order asked for; word starts and annotated ranges only where ``whole`` is set."""
         parts = list(self._by_shard(rows))
-        ids = np.dtype(token_dtype(self.shards.manifest.content["vocabulary"]["size"]))
+        ids = np.dtype(token_dtype(self.shards.manifest.stated_vocabulary.size))
         lists = {
             name: self._lists(parts, name, ids if name in ("input_ids", "labels") else np.dtype(np.uint16), len(rows))
             for name in self._columns[2:]

@@ -64,7 +64,7 @@ class Stream:
             edges=config.edges,
             max_span_offset=config.max_span_offset,
         )
-        special = self.datasets[0].manifest.content["vocabulary"]["special_ids"]
+        special = self.datasets[0].manifest.stated_vocabulary.special.as_dict()
         longest = max(shards.manifest.config.sequence.max_tokens for shards in datasets)
         self.capacities = None
         width = config.width
@@ -140,8 +140,7 @@ def _capacities(datasets: Sequence[ShardSet], rule: SboRule | None, tokens: int)
     from spanmask.loading.binning import Capacities
 
     chosen = [
-        choose_capacities(shards.manifest.content["statistics"][shards.split.name], rule, tokens=tokens)
-        for shards in datasets
+        choose_capacities(shards.manifest.statistics[shards.split.name], rule, tokens=tokens) for shards in datasets
     ]
     return Capacities(
         tokens=tokens,

@@ -61,14 +61,13 @@ def verify_source(
     """
     manifest = read_manifest(folder)
     files = _inputs(manifest, inputs)
-    stated = manifest.content["inputs"]
-    if [file.name for file in files] != [item["name"] for item in stated]:
-        names = ", ".join(item["name"] for item in stated)
+    if [file.name for file in files] != [item.name for item in manifest.inputs]:
+        names = ", ".join(item.name for item in manifest.inputs)
         return [Finding(path=MANIFEST, message=f"the inputs given are not its own: {names}")]
     changed = [
         Finding(path=file.path, message="its content is not what the dataset was made from (SHA-256)")
-        for file, item in zip(files, stated, strict=True)
-        if file.size != item["size"] or digest(file.path) != item["sha256"]
+        for file, item in zip(files, manifest.inputs, strict=True)
+        if file.size != item.size or digest(file.path) != item.sha256
     ]
     if changed:
         return changed
@@ -94,7 +93,7 @@ def _inputs(manifest: Manifest, inputs: Sequence[str | os.PathLike[str]]) -> tup
         return find_inputs(inputs, manifest.config.corpus.format).files
     known = recalled_inputs(manifest)
     if known is None:
-        names = ", ".join(item["name"] for item in manifest.content["inputs"])
+        names = ", ".join(item.name for item in manifest.inputs)
         raise ConfigError(f"where its inputs lie is not known here; name them in order after --source: {names}")
     return find_inputs([item["path"] for item in known], manifest.config.corpus.format).files
 

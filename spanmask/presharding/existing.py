@@ -58,7 +58,7 @@ def finished_dataset(
             f"{folder}: a damaged dataset stands there ({error}); choose another --out, or give --overwrite"
         ) from error
     wanted = config_fingerprint(config, load_vocabulary(config.vocabulary))
-    if manifest.content["config_fingerprint"] == wanted and unchanged(manifest, files, rehash=rehash):
+    if manifest.config_fingerprint == wanted and unchanged(manifest, files, rehash=rehash):
         return manifest
     if not overwrite:
         raise MismatchError(refusal(folder, "a finished dataset", _differences_of(manifest, config, files)))
@@ -67,12 +67,11 @@ def finished_dataset(
 
 def _differences_of(manifest: Manifest, config: PreshardConfig, files: Sequence[InputFile]) -> list[str]:
     """Say how a finished dataset differs from the one asked for."""
-    inputs = manifest.content["inputs"]
     found = {
-        "versions": {key: manifest.content[f"{key}_version"] for key in ("algorithm", "format")},
+        "versions": {"algorithm": manifest.algorithm_version, "format": FORMAT_VERSION},
         "config": manifest.content["config"],
-        "vocabulary": manifest.content["vocabulary"]["sha256"],
-        "inputs": [{"name": f"{item['name']} ({item['size']:,} bytes)"} for item in inputs],
+        "vocabulary": manifest.stated_vocabulary.sha256,
+        "inputs": [{"name": f"{item.name} ({item.size:,} bytes)"} for item in manifest.inputs],
     }
     wanted = {
         "versions": {"algorithm": ALGORITHM_VERSION, "format": FORMAT_VERSION},

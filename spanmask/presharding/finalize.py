@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from functools import reduce
 from typing import Any
 
@@ -12,6 +13,7 @@ from spanmask.presharding.plan import Plan, unigram_json
 from spanmask.presharding.receipt import Counts, Receipt
 from spanmask.shard.manifest import (
     SPLITS,
+    InputRecord,
     Manifest,
     Split,
     config_fingerprint,
@@ -43,7 +45,7 @@ def assemble(plan: Plan, receipts: Sequence[Receipt], digests: Sequence[str]) ->
         "vocabulary": describe_vocabulary(plan.vocabulary),
         "words": "stored" if plan.words_stored else "table",
         "inputs": [
-            {"index": file.index, "name": file.name, "size": file.size, "sha256": sha256}
+            asdict(InputRecord(index=file.index, name=file.name, size=file.size, sha256=sha256))
             for file, sha256 in zip(plan.files, digests, strict=True)
         ],
         "conservation": conservation,

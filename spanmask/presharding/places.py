@@ -42,14 +42,13 @@ def recalled_inputs(manifest: Manifest) -> list[dict[str, Any]] | None:
 
 def unchanged(manifest: Manifest, files: Sequence[InputFile], *, rehash: bool) -> bool:
     """Say whether files are the inputs of a dataset: by size and modification time where those are known, else by their content."""
-    stated = manifest.content["inputs"]
-    if [(item["name"], item["size"]) for item in stated] != [(file.name, file.size) for file in files]:
+    if [(item.name, item.size) for item in manifest.inputs] != [(file.name, file.size) for file in files]:
         return False
     known = recalled_inputs(manifest) or []
     times = {item["path"]: item["mtime_ns"] for item in known}
     return all(
-        (not rehash and times.get(file.path) == file.mtime_ns) or digest(file.path) == item["sha256"]
-        for file, item in zip(files, stated, strict=True)
+        (not rehash and times.get(file.path) == file.mtime_ns) or digest(file.path) == item.sha256
+        for file, item in zip(files, manifest.inputs, strict=True)
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from spanmask.shard.manifest import Manifest
+from spanmask.shard.manifest import InputRecord, Manifest
 
 _CARD = """\
 ---
@@ -50,7 +51,7 @@ Inputs: {inputs}. Fingerprint `{fingerprint}`.
 def dataset_card(manifest: Manifest, folder: str = "DIR") -> str:
     """Return the card of a dataset."""
     config, splits = manifest.config, manifest.splits
-    statistics = manifest.content["statistics"]
+    statistics, vocabulary = manifest.statistics, manifest.stated_vocabulary
     masked = sum(counts["masked_tokens"] for counts in statistics.values())
     total = sum(counts["tokens"] for counts in statistics.values())
     return _CARD.format(
@@ -64,11 +65,11 @@ def dataset_card(manifest: Manifest, folder: str = "DIR") -> str:
         asked=config.masking.mask_ratio,
         seed=config.masking.seed,
         epoch=config.masking.mask_epoch,
-        vocabulary=manifest.content["vocabulary"]["name"],
-        casing={True: "cased", False: "uncased", None: "its own tokenizer"}[manifest.content["vocabulary"]["cased"]],
+        vocabulary=vocabulary.name,
+        casing={True: "cased", False: "uncased", None: "its own tokenizer"}[vocabulary.cased],
         table="\n".join(_line(name, manifest, statistics[name]) for name in splits),
         folder=folder,
-        inputs=_inputs(manifest.content["inputs"]),
+        inputs=_inputs(manifest.inputs),
         fingerprint=manifest.fingerprint,
     )
 
@@ -81,6 +82,6 @@ def _line(name: str, manifest: Manifest, counts: dict[str, Any]) -> str:
     )
 
 
-def _inputs(inputs: list[dict[str, Any]]) -> str:
-    names = [f"`{item['name']}`" for item in inputs]
+def _inputs(inputs: Sequence[InputRecord]) -> str:
+    names = [f"`{item.name}`" for item in inputs]
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

@@ -15,7 +15,7 @@ from typing import Any, Self
 from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION, PreshardConfig, canonical_json, fingerprint
 from spanmask.errors import ConfigError, IncompleteShards, ShardError
 from spanmask.storage import publish_bytes, reporting
-from spanmask.vocab import BUILT_IN, Vocabulary, vocabulary_from_entries, vocabulary_from_tokenizer
+from spanmask.vocab import BUILT_IN, SpecialIds, Vocabulary, vocabulary_from_entries, vocabulary_from_tokenizer
 
 MANIFEST = "manifest.json"
 SPLITS = ("train", "validation")
@@ -58,6 +58,33 @@ class ShardRecord:
     def from_json(cls, value: dict[str, Any]) -> Self:
         """Read what `dataclasses.asdict` and JSON made of a record."""
         return cls(**{**value, "first": tuple(value["first"]), "last": tuple(value["last"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputRecord:
+    """One input file, whose ``index`` is in the identities of its documents. name: base name. size: bytes on disk."""
+
+    index: int
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatedVocabulary:
+    """What a manifest says of its vocabulary beside its entries, known without building it. cased: None with a tokenizer's own casing."""
+
+    name: str
+    size: int
+    sha256: str
+    cased: bool | None
+    special: SpecialIds
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """Read what `describe_vocabulary` wrote."""
+        known = {name: value[name] for name in ("name", "size", "sha256", "cased")}
+        return cls(**known, special=SpecialIds(**value["special_ids"]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +151,41 @@ class Manifest:
                 path=MANIFEST,
             )
         return vocabulary
+
+    @cached_property
+    def stated_vocabulary(self) -> StatedVocabulary:
+        """What is said of the vocabulary, whether it is true or not (`verify` compares)."""
+        return StatedVocabulary.from_json(self.content["vocabulary"])
+
+    @property
+    def algorithm_version(self) -> int:
+        """The version of the masking rules that its masks follow."""
+        return int(self.content["algorithm_version"])
+
+    @property
+    def config_fingerprint(self) -> str:
+        """The digest of everything that decided how a text became rows; see the function of this name."""
+        return str(self.content["config_fingerprint"])
+
+    @cached_property
+    def inputs(self) -> tuple[InputRecord, ...]:
+        """The input files, in the order given."""
+        return tuple(InputRecord(**item) for item in self.content["inputs"])
+
+    @property
+    def conservation(self) -> dict[str, Any]:
+        """What became of the inputs: ``tokens`` (in, kept, dropped by reason), documents in, skipped and empty, and words cut."""
+        return dict(self.content["conservation"])
+
+    @property
+    def statistics(self) -> dict[str, dict[str, Any]]:
+        """Counts over the rows of each split, as `spanmask.statistics.RowStatistics` writes them."""
+        return dict(self.content["statistics"])
+
+    @property
+    def sampling(self) -> dict[str, dict[str, Any]]:
+        """Counts of the draws of each split, as `spanmask.masking.Draws` writes them: what rows do not tell."""
+        return dict(self.content["sampling"])
 
     @property
     def words_stored(self) -> bool:
@@ -262,8 +324,10 @@ def _check_shape(content: dict[str, Any]) -> None:
         _require_parts(content, _PARTS)
         for item in content["inputs"]:
             _require_parts(item, _INPUT_PARTS)
+            InputRecord(**item)
         manifest = Manifest(content=content)
         _require_vocabulary(content["vocabulary"], content["words"])
+        StatedVocabulary.from_json(content["vocabulary"])
         _require_counts(content)
         for split in manifest.splits.values():
             _require_split(split, content["splits"][split.name])

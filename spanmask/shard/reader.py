@@ -182,7 +182,7 @@ def open_shards(
         manifest = read_manifest(folder)
     for what, expected, found in (
         ("fingerprint", fingerprint, manifest.fingerprint),
-        ("vocabulary", vocabulary, manifest.content["vocabulary"]["sha256"]),
+        ("vocabulary", vocabulary, manifest.stated_vocabulary.sha256),
     ):
         if expected not in (None, found):
             raise MismatchError(

@@ -176,5 +176,5 @@ def expected_schema(manifest: Manifest, found: pa.Schema) -> pa.Schema:
     config = manifest.config
     types = {field.name: field.type for field in found if field.type in KEPT_TYPES}
     kept = [pa.field(name, types[name]) for name in config.corpus.keep if name in types]
-    ids = token_dtype(manifest.content["vocabulary"]["size"])
+    ids = token_dtype(manifest.stated_vocabulary.size)
     return shard_schema(ids, words_stored=manifest.words_stored, scheme=config.masking.scheme, kept=kept)

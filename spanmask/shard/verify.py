@@ -105,9 +105,9 @@ def _stray_files(root: Path, manifest: Manifest) -> Iterator[Finding]:
 def _compare_config(manifest: Manifest) -> Iterator[Finding]:
     if manifest.content["vocabulary"] != describe_vocabulary(manifest.vocabulary):
         yield Finding(path=MANIFEST, message="size, special ids or entries of its vocabulary are not the vocabulary's")
-    if manifest.content["algorithm_version"] != ALGORITHM_VERSION:
+    if manifest.algorithm_version != ALGORITHM_VERSION:
         return
-    if manifest.content["config_fingerprint"] != config_fingerprint(manifest.config, manifest.vocabulary):
+    if manifest.config_fingerprint != config_fingerprint(manifest.config, manifest.vocabulary):
         yield Finding(path=MANIFEST, message="config_fingerprint is not that of its configuration")
 
 
@@ -146,7 +146,7 @@ def _check_order(path: str, rows: int, last: tuple[int, int], identities: list[t
 
 
 def _compare_statistics(manifest: Manifest, split: str, counted: RowStatistics) -> Iterator[Finding]:
-    stated = manifest.content["statistics"].get(split)
+    stated = manifest.statistics.get(split)
     found = counted.to_json()
     if stated != found:
         keys = [key for key in found if (stated or {}).get(key) != found[key]]
@@ -154,7 +154,7 @@ def _compare_statistics(manifest: Manifest, split: str, counted: RowStatistics) 
 
 
 def _compare_conservation(manifest: Manifest, kept: int) -> Iterator[Finding]:
-    tokens = manifest.content["conservation"]["tokens"]
+    tokens = manifest.conservation["tokens"]
     if tokens["kept"] != kept or tokens["in"] != kept + sum(tokens["dropped"].values()):
         yield Finding(path=MANIFEST, message=f"tokens are not conserved: {tokens}, and the rows hold {kept}")
 

@@ -159,7 +159,7 @@ def _start(folder: RunFolder, config: TrainConfig, shards: Sequence[ShardSet], w
         config=config,
         model=model.config,
         datasets=tuple(one.manifest.fingerprint for one in shards),
-        vocabulary=shards[0].manifest.content["vocabulary"]["sha256"],
+        vocabulary=shards[0].manifest.stated_vocabulary.sha256,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
     )
     stream = stream_of(shards, config, model.config, world)

@@ -38,7 +38,7 @@ def model_config(config: TrainConfig, shards: Sequence[ShardSet]) -> SpanBertCon
     ConfigError
         An unknown name, or a value out of range.
     """
-    size = shards[0].manifest.content["vocabulary"]["size"]
+    size = shards[0].manifest.stated_vocabulary.size
     changes = config.shape | free_options(config) | {"objective": config.objective}
     return SpanBertConfig.preset(config.model, vocab_size=size, **changes)
 
@@ -59,7 +59,7 @@ def initial_model(config: TrainConfig, shards: Sequence[ShardSet]) -> SpanBertFo
     if config.shape:
         raise ConfigError(f"{', '.join(config.shape)}: the shape is that of {config.init_from}; leave them out")
     manifest = shards[0].manifest
-    found, wanted = read_tokenizer(Path(config.init_from)).sha256, manifest.content["vocabulary"]["sha256"]
+    found, wanted = read_tokenizer(Path(config.init_from)).sha256, manifest.stated_vocabulary.sha256
     if found != wanted:
         raise MismatchError(
             f"{config.init_from}: its vocabulary hashes to {found}, that of {shards[0].root} to {wanted}: "
@@ -76,7 +76,7 @@ def resumed_model(state: dict[str, Any], config: TrainConfig, shards: Sequence[S
     MismatchError
         The configuration asks for another shape, or the datasets have another vocabulary.
     """
-    vocabulary = shards[0].manifest.content["vocabulary"]["sha256"]
+    vocabulary = shards[0].manifest.stated_vocabulary.sha256
     if state["vocabulary"] != vocabulary:
         raise MismatchError(
             f"the checkpoint's vocabulary hashes to {state['vocabulary']}, that of {shards[0].root} to {vocabulary}: "

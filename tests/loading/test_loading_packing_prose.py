@@ -26,7 +26,7 @@ def test_windows_of_enwiki_fill_97_percent_of_the_tokens(tmp_path: Path) -> None
     spanmask.preshard(file, tmp_path / "out", config, jobs=1)
     shards = spanmask.open(tmp_path / "out")
     rule = default_rule(config.masking)
-    capacities = choose_capacities(shards.manifest.content["statistics"]["train"], rule)
+    capacities = choose_capacities(shards.manifest.statistics["train"], rule)
     rows = join(shards.blocks[:])
     order = np.random.default_rng(20181).permutation(len(rows))
     fills = []

@@ -208,7 +208,7 @@ def test_fields_of_plain_text_are_refused(lab: Any, option: dict[str, Any]) -> N
 def test_tokens_in_are_kept_or_dropped_by_reason(lab: Any) -> None:
     path = lab.text(count=120)
     manifest = lab.run(path, "out", max_tokens=16, min_tokens=12, holdout=0.3)
-    tokens = manifest.content["conservation"]["tokens"]
+    tokens = manifest.conservation["tokens"]
     everything = spanmask.Tokenizer().encode(path.read_text().split("\n\n"))
     rows = rows_of(lab.folder / "out", "train", "validation")
     assert tokens["in"] == len(everything.token_ids)
@@ -223,20 +223,20 @@ def test_documents_that_cannot_be_read_are_skipped_and_counted(lab: Any) -> None
     with pytest.raises(CorpusError, match=r"bad\.txt:\d+: byte 0xff is not valid UTF-8"):
         lab.run(path, "failed")
     manifest = lab.run(path, "out", on_error="skip")
-    conservation = manifest.content["conservation"]
+    conservation = manifest.conservation
     assert (conservation["documents_in"], conservation["documents_skipped"]) == (52, 2)
 
 
 def test_documents_without_tokens_are_counted(lab: Any) -> None:
     path = lab.jsonl([{"text": "a text that is long enough to be kept"}, {"text": ""}, {"text": "\u200b"}])
     manifest = lab.run(path, "out")
-    assert manifest.content["conservation"]["documents_empty"] == 2
+    assert manifest.conservation["documents_empty"] == 2
 
 
 def test_a_word_longer_than_a_sequence_is_counted(lab: Any) -> None:
     path = lab.folder / "long.txt"
     path.write_text("un" * 40 + " and a few words more")
-    assert lab.run(path, "out", max_tokens=8, min_tokens=3).content["conservation"]["words_cut"] == 1
+    assert lab.run(path, "out", max_tokens=8, min_tokens=3).conservation["words_cut"] == 1
 
 
 def test_nothing_left_says_why(lab: Any) -> None:
@@ -256,7 +256,7 @@ def test_progress_ends_at_everything(lab: Any) -> None:
     last = seen[-1]
     assert last.disk_total == last.text_bytes == path.stat().st_size
     assert last.disk_total * 0.99 < last.disk_bytes <= last.disk_total
-    assert last.tokens == manifest.content["conservation"]["tokens"]["in"]
+    assert last.tokens == manifest.conservation["tokens"]["in"]
     assert last.shards == len(manifest.splits["train"].shards)
     assert all(a.disk_bytes <= b.disk_bytes for a, b in pairwise(seen))
 

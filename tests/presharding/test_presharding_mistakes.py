@@ -34,4 +34,4 @@ def test_a_run_that_wrote_nothing_does_not_stand_in_the_way(tmp_path):
     with pytest.raises(CorpusError, match="on-error skip"):
         preshard(path, tmp_path / "out", PreshardConfig.of(seed=7), jobs=1)
     manifest = preshard(path, tmp_path / "out", PreshardConfig.of(seed=7, on_error="skip"), jobs=1)
-    assert manifest.content["conservation"]["documents_skipped"] == 1
+    assert manifest.conservation["documents_skipped"] == 1

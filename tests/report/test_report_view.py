@@ -51,7 +51,7 @@ def test_runs_hold_every_piece_once_and_in_order(views: list[RowView]) -> None:
 
 
 def test_counts_are_those_of_the_rows(views: list[RowView], shards: ShardSet) -> None:
-    counts = shards.manifest.content["statistics"]["train"]
+    counts = shards.manifest.statistics["train"]
     assert sum(view.tokens for view in views) == counts["tokens"]
     assert sum(view.masked for view in views) == counts["masked_tokens"]
     assert sum(len(view.spans) for view in views) == counts["spans"]
@@ -61,7 +61,7 @@ def test_counts_are_those_of_the_rows(views: list[RowView], shards: ShardSet) ->
 
 def test_word_starts_are_counted_as_by_presharding(views: list[RowView], shards: ShardSet) -> None:
     words = sum(piece.starts_word for view in views for piece in view.pieces)
-    assert words == shards.manifest.content["statistics"]["train"]["words"]
+    assert words == shards.manifest.statistics["train"]["words"]
 
 
 def test_stored_word_starts_take_the_place_of_the_vocabulary(shards: ShardSet) -> None:

@@ -94,8 +94,8 @@ class Collator:
     ) -> None:
         shards = dataset.shards if isinstance(dataset, ShardDataset) else dataset
         manifest = shards.manifest
-        ids = manifest.content["vocabulary"]["special_ids"]
-        self._special = tuple(ids[role] or 0 for role in ("pad", "cls", "sep"))
+        special = manifest.stated_vocabulary.special.as_dict()
+        self._special = tuple(special[role] or 0 for role in ("pad", "cls", "sep"))
         options = LoadConfig.of(batch_size=1, width=width, edges=edges, max_span_offset=max_span_offset)
         self._width = options.width
         self._rule = resolve_rule(
