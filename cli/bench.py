@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .main import visible
+from .commands import visible
 from .summary import print_json
 
 Function = Callable[..., Any]

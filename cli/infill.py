@@ -12,7 +12,7 @@ import click
 
 from spanmask.errors import ConfigError
 
-from .main import visible
+from .commands import visible
 from .summary import print_json
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from spanmask.config import (
 )
 from spanmask.errors import IncompleteShards
 
-from .main import visible
+from .commands import visible
 from .progress import progress_display
 from .summary import dataset_summary, print_json
 

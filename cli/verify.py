@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from .main import visible
+from .commands import visible
 from .summary import counted, print_json
 
 

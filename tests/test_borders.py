@@ -133,7 +133,7 @@ def test_kernels_know_arrays_only() -> None:
         ("import spanmask; spanmask.open", {"numba", "torch", "tokenizers"}),
         ("import spanmask.loading.stream", {"numba", "torch", "tokenizers"}),
         ("from spanmask.loading import ShardLoader, ShardDataset, Collator", {"numba", "tokenizers"}),
-        ("import spanmask_cli.main", {"numba", "pyarrow", "torch", "numpy", "rich"}),
+        ("import spanmask_cli.commands", {"numba", "pyarrow", "torch", "numpy", "rich"}),
         ("import spanmask_cli.preshard, spanmask_cli.verify", {"numba", "pyarrow", "torch", "numpy", "rich"}),
     ],
 )

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from spanmask_cli.main import visible
+from spanmask_cli.commands import visible
 
 import spanmask
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 import pytest
-from spanmask_cli.main import COMMANDS, EXIT_CODES, cli
+from spanmask_cli.commands import COMMANDS, EXIT_CODES, cli
 
 SHARED = {
     "--seed": None,

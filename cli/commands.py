@@ -1,0 +1,148 @@
+"""The group of commands: finds its subcommands without importing them, and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from spanmask.errors import (
+    ConfigError,
+    CorpusError,
+    IncompleteShards,
+    MismatchError,
+    ShardError,
+    SpanmaskError,
+    StorageError,
+)
+
+from .ending import working
+
+#: Name and one-line help of every command, so that listing them imports none; the module is named alike, with _ for -.
+COMMANDS = {
+    "audit": "Replay the masks of a dataset and hold them against their law.",
+    "bench": "Measure this machine.",
+    "demo": "Mask a short book that ships with the package, and look at it.",
+    "export": "Write a dataset as Parquet, JSON lines, a Hugging Face folder, or T5's inputs and targets.",
+    "export-model": "Write the model of a training run as a folder that transformers loads.",
+    "infill": "Tell what a model puts in place of the [MASK] tokens of a text.",
+    "preshard": "Turn text into masked shards.",
+    "show": "Show masked sequences beside their originals.",
+    "train": "Train a model on a dataset.",
+    "verify": "Prove that a dataset is what was written.",
+}
+
+EXIT_CODES: list[tuple[type[BaseException], int]] = [
+    (IncompleteShards, 5),
+    (ShardError, 5),
+    (CorpusError, 5),
+    (StorageError, 4),
+    (ConfigError, 2),
+    (MismatchError, 2),
+    (SpanmaskError, 1),
+    (KeyboardInterrupt, 130),
+    (click.Abort, 130),
+]
+
+_EPILOG = """\b
+Examples:
+  spanmask demo
+  spanmask preshard corpus/*.jsonl.zst --out shards --seed 7
+  spanmask verify shards --source
+  spanmask audit shards --html audit.html
+"""
+
+
+@contextmanager
+def _ending_when_unread() -> Iterator[None]:
+    """Exit with 141 when nobody reads standard output on; click and rich would exit with 1."""
+    try:
+        yield
+    except (BrokenPipeError, SystemExit) as error:
+        if not isinstance(error, BrokenPipeError) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        sys.stdout = None
+        raise click.exceptions.Exit(128 + signal.SIGPIPE) from None
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when one is called."""
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        """Parse the command line."""
+        with _ending_when_unread():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        with _ending_when_unread():
+            return super().invoke(ctx)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands' names."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f".{cmd_name.replace('-', '_')}", __package__)
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Resolve a command, naming the nearest on a typo."""
+        import difflib
+
+        name = args[0] if args else ""
+        if name and name not in COMMANDS and not name.startswith("-"):
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"commands: {', '.join(COMMANDS)}"
+            raise click.UsageError(f"no command {name!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="spanmask", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Turn raw text into span-masked pre-training data (SpanBERT), exactly and fast."""
+
+
+def main() -> int:
+    """Run the command line; return its exit code."""
+    try:
+        with working():
+            code = cli.main(prog_name="spanmask", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BaseException as error:
+        return _fail(error)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(error: BaseException) -> int:
+    """Tell an error of ours in one line; return the exit code, or raise what was not foreseen."""
+    if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
+        error = error.__context__  # click and rich end with 1 when nobody reads on
+    code = next((code for kind, code in EXIT_CODES if isinstance(error, kind)), None)
+    if code is None:
+        raise error
+    if isinstance(error, SpanmaskError):
+        click.echo(f"spanmask: {visible(str(error))}", err=True)
+    return code
+
+
+def visible(text: str) -> str:
+    """Return a text with its control characters escaped, so that a file's name or content cannot drive the terminal."""
+    return "".join(char if char.isprintable() or char in "\n " else repr(char)[1:-1] for char in text)

@@ -1,0 +1,70 @@
+"""How the command ends on an interrupt (Ctrl-C) or SIGTERM: with 128 and the signal's number, at any moment, and never with a traceback.
+
+Python's own answer, an exception wherever the main thread happens to be, is right only while a command works: contexts are left, bars
+and temporary files removed. While modules are imported, C code may turn it into another error; in a weak reference's callback it is
+printed and lost; before and after the command nobody catches it. There the process leaves at once: what it wrote so far a later run
+goes on from, as after SIGKILL, and its workers end with it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+from contextlib import contextmanager
+
+TYPE_CHECKING = False  # As type checkers read it; importing `typing` would take longer than all else here.
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+    from typing import Any, NoReturn
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_IMPORTING = "<frozen importlib._bootstrap>"
+
+
+def answer_signals() -> None:
+    """Answer from now on until the process is gone; signals that whoever started it has it ignore stay ignored."""
+    atexit.register(
+        _answer, signal.SIG_IGN
+    )  # The last to be called: then Python takes its modules down, and would die of a signal.
+    sys.unraisablehook = _raised_in_vain
+    _answer(_leave)
+
+
+@contextmanager
+def working() -> Iterator[None]:
+    """Let the first signal unwind what is within, as an exception: KeyboardInterrupt or SystemExit."""
+    try:
+        _answer(_unwind)
+        yield
+    finally:
+        _answer(_leave)
+
+
+def _answer(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> None:
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    os._exit(128 + number)
+
+
+def _unwind(number: int, frame: FrameType | None) -> NoReturn:
+    _answer(_leave)
+    while frame is not None:
+        if frame.f_code.co_filename == _IMPORTING:
+            _leave(number, frame)
+        frame = frame.f_back
+    raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
+
+def _raised_in_vain(unraisable: Any) -> None:
+    """Leave where an exception of `_unwind` met code that cannot raise, and would be printed and forgotten."""
+    for number, kind in zip(_SIGNALS, (KeyboardInterrupt, SystemExit), strict=True):
+        if unraisable.exc_type is kind:
+            os._exit(128 + number)
+    sys.__unraisablehook__(unraisable)
