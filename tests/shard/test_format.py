@@ -16,6 +16,7 @@ import pytest
 
 import spanmask
 from spanmask import shard
+from spanmask.blocks import columns_of
 from spanmask.config import COLUMNS, CorpusConfig, Scheme, VocabularyConfig
 from spanmask.errors import ConfigError
 from spanmask.shard.schema import BATCH_ROWS, KEPT_TYPES, SHARD_LIMIT, shard_schema
@@ -290,6 +291,6 @@ def test_the_example_of_the_page_is_what_mask_gives():
     config = spanmask.MaskingConfig(seed=seed, mask_ratio=ratio)
     row = spanmask.mask(ids, np.array([0, len(ids)]), config, vocabulary)
     assert example["original"] == [2, *ids.tolist(), 3]
-    found = {name: getattr(row, name).tolist() for name in ("input_ids", "span_starts", "span_ends", "labels")}
+    found = {name: column.values.tolist() for name, column in columns_of(row).items()}
     assert found == {name: example[name] for name in found}
     assert spanmask.Tokenizer(vocabulary).encode([" ".join(words)]).token_ids.tolist() == ids.tolist()
