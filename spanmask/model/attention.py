@@ -1,6 +1,6 @@
-"""Self-attention within the sequences of a bin, two ways: a kernel for unequal lengths on CUDA, a block-diagonal mask anywhere.
+"""Self-attention within the sequences of a bin: a kernel for unequal lengths on CUDA, bin by bin on CPU, or a block-diagonal mask.
 
-The padding at a bin's end attends to itself, so that no row of the softmax is empty and nothing becomes NaN.
+Where the padding at a bin's end is computed, it attends to itself, so that no row of the softmax is empty and nothing becomes NaN.
 """
 
 from __future__ import annotations
@@ -18,28 +18,41 @@ from spanmask.model.inputs import PackedTensors
 
 
 class Neighbours(NamedTuple):
-    """Who attends to whom, made once a batch for all layers.
+    """Who attends to whom, made once a batch for all layers. Hidden states are those of R slots: of all B·L, or, unpadded, of T tokens.
 
-    cu_seqlens: int32, where each run starts in the B·L slots. mask: (B, 1, L, L) bool, true where a slot attends to another; None with the
-    kernel for unequal lengths. width: L.
+    cu_seqlens: int32, where each run starts in the B·L slots. mask: (B, 1, L, L) bool, true where a slot attends to another; None where
+    another way is taken. width: L. tokens: (T,) the slots that hold a token; None where all are computed. bins: of each bin with tokens how
+    many, and what is added to its scores, (n, n), None for one sequence.
     """
 
     cu_seqlens: Tensor
     mask: Tensor | None
     width: int
+    tokens: Tensor | None = None
+    bins: tuple[tuple[int, Tensor | None], ...] = ()
 
 
-def neighbours_of(batch: PackedTensors, way: Attention) -> Neighbours:
-    """Return who attends to whom, computed by ``sdpa`` or ``varlen``."""
-    mask = None
-    if way is Attention.SDPA:
-        index = batch.sequence_index
-        mask = (index[:, None, :, None] == index[:, None, None, :]).detach()
-    return Neighbours(batch.cu_seqlens, mask, batch.input_ids.shape[1])
+def neighbours_of(batch: PackedTensors, way: Attention, dtype: torch.dtype) -> Neighbours:
+    """Return who attends to whom, computed by ``sdpa``, ``varlen`` or ``unpadded``. dtype: of the scores."""
+    index, width = batch.sequence_index, batch.input_ids.shape[1]
+    if way is Attention.UNPADDED:
+        tokens = torch.nonzero(index.flatten(), as_tuple=True)[0]
+        bins = tuple(_bin(row[row > 0], dtype) for row in index if row[0] > 0)
+        return Neighbours(batch.cu_seqlens, None, width, tokens, bins)
+    mask = (index[:, None, :, None] == index[:, None, None, :]).detach() if way is Attention.SDPA else None
+    return Neighbours(batch.cu_seqlens, mask, width)
+
+
+def _bin(index: Tensor, dtype: torch.dtype) -> tuple[int, Tensor | None]:
+    """Return a bin's tokens and mask. index: (n,) the sequence of each token, from 1."""
+    if index[-1] == 1:
+        return len(index), None
+    apart = index[:, None] != index
+    return len(index), torch.zeros(apart.shape, dtype=dtype).masked_fill(apart, -torch.inf)
 
 
 def resolve_attention(policy: Attention, device: torch.device, dtype: torch.dtype, dropout: float) -> Attention:
-    """Decide between ``varlen`` and ``sdpa``.
+    """Decide between ``varlen``, ``unpadded`` and ``sdpa``.
 
     Parameters
     ----------
@@ -53,16 +66,23 @@ def resolve_attention(policy: Attention, device: torch.device, dtype: torch.dtyp
     Raises
     ------
     ConfigError
-        ``varlen`` was asked for where it cannot be used.
+        ``varlen`` or ``unpadded`` was asked for where it cannot be used.
     """
-    usable = device.type == "cuda" and dtype in (torch.bfloat16, torch.float16)
-    if policy is Attention.VARLEN and not usable:
+    compiling = torch.compiler.is_compiling()
+    fused = device.type == "cuda" and dtype in (torch.bfloat16, torch.float16)
+    dynamic = device.type == "cpu" and not compiling
+    if policy is Attention.VARLEN and not fused:
         raise ConfigError(
             f"attention varlen computes 16-bit floats on CUDA, found {dtype} on {device.type}: give auto or sdpa"
         )
-    if policy is Attention.AUTO:
-        return Attention.VARLEN if usable and not dropout else Attention.SDPA
-    return policy
+    if policy is Attention.UNPADDED and not dynamic:
+        where = f"{'compiled ' if compiling else ''}on {device.type}"
+        raise ConfigError(f"attention unpadded computes on CPU, not compiled, found {where}: give auto or sdpa")
+    if policy is not Attention.AUTO:
+        return policy
+    if fused and not dropout:
+        return Attention.VARLEN
+    return Attention.UNPADDED if dynamic else Attention.SDPA
 
 
 class SelfAttention(nn.Module):
@@ -75,9 +95,14 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(config.hidden, config.hidden)
 
     def forward(self, hidden: Tensor, neighbours: Neighbours) -> Tensor:
-        """Map hidden states (B·L, H) to (B·L, H)."""
+        """Map hidden states (R, H) to (R, H)."""
         qkv = self.qkv(hidden).view(-1, 3, self.heads, self.head_width)
-        context = self._masked(qkv, neighbours) if neighbours.mask is not None else self._varlen(qkv, neighbours)
+        if neighbours.tokens is not None:
+            context = self._binwise(qkv, neighbours)
+        elif neighbours.mask is not None:
+            context = self._masked(qkv, neighbours)
+        else:
+            context = self._varlen(qkv, neighbours)
         mixed: Tensor = self.out(context.reshape(hidden.shape))
         return mixed
 
@@ -89,8 +114,16 @@ class SelfAttention(nn.Module):
 
     def _masked(self, qkv: Tensor, neighbours: Neighbours) -> Tensor:
         """Map (B·L, 3, heads, width) to (B, L, heads, width)."""
-        bins = qkv.view(-1, neighbours.width, 3, self.heads, self.head_width)
+        return self._attend(qkv.view(-1, neighbours.width, 3, self.heads, self.head_width), neighbours.mask)
+
+    def _binwise(self, qkv: Tensor, neighbours: Neighbours) -> Tensor:
+        """Map (T, 3, heads, width) to (T, heads, width)."""
+        parts = torch.split(qkv, [size for size, _ in neighbours.bins])
+        found = [self._attend(part[None], mask)[0] for part, (_, mask) in zip(parts, neighbours.bins, strict=True)]
+        return torch.cat(found) if found else qkv[:, 0]
+
+    def _attend(self, bins: Tensor, mask: Tensor | None) -> Tensor:
+        """Map (B, n, 3, heads, width) to (B, n, heads, width)."""
         query, key, value = bins.permute(2, 0, 3, 1, 4).unbind(0)
         dropout = self.dropout if self.training else 0.0
-        context = functional.scaled_dot_product_attention(query, key, value, neighbours.mask, dropout)
-        return context.transpose(1, 2)
+        return functional.scaled_dot_product_attention(query, key, value, mask, dropout).transpose(1, 2)

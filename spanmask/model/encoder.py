@@ -1,6 +1,6 @@
 """BERT's encoder by composition (Devlin et al. 2019): learned positions, layer norm after each residual sum, the exact (erf) GELU.
 
-Hidden states are flat, (B·L, H): all but attention treats each slot alone.
+Hidden states are flat, (R, H): all but attention treats each slot alone, so the R slots are all B·L, or those that hold a token.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Embeddings(nn.Module):
         self.dropout = nn.Dropout(config.hidden_dropout)
 
     def forward(self, input_ids: Tensor, positions: Tensor) -> Tensor:
-        """Map ids and positions, (B, L) each, to (B·L, H)."""
-        summed = self.words(input_ids.flatten()) + self.positions(positions.flatten()) + self.types.weight[0]
+        """Map ids and positions, (R,) each, to (R, H)."""
+        summed = self.words(input_ids) + self.positions(positions) + self.types.weight[0]
         embedded: Tensor = self.dropout(self.norm(summed))
         return embedded
 
@@ -45,7 +45,7 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(config.hidden_dropout)
 
     def forward(self, hidden: Tensor, neighbours: Neighbours) -> Tensor:
-        """Map hidden states (B·L, H) to (B·L, H)."""
+        """Map hidden states (R, H) to (R, H)."""
         hidden = self.attention_norm(hidden + self.dropout(self.attention(hidden, neighbours)))
         expanded = functional.gelu(self.up(hidden))
         normed: Tensor = self.output_norm(hidden + self.dropout(self.down(expanded)))
@@ -75,12 +75,18 @@ class SpanBertEncoder(nn.Module):
             raise ConfigError(
                 f"bins of {width} slots, and the model has {config.max_positions} positions: pack to that width, or give more positions"
             )
-        hidden: Tensor = self.embeddings(batch.input_ids, batch.positions)
+        weight = self.embeddings.words.weight
         dropout = config.attention_dropout if self.training else 0.0
-        neighbours = neighbours_of(batch, resolve_attention(config.attention, hidden.device, hidden.dtype, dropout))
+        way = resolve_attention(config.attention, weight.device, weight.dtype, dropout)
+        neighbours = neighbours_of(batch, way, weight.dtype)
+        ids, positions = batch.input_ids.flatten(), batch.positions.flatten()
+        tokens = neighbours.tokens
+        hidden: Tensor = (
+            self.embeddings(ids, positions) if tokens is None else self.embeddings(ids[tokens], positions[tokens])
+        )
         for layer in self.layers:
             hidden = layer(hidden, neighbours)
-        return hidden
+        return hidden if tokens is None else hidden.new_zeros(len(ids), config.hidden).index_copy(0, tokens, hidden)
 
 
 def initialise(module: nn.Module, config: SpanBertConfig) -> None:

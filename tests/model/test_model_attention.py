@@ -43,8 +43,9 @@ def _sequences(*lengths: int) -> list[list[int]]:
     return [torch.randint(50, (length,), generator=generator).tolist() for length in lengths]
 
 
-def test_packed_sequences_have_the_hidden_states_they_have_alone() -> None:
-    encoder = _encoder()
+@pytest.mark.parametrize("way", ["sdpa", "unpadded"])
+def test_packed_sequences_have_the_hidden_states_they_have_alone(way: str) -> None:
+    encoder = _encoder(attention=way)
     one, two, three, four, five = _sequences(7, 20, 3, 32, 1)
     packed = encoder(_pack([[one, two, three], [four], [], [five]], 32)).view(4, 32, 16)
     places = [(one, 0, 0), (two, 0, 7), (three, 0, 27), (four, 1, 0), (five, 3, 0)]
@@ -55,15 +56,32 @@ def test_packed_sequences_have_the_hidden_states_they_have_alone() -> None:
 
 def test_padding_sees_itself_alone_as_one_more_sequence() -> None:
     """As it does in the kernel for unequal lengths, to which a bin's padding is a run like any other."""
-    encoder, (ids,) = _encoder(), _sequences(7)
+    encoder, (ids,) = _encoder(attention="sdpa"), _sequences(7)
     packed = encoder(_pack([[ids], []], 12)).view(2, 12, 16)
     for row, start in ((0, 7), (1, 0)):
         alone = encoder(_pack([[[0] * (12 - start)]], 12 - start))
         torch.testing.assert_close(packed[row, start:], alone, rtol=0, atol=1e-12)
 
 
-def test_hidden_states_are_those_of_the_literal_twin() -> None:
-    encoder, (ids, other) = _encoder(), _sequences(6, 5)
+def test_unpadded_gives_the_states_and_gradients_of_masked_attention_and_zeros_for_padding() -> None:
+    one, two, three, four, five = _sequences(7, 20, 3, 32, 1)
+    batch = _pack([[one, two, three], [], [four], [five]], 32)
+    tokens = batch.sequence_index.flatten() > 0
+    states, gradients = {}, {}
+    for way in ("sdpa", "unpadded"):
+        encoder = _encoder(attention=way)
+        states[way] = encoder(batch)
+        torch.manual_seed(1)
+        (states[way][tokens] * torch.randn(int(tokens.sum()), 16, dtype=torch.float64)).sum().backward()
+        gradients[way] = [parameter.grad for parameter in encoder.parameters()]
+    torch.testing.assert_close(states["unpadded"][tokens], states["sdpa"][tokens], rtol=0, atol=1e-12)
+    assert not states["unpadded"][~tokens].any()
+    torch.testing.assert_close(gradients["unpadded"], gradients["sdpa"], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("way", ["sdpa", "unpadded"])
+def test_hidden_states_are_those_of_the_literal_twin(way: str) -> None:
+    encoder, (ids, other) = _encoder(attention=way), _sequences(6, 5)
     parameters = {f"encoder.{name}": value for name, value in encoder.named_parameters()}
     packed = encoder(_pack([[other, ids]], 14))
     expected = torch.stack(literal.encode(parameters, ids, layers=3, heads=2))
@@ -77,9 +95,10 @@ def test_what_a_sequence_holds_changes_nothing_for_its_neighbours() -> None:
     assert not torch.allclose(first[:9], second[:9])
 
 
-def test_bins_of_padding_alone_are_finite_forward_and_backward() -> None:
+@pytest.mark.parametrize("way", ["sdpa", "unpadded"])
+def test_bins_of_padding_alone_are_finite_forward_and_backward(way: str) -> None:
     torch.manual_seed(0)
-    model = SpanBertForPreTraining(_config())
+    model = SpanBertForPreTraining(_config(attention=way))
     output = model(_pack([[], []], 16), objective_scales(0, 0))
     output.loss.backward()
     assert torch.isfinite(output.loss)
@@ -120,7 +139,9 @@ def test_the_kernel_for_unequal_lengths_takes_what_it_is_given() -> None:
         ("auto", CUDA, torch.float16, 0.0, "varlen"),
         ("auto", CUDA, torch.bfloat16, 0.1, "sdpa"),
         ("auto", CUDA, torch.float32, 0.0, "sdpa"),
-        ("auto", CPU, torch.bfloat16, 0.0, "sdpa"),
+        ("auto", CPU, torch.bfloat16, 0.0, "unpadded"),
+        ("auto", CPU, torch.float32, 0.1, "unpadded"),
+        ("sdpa", CPU, torch.float32, 0.0, "sdpa"),
         ("sdpa", CUDA, torch.bfloat16, 0.0, "sdpa"),
         ("varlen", CUDA, torch.bfloat16, 0.0, "varlen"),
     ],
@@ -137,6 +158,23 @@ def test_varlen_where_it_cannot_be_used_is_refused(device: torch.device, dtype: 
         ConfigError, match=rf"varlen computes 16-bit floats on CUDA, found {dtype} on {device.type}: give"
     ):
         resolve_attention(Attention.VARLEN, device, dtype, 0.0)
+
+
+def test_unpadded_where_it_cannot_be_used_is_refused() -> None:
+    with pytest.raises(ConfigError, match="unpadded computes on CPU, not compiled, found on cuda: give auto or sdpa"):
+        resolve_attention(Attention.UNPADDED, CUDA, torch.bfloat16, 0.0)
+
+
+def test_what_is_compiled_is_padded() -> None:
+    """Its shapes are constant: the graph that is traced whole sees masked attention."""
+    found: list[Attention] = []
+
+    def traced(hidden: Tensor) -> Tensor:
+        found.append(resolve_attention(Attention.AUTO, CPU, torch.float32, 0.0))
+        return hidden + 1
+
+    torch.compile(traced, fullgraph=True, backend="eager")(torch.zeros(2))
+    assert found == [Attention.SDPA]
 
 
 def test_a_model_that_asks_for_varlen_is_refused_on_a_processor() -> None:

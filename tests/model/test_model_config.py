@@ -66,7 +66,7 @@ def test_json_gives_the_configuration_back() -> None:
         ({"hidden_dropout": float("nan")}, "hidden_dropout is nan: give a share"),
         ({"layer_norm_eps": 0.0}, r"layer_norm_eps is 0.0: give a number between 0 and 1"),
         ({"initializer_range": 0}, r"initializer_range is 0.0: give a number between"),
-        ({"attention": "flash"}, "attention is 'flash': give one of auto, varlen, sdpa"),
+        ({"attention": "flash"}, "attention is 'flash': give one of auto, varlen, unpadded, sdpa"),
         ({"objective": "sbo"}, r"objective is 'sbo': give one of mlm, mlm\+sbo"),
         (
             {"attention": "varlen"},
