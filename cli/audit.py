@@ -37,7 +37,7 @@ def command(folder: str, split: str, sample: int | None, as_json: bool, html: st
     else:
         from rich.console import Console
 
-        from spanmask.report.terminal import render_audit
+        from spanmask.report.audit_table import render_audit
 
         console = Console()
         console.print(render_audit(figures, console.width))

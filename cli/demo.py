@@ -35,7 +35,7 @@ def _run(out: Path) -> None:
     from spanmask.auditing import audit
     from spanmask.kernels.cache import has_compiled_kernels
     from spanmask.presharding.run import preshard
-    from spanmask.report.terminal import render_audit
+    from spanmask.report.audit_table import render_audit
     from spanmask.shard.reader import open_shards
     from spanmask.shard.verify import verify
 

@@ -11,8 +11,9 @@ Names are imported when first used: ``import spanmask`` loads neither numba nor 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from spanmask._lazy import lazy_names
 
 if TYPE_CHECKING:
     from spanmask.auditing import audit
@@ -81,18 +82,9 @@ _HOMES = {
     "audit": "auditing",
     "load_vocabulary": "vocab",
     "mask": "masking",
-    "open": "shard.reader",
+    "open": "shard.reader:open_shards",
     "preshard": "presharding.run",
     "verify": "shard.verify",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'spanmask' has no attribute {name!r}")
-    module = importlib.import_module(f"spanmask.{_HOMES[name]}")
-    return getattr(module, "open_shards" if name == "open" else name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

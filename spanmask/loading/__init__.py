@@ -10,8 +10,9 @@ when first used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from spanmask._lazy import lazy_names
 
 if TYPE_CHECKING:
     from spanmask.loading.binning import Capacities
@@ -43,12 +44,4 @@ _HOMES = {
     "Stream": "stream",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'spanmask.loading' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"spanmask.loading.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -11,8 +11,9 @@ of the vocabulary rounded up to a multiple of 128. Names are imported when first
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from spanmask._lazy import lazy_names
 
 if TYPE_CHECKING:
     from spanmask.model.config import Attention, Objective, SpanBertConfig
@@ -68,12 +69,4 @@ _HOMES = {
     "write_tokenizer": "tokenizer_files",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'spanmask.model' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"spanmask.model.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

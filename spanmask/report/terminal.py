@@ -1,4 +1,4 @@
-"""Rows in the terminal: spans bracketed, replacements marked by colour and by sign, the original beneath. Audits: `render_audit`."""
+"""Rows in the terminal: spans bracketed, replacements marked by colour and by sign, the original beneath."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderResult
 from rich.text import Text
 
-from spanmask.report.audit_table import render_audit
 from spanmask.report.escaping import visible
 from spanmask.report.interlinear import Cell, lay_out
 from spanmask.report.marks import Marks, marks_for
 from spanmask.report.view import Piece, Role, RowView
-
-__all__ = ["render_audit", "render_row", "render_rows"]
 
 _STYLES = {
     Role.PLAIN: "",

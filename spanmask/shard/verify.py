@@ -157,6 +157,3 @@ def _compare_conservation(manifest: Manifest, kept: int) -> Iterator[Finding]:
     tokens = manifest.conservation["tokens"]
     if tokens["kept"] != kept or tokens["in"] != kept + sum(tokens["dropped"].values()):
         yield Finding(path=MANIFEST, message=f"tokens are not conserved: {tokens}, and the rows hold {kept}")
-
-
-__all__ = ["Finding", "Verdict", "verify"]

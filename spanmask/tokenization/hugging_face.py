@@ -38,11 +38,6 @@ class HuggingFaceTokenizer:
         cached = None if kind is None else CachedUnits(content, kind, vocabulary, whole)
         self._encoder = cached if cached is not None and cached.agrees() else whole
 
-    @property
-    def looks_up_units(self) -> bool:
-        """Whether units of text are encoded once and looked up."""
-        return not isinstance(self._encoder, WholeDocuments)
-
     @cached_property
     def _parser(self) -> WholeDocuments:
         return WholeDocuments(load_library(self.vocabulary, parse=True), self.vocabulary)

@@ -11,8 +11,9 @@ by (seed, epoch). Names are imported when first used: ``import spanmask.train`` 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from spanmask._lazy import lazy_names
 
 if TYPE_CHECKING:
     from spanmask.train.checkpoint import Checkpoint, latest_checkpoint, read_checkpoint
@@ -52,12 +53,4 @@ _HOMES = {
     "train": "loop",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'spanmask.train' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"spanmask.train.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

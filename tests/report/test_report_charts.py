@@ -21,6 +21,7 @@ from spanmask.config import PreshardConfig
 from spanmask.presharding.run import preshard
 from spanmask.report import figures
 from spanmask.report.audit_page import audit_page
+from spanmask.report.audit_table import render_audit
 from spanmask.report.charts import (
     HEIGHT,
     WIDTH,
@@ -35,7 +36,6 @@ from spanmask.report.charts import (
     short_number,
     ticks,
 )
-from spanmask.report.terminal import render_audit
 
 AXES = Axes(title="A <chart>", x_name="places", labels=["1", "2", "3", "4"])
 

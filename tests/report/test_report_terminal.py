@@ -11,8 +11,9 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
+from spanmask.report.audit_table import render_audit
 from spanmask.report.marks import ASCII, UNICODE, marks_for
-from spanmask.report.terminal import render_audit, render_row, render_rows
+from spanmask.report.terminal import render_row, render_rows
 from spanmask.report.view import REPLACEMENTS, Role, RowView, join_text
 
 WIDTHS = (40, 80, 160)

@@ -130,7 +130,7 @@ def test_stories_are_tokenized_as_by_the_library(kind: str) -> None:
 @each_kind
 def test_units_are_looked_up_where_they_may_be(kind: str) -> None:
     engine: Any = tokenizer_of(kind)._engine
-    assert engine.looks_up_units is trained.KINDS[kind][1]
+    assert isinstance(engine._encoder, CachedUnits) is trained.KINDS[kind][1]
 
 
 # --- Units

@@ -1,0 +1,27 @@
+"""Public names that a package imports when they are first used (PEP 562), so that importing it loads little."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+
+def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return a package's ``__getattr__`` and ``__dir__``.
+
+    Parameters
+    ----------
+    package
+        Its ``__name__``.
+    homes
+        The module of each name, below the package; after a colon, what the name is called there if that is another.
+    """
+
+    def find(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        module, _, inner = homes[name].partition(":")
+        return getattr(import_module(f"{package}.{module}"), inner or name)
+
+    return find, lambda: list(homes)
