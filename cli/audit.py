@@ -7,10 +7,17 @@ from pathlib import Path
 
 import click
 
+from .commands import examples
 from .summary import print_json
 
 
-@click.command(name="audit")
+@click.command(
+    name="audit",
+    epilog=examples(
+        "spanmask audit shards",
+        "spanmask audit shards --sample 100000 --html audit.html",
+    ),
+)
 @click.argument("folder", metavar="DIR", type=click.Path())
 @click.option("--split", default="train", show_default=True, help="Which split.")
 @click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Look at about N rows, spread evenly. [all]")

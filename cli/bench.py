@@ -8,13 +8,19 @@ from typing import Any
 
 import click
 
-from .commands import visible
+from .commands import examples, visible
 from .summary import print_json
 
 Function = Callable[..., Any]
 
 
-@click.group(name="bench")
+@click.group(
+    name="bench",
+    epilog=examples(
+        "spanmask bench masking",
+        "spanmask bench load corpus.txt --json load.json",
+    ),
+)
 def command() -> None:
     """Measure this machine: one question a subcommand, against baselines that do the same work."""
 

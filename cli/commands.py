@@ -49,13 +49,10 @@ EXIT_CODES: list[tuple[type[BaseException], int]] = [
     (click.Abort, 130),
 ]
 
-_EPILOG = """\b
-Examples:
-  spanmask demo
-  spanmask preshard corpus/*.jsonl.zst --out shards --seed 7
-  spanmask verify shards --source
-  spanmask audit shards --html audit.html
-"""
+
+def examples(*lines: str) -> str:
+    """Return the end of a help text: command lines as they are typed."""
+    return "\n  ".join(["\b\nExamples:", *lines])
 
 
 @contextmanager
@@ -112,7 +109,15 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=LazyGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+_EXAMPLES = examples(
+    "spanmask demo",
+    "spanmask preshard corpus/*.jsonl.zst --out shards --seed 7",
+    "spanmask verify shards --source",
+    "spanmask audit shards --html audit.html",
+)
+
+
+@click.group(cls=LazyGroup, epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="spanmask", message="%(prog)s %(version)s")
 def cli() -> None:
     """Turn raw text into span-masked pre-training data (SpanBERT), exactly and fast."""

@@ -11,6 +11,7 @@ import click
 
 from spanmask.config import PreshardConfig
 
+from .commands import examples
 from .progress import progress_display
 from .rows import print_rows
 from .summary import dataset_summary
@@ -18,7 +19,13 @@ from .summary import dataset_summary
 _SEED = 7
 
 
-@click.command(name="demo")
+@click.command(
+    name="demo",
+    epilog=examples(
+        "spanmask demo",
+        "spanmask demo --out demo",
+    ),
+)
 @click.option("--out", type=click.Path(), metavar="DIR", help="Keep the dataset here. [a temporary folder]")
 def command(out: str | None) -> None:
     """Mask stories by Edgar Allan Poe that ship with the package: preshard, verify, audit, and show one sequence."""

@@ -5,51 +5,41 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from spanmask.exporting.config import ExportConfig, Target
+from spanmask.exporting.config import ExportConfig
 
+from .commands import examples
+from .options import GroupedCommand, config_options, given
 from .summary import print_json
 
 if TYPE_CHECKING:
     from spanmask.exporting.run import Exported
 
 
-@click.command(name="export")
+@click.command(
+    name="export",
+    cls=GroupedCommand,
+    epilog=examples(
+        "spanmask export shards --to parquet --out parquet --split train",
+        "spanmask export shards --to t5 --out t5 --first-sentinel 32099 --sentinels-descend",
+    ),
+)
 @click.argument("folder", metavar="DIR", type=click.Path())
-@click.option("--to", "target", type=click.Choice([str(item) for item in Target]), required=True, help="The format.")
 @click.option("--out", type=click.Path(), required=True, metavar="PATH", help="Folder to write.")
-@click.option("--split", "splits", multiple=True, metavar="NAME", help="Split to write; may be repeated. [all]")
+@config_options(ExportConfig, target="--to", splits="--split")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier export in --out, once the new one is complete.")
-@click.option(
-    "--first-sentinel", type=int, metavar="ID", help="t5: sentinel of a row's first span. [the vocabulary's size]"
-)
-@click.option(
-    "--sentinels-descend", is_flag=True, help="t5: sentinel ids go down from the first, as in T5's vocabulary."
-)
-@click.option("--keep-specials", is_flag=True, help="t5: leave [CLS] and [SEP] in the inputs.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def command(
-    folder: str,
-    target: str,
-    out: str,
-    splits: tuple[str, ...],
-    overwrite: bool,
-    first_sentinel: int | None,
-    sentinels_descend: bool,
-    keep_specials: bool,
-    as_json: bool,
-) -> None:
+def command(folder: str, out: str, overwrite: bool, as_json: bool, **options: Any) -> None:
     """Write the dataset in DIR in another format; every record batch is verified on the way.
 
     parquet: a file a shard, the same columns. jsonl: PATH/train.jsonl and so on, or one split in a PATH that ends in .jsonl, .jsonl.gz or
     .jsonl.zst. datasets: for datasets.load_from_disk(PATH). t5: Parquet with inputs, in which each span is one sentinel, and targets: each
     sentinel and its span, then a final sentinel.
     """
-    sentinels = {"first_sentinel": first_sentinel, "sentinels_descend": sentinels_descend}
-    config = ExportConfig.of(target=target, splits=splits, keep_specials=keep_specials, **sentinels)
+    config = ExportConfig.of(**given(options))
     from spanmask.exporting.run import export
 
     with _progress_display(sys.stderr) as on_progress:

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import click
 
+from .commands import examples
 
-@click.command(name="export-model")
+
+@click.command(
+    name="export-model",
+    epilog=examples(
+        "spanmask export-model run --out model",
+        "spanmask export-model run --out model --step 20000 --overwrite",
+    ),
+)
 @click.argument("run", metavar="RUN", type=click.Path())
 @click.option("--out", type=click.Path(), required=True, metavar="DIR", help="Folder to write.")
 @click.option("--step", type=click.IntRange(min=0), metavar="N", help="The checkpoint after this step. [the latest]")

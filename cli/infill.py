@@ -12,7 +12,7 @@ import click
 
 from spanmask.errors import ConfigError
 
-from .commands import visible
+from .commands import examples, visible
 from .summary import print_json
 
 if TYPE_CHECKING:
@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 _WAYS = ("mlm", "sbo", "both")
 
 
-@click.command(name="infill")
+@click.command(
+    name="infill",
+    epilog=examples(
+        "spanmask infill model 'The [MASK] [MASK] sat on the mat.'",
+        "spanmask infill run --top 3 --json - < lines.txt",
+    ),
+)
 @click.argument("model", metavar="MODEL", type=click.Path())
 @click.argument("texts", metavar="TEXT...", nargs=-1, required=True)
 @click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="Guesses for each masked token.")

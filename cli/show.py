@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .commands import examples
 from .rows import print_rows
 
 if TYPE_CHECKING:
     from spanmask.shard.reader import ShardSet
 
 
-@click.command(name="show")
+@click.command(
+    name="show",
+    epilog=examples(
+        "spanmask show shards --n 1",
+        "spanmask show shards --pick-seed 7 --n 50 --html rows.html",
+    ),
+)
 @click.argument("folder", metavar="DIR", type=click.Path())
 @click.option("--split", default="train", show_default=True, help="Which split.")
 @click.option("--n", "count", type=click.IntRange(min=1), default=3, show_default=True, help="How many sequences.")

@@ -7,11 +7,17 @@ from dataclasses import asdict
 
 import click
 
-from .commands import visible
+from .commands import examples, visible
 from .summary import counted, print_json
 
 
-@click.command(name="verify")
+@click.command(
+    name="verify",
+    epilog=examples(
+        "spanmask verify shards",
+        "spanmask verify shards --source corpus/*.jsonl.zst",
+    ),
+)
 @click.argument("folder", metavar="DIR", type=click.Path())
 @click.option("--source", is_flag=True, help="Tokenize the inputs again, and compare them with the rows put back.")
 @click.argument("inputs", nargs=-1, metavar="[INPUT…]")

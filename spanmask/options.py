@@ -100,7 +100,7 @@ class Options:
         return cls.from_json(nested)
 
     def changed(self, **changes: Any) -> Self:
-        """Return the configuration with other values of some options, as `of` takes them."""
+        """Return the configuration with other values of some options, as `of` takes them; give None to have one filled in anew."""
         known = {
             name: getattr(self if owner is None else getattr(self, owner), name)
             for name, owner in _owners(type(self)).items()

@@ -53,7 +53,7 @@ class ExportConfig(Options):
         Split to write; may be repeated. [all]
     """
 
-    target: Target
+    target: Annotated[Target, Form(f"--to {'|'.join(Target)}")]
     splits: Annotated[tuple[str, ...], Form("a list of splits", "NAME")] = ()
     sentinels: SentinelConfig = field(default_factory=SentinelConfig)
 

@@ -16,7 +16,13 @@ from spanmask.records import Identities, Offsets, Segments
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacities(Options):
-    """What a bin holds at most: L tokens, P MLM targets, Q SBO targets (0: without that objective), K sequences."""
+    """What a bin holds at most.
+
+    Attributes
+    ----------
+    tokens, mlm, sbo, sequences
+        L tokens, P MLM targets, Q SBO targets (0: without that objective), K sequences.
+    """
 
     tokens: int
     mlm: int

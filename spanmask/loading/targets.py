@@ -27,7 +27,15 @@ class Edges(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SboRule(Options):
-    """Which masked tokens are SBO targets: those at an offset below ``max_span_offset`` in their span, spans at an edge by ``edges``."""
+    """Which masked tokens are SBO targets.
+
+    Attributes
+    ----------
+    edges
+        Whether a special token may be a span's boundary.
+    max_span_offset
+        Those at a smaller offset in their span are.
+    """
 
     edges: Edges
     max_span_offset: int = 20

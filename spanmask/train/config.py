@@ -221,9 +221,7 @@ class TrainConfig(Options):
     @classmethod
     def of(cls, preset: str = "paper", **options: Any) -> Self:
         """Return a preset with other values of some options; errors are those of `Options.of`."""
-        if preset not in PRESETS:
-            raise ConfigError(f"unknown preset {preset!r}: give one of {', '.join(PRESETS)}")
-        return cls.from_json(PRESETS[preset] | options)
+        return cls.from_json(preset_options(preset) | options)
 
     @property
     def warmup_steps(self) -> int:
@@ -235,3 +233,16 @@ class TrainConfig(Options):
         """The values given for the model's shape."""
         given = {name: getattr(self, name) for name in SHAPE}
         return {name: value for name, value in given.items() if value is not None}
+
+
+def preset_options(name: str) -> dict[str, Any]:
+    """Return what a preset changes of the defaults.
+
+    Raises
+    ------
+    ConfigError
+        There is no preset of that name.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"unknown preset {name!r}: give one of {', '.join(PRESETS)}")
+    return PRESETS[name]

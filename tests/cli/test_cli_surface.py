@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
+import shlex
 import statistics
 import subprocess
 import sys
@@ -14,6 +16,10 @@ from typing import Any
 import click
 import pytest
 from spanmask_cli.commands import COMMANDS, EXIT_CODES, cli
+
+from spanmask.config import PreshardConfig
+from spanmask.exporting.config import ExportConfig
+from spanmask.train.config import TrainConfig
 
 SHARED = {
     "--seed": None,
@@ -45,6 +51,22 @@ RUN = dict.fromkeys(["--out", "--config", "--jobs", "--overwrite", "--rehash", "
 SURFACE: dict[str, dict[str, list[str] | None]] = {
     "preshard": {**SHARED, **RUN},
     "verify": dict.fromkeys(["--source", "--jobs", "--json"]),
+    "export": dict.fromkeys(["--out", "--split", "--overwrite", "--json"])
+    | {"--to": ["parquet", "jsonl", "datasets", "t5"]}
+    | dict.fromkeys(["--first-sentinel", "--sentinels-descend", "--keep-specials"]),
+    "train": dict.fromkeys(["--out", "--config", "--resume", "--allow-other-data", "--json"])
+    | {
+        "--preset": ["paper", "fast"],
+        "--objective": ["mlm", "mlm+sbo"],
+        "--attention": ["auto", "varlen", "unpadded", "sdpa"],
+    }
+    | {"--decay": ["all", "matrices"], "--masks": ["stored", "fresh"], "--edges": ["use", "drop"]}
+    | {"--device": ["auto", "cpu", "cuda"], "--dtype": ["auto", "bf16", "fp32"]}
+    | dict.fromkeys(["--model", "--init-from", "--hidden", "--layers", "--heads", "--intermediate", "--max-positions"])
+    | dict.fromkeys(["--sbo-weight", "--hidden-dropout", "--attention-dropout", "--steps", "--warmup", "--lr"])
+    | dict.fromkeys(["--batch-size", "--accumulate", "--beta1", "--beta2", "--epsilon", "--weight-decay", "--clip"])
+    | dict.fromkeys(["--seed", "--width", "--window", "--save-every", "--keep-last", "--log-every", "--eval-every"])
+    | dict.fromkeys(["--threads", "--compile", "--no-compile", "--eval", "--no-eval"]),
     "export-model": dict.fromkeys(["--out", "--step", "--overwrite"]),
     "infill": dict.fromkeys(["--top", "--json"]),
 }
@@ -100,6 +122,57 @@ def test_help_names_every_option_and_its_default(shell: Any) -> None:
     )
 
 
+CONFIGS = {"preshard": PreshardConfig, "train": TrainConfig, "export": ExportConfig}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_defaults_that_help_shows_are_those_that_stand(name: str) -> None:
+    """A help text ends with the default, or with words about it; ``[paper]`` and ``[512]`` stand for None there."""
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    config, needed = CONFIGS[name], {"preshard": {"seed": 1}, "train": {}, "export": {"target": "t5"}}[name]
+    shown = {
+        option.name: re.search(r"\[([\w.+-]+)\]$", getattr(option, "help", None) or "") for option in command.params
+    }
+    values = {key: found[1] for key, found in shown.items() if found and key in config.option_names()}
+    words = {"seed": "required", "splits": "all", "max_positions": "512"}
+    plain = {key: value for key, value in values.items() if value != words.get(key)}
+    types = {option.name: option.type for option in command.params}
+    read = {key: types[key].convert(value, None, None) for key, value in plain.items()}
+    assert config.of(**needed, **read) == config.of(**needed)
+    assert len(read) == {"preshard": 15, "train": 21, "export": 0}[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "titles"),
+    [
+        ("preshard", ["Options", "Masking", "Corpus", "Vocabulary", "Sequence", "Output"]),
+        ("train", ["Options", "Model", "Schedule", "Optimizer", "Data", "Reports", "Machine"]),
+        ("export", ["Options", "Sentinels"]),
+    ],
+)
+def test_help_lists_options_by_section(shell: Any, name: str, titles: list[str]) -> None:
+    text = shell(name, "--help").out
+    assert re.findall(r"^(\w+):$", text, re.MULTILINE) == titles
+    assert all(option in text for option in SURFACE[name])
+    if name == "preshard":
+        masking = text[text.index("\nMasking:") : text.index("\nCorpus:")]
+        assert "--scheme [span|word|token|annotated]" in masking
+        assert "--text-field" not in masking
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_ends_with_two_examples_that_parse(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    lines = re.findall(r"^  (spanmask .*)$", command.epilog or "", re.MULTILINE)
+    assert len(lines) == 2
+    for line in lines:
+        words = shlex.split(line.partition(" < ")[0])
+        assert words[1] == name
+        command.make_context(name, words[2:])
+
+
 def test_help_and_version_exit_with_zero(shell: Any) -> None:
     for arguments in (["--help"], ["-h"], ["--version"], ["verify", "--help"]):
         result = shell(*arguments)
@@ -122,7 +195,7 @@ def test_a_typo_in_an_option_names_the_nearest_one(shell: Any) -> None:
 
 _LIGHT = """
 import sys
-sys.argv = ["spanmask", "--help"]
+sys.argv = ["spanmask", *sys.argv[1:]]
 from spanmask_cli.main import run
 try:
     run()
@@ -132,8 +205,9 @@ print(sorted({"torch", "numba", "pyarrow", "numpy", "tokenizers", "rich"} & set(
 """
 
 
-def test_help_loads_nothing_heavy() -> None:
-    result = subprocess.run([sys.executable, "-c", _LIGHT], capture_output=True, text=True, check=True)
+@pytest.mark.parametrize("arguments", [["--help"], ["preshard", "--help"], ["export", "--help"]], ids=" ".join)
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    result = subprocess.run([sys.executable, "-c", _LIGHT, *arguments], capture_output=True, text=True, check=True)
     assert "Usage: spanmask" in result.stdout
     assert result.stderr == "[]\n"
 
@@ -144,9 +218,10 @@ def _seconds(*arguments: str) -> float:
     return time.perf_counter() - began
 
 
-def test_help_comes_within_a_fifth_of_a_second_of_starting_python() -> None:
+@pytest.mark.parametrize("arguments", [["--help"], ["preshard", "--help"]], ids=" ".join)
+def test_help_comes_within_a_fifth_of_a_second_of_starting_python(arguments: list[str]) -> None:
     """Median of five; on a machine where Python itself starts slowly, as much slower."""
-    code = "import sys; sys.argv = ['spanmask', '--help']; from spanmask_cli.main import run; run()"
+    code = f"import sys; sys.argv = ['spanmask', *{arguments}]; from spanmask_cli.main import run; run()"
     pairs = [(_seconds("-c", "pass"), _seconds("-c", code)) for _ in range(5)]
     bare, full = (statistics.median(times) for times in zip(*pairs, strict=True))
     assert full < max(0.2, bare * 8), (bare, full)

@@ -59,7 +59,14 @@ def test_mistakes_are_told_before_anything_is_done(shards: Path, tmp_path: Path)
         ((tmp_path, "--out", tmp_path / "run", "--model", "tiny"), SpanmaskError),
     ):
         assert isinstance(run(*arguments).exception, kind)
-    assert run(shards, "--out", tmp_path / "run", "--objective", "nsp").exit_code == 2
+    for arguments, told in (
+        (("--objective", "nsp"), "objective is 'nsp': give one of mlm, mlm+sbo"),
+        (("--resume", "--config", tmp_path / "preset.toml"), "unknown preset 'slow': give one of paper, fast"),
+    ):
+        (tmp_path / "preset.toml").write_text('preset = "slow"\n')
+        found = run(shards, "--out", tmp_path / "run", *arguments).exception
+        assert isinstance(found, ConfigError)
+        assert str(found) == told
     assert not (tmp_path / "run").exists()
 
 
