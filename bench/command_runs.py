@@ -1,19 +1,16 @@
-"""Whole runs of the command, as a user starts them: seconds by the clock, processor seconds, and the largest process.
-
-Nothing but the standard library is imported here: a process is counted as at least as large as the one that starts it.
-"""
+"""Whole runs of the command, as a user starts them: seconds by the clock, processor seconds, and the largest process."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import protocol
+from . import protocol, usage
+from .usage import Usage
 
 COMMAND = [sys.executable, "-c", "from spanmask_cli.main import run; run()"]
 JOBS = (1, 2)
@@ -53,32 +50,28 @@ class _Run:
     def __init__(self, arguments: list[str], out: Path, jobs: int) -> None:
         self._out = out
         self._arguments = [*COMMAND, "preshard", *arguments, "--out", str(out), "--seed", "7", "--jobs", str(jobs)]
-        self._used: list[tuple[float, int]] = []
+        self._used: list[Usage] = []
 
     def clear(self) -> None:
         shutil.rmtree(self._out, ignore_errors=True)
 
     def run(self) -> None:
-        self._used.append(spawn(self._arguments))
+        """Run the command once.
+
+        Raises
+        ------
+        RuntimeError
+            It failed; what it said went to standard error.
+        """
+        used = usage.measure(self._arguments, stdout=subprocess.DEVNULL)
+        if used.code:
+            raise RuntimeError(f"spanmask failed with exit code {used.code}; see above")
+        self._used.append(used)
 
     def used(self, rounds: int) -> dict[str, list[float]]:
         """Return what the last rounds took, the warm-up left out."""
         last = self._used[-rounds:]
-        return {"processor_seconds": [seconds for seconds, _ in last], "peak_bytes": [peak for _, peak in last]}
-
-
-def spawn(arguments: Sequence[str]) -> tuple[float, int]:
-    """Run a command to its end; return the processor seconds of all its processes, and the bytes of the largest.
-
-    Raises
-    ------
-    RuntimeError
-        It failed; what it said went to standard error.
-    """
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"spanmask failed with exit code {process.returncode}; see above")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit
+        return {
+            "processor_seconds": [used.processor_seconds for used in last],
+            "peak_bytes": [used.peak_bytes for used in last],
+        }

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from memory import with_peak
 from tokenization.reference import reference_of, tokenizer_of
 from tokenization.unicode_texts import random_texts
 
 from spanmask.records import TokenizedBlock
-
-#: Writing 5 here sets a process's peak back to what it holds (Linux).
-RESET_PEAK = Path("/proc/self/clear_refs")
 
 
 def unit_of(kind: str) -> str:
@@ -30,12 +27,6 @@ def unit_of(kind: str) -> str:
 def repeated(unit: str, times: int) -> pa.Array:
     data = pa.py_buffer(np.tile(np.frombuffer(unit.encode(), np.uint8), times))
     return pa.Array.from_buffers(pa.large_string(), 1, [None, pa.py_buffer(np.array([0, data.size])), data])
-
-
-def resident(field: str) -> int:
-    """Return a figure of this process's memory, in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 
 def is_repeated(found: TokenizedBlock, one: TokenizedBlock, times: int) -> bool:
@@ -55,10 +46,7 @@ def main(casing: str, kind: str, size: int) -> dict[str, int | bool]:
     tokenizer = tokenizer_of(casing)
     tokenizer.encode([unit])
     array = repeated(unit, times)
-    RESET_PEAK.write_text("5")
-    before = resident("VmRSS")
-    found = tokenizer.encode(array)
-    used = resident("VmHWM") - before
+    found, used = with_peak(lambda: tokenizer.encode(array))
     same = is_repeated(found, one, times)
     return {"same": same, "used": used, "bytes": array.nbytes, "tokens": len(found.token_ids)}
 

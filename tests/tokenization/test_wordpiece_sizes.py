@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from memory import RESET_PEAK, with_peak
 from tokenization.children import run_child
-from tokenization.large_texts import RESET_PEAK
 from tokenization.reference import CASINGS, assert_as_library, reference_of, tokenizer_of
 
 #: What a text is made of over and over.
@@ -73,6 +73,17 @@ def encode_in_child(casing: str, kind: str, size: int) -> dict[str, Any]:
     assert result.returncode == 0, result.stderr
     found: dict[str, Any] = json.loads(result.stdout)
     return found
+
+
+@needs_peaks
+def test_the_peak_of_a_work_is_seen_by_a_process_that_was_larger_before() -> None:
+    before = b"x" * (300 * MIB)
+    assert len(before) == 300 * MIB
+    del before
+    for size in (0, 100):
+        found, used = with_peak(lambda size=size: len(b"x" * (size * MIB)))
+        assert found == size * MIB
+        assert size * MIB - 1 * MIB < used < (size + 8) * MIB
 
 
 @needs_peaks
