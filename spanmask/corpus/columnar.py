@@ -18,7 +18,7 @@ from spanmask.corpus.columns import column_names, conform, is_plain_text_type, r
 from spanmask.corpus.cutting import BLOCK_BYTES, block_bounds
 from spanmask.corpus.identity import identities, places
 from spanmask.corpus.inputs import InputFile, Part
-from spanmask.corpus.rows import Rows, documents, text_offsets
+from spanmask.corpus.rows import InputRows, documents, text_offsets
 from spanmask.corpus.text import SKIP_ADVICE
 from spanmask.errors import CorpusError
 from spanmask.records import DocumentBlock, Offsets
@@ -82,7 +82,7 @@ def read_rows(part: Part, config: CorpusConfig) -> Iterator[DocumentBlock]:
         ids = identities(part.file, np.arange(row, row + len(batch), dtype=np.int64))
         offsets = text_offsets(batch.column(config.text_field))
         size = int(offsets[-1] - offsets[0])
-        yield documents(Rows(batch=batch, ids=ids, skipped=0, source_bytes=size), config, complain)
+        yield documents(InputRows(batch=batch, ids=ids, skipped=0, source_bytes=size), config, complain)
 
 
 def _small_batches(part: Part, config: CorpusConfig) -> Iterator[tuple[int, pa.RecordBatch]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from spanmask.corpus.sources import Piece, as_array
+from spanmask.corpus.streams import Piece, as_array
 from spanmask.kernels.text import count_newlines, find_documents, first_document, last_line_is_blank
 from spanmask.records import Bytes, Offsets
 

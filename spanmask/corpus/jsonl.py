@@ -22,7 +22,7 @@ from spanmask.corpus.identity import identities, places
 from spanmask.corpus.inputs import InputFile
 from spanmask.corpus.jsonl_schema import explain, explain_missing, schema_of
 from spanmask.corpus.jsonl_strings import StringReader
-from spanmask.corpus.sources import as_array, line_number
+from spanmask.corpus.streams import as_array, line_number
 from spanmask.corpus.text import SKIP_ADVICE, invalid_utf8, is_utf8
 from spanmask.errors import CorpusError
 from spanmask.kernels.text import count_newlines, find_lines
@@ -104,7 +104,7 @@ class _Reader:
         batch = self._read_strings(lines)
         if batch is None:
             batch = self._joined(list(self._read_good(lines, good)))
-        parsed = rows.Rows(
+        parsed = rows.InputRows(
             batch=batch,
             ids=identities(self._file, self._origin + lines.starts[good]),
             skipped=int(np.count_nonzero(~good)),

@@ -13,7 +13,7 @@ import pyarrow as pa
 from spanmask.config import CorpusConfig, OnError
 from spanmask.corpus.cutting import document_starts
 from spanmask.corpus.inputs import InputFile
-from spanmask.corpus.sources import as_array, lines, open_stream
+from spanmask.corpus.streams import as_array, lines, open_stream
 from spanmask.corpus.text import SKIP_ADVICE, invalid_utf8
 from spanmask.errors import ConfigError, CorpusError
 

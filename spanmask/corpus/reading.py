@@ -13,7 +13,7 @@ from spanmask.config import CorpusConfig, Format, Layout
 from spanmask.corpus import jsonl, text
 from spanmask.corpus.cutting import BLOCK_BYTES, RawBlock, Windows, cut
 from spanmask.corpus.inputs import InputFile, Part
-from spanmask.corpus.sources import first_line, lines, open_stream
+from spanmask.corpus.streams import first_line, lines, open_stream
 from spanmask.records import DocumentBlock
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from spanmask.config import CorpusConfig, OnError
 from spanmask.corpus.ranges import Fault, read_points, read_ranges
-from spanmask.corpus.sources import as_view
+from spanmask.corpus.streams import as_view
 from spanmask.corpus.text import invalid_utf8
 from spanmask.errors import CorpusError
 from spanmask.kernels.text import count_code_points
@@ -26,7 +26,7 @@ Complain = Callable[[np.uint64, str], CorpusError]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
+class InputRows:
     """Rows as a reader hands them on.
 
     batch: D rows; text is string or large_string, ranges are nested lists, kept columns have their final types.
@@ -53,7 +53,7 @@ def _text_bytes(column: pa.Array) -> Bytes:
     return np.frombuffer(b"" if buffer is None else buffer, np.uint8)
 
 
-def documents(rows: Rows, config: CorpusConfig, complain: Complain) -> DocumentBlock:
+def documents(rows: InputRows, config: CorpusConfig, complain: Complain) -> DocumentBlock:
     """Check rows and return them as documents.
 
     Raises
@@ -72,7 +72,7 @@ def documents(rows: Rows, config: CorpusConfig, complain: Complain) -> DocumentB
         return _block(rows, config)
     good = ~bad
     return _block(
-        Rows(
+        InputRows(
             batch=rows.batch.filter(pa.array(good)),
             ids=rows.ids[good],
             skipped=rows.skipped + int(np.count_nonzero(bad)),
@@ -82,7 +82,7 @@ def documents(rows: Rows, config: CorpusConfig, complain: Complain) -> DocumentB
     )
 
 
-def _block(rows: Rows, config: CorpusConfig) -> DocumentBlock:
+def _block(rows: InputRows, config: CorpusConfig) -> DocumentBlock:
     column = rows.batch.column(config.text_field)
     offsets = text_offsets(column)
     lengths = _code_points(column, config)

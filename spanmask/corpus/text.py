@@ -13,7 +13,7 @@ from spanmask.config import CorpusConfig, Layout, OnError
 from spanmask.corpus.cutting import RawBlock, block_bounds, document_starts
 from spanmask.corpus.identity import identities
 from spanmask.corpus.inputs import InputFile
-from spanmask.corpus.sources import as_array, as_view, line_number
+from spanmask.corpus.streams import as_array, as_view, line_number
 from spanmask.errors import CorpusError
 from spanmask.records import Bytes, DocumentBlock, Flags, Offsets, Ragged
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from spanmask.config import canonical_json
-from spanmask.exporting.source import Shard, Source
+from spanmask.exporting.verified import Shard, VerifiedRows
 from spanmask.shard.manifest import Split
 from spanmask.storage import NewFolder
 
@@ -30,11 +30,11 @@ JSONL_SUFFIXES = {".jsonl": None, ".jsonl.gz": "gzip", ".jsonl.zst": "zstd"}
 Convert = Callable[[Shard], Shard]
 
 
-def write_parquet(source: Source, split: Split, place: NewFolder, convert: Convert = lambda shard: shard) -> None:
+def write_parquet(rows: VerifiedRows, split: Split, written: NewFolder, convert: Convert = lambda shard: shard) -> None:
     """Write a Parquet file (zstd) for each shard of a split, under its name."""
-    for shard in map(convert, source.shards(split)):
+    for shard in map(convert, rows.shards(split)):
         name = Path(shard.record.path).with_suffix(".parquet").as_posix()
-        place.write(name, _filler(shard))
+        written.write(name, _filler(shard))
 
 
 def _filler(shard: Shard) -> Callable[[IO[bytes]], None]:
@@ -47,9 +47,9 @@ def _filler(shard: Shard) -> Callable[[IO[bytes]], None]:
     return fill
 
 
-def write_jsonl(source: Source, split: Split, file: IO[bytes], compression: str | None = None) -> None:
+def write_jsonl(rows: VerifiedRows, split: Split, file: IO[bytes], compression: str | None = None) -> None:
     """Write the rows of a split as objects, one a line; a number that JSON cannot write (NaN, an infinity) becomes null."""
-    lines = chain.from_iterable(_lines(batch) for shard in source.shards(split) for batch in shard.batches)
+    lines = chain.from_iterable(_lines(batch) for shard in rows.shards(split) for batch in shard.batches)
     if compression is None:
         file.writelines(lines)
         return
@@ -74,13 +74,13 @@ def _finite(column: pa.Array) -> pa.Array:
     return pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type))
 
 
-def write_datasets(source: Source, split: Split, place: NewFolder) -> None:
+def write_datasets(rows: VerifiedRows, split: Split, written: NewFolder) -> None:
     """Write a split as `datasets` 5.2 writes one to disk, without features, which it takes from the Arrow files."""
     count = len(split.shards)
     names = [f"data-{number:05}-of-{count:05}.arrow" for number in range(count)]
-    for name, shard in zip(names, source.shards(split), strict=True):
-        place.write(f"{split.name}/{name}", _streamer(shard))
-    identity = f"{source.manifest.fingerprint} {split.name}".encode()
+    for name, shard in zip(names, rows.shards(split), strict=True):
+        written.write(f"{split.name}/{name}", _streamer(shard))
+    identity = f"{rows.manifest.fingerprint} {split.name}".encode()
     state: dict[str, Any] = {
         "_data_files": [{"filename": name} for name in names],
         "_fingerprint": hashlib.sha256(identity).hexdigest()[:16],
@@ -90,9 +90,9 @@ def write_datasets(source: Source, split: Split, place: NewFolder) -> None:
         "_output_all_columns": False,
         "_split": split.name,
     }
-    _write_json(place, f"{split.name}/state.json", state)
+    _write_json(written, f"{split.name}/state.json", state)
     known = {"citation": "", "description": "", "homepage": "", "license": ""}
-    _write_json(place, f"{split.name}/dataset_info.json", known)
+    _write_json(written, f"{split.name}/dataset_info.json", known)
 
 
 def _streamer(shard: Shard) -> Callable[[IO[bytes]], None]:
@@ -104,10 +104,10 @@ def _streamer(shard: Shard) -> Callable[[IO[bytes]], None]:
     return fill
 
 
-def write_splits(names: Iterable[str], place: NewFolder) -> None:
+def write_splits(names: Iterable[str], written: NewFolder) -> None:
     """Write the file by which `datasets` knows a folder of splits."""
-    _write_json(place, "dataset_dict.json", {"splits": list(names)})
+    _write_json(written, "dataset_dict.json", {"splits": list(names)})
 
 
-def _write_json(place: NewFolder, name: str, value: Any) -> None:
-    place.write_bytes(name, canonical_json(value) + b"\n")
+def _write_json(written: NewFolder, name: str, value: Any) -> None:
+    written.write_bytes(name, canonical_json(value) + b"\n")

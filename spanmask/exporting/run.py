@@ -13,7 +13,7 @@ from spanmask.errors import ConfigError
 from spanmask.exporting.config import ExportConfig, Target
 from spanmask.exporting.formats import JSONL_SUFFIXES, write_datasets, write_jsonl, write_parquet, write_splits
 from spanmask.exporting.sentinels import Sentinels, choose_sentinels, with_sentinels
-from spanmask.exporting.source import OnProgress, Source
+from spanmask.exporting.verified import OnProgress, VerifiedRows
 from spanmask.shard.manifest import Manifest, Split, read_manifest
 from spanmask.storage import NewFolder, publish, publish_folder, reporting
 
@@ -76,13 +76,13 @@ def export(
     sentinels = choose_sentinels(config.sentinels, manifest, splits) if config.target is Target.T5 else None
     rows = {split.name: split.rows for split in splits}
     exported = Exported(target=config.target, fingerprint=manifest.fingerprint, rows=rows, sentinels=sentinels)
-    source = Source(root, manifest, splits, on_progress)
+    verified = VerifiedRows(root, manifest, splits, on_progress)
     if config.target is Target.JSONL and place.name.endswith(tuple(JSONL_SUFFIXES)):
-        _write_file(source, place, overwrite=overwrite)
+        _write_file(verified, place, overwrite=overwrite)
         return exported
     _check_free(place, overwrite=overwrite)
     with publish_folder(place) as written:
-        _write_splits(source, written, exported)
+        _write_splits(verified, written, exported)
         written.write_bytes(MARKER, canonical_json(exported.to_json()) + b"\n")
     return exported
 
@@ -120,27 +120,27 @@ def _check_free(out: Path, *, overwrite: bool) -> None:
         raise ConfigError(f"{out}: --overwrite replaces an exported folder, which this is not; choose another --out")
 
 
-def _write_file(source: Source, out: Path, *, overwrite: bool) -> None:
-    if len(source.splits) > 1:
-        names = ", ".join(split.name for split in source.splits)
+def _write_file(rows: VerifiedRows, out: Path, *, overwrite: bool) -> None:
+    if len(rows.splits) > 1:
+        names = ", ".join(split.name for split in rows.splits)
         raise ConfigError(f"{out}: one file holds one split, not {names}; name one with --split, or give a folder")
     if not (overwrite and out.is_file()):
         _check_free(out, overwrite=False)
     compression = next(how for suffix, how in JSONL_SUFFIXES.items() if out.name.endswith(suffix))
-    publish(out, lambda file: write_jsonl(source, source.splits[0], file, compression))
+    publish(out, lambda file: write_jsonl(rows, rows.splits[0], file, compression))
 
 
-def _write_splits(source: Source, place: NewFolder, exported: Exported) -> None:
-    for split in source.splits:
+def _write_splits(rows: VerifiedRows, written: NewFolder, exported: Exported) -> None:
+    for split in rows.splits:
         match exported.target:
             case Target.PARQUET:
-                write_parquet(source, split, place)
+                write_parquet(rows, split, written)
             case Target.T5:
                 assert exported.sentinels is not None  # noqa: S101
-                write_parquet(source, split, place, partial(with_sentinels, sentinels=exported.sentinels))
+                write_parquet(rows, split, written, partial(with_sentinels, sentinels=exported.sentinels))
             case Target.DATASETS:
-                write_datasets(source, split, place)
+                write_datasets(rows, split, written)
             case Target.JSONL:
-                place.write(f"{split.name}.jsonl", partial(write_jsonl, source, split))
+                written.write(f"{split.name}.jsonl", partial(write_jsonl, rows, split))
     if exported.target is Target.DATASETS:
-        write_splits(exported.rows, place)
+        write_splits(exported.rows, written)

@@ -17,7 +17,7 @@ import pyarrow as pa
 from spanmask.blocks import count_up, offsets_of
 from spanmask.errors import ConfigError
 from spanmask.exporting.config import SentinelConfig
-from spanmask.exporting.source import Shard
+from spanmask.exporting.verified import Shard
 from spanmask.records import Flags, MaskedBlock, Offsets, Ragged
 from spanmask.shard.manifest import Manifest, Split
 from spanmask.shard.schema import from_record_batch

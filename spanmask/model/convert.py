@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save
 
 from spanmask.errors import ConfigError
 from spanmask.model.config import Objective, SpanBertConfig
-from spanmask.model.layout import State, bert_names, boundary_names, modern_names, to_ours, to_theirs
+from spanmask.model.naming import State, bert_names, boundary_names, modern_names, to_ours, to_theirs
 from spanmask.model.pretraining import SpanBertForPreTraining
 from spanmask.model.tokenizer_files import FILES, read_json, tokenizer_files
 from spanmask.storage import publish_folder, reporting

@@ -14,7 +14,7 @@ from spanmask.blocks import restore
 from spanmask.corpus.inputs import InputFile, find_inputs
 from spanmask.engines.local import Outcome, run_inline, run_processes
 from spanmask.errors import ConfigError
-from spanmask.presharding.places import recalled_inputs
+from spanmask.presharding.locations import recalled_inputs
 from spanmask.presharding.plan import Plan, default_jobs, make_plan
 from spanmask.presharding.units import Pipeline, Report, Unit, all_units
 from spanmask.records import Identities, MaskedBlock, Ragged, Segments, SequenceBlock, TokenIds
@@ -99,7 +99,7 @@ def _inputs(manifest: Manifest, inputs: Sequence[str | os.PathLike[str]]) -> tup
 
 
 def _compare_unit(pipeline: Pipeline, manifest: Manifest, folder: Path, unit: Unit) -> Iterator[Finding]:
-    readers = {name: _Rows(folder, manifest, name, unit) for name in manifest.splits}
+    readers = {name: _UnitRows(folder, manifest, name, unit) for name in manifest.splits}
     for documents in pipeline.documents(unit):
         segments, _, _ = pipeline.sequences(documents)
         for name, part in pipeline.by_split(documents, segments):
@@ -115,7 +115,7 @@ def _compare_unit(pipeline: Pipeline, manifest: Manifest, folder: Path, unit: Un
             yield Finding(path=reader.path, message="rows that the inputs do not hold")
 
 
-class _Rows:
+class _UnitRows:
     """The rows of one unit in one split, taken in order."""
 
     def __init__(self, folder: Path, manifest: Manifest, split: str, unit: Unit) -> None:

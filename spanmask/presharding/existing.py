@@ -9,7 +9,7 @@ from typing import Any
 from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION, PreshardConfig
 from spanmask.corpus.inputs import InputFile
 from spanmask.errors import ConfigError, MismatchError, ShardError
-from spanmask.presharding.places import unchanged
+from spanmask.presharding.locations import unchanged
 from spanmask.presharding.state import FOLDER, RunState
 from spanmask.shard.manifest import MANIFEST, Manifest, config_fingerprint, read_manifest
 from spanmask.storage import reporting

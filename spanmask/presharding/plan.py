@@ -152,11 +152,11 @@ def _weighted_parts(files: Sequence[InputFile], config: CorpusConfig, target: in
 
 def _count_unigrams(tasks: Sequence[Task], config: PreshardConfig, vocabulary: Vocabulary) -> npt.NDArray[np.int64]:
     """Count ids in the first documents of every task: about 4 MiB of text in all, at least 1 KiB a task."""
-    share = max(_SAMPLE_BYTES // max(len(tasks), 1), _SMALLEST_SAMPLE)
+    wanted = max(_SAMPLE_BYTES // max(len(tasks), 1), _SMALLEST_SAMPLE)
     tokenizer = Tokenizer(vocabulary)
     counts = np.zeros(len(vocabulary), np.int64)
     for task in tasks:
-        for block in _first_documents(task, config.corpus, share):
+        for block in _first_documents(task, config.corpus, wanted):
             counts += np.bincount(tokenizer.tokenize(block).token_ids, minlength=len(vocabulary))
     ordinary = np.zeros_like(counts)
     ordinary[vocabulary.ordinary_ids] = counts[vocabulary.ordinary_ids]

@@ -18,7 +18,7 @@ from spanmask.errors import ConfigError, IncompleteShards, MismatchError
 from spanmask.kernels.cache import has_compiled_kernels
 from spanmask.presharding.existing import check_folder, differences, finished_dataset, refusal
 from spanmask.presharding.finalize import assemble
-from spanmask.presharding.places import check_unchanged_since, digest_in_background, remember_inputs
+from spanmask.presharding.locations import check_unchanged_since, digest_in_background, remember_inputs
 from spanmask.presharding.plan import Plan, default_jobs, make_plan
 from spanmask.presharding.receipt import Receipt
 from spanmask.presharding.state import FOLDER, STDIN_FOLDER, RunState, locked

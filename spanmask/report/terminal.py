@@ -32,7 +32,7 @@ _LEAST_WIDTH = 12
 
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
+class _Drawing:
     """Rows to draw, at a width of their own or the console's."""
 
     views: Sequence[RowView]
@@ -61,12 +61,12 @@ def render_row(view: RowView, width: int | None = None) -> ConsoleRenderable:
     width
         Terminal cells a line takes at most; by default what the console has.
     """
-    return _Rows((view,), width, legend=False)
+    return _Drawing((view,), width, legend=False)
 
 
 def render_rows(views: Iterable[RowView], width: int | None = None) -> ConsoleRenderable:
     """Return rows to print with rich, under one legend."""
-    return _Rows(tuple(views), width, legend=True)
+    return _Drawing(tuple(views), width, legend=True)
 
 
 def _wrapped(text: Text, width: int) -> Iterator[Text]:

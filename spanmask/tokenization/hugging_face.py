@@ -43,7 +43,7 @@ class HuggingFaceTokenizer:
         return WholeDocuments(load_library(self.vocabulary, parse=True), self.vocabulary)
 
     def run(self, text: Bytes, offsets: Offsets, *, lines: bool, byte_offsets: bool, parse: bool) -> TokenizedBlock:
-        """Tokenize D documents; see `Engine`.
+        """Tokenize D documents; see `Backend`.
 
         The bytes of a token leave out white space around it; a token of white space only has none, at its end.
         """

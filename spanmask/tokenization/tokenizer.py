@@ -21,7 +21,7 @@ from spanmask.tokenization.wordpiece import WordPiece
 from spanmask.vocab import Vocabulary, load_vocabulary
 
 
-class Engine(Protocol):
+class Backend(Protocol):
     """What turns the bytes of documents into tokens."""
 
     def run(self, text: Bytes, offsets: Offsets, *, lines: bool, byte_offsets: bool, parse: bool) -> TokenizedBlock:
@@ -61,7 +61,7 @@ class Tokenizer:
         if isinstance(vocabulary, str):
             vocabulary = load_vocabulary(VocabularyConfig(vocab=vocabulary))
         self.vocabulary = vocabulary
-        self._engine = _engine(vocabulary)
+        self._backend = _backend(vocabulary)
         # Engines remember words, and kernels run without the GIL: two at once would tear what is remembered.
         self._lock = threading.Lock()
 
@@ -100,7 +100,7 @@ class Tokenizer:
             raise ConfigError(f"specials is {specials!r}: give 'text' or 'parse'")
         text, bounds = _buffers(texts)
         with self._lock:
-            return self._engine.run(text, bounds, lines=False, byte_offsets=offsets, parse=specials == "parse")
+            return self._backend.run(text, bounds, lines=False, byte_offsets=offsets, parse=specials == "parse")
 
     def tokenize(self, block: DocumentBlock, *, lines: bool = False) -> TokenizedBlock:
         """Tokenize the documents of a block; white space at a document's end is not part of it.
@@ -117,11 +117,11 @@ class Tokenizer:
         supplied = block.annotations is not None or block.words is not None
         text, offsets = block.text, block.document_offsets
         with self._lock:
-            tokens = self._engine.run(text, offsets, lines=lines, byte_offsets=supplied, parse=False)
+            tokens = self._backend.run(text, offsets, lines=lines, byte_offsets=supplied, parse=False)
         return replace(align(tokens, block), byte_offsets=None) if supplied else tokens
 
 
-def _engine(vocabulary: Vocabulary) -> Engine:
+def _backend(vocabulary: Vocabulary) -> Backend:
     return WordPiece(vocabulary) if vocabulary.tokenizer is None else HuggingFaceTokenizer(vocabulary)
 
 

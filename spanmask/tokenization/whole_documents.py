@@ -42,7 +42,7 @@ class WholeDocuments:
         self._dtype = vocabulary.dtype
 
     def encode(self, text: Bytes, offsets: Offsets, *, spots: bool) -> Encoded:
-        """Tokenize D documents. text, offsets: as `spanmask.tokenization.tokenizer.Engine` has them."""
+        """Tokenize D documents. text, offsets: as `spanmask.tokenization.tokenizer.Backend` has them."""
         ids, flags = [np.zeros(0, self._dtype)], [np.zeros(0, np.bool_)]
         counts, places = list[int](), [np.zeros((0, 2), np.int64)]
         for first, strings in _batches(text, offsets):

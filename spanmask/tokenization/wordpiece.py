@@ -32,7 +32,7 @@ class WordPiece:
         self._table = _word_table()
 
     def run(self, text: Bytes, offsets: Offsets, *, lines: bool, byte_offsets: bool, parse: bool) -> TokenizedBlock:
-        """Tokenize D documents; see `Engine`."""
+        """Tokenize D documents; see `Backend`."""
         capacity = int(offsets[-1] - offsets[0]) + wordpiece.SLACK
         out = wordpiece.Tokens(
             ids=np.empty(capacity, self._dtype),

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from spanmask.config import CorpusConfig, Format
-from spanmask.corpus import cutting, reading, sources
+from spanmask.corpus import cutting, reading, streams
 from spanmask.corpus.inputs import InputFile, find_inputs
 from spanmask.corpus.reading import divide, parse_block, read_part, stream_blocks
 from spanmask.records import DocumentBlock
@@ -97,8 +97,8 @@ class Corpus:
         """Read in pieces, and hand on blocks, of so few bytes while this context lasts."""
         stack = contextlib.ExitStack()
         for module, name, value in (
-            (sources, "PIECE_BYTES", piece),
-            (sources, "_LOOK_BACK", 1),
+            (streams, "PIECE_BYTES", piece),
+            (streams, "_LOOK_BACK", 1),
             (cutting, "BLOCK_BYTES", block),
             (reading, "BLOCK_BYTES", block),
         ):

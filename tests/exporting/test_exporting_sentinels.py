@@ -23,7 +23,7 @@ from spanmask.errors import ConfigError
 from spanmask.exporting.config import ExportConfig, SentinelConfig, Target
 from spanmask.exporting.run import Exported, export
 from spanmask.exporting.sentinels import Sentinels, with_sentinels
-from spanmask.exporting.source import Shard
+from spanmask.exporting.verified import Shard
 from spanmask.presharding.run import preshard
 from spanmask.records import Ragged
 from spanmask.shard.manifest import ShardRecord

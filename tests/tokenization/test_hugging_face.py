@@ -129,8 +129,8 @@ def test_stories_are_tokenized_as_by_the_library(kind: str) -> None:
 
 @each_kind
 def test_units_are_looked_up_where_they_may_be(kind: str) -> None:
-    engine: Any = tokenizer_of(kind)._engine
-    assert isinstance(engine._encoder, CachedUnits) is trained.KINDS[kind][1]
+    backend: Any = tokenizer_of(kind)._backend
+    assert isinstance(backend._encoder, CachedUnits) is trained.KINDS[kind][1]
 
 
 # --- Units
@@ -193,12 +193,12 @@ def test_an_added_token_that_looks_beyond_its_unit_needs_whole_texts(flags: dict
 def test_a_table_that_is_full_forgets_and_goes_on(kind: str) -> None:
     texts = [trained.stories()[start : start + 3_000] for start in range(0, 90_000, 3_000)]
     tokenizer = Tokenizer(vocabulary_of(kind))
-    engine: Any = tokenizer._engine
+    backend: Any = tokenizer._backend
     sizes = []
     with mock.patch.object(unit_table, "UNIT_LIMIT", 500):
         for text in texts:
             assert_as_library(tokenizer.encode([text]), [text], kind)
-            sizes.append(len(engine._encoder._table._numbers))
+            sizes.append(len(backend._encoder._table._numbers))
     assert max(sizes) < 500 + 3_000 / 2
     drops = [after for before, after in pairwise(sizes) if after < before]
     assert len(drops) > 5

@@ -25,7 +25,7 @@ class Shard:
     batches: Iterator[pa.RecordBatch]
 
 
-class Source:
+class VerifiedRows:
     """The splits to export, in order."""
 
     def __init__(
