@@ -180,7 +180,7 @@ class Masker:
             offsets=np.zeros(len(block) + 1, np.int64),
             first=np.empty(len(block), np.int64),
             drawn=np.zeros(self.config.max_words + 1, np.int64),
-            counts=np.zeros(7, np.int64),
+            tally=spans.Tally(*(np.zeros(size, np.int64) for size in (len(spans.CAUSES), len(spans.CAUSES), 1))),
         )
         scheme = self.config.scheme
         ranges = block.annotations
@@ -353,12 +353,13 @@ def _shifted(ranges: Ranges[Any], by: int, dtype: type[np.integer[Any]]) -> Rang
 
 
 def _draws(drawn: spans.Spans, rows: replacement.Rows) -> Draws:
-    counts = drawn.counts.tolist()
+    tally = drawn.tally
+    failed, short = (dict(zip(spans.CAUSES, seen.tolist(), strict=True)) for seen in (tally.failed, tally.short))
     return Draws(
         lengths=drawn.drawn,
         first_starts=drawn.first,
-        failed=dict(zip(spans.CAUSES, counts[spans.FAILED :], strict=False)),
-        short=dict(zip(spans.CAUSES, counts[spans.SHORT :], strict=False)),
-        ranges_too_long=counts[spans.RANGES_TOO_LONG],
+        failed=failed,
+        short=short,
+        ranges_too_long=int(tally.too_long[0]),
         units=rows.units,
     )

@@ -48,9 +48,14 @@ class RowStatistics:
         kernels.count_rows(as_stored(block), words, ratio.numerator, ratio.denominator, ids, counts)
         self.rows += len(block)
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of all rows, special ones left out."""
+        return int(self.totals[kernels.TOTALS.tokens])
+
     def to_json(self) -> dict[str, Any]:
         """Return the counts as the manifest writes them; histograms end at their last count."""
-        totals = dict(zip(kernels.TOTALS, self.totals.tolist(), strict=True))
+        totals = dict(zip(kernels.TOTALS._fields, self.totals.tolist(), strict=True))
         trimmed = {name: np.trim_zeros(histogram, "b").tolist() for name, histogram in self.histograms.items()}
         return {"rows": self.rows, **totals, "histograms": trimmed}
 

@@ -180,7 +180,7 @@ def rows_of(block: MaskedBlock) -> list[dict[str, list[int]]]:
 
 def literal_counts(block: MaskedBlock, flags: list[list[bool]], ratio: Fraction) -> dict:
     """What `RowStatistics` counts, from the rows one by one. flags: word starts, without special tokens."""
-    totals = dict.fromkeys(TOTALS, 0)
+    totals = dict.fromkeys(TOTALS._fields, 0)
     histograms = {name: Counter() for name in ("row_tokens", "row_masked", "row_spans", "span_tokens", "span_words")}
     for row, starts in zip(rows_of(block), flags, strict=True):
         originals = oracle.restore(row)

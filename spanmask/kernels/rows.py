@@ -10,23 +10,27 @@ import numpy.typing as npt
 from spanmask.kernels._jit import copy, inlined, kernel, signed
 from spanmask.kernels.spans import Ints
 
-#: Layout of ``Counts.totals``.
-TOTALS = (
-    "tokens",
-    "words",
-    "masked_tokens",
-    "budget_tokens",
-    "spans",
-    "rows_without_spans",
-    "rows_short_of_budget",
-    "spans_at_first_word",
-    "spans_at_last_word",
-    "words_cut_by_spans",
-    "replaced_by_mask",
-    "replaced_by_random",
-    "kept",
-    "unknown_tokens",
-)
+
+class _Totals(NamedTuple):
+    """Where each of ``Counts.totals`` stands."""
+
+    tokens: int
+    words: int
+    masked_tokens: int
+    budget_tokens: int
+    spans: int
+    rows_without_spans: int
+    rows_short_of_budget: int
+    spans_at_first_word: int
+    spans_at_last_word: int
+    words_cut_by_spans: int
+    replaced_by_mask: int
+    replaced_by_random: int
+    kept: int
+    unknown_tokens: int
+
+
+TOTALS = _Totals(*range(14))
 
 
 class Stored(NamedTuple):
@@ -42,7 +46,7 @@ class Stored(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """Where counts are added: totals (14,); histograms indexed by value, the last bin holding all beyond it."""
+    """Where counts are added: totals, each at its place in `TOTALS`; histograms indexed by value, the last bin holding all beyond it."""
 
     totals: Ints
     row_tokens: Ints
@@ -140,8 +144,9 @@ def _count_span(rows: Stored, words: Words, base: int, label: int, span: int, id
         shown = _starts_word(words, base + position, found)
         hidden += (position > 1) * (begins - shown)
         unknown += int(original == unk) - int(found == unk)
-    for total, amount in ((10, masked), (11, random), (12, kept)):
-        counts.totals[total] += amount
+    counts.totals[TOTALS.replaced_by_mask] += masked
+    counts.totals[TOTALS.replaced_by_random] += random
+    counts.totals[TOTALS.kept] += kept
     _bump(counts.span_tokens, end - start)
     _bump(counts.span_words, inside)
     return hidden, unknown
@@ -154,9 +159,9 @@ def _count_edges(rows: Stored, words: Words, base: int, size: int, label: int, s
     end: Any = np.int64(rows.span_ends[span])
     cut_in = start > 1 and not _starts_word(words, base + start, rows.labels[label])
     cut_out = end <= size and not _starts_word(words, base + end, rows.input_ids[base + end])
-    counts.totals[7] += start == 1
-    counts.totals[8] += end == size + 1
-    counts.totals[9] += np.int64(cut_in) + np.int64(cut_out)
+    counts.totals[TOTALS.spans_at_first_word] += start == 1
+    counts.totals[TOTALS.spans_at_last_word] += end == size + 1
+    counts.totals[TOTALS.words_cut_by_spans] += np.int64(cut_in) + np.int64(cut_out)
 
 
 @inlined
@@ -183,28 +188,29 @@ def count_rows(rows: Stored, words: Words, numerator: int, denominator: int, ids
 
     Originals are counted without being put together: as the rows stand, and then what the spans hide.
     """
+    _, unk = ids
     for i in range(len(rows.input_offsets) - 1):
         base = rows.input_offsets[i]
         size = rows.input_offsets[i + 1] - base - 2
-        count, unknown = _count_shown(rows, words, base, size, ids[1])
+        count, unknown = _count_shown(rows, words, base, size, unk)
         label = rows.label_offsets[i]
         for span in range(rows.span_offsets[i], rows.span_offsets[i + 1]):
-            hidden = _count_span(rows, words, base, label, span, ids, counts)
+            hidden_words, hidden_unknown = _count_span(rows, words, base, label, span, ids, counts)
             _count_edges(rows, words, base, size, label, span, counts)
-            count += hidden[0]
-            unknown += hidden[1]
+            count += hidden_words
+            unknown += hidden_unknown
             label += np.int64(rows.span_ends[span]) - np.int64(rows.span_starts[span])
         masked = label - rows.label_offsets[i]
         spans = rows.span_offsets[i + 1] - rows.span_offsets[i]
         budget = (numerator * size + denominator - 1) // denominator
-        counts.totals[0] += size
-        counts.totals[1] += count
-        counts.totals[2] += masked
-        counts.totals[3] += budget
-        counts.totals[4] += spans
-        counts.totals[5] += spans == 0
-        counts.totals[6] += masked < budget
-        counts.totals[13] += unknown
+        counts.totals[TOTALS.tokens] += size
+        counts.totals[TOTALS.words] += count
+        counts.totals[TOTALS.masked_tokens] += masked
+        counts.totals[TOTALS.budget_tokens] += budget
+        counts.totals[TOTALS.spans] += spans
+        counts.totals[TOTALS.rows_without_spans] += spans == 0
+        counts.totals[TOTALS.rows_short_of_budget] += masked < budget
+        counts.totals[TOTALS.unknown_tokens] += unknown
         _bump(counts.row_tokens, size + 2)
         _bump(counts.row_masked, masked)
         _bump(counts.row_spans, spans)

@@ -29,8 +29,6 @@ MAX_TRIALS = 100
 #: Why a trial fails: the order in which ties for a shortfall's cause are settled.
 LONG_WORD, PAST_END, OCCUPIED = 0, 1, 2
 CAUSES = ("long_word", "past_end", "occupied")
-#: Layout of ``Spans.counts``: failed trials by cause, short sequences by cause, ranges longer than the budget.
-FAILED, SHORT, RANGES_TOO_LONG = 0, 3, 6
 
 #: Up to how many spans are put in order by counting those before each; more are found by looking through all words.
 FEW_SPANS = 256
@@ -71,11 +69,19 @@ class Annotated(NamedTuple):
     ends: Ints
 
 
+class Tally(NamedTuple):
+    """What is counted on the way, by cause (3,): trials that failed, sequences that ended short. too_long: (1,) ranges over the budget."""
+
+    failed: Ints
+    short: Ints
+    too_long: Ints
+
+
 class Spans(NamedTuple):
     """Where samplers write.
 
     starts, ends: (≥ N,) uint16; offsets: (S + 1,); first: (S,) the first start drawn, −1 for none;
-    drawn: (max_words + 1,) lengths drawn; counts: (7,).
+    drawn: (max_words + 1,) lengths drawn.
     """
 
     starts: npt.NDArray[np.uint16]
@@ -83,7 +89,7 @@ class Spans(NamedTuple):
     offsets: Ints
     first: Ints
     drawn: Ints
-    counts: Ints
+    tally: Tally
 
 
 @inlined
@@ -237,11 +243,11 @@ def _place(
 
 
 @inlined
-def _tally(failed: Ints, short: bool, counts: Ints) -> None:
-    for cause in range(3):
-        counts[FAILED + cause] += failed[cause]
+def _count(failed: Ints, short: bool, tally: Tally) -> None:
+    for cause in range(len(failed)):
+        tally.failed[cause] += failed[cause]
     if short:
-        counts[SHORT + _most_frequent(failed)] += 1
+        tally.short[_most_frequent(failed)] += 1
 
 
 @kernel
@@ -272,7 +278,7 @@ def sample_paper(segments: Segments, law: Law, key: Key, spans: Spans) -> None:
             first, end, tried = _place(words, count, length, budget, masked, masks, starts, failed)
             if size == 0:
                 spans.first[i] = tried
-            _tally(failed, end < 0, spans.counts)
+            _count(failed, end < 0, spans.tally)
             if end < 0:
                 break
             _mask(first, end, masks)
@@ -343,7 +349,7 @@ def sample_reference(segments: Segments, law: Law, key: Key, spans: Spans) -> No
             if spans.first[i] < 0:
                 spans.first[i] = anchor
             if masked[anchor] != 0:
-                spans.counts[FAILED + OCCUPIED] += 1
+                spans.tally.failed[OCCUPIED] += 1
                 continue
             total += _mask_right(segments, i, anchor, length, budget - total, masked)
         n = _emit_runs(masked, size, n, spans)
@@ -351,7 +357,7 @@ def sample_reference(segments: Segments, law: Law, key: Key, spans: Spans) -> No
 
 
 @inlined
-def _draw_words(words: Marks, count: int, budget: int, order: Marks, masked: Marks, starts: Draws, counts: Ints) -> Any:
+def _draw_words(words: Marks, count: int, budget: int, order: Marks, masked: Marks, starts: Draws, tally: Tally) -> Any:
     """Mask words drawn without replacement until the budget is reached; return the first word drawn."""
     for word in range(count):
         order[word] = word
@@ -364,11 +370,11 @@ def _draw_words(words: Marks, count: int, budget: int, order: Marks, masked: Mar
         word = order[k]
         size = words[word + 1] - words[word]
         if size > budget:
-            counts[FAILED + LONG_WORD] += 1
+            tally.failed[LONG_WORD] += 1
             continue
         masked[words[word] : words[word + 1]] = 1
         total += size
-    counts[SHORT + LONG_WORD] += total < budget
+    tally.short[LONG_WORD] += total < budget
     return order[0]
 
 
@@ -388,19 +394,19 @@ def sample_words(segments: Segments, law: Law, single_tokens: bool, key: Key, sp
                 words[token] = token
         masked[:tokens] = 0
         _open(segments, i, STARTS, key, starts)
-        spans.first[i] = _draw_words(words, count, budget_of(tokens, law), order, masked, starts, spans.counts)
+        spans.first[i] = _draw_words(words, count, budget_of(tokens, law), order, masked, starts, spans.tally)
         n = _emit_runs(masked, tokens, n, spans)
         spans.offsets[i + 1] = n
 
 
 @inlined
-def _fill_pool(ranges: Annotated, i: int, budget: int, words: Marks, pool: Ints, counts: Ints) -> int:
+def _fill_pool(ranges: Annotated, i: int, budget: int, words: Marks, pool: Ints, tally: Tally) -> int:
     """Write segment i's ranges as words [first, end) into pool (A, 2), without those longer than the budget; return how many."""
     size = 0
     word = 0
     for k in range(ranges.offsets[i], ranges.offsets[i + 1]):
         if ranges.ends[k] - ranges.starts[k] > budget:
-            counts[RANGES_TOO_LONG] += 1
+            tally.too_long[0] += 1
             continue
         while words[word] < ranges.starts[k]:
             word += 1
@@ -453,7 +459,7 @@ def sample_annotated(segments: Segments, ranges: Annotated, law: Law, key: Key, 
         count = index_words(segments, i, words)
         budget = budget_of(words[count], law)
         masks[: count // 64 + 3] = 0
-        size = _fill_pool(ranges, i, budget, words, pool, spans.counts)
+        size = _fill_pool(ranges, i, budget, words, pool, spans.tally)
         _open(segments, i, LENGTHS, key, lengths)
         _open(segments, i, STARTS, key, starts)
         spans.first[i] = -1
@@ -464,7 +470,7 @@ def sample_annotated(segments: Segments, ranges: Annotated, law: Law, key: Key, 
             if spans.first[i] < 0:
                 spans.first[i] = tried
             given_up = end < 0 and size == before
-            _tally(failed, given_up, spans.counts)
+            _count(failed, given_up, spans.tally)
             if given_up:
                 break
             if end > 0:

@@ -87,7 +87,7 @@ class Tally:
 
     def receipt(self, unit: str, disk_bytes: int, shards: Mapping[str, Sequence[ShardRecord]]) -> Receipt:
         """Return the receipt of a unit that is done, and published these shards."""
-        kept = sum(int(statistics.totals[0]) for statistics in self.statistics.values())
+        kept = sum(statistics.tokens for statistics in self.statistics.values())
         conservation = {
             "tokens": {"in": self.tokens_in, "kept": kept, "dropped": self.dropped},
             "documents_in": self.documents,

@@ -62,7 +62,7 @@ def verify(folder: str | os.PathLike[str]) -> Verdict:
     for split in manifest.splits.values():
         counted = RowStatistics()
         faults = list(_check_split(ShardSet(Path(folder), manifest, split), counted))
-        kept, damaged = kept + int(counted.totals[0]), damaged or bool(faults)
+        kept, damaged = kept + counted.tokens, damaged or bool(faults)
         findings += faults or _compare_statistics(manifest, split.name, counted)
     if not damaged:
         findings += _compare_conservation(manifest, kept)
