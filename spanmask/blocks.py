@@ -51,48 +51,47 @@ def take(cells: _Cells, chosen: Offsets | Flags) -> _Cells:
     lengths = cells.lengths[chosen]
     offsets = offsets_of(lengths)
     index = np.repeat(cells.offsets[:-1][chosen] - offsets[:-1], lengths) + np.arange(offsets[-1])
-    return _remade(cells, offsets, lambda flat: flat[index])
-
-
-def _remade(cells: _Cells, offsets: Offsets, change: Callable[[Any], Any]) -> _Cells:
-    return type(cells)(offsets=offsets, **{name: change(getattr(cells, name)) for name in cells.FLAT})
+    return type(cells)(offsets=offsets, **{name: getattr(cells, name)[index] for name in cells.FLAT})
 
 
 def select(block: MaskedBlock, chosen: Offsets) -> MaskedBlock:
     """Return chosen rows of a block, in the order chosen."""
-    return _by_column([block], lambda column: column[chosen], lambda cells: take(cells, chosen))
+    return _each(block, lambda column: take(column, chosen) if isinstance(column, Cells) else column[chosen])
+
+
+def part(block: MaskedBlock, first: int, stop: int) -> MaskedBlock:
+    """Return the rows [first, stop) of a block, as views of it."""
+
+    def cut(column: Any) -> Any:
+        if not isinstance(column, Cells):
+            return column[first:stop]
+        begin, end = column.offsets[first], column.offsets[stop]
+        flat = {name: getattr(column, name)[begin:end] for name in column.FLAT}
+        return type(column)(offsets=column.offsets[first : stop + 1] - begin, **flat)
+
+    return _each(block, cut)
+
+
+def _each(block: MaskedBlock, change: Callable[[Any], Any]) -> MaskedBlock:
+    """Return a block of changed columns."""
+    columns = {name: getattr(block, name) for name in _NAMES}
+    return MaskedBlock(**{name: change(column) for name, column in columns.items() if column is not None})
 
 
 def join(blocks: Sequence[MaskedBlock]) -> MaskedBlock:
     """Return the rows of blocks, one block after another; all carry the same columns."""
     if len(blocks) == 1:
         return blocks[0]
-    return _by_column(blocks, lambda *columns: np.concatenate(columns), _joined)
+    columns = {name: [getattr(block, name) for block in blocks] for name in _NAMES}
+    return MaskedBlock(**{name: _joined(parts) for name, parts in columns.items() if parts[0] is not None})
 
 
-def _joined(*parts: _Cells) -> _Cells:
-    flat = {name: np.concatenate([getattr(part, name) for part in parts]) for name in parts[0].FLAT}
-    return type(parts[0])(offsets=offsets_of(np.concatenate([part.lengths for part in parts])), **flat)
-
-
-def part(block: MaskedBlock, first: int, stop: int) -> MaskedBlock:
-    """Return the rows [first, stop) of a block, as views of it."""
-
-    def cut(cells: _Cells) -> _Cells:
-        begin, end = cells.offsets[first], cells.offsets[stop]
-        return _remade(cells, cells.offsets[first : stop + 1] - begin, lambda flat: flat[begin:end])
-
-    return _by_column([block], lambda column: column[first:stop], cut)
-
-
-def _by_column(blocks: Sequence[MaskedBlock], plain: Callable[..., Any], ragged: Callable[..., Any]) -> MaskedBlock:
-    """Return a block each of whose columns is made of those of some blocks."""
-    made: dict[str, Any] = {}
-    for name in _NAMES:
-        columns = [getattr(block, name) for block in blocks]
-        if columns[0] is not None:
-            made[name] = (ragged if isinstance(columns[0], Cells) else plain)(*columns)
-    return MaskedBlock(**made)
+def _joined(parts: Sequence[Any]) -> Any:
+    first = parts[0]
+    if not isinstance(first, Cells):
+        return np.concatenate(parts)
+    flat = {name: np.concatenate([getattr(part, name) for part in parts]) for name in first.FLAT}
+    return type(first)(offsets=offsets_of(np.concatenate([part.lengths for part in parts])), **flat)
 
 
 def columns_of(block: MaskedBlock) -> dict[str, Ragged[Any]]:

@@ -87,7 +87,7 @@ def from_record_batch(batch: pa.RecordBatch) -> MaskedBlock:
 def _flat(column: pa.ListArray) -> Ragged[Any]:
     offsets = column.offsets.to_numpy(zero_copy_only=True)
     values = column.values.to_numpy(zero_copy_only=True)[offsets[0] : offsets[-1]]
-    return Ragged(values=values, offsets=offsets.astype(np.int64) - offsets[0])
+    return Ragged(values=values, offsets=np.subtract(offsets, offsets[0], dtype=np.int64))
 
 
 def has_nulls(batch: pa.RecordBatch) -> bool:
