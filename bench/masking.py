@@ -111,7 +111,7 @@ def _baselines(part: Any, rows: Any, config: Any, vocabulary: Any) -> dict[str, 
 
 
 def _others(block: Any, vocabulary: Any) -> dict[str, Callable[[], object]]:
-    from spanmask.config import MaskingConfig, Sampler, Scheme
+    from spanmask.config import MaskingConfig
     from spanmask.masking import Masker
 
     from . import inputs
@@ -120,7 +120,7 @@ def _others(block: Any, vocabulary: Any) -> dict[str, Callable[[], object]]:
     annotated = inputs.annotate(block)
 
     def contestant(scheme: str, sampler: str | None = None) -> Callable[[], object]:
-        config = MaskingConfig(seed=SEED, scheme=Scheme(scheme), sampler=sampler and Sampler(sampler))  # type: ignore[arg-type]
+        config = MaskingConfig.of(seed=SEED, scheme=scheme, sampler=sampler)
         masker = Masker(config, vocabulary, unigram)
         masked = annotated if scheme == "annotated" else block
         return lambda: masker.mask(masked)

@@ -99,13 +99,11 @@ class LazyGroup(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Resolve a command, naming the nearest on a typo."""
-        import difflib
-
         name = args[0] if args else ""
         if name and name not in COMMANDS and not name.startswith("-"):
-            near = difflib.get_close_matches(name, COMMANDS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"commands: {', '.join(COMMANDS)}"
-            raise click.UsageError(f"no command {name!r}; {hint}", ctx)
+            from spanmask.options import hint_for
+
+            raise click.UsageError(f"no command {name!r}; {hint_for(name, COMMANDS)}", ctx)
         return super().resolve_command(ctx, args)
 
 

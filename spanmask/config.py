@@ -236,14 +236,7 @@ class MaskingConfig(Options):
         Another epoch, other masks of the same sequences.
     """
 
-    seed: Annotated[
-        int,
-        Form(
-            "a whole number from 0 to 2^64 - 1",
-            "N",
-            missing="masks are a function of it, so it has no default; give --seed N",
-        ),
-    ]
+    seed: Annotated[int, Form("a whole number", "N", "masks are a function of it, so it has no default; give --seed N")]
     scheme: Scheme = Scheme.SPAN
     sampler: Sampler | None = None
     mask_ratio: float = 0.15

@@ -168,9 +168,13 @@ def _owners(config: type[Options]) -> dict[str, str | None]:
 def _require_known(names: Collection[str], known: Collection[str], place: str = "") -> None:
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
-            raise ConfigError(f"{place}unknown option {name!r}; {hint}")
+            raise ConfigError(f"{place}unknown option {name!r}; {hint_for(name, known)}")
+
+
+def hint_for(name: str, known: Collection[str]) -> str:
+    """Return what may be meant by a name that is none of the known ones: the nearest of them, or all."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
 
 
 _FORMS = {
@@ -222,17 +226,11 @@ def _one(kind: type[Any], value: Any) -> Any:
     """Return a value as one of a type; TypeError or ValueError where it is none."""
     if issubclass(kind, StrEnum):
         return kind(value)
-    if issubclass(kind, Options):
-        return kind.from_json(value) if isinstance(value, Mapping) else _instance(value, kind)
-    if isinstance(value, bool) and kind is not bool:
+    if issubclass(kind, Options) and isinstance(value, Mapping):
+        return kind.from_json(value)
+    if not isinstance(value, _ACCEPTED.get(kind, kind)) or (isinstance(value, bool) and kind is not bool):
         raise TypeError
-    return kind(_instance(value, _ACCEPTED[kind]))
-
-
-def _instance(value: Any, kind: type[Any]) -> Any:
-    if not isinstance(value, kind):
-        raise TypeError
-    return value
+    return value if issubclass(kind, Options) else kind(value)
 
 
 def _plain(value: Any) -> Any:

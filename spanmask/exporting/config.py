@@ -33,7 +33,7 @@ class SentinelConfig(Options):
         t5: leave [CLS] and [SEP] in the inputs.
     """
 
-    first_sentinel: Annotated[int | None, Form("an id, 0 or more", "ID")] = None
+    first_sentinel: Annotated[int | None, Form("an id", "ID")] = None
     sentinels_descend: bool = False
     keep_specials: bool = False
 

@@ -184,7 +184,7 @@ def test_a_typo_names_the_nearest_command(shell: Any) -> None:
     result = shell("preshrad", "x")
     assert result.code == 2
     assert "did you mean 'preshard'?" in result.error
-    assert "commands: audit" in shell("zzz").error
+    assert "known: audit" in shell("zzz").error
 
 
 def test_a_typo_in_an_option_names_the_nearest_one(shell: Any) -> None:
