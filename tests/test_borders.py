@@ -276,3 +276,32 @@ def test_environment_variables_are_few_and_known() -> None:
     }
     assert read == {"SPANMASK_CACHE_DIR", "XDG_CACHE_HOME", "TOKENIZERS_PARALLELISM"}
     assert os.environ.get("HOME") is not None
+
+
+def _architecture() -> str:
+    return (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+
+
+def test_what_the_architecture_page_names_is_there() -> None:
+    """Paths are from the root, or within the package."""
+    named = set(re.findall(r"`([\w/]+(?:\.\w+|/))`", _architecture()))
+    assert len(named) > 50
+    missing = {name for name in named if not ((ROOT / name).exists() or (PACKAGE / name).exists())}
+    assert not missing
+
+
+def test_the_architecture_page_has_the_floors_of_the_contract() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    layers = [name for layer in contracts[0]["layers"] for name in layer.split(" | ")]
+    table = _architecture().partition("| floor |")[2].partition("\n\n")[0]
+    floors = [
+        name.removesuffix("/").removesuffix(".py").replace("/", ".") for name in re.findall(r"(?m)^\| `([^`]+)`", table)
+    ]
+    renamed = {"spanmask_cli": "cli", "spanmask_bench": "bench"}
+    assert sorted(floors) == sorted(renamed.get(name, name) for name in layers)
+    order = {
+        renamed.get(name, name): place
+        for place, layer in enumerate(contracts[0]["layers"])
+        for name in layer.split(" | ")
+    }
+    assert [order[floor] for floor in floors] == sorted(order[floor] for floor in floors)
