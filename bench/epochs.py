@@ -35,7 +35,7 @@ class Epochs:
     """Takes the batches of a stream, one whole epoch a call; each call begins the next one, so that nothing is at hand from before."""
 
     def __init__(self, shards: ShardSet, **options: Any) -> None:
-        self._stream = Stream([shards], LoadConfig(engine=Engine.COMPILED, **options))
+        self.stream = Stream([shards], LoadConfig(engine=Engine.COMPILED, **options))
         self._epoch = 0
 
     def run(self) -> None:
@@ -46,31 +46,25 @@ class Epochs:
 
     def batches(self, epoch: int = 0) -> Iterator[Delivered]:
         """Yield the batches of an epoch."""
-        return self._stream.batches(Position(epoch=epoch))
+        return self.stream.batches(Position(epoch=epoch))
 
 
 class Held:
     """The batches of an epoch, as many as are copied from, and what all of them hold.
 
-    tokens, bins: tokens that are no padding, and rows or bins that hold any; fill: the used share of slots, by what they are for.
+    count, bytes, tokens: of all batches; tokens that are no padding.
     """
 
     def __init__(self, epochs: Epochs) -> None:
         self.batches: list[list[Array]] = []
         self.count, self.bytes, self.tokens = 0, 0, 0
-        used, slots = np.zeros(4, np.int64), np.zeros(4, np.int64)
         for delivered in epochs.batches():
-            arrays, counts = arrays_of(delivered.batch), delivered.counts
+            arrays = arrays_of(delivered.batch)
             if self.bytes < COPY_BYTES:
                 self.batches.append(arrays)
             self.count += 1
             self.bytes += sum(array.nbytes for array in arrays)
-            self.tokens += counts.tokens
-            if isinstance(delivered.batch, PackedBatch):
-                used += (counts.tokens, counts.mlm, counts.sbo, counts.sequences)
-                slots += _slots(delivered.batch)
-        shares = used / np.maximum(slots, 1)
-        self.fill = dict(zip(("tokens", "mlm", "sbo", "sequences"), shares.tolist(), strict=True))
+            self.tokens += delivered.counts.tokens
 
     def copies(self, *, cached: bool) -> Callable[[], None]:
         """Return what copies an epoch's bytes into the arrays of one batch: from batches in memory, or from one that caches hold."""
@@ -95,12 +89,23 @@ def arrays_of(batch: PaddedBatch | PackedBatch) -> list[Array]:
     return [*(getattr(batch, name) for name in names), *targets]
 
 
-def _slots(batch: PackedBatch) -> tuple[int, int, int, int]:
-    """Return how many slots there are in the bins that hold anything."""
-    bins = int(np.count_nonzero(batch.sequences))
-    columns = (batch.input_ids, batch.mlm_labels, batch.sbo.labels, batch.rows)
-    tokens, mlm, sbo, sequences = (bins * column.shape[1] for column in columns)
-    return tokens, mlm, sbo, sequences
+def fill_of(epochs: Epochs) -> dict[str, float]:
+    """Return the used share of the slots of an epoch's packed batches, by what they are for, and ``second``: of batches, by their shape.
+
+    Slots of bins that hold nothing are left out, those for targets are counted as they are.
+    """
+    used, slots, second = np.zeros(4, np.int64), np.zeros(4, np.int64), []
+    for delivered in epochs.batches():
+        batch, counts = delivered.batch, delivered.counts
+        if not isinstance(batch, PackedBatch):
+            raise TypeError("padded batches have no slots for targets")
+        bins = int(np.count_nonzero(batch.sequences))
+        used += (counts.tokens, counts.mlm, counts.sbo, counts.sequences)
+        targets = (batch.mlm_labels.size, batch.sbo.labels.size)
+        slots += (bins * batch.input_ids.shape[1], *targets, bins * batch.rows.shape[1])
+        second.append(batch.mlm_labels.size > epochs.stream.slots[0].mlm)
+    shares = (used / np.maximum(slots, 1)).tolist()
+    return {**dict(zip(("tokens", "mlm", "sbo", "sequences"), shares, strict=True)), "second": float(np.mean(second))}
 
 
 class Masking:

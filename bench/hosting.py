@@ -113,7 +113,7 @@ class _Host:
         -------
         dict
             ``loss`` of the first step; ``first_seconds`` it took, compiling included; ``tokens`` and ``flops`` of each different step;
-            ``slots_per_token``; ``loader_seconds``, of the processor, for a million tokens.
+            ``slots_per_token``; ``target_slots``, of what is packed; ``loader_seconds``, of the processor, for a million tokens.
         """
         import torch
 
@@ -135,6 +135,7 @@ class _Host:
             "tokens": list(ground.tokens),
             "flops": list(ground.flops),
             "slots_per_token": contestant.slots() / sum(ground.tokens),
+            "target_slots": ground.target_slots if chosen.peer is None else None,
             "loader_seconds": 1e6 * loader / sum(ground.tokens[step % len(ground.tokens)] for step in range(LOADED)),
         }
 

@@ -32,17 +32,21 @@ STREAMS: dict[str, dict[str, Any]] = {
 PEERS = {"collator, tokens": False, "collator, whole words": True}
 _QUIET = {"TRANSFORMERS_VERBOSITY": "error"}
 _WITH_WORKERS = ", 2 workers"
+#: Bins of the batches, with fresh masks, whose fill is told; the used share that is asked of their slots.
+BINS = (8, 64)
+_LEAST = {"tokens": 0.97, "mlm": 0.95, "sbo": 0.95}
 #: What is asked of the figures, at least: of processor seconds for as many tokens; of slots used.
 GOALS = {
     f"processor: collator, whole words / {PADDED}": 50.0,
     f"processor: collator, whole words / {FRESH}": 50.0,
-    "fill: tokens": 0.97,
+    **{f"fill of {bins} bins: {name}": least for bins in BINS for name, least in _LEAST.items()},
 }
 #: What is asked of the figures, less than: of seconds by the clock, of bytes from the disk, of milliseconds.
 LIMITS = {
     f"{PADDED} / copy": 1.5,
     f"{PACKED} / copy": 2.5,
     f"{FRESH}, beyond stored / masking": 1.3,
+    **{f"fill of {bins} bins: second": 0.01 for bins in BINS},
     "disk bytes / useful bytes": 1.5,
     "load_state_dict, ms": 10.0,
 }
@@ -115,7 +119,7 @@ def run(*, folder: str, rounds: int, peer_sequences: int) -> dict[str, Any]:
     import spanmask
 
     from . import resuming
-    from .epochs import Metered
+    from .epochs import Epochs, Metered, fill_of
 
     shards = spanmask.open(folder)
     with warnings.catch_warnings(), protocol.pinned() as is_pinned:
@@ -125,6 +129,8 @@ def run(*, folder: str, rounds: int, peer_sequences: int) -> dict[str, Any]:
         metered = {name: Metered(function) for name, function in {**ours, **theirs}.items()}
         taken = protocol.interleave(metered, rounds)
         resumed = resuming.measure(shards)
+        streams = {bins: Epochs(shards, batch_size=bins, layout="packed", masks="fresh") for bins in BINS}
+        fill = {str(bins): fill_of(stream) for bins, stream in streams.items()}
     for name, found in taken.items():
         found["processor_seconds"] = metered[name].last(rounds)
         found["tokens"] = tokens if name in ours else rows
@@ -133,7 +139,7 @@ def run(*, folder: str, rounds: int, peer_sequences: int) -> dict[str, Any]:
         "pinned": is_pinned,
         "peers": described,
         "batches": batches,
-        "fill": held[PACKED].fill,
+        "fill": fill,
         "resuming": resumed,
         **_figures(taken),
     }
@@ -214,5 +220,8 @@ def _verdicts(found: Mapping[str, Any]) -> dict[str, Any]:
         ratios["disk bytes / useful bytes"] = protocol.ratio(cold["disk_bytes"], useful)
     loading = max(found["resuming"]["load_state_dict"].values(), key=lambda spread: spread["median"])
     figures = {name: ratio["median"] for name, ratio in ratios.items()}
-    figures |= {"fill: tokens": found["fill"]["tokens"], "load_state_dict, ms": loading["median"]}
+    fills = {
+        f"fill of {bins} bins: {name}": share for bins, fill in found["fill"].items() for name, share in fill.items()
+    }
+    figures |= {**fills, "load_state_dict, ms": loading["median"]}
     return {"ratios": ratios, "goals": protocol.goals(figures, GOALS), "limits": protocol.limits(figures, LIMITS)}

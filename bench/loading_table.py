@@ -32,8 +32,11 @@ def _comparisons(result: Mapping[str, Any]) -> Iterator[str]:
         yield f"- {name}: {markdown.times(ratio)}{_asked(result, name)}."
     if result["cold"]["disk_bytes"] is None:
         yield "- disk bytes / useful bytes: not measured; the system counts none, or kept the shards in memory."
-    for name, share in result["fill"].items():
-        yield f"- fill: {name}: {100 * share:.1f} % of the slots{_asked(result, f'fill: {name}')}."
+    for bins, fill in result["fill"].items():
+        for name, share in fill.items():
+            figure = f"fill of {bins} bins: {name}"
+            unit = "batches have the second slots" if name == "second" else "slots"
+            yield f"- {figure}: {100 * share:.1f} % of the {unit}{_asked(result, figure)}."
     for layout, spread in result["resuming"]["load_state_dict"].items():
         yield f"- load_state_dict, {layout}: {spread['median']:.3f} ms{_asked(result, 'load_state_dict, ms')}."
     for order, spread in result["resuming"]["next_order"].items():

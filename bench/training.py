@@ -264,6 +264,7 @@ def figures_of(prepared: Mapping[str, Any], rounds: Sequence[Sequence[Mapping[st
         "tokens_per_second": protocol.spread(rates),
         "flops_per_second": flops_of_token * tokens / seconds,
         "slots_per_token": prepared["slots_per_token"],
+        "target_slots": prepared["target_slots"],
         "waited": sum(turn["waited"] for turn in turns) / seconds,
         "loader_seconds_per_million_tokens": prepared["loader_seconds"],
         "peak_bytes": max(turn["peak_bytes"] for turn in turns),

@@ -80,7 +80,11 @@ def train_config(setting: Setting, variant: Variant) -> TrainConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """What a contestant stands on. tokens, flops: of each different step, flops by the variant's objective."""
+    """What a contestant stands on. tokens, flops: of each different step, flops by the variant's objective.
+
+    target_slots: ``filled``, the share of the slots for MLM targets that hold one, and ``second``, that of the micro-batches that have the
+    second, larger number of slots.
+    """
 
     config: TrainConfig
     shards: ShardSet
@@ -88,6 +92,7 @@ class Ground:
     world: World
     tokens: tuple[int, ...]
     flops: tuple[float, ...]
+    target_slots: dict[str, float]
 
 
 def ground_of(setting: Setting, variant: Variant) -> Ground:
@@ -102,7 +107,8 @@ def ground_of(setting: Setting, variant: Variant) -> Ground:
     shards = open_shards(setting.dataset, "train", verify="first")
     shape, world = model_config(config, [shards]), World(device=torch.device(setting.device))
     stream = stream_of([shards], config, shape, world)
-    works = [step.own for step in _once(stream, config, torch.device("cpu"), setting.steps)]
+    steps = _once(stream, config, torch.device("cpu"), setting.steps)
+    works, slots = [step.own for step in steps], [len(batch.mlm_labels) for step in steps for batch in step.batches]
     return Ground(
         config=config,
         shards=shards,
@@ -110,6 +116,10 @@ def ground_of(setting: Setting, variant: Variant) -> Ground:
         world=world,
         tokens=tuple(work.tokens for work in works),
         flops=tuple(flops(shape, work) for work in works),
+        target_slots={
+            "filled": sum(work.mlm for work in works) / sum(slots),
+            "second": sum(size > stream.slots[0].mlm for size in slots) / len(slots),
+        },
     )
 
 

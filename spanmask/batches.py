@@ -1,7 +1,8 @@
 """Batches: what loading hands to a trainer, as arrays.
 
 Shapes, beside those of `spanmask.records`: B rows or bins of a batch, L slots (a padded row, or a bin), K sequences that fit in a bin,
-P slots for MLM targets of a bin, Q slots for SBO targets of a bin (or of a padded row). Positions count from the start of their row or bin.
+P and Q slots for the MLM and the SBO targets of a packed batch. Positions of targets count from the start of their padded row, or from
+that of a packed batch: there they are numbers of its B·L slots.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ IGNORED = -100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SboTargets:
-    """Targets of the span boundary objective (paper §3.2), padded to Q slots.
+    """Targets of the span boundary objective (paper §3.2): (Q,) of a packed batch, and as many for each row, (B, Q), of a padded one.
 
-    left, right: (B, Q) positions of the two tokens outside the span, start − 1 and end. offsets: (B, Q) place of the target in its span,
-    from 0. labels: (B, Q) original ids, `IGNORED` in a slot without a target, whose other values are 0.
+    left, right: positions of the two tokens outside the span, start − 1 and end. offsets: place of the target in its span, from 0.
+    labels: original ids, `IGNORED` in a slot without a target, whose other values are 0.
     """
 
     left: Narrow
@@ -53,13 +54,15 @@ class PaddedBatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackedBatch:
-    """B bins of L slots, each holding up to K sequences one after another from its first slot on; all shapes are constant through a run.
+    """B bins of L slots, each holding up to K sequences one after another from its first slot on.
+
+    Shapes are constant through a run, but for P and Q, which have two values: the usual one, and one that holds any batch.
 
     input_ids: (B, L), the padding id behind the last sequence. sequence_index: (B, L), 1 for the slots of a bin's first sequence, 2 for the
     second's and so on, 0 for padding: attention stays within equal indices. positions: (B, L), from 0 in each sequence; in padding from 0,
     too. cu_seqlens: (B·(K + 1) + 1,), over the B·L slots in order: where each sequence starts, padding at a bin's end counting as one more;
-    its last value, B·L, is repeated to fill it. mlm_positions, mlm_labels: (B, P), ascending, position 0 and label `IGNORED` in a slot
-    without a target. sbo: (B, Q) likewise; Q may be 0. sequences: (B,) how many a bin holds. rows: (B, K) their rows in the dataset, −1
+    its last value, B·L, is repeated to fill it. mlm_positions, mlm_labels: (P,), ascending, then position 0 and label `IGNORED` in slots
+    without a target. sbo: (Q,) likewise; Q may be 0. sequences: (B,) how many a bin holds. rows: (B, K) their rows in the dataset, −1
     beyond; datasets: (B, K) which dataset.
     """
 

@@ -17,21 +17,18 @@ NONE = -100
 
 
 def pack(bins: list[list[Sequence]], *, width: int, mlm: int, sbo: int, sequences: int = 4) -> dict[str, list[Any]]:
-    """The fields of a packed batch as nested lists, those of the boundary targets prefixed ``sbo_``."""
-    batch: dict[str, list[Any]] = {
-        name: [] for name in ("input_ids", "sequence_index", "positions", "mlm_positions", "mlm_labels")
-    }
-    batch |= {f"sbo_{name}": [] for name in ("left", "right", "offsets", "labels")}
+    """The fields of a packed batch as nested lists, those of the boundary targets prefixed ``sbo_``; mlm, sbo: slots for each bin."""
+    batch: dict[str, list[Any]] = {name: [] for name in ("input_ids", "sequence_index", "positions")}
     bounds: list[int] = []
+    masked: list[tuple[int, int]] = []
+    boundary: list[tuple[int, int, int, int]] = []
     for number, members in enumerate(bins):
         ids: list[int] = []
         index: list[int] = []
         positions: list[int] = []
-        masked: list[tuple[int, int]] = []
-        boundary: list[tuple[int, int, int, int]] = []
         for k, (sequence, spans, originals) in enumerate(members):
-            at = len(ids)
-            bounds.append(number * width + at)
+            at = number * width + len(ids)
+            bounds.append(at)
             for (start, end), under in zip(spans, originals, strict=True):
                 for place in range(start, end):
                     masked.append((at + place, under[place - start]))
@@ -45,12 +42,13 @@ def pack(bins: list[list[Sequence]], *, width: int, mlm: int, sbo: int, sequence
         batch["input_ids"].append(ids + [0] * rest)
         batch["sequence_index"].append(index + [0] * rest)
         batch["positions"].append(positions + list(range(rest)))
-        masked += [(0, NONE)] * (mlm - len(masked))
-        boundary += [(0, 0, 0, NONE)] * (sbo - len(boundary))
-        batch["mlm_positions"].append([place for place, _ in masked[:mlm]])
-        batch["mlm_labels"].append([label for _, label in masked[:mlm]])
-        for column, name in enumerate(("left", "right", "offsets", "labels")):
-            batch[f"sbo_{name}"].append([slot[column] for slot in boundary[:sbo]])
+    mlm, sbo = mlm * len(bins), sbo * len(bins)
+    masked += [(0, NONE)] * (mlm - len(masked))
+    boundary += [(0, 0, 0, NONE)] * (sbo - len(boundary))
+    batch["mlm_positions"] = [place for place, _ in masked[:mlm]]
+    batch["mlm_labels"] = [label for _, label in masked[:mlm]]
+    for column, name in enumerate(("left", "right", "offsets", "labels")):
+        batch[f"sbo_{name}"] = [slot[column] for slot in boundary[:sbo]]
     total = len(bins) * width
     batch["cu_seqlens"] = bounds + [total] * (len(bins) * (sequences + 1) + 1 - len(bounds))
     return batch

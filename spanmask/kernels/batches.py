@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask.kernels._jit import copy, inlined, kernel
-from spanmask.kernels.packing import Rooms
+from spanmask.kernels.binning import Rooms
 from spanmask.kernels.rows import Stored
 from spanmask.kernels.spans import Ints
 
@@ -30,7 +30,7 @@ class Rule(NamedTuple):
 
 
 class Sbo(NamedTuple):
-    """Slots of SBO targets, all (B·Q,) int32: positions of both boundaries, offset in the span, label."""
+    """Slots of SBO targets, all (B·Q,) int32, or (Q,) of a packed batch: positions of both boundaries, offset in the span, label."""
 
     left: _Narrow
     right: _Narrow
@@ -50,7 +50,7 @@ class Padded(NamedTuple):
 class Packed(NamedTuple):
     """Where bins are written.
 
-    input_ids, sequence_index, positions: (B·L,); cu_seqlens: (B·(K + 1) + 1,); mlm_positions, mlm_labels: (B·P,); sbo: (B·Q,);
+    input_ids, sequence_index, positions: (B·L,); cu_seqlens: (B·(K + 1) + 1,); mlm_positions, mlm_labels: (P,); sbo: (Q,);
     sequences: (B,); all int32. rows, datasets: (B, K) int64.
     """
 
@@ -139,42 +139,35 @@ def pad_rows(rows: Stored, rule: Rule, slots: int, blank: Blank, out: Padded) ->
 
 
 @inlined
-def _sbo_of(rows: Stored, row: int, rule: Rule) -> int:
-    """Return how many SBO targets a row has."""
-    total = 0
-    last = rows.input_offsets[row + 1] - rows.input_offsets[row] - 1
-    for n in range(rows.span_offsets[row], rows.span_offsets[row + 1]):
-        start: Any = np.int64(rows.span_starts[n])
-        end: Any = np.int64(rows.span_ends[n])
-        total += _sbo_targets(start, end, last, rule)
-    return total
-
-
-@inlined
-def _fits(rows: Stored, members: Ints, rule: Rule, rooms: Rooms) -> bool:
+def _fits(rows: Stored, members: Ints, rooms: Rooms) -> bool:
     """Return whether there are such rows and a bin has room for them."""
-    tokens, mlm, sbo = 0, 0, 0
+    tokens = 0
     for row in members:
         if row < 0 or row >= len(rows.input_offsets) - 1:
             return False
         tokens += rows.input_offsets[row + 1] - rows.input_offsets[row]
-        mlm += rows.label_offsets[row + 1] - rows.label_offsets[row]
-        sbo += _sbo_of(rows, row, rule)
-    return tokens <= rooms.tokens and mlm <= rooms.mlm and sbo <= rooms.sbo and len(members) <= rooms.sequences
+    return tokens <= rooms.tokens and len(members) <= rooms.sequences
 
 
 @inlined
 def _pack_targets(rows: Stored, row: int, shift: int, slots: Any, rule: Rule, out: Packed) -> Any:
-    """Write the targets of a row that begins ``shift`` slots into its bin, from the given (MLM, SBO) slots on; return the next ones."""
+    """Write the targets of a row that begins at slot ``shift`` of the batch, from the given (MLM, SBO) slots on; return the next ones.
+
+    Where slots do not suffice, those returned are beyond the last.
+    """
     mlm, sbo = slots
     label = rows.label_offsets[row]
     labels = rows.labels[label : rows.label_offsets[row + 1]]
+    if mlm + len(labels) > len(out.mlm_labels):
+        return mlm + len(labels), sbo
     copy(labels, out.mlm_labels[mlm : mlm + len(labels)])
     last = rows.input_offsets[row + 1] - rows.input_offsets[row] - 1
     for n in range(rows.span_offsets[row], rows.span_offsets[row + 1]):
         start: Any = np.int64(rows.span_starts[n])
         end: Any = np.int64(rows.span_ends[n])
         wanted = _sbo_targets(start, end, last, rule)
+        if sbo + wanted > len(out.sbo.labels):
+            return mlm, sbo + wanted
         start, end = shift + start, shift + end
         # Unsigned indices, and loops without slices: spans are short, and what is done once for each counts.
         for k in range(wanted):
@@ -198,37 +191,41 @@ def _pack_tokens(ids: npt.NDArray[Any], number: int, place: int, out: Packed) ->
 
 
 @inlined
-def _close_bin(number: int, size: int, slots: Any, blank: Blank, rooms: Rooms, out: Packed) -> None:
-    """Write what of the bin of that number, from 0, is padding. size: its tokens; slots: the (MLM, SBO) slots behind its targets."""
+def _close_bin(number: int, size: int, blank: Blank, rooms: Rooms, out: Packed) -> None:
+    """Write what of the bin of that number, from 0, is padding. size: its tokens."""
     place, end = number * rooms.tokens + size, (number + 1) * rooms.tokens
     _fill(out.input_ids[place:end], blank.id)
     _fill(out.sequence_index[place:end], 0)
     _count(out.positions[place:end])
-    end = (number + 1) * rooms.mlm
-    _fill(out.mlm_positions[slots[0] : end], 0)
-    _fill(out.mlm_labels[slots[0] : end], blank.label)
-    _close_sbo(slots[1], (number + 1) * rooms.sbo, blank.label, out.sbo)
     _fill(out.rows[number, out.sequences[number] :], -1)
     _fill(out.datasets[number, out.sequences[number] :], -1)
+
+
+@inlined
+def _close_targets(slots: Any, blank: Blank, out: Packed) -> None:
+    """Write the (MLM, SBO) slots behind the last targets."""
+    _fill(out.mlm_positions[slots[0] :], 0)
+    _fill(out.mlm_labels[slots[0] :], blank.label)
+    _close_sbo(slots[1], len(out.sbo.labels), blank.label, out.sbo)
 
 
 @kernel
 def pack_rows(
     rows: Stored, owners: Owners, offsets: Ints, members: Ints, rule: Rule, blank: Blank, rooms: Rooms, out: Packed
-) -> int:
+) -> bool:
     """Write bins of rows; those beyond the n given stay empty.
 
-    offsets: (n + 1,); members: the rows of each bin. Returns −1, or a bin that has no room for its rows or names one that there is not;
-    what was written is then worthless.
+    offsets: (n + 1,); members: the rows of each bin. Returns whether all was written: not where a bin has no room for its rows or names one
+    that there is not, nor where the batch has too few slots for targets; what was written is then worthless.
     """
     mark = 0
+    slots = (0, 0)
     for number in range(len(out.sequences)):
         first = offsets[min(number, len(offsets) - 1)]
         inside = members[first : offsets[min(number + 1, len(offsets) - 1)]]
-        if not _fits(rows, inside, rule, rooms):
-            return number
+        if not _fits(rows, inside, rooms):
+            return False
         base, size = number * rooms.tokens, 0
-        slots = (number * rooms.mlm, number * rooms.sbo)
         out.sequences[number] = len(inside)
         for k in range(len(inside)):
             row = inside[k]
@@ -236,12 +233,15 @@ def pack_rows(
             out.rows[number, k], out.datasets[number, k] = owners.rows[row], owners.datasets[row]
             out.cu_seqlens[mark + k] = base + size
             _pack_tokens(ids, k + 1, base + size, out)
-            slots = _pack_targets(rows, row, size, slots, rule, out)
+            slots = _pack_targets(rows, row, base + size, slots, rule, out)
+            if slots[0] > len(out.mlm_labels) or slots[1] > len(out.sbo.labels):
+                return False
             size += len(ids)
         mark += len(inside)
         if size < rooms.tokens:
             out.cu_seqlens[mark] = base + size
             mark += 1
-        _close_bin(number, size, slots, blank, rooms, out)
+        _close_bin(number, size, blank, rooms, out)
+    _close_targets(slots, blank, out)
     _fill(out.cu_seqlens[mark:], len(out.sequences) * rooms.tokens)
-    return -1
+    return True

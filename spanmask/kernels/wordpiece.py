@@ -30,8 +30,8 @@ from spanmask.kernels.characters import (
     take_word,
     width_of,
 )
-from spanmask.kernels.memory import WIDTH, Key, copy_ids, load_key, start_word, word_length
 from spanmask.kernels.trie import CONTINUED, FIRST, Trie, match
+from spanmask.kernels.wide import WIDTH, Key, copy_ids, load_key, start_word, word_length
 from spanmask.kernels.wordtable import WordTable, count_at, find, keep
 
 _Bytes = npt.NDArray[np.uint8]

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask.kernels._jit import inlined, signed
-from spanmask.kernels.memory import Key
+from spanmask.kernels.wide import Key
 
 #: 64-bit words of a line, and lines of a set.
 LINE, WAYS = 8, 4

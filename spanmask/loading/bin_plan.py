@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import count
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from spanmask.batches import Narrow, PackedBatch, SboTargets
-from spanmask.loading.binning import Bins, Capacities, Identified, assign
+from spanmask.batches import PackedBatch
+from spanmask.blocks import join, offsets_of, select
+from spanmask.errors import ShardError
+from spanmask.loading.binning import Bins, Capacities, TargetSlots, assign
+from spanmask.loading.capacities import masked_share
 from spanmask.loading.config import Last
 from spanmask.loading.packing import fill
 from spanmask.loading.position import Position
 from spanmask.loading.share import Counts, Delivered, Recipe, Share
+from spanmask.loading.slots import name_of
 from spanmask.loading.targets import count_targets
 from spanmask.records import MaskedBlock, Offsets
 
@@ -32,14 +36,10 @@ class _Window:
         self.number = number
         self.datasets, self.rows = recipe.order(epoch, places)
         self.block: MaskedBlock = recipe.reader.read(self.datasets, self.rows, epoch)
-        needs = (
-            self.block.input_ids.lengths,
-            self.block.labels.lengths,
-            count_targets(self.block, recipe.rule).sbo,
-        )
-        names = Identified(self.block.document_ids, self.block.segments)
-        self.bins: Bins = assign(*needs, capacities, identities=names)
-        of_rows = np.stack((*needs, np.ones(len(self.rows), np.int64)), axis=1)
+        tokens = self.block.input_ids.lengths
+        self.bins: Bins = assign(tokens, capacities, name=lambda row: name_of(self.block, row))
+        targets = self.block.labels.lengths, count_targets(self.block, recipe.rule).sbo
+        of_rows = np.stack((tokens, *targets, np.ones(len(self.rows), np.int64)), axis=1)
         self.used: Offsets = np.add.reduceat(of_rows[self.bins.members], self.bins.offsets[:-1], axis=0)
 
 
@@ -52,11 +52,15 @@ class _Run(NamedTuple):
 
 
 class BinPlan:
-    """Packs windows of samples, and cuts the stream of bins into batches. dropped: bins left out so far."""
+    """Packs windows of samples, and cuts the stream of bins into batches, each with the first of some slots that hold its targets.
 
-    def __init__(self, recipe: Recipe, capacities: Capacities) -> None:
+    dropped: bins left out so far.
+    """
+
+    def __init__(self, recipe: Recipe, capacities: Capacities, slots: Sequence[TargetSlots]) -> None:
         self._recipe = recipe
         self._capacities = capacities
+        self._slots = slots
         self._windows = -(-recipe.order.size // recipe.config.window)
         self._window = lru_cache(maxsize=2)(lambda epoch, number: _Window(recipe, capacities, epoch, number))
         self.dropped = 0
@@ -109,29 +113,47 @@ class BinPlan:
         own = _cut(whole, share.rank * width, (share.rank + 1) * width)
         counts = _counts(own)
         overall = counts if share.world == 1 else _counts(whole)
-        return Delivered(
-            batch=self._fill(own or [_Run(whole[0].window, 0, 0)]), after=after, counts=counts, overall=overall
+        batch = self._fill(own or [_Run(whole[0].window, 0, 0)], counts)
+        return Delivered(batch=batch, after=after, counts=counts, overall=overall)
+
+    def _fill(self, runs: list[_Run], counts: Counts) -> PackedBatch:
+        """Write the bins of some windows into a batch."""
+        recipe = self._recipe
+        taken = [run.window.bins.slice(run.first, run.stop) for run in runs]
+        bins, windows = taken[0], [run.window for run in runs]
+        block, rows, datasets = windows[0].block, windows[0].rows, windows[0].datasets
+        if len(runs) > 1:
+            pairs = list(zip(windows, taken, strict=True))
+            block = join([select(window.block, some.members) for window, some in pairs])
+            rows = np.concatenate([window.rows[some.members] for window, some in pairs])
+            datasets = np.concatenate([window.datasets[some.members] for window, some in pairs])
+            sizes = np.concatenate([np.diff(some.offsets) for some in taken])
+            bins = Bins(offsets=offsets_of(sizes), members=np.arange(len(rows)))
+        return fill(
+            block,
+            rows,
+            datasets,
+            bins,
+            bins_wanted=recipe.config.batch_size,
+            capacities=self._capacities,
+            slots=self._slots_for(counts, block, bins.members),
+            pad_id=recipe.special["pad"],
+            rule=recipe.rule,
+            engine=recipe.engine,
         )
 
-    def _fill(self, runs: list[_Run]) -> PackedBatch:
-        """Write bins into a batch, each run apart, and then together; the last one makes up for bins that are missing."""
-        recipe = self._recipe
-        missing = recipe.config.batch_size - _size(runs)
-        parts = [
-            fill(
-                run.window.block,
-                run.window.rows,
-                run.window.datasets,
-                run.window.bins.slice(run.first, run.stop),
-                bins_wanted=run.stop - run.first + (missing if run is runs[-1] else 0),
-                capacities=self._capacities,
-                pad_id=recipe.special["pad"],
-                rule=recipe.rule,
-                engine=recipe.engine,
-            )
-            for run in runs
-        ]
-        return _joined(parts)
+    def _slots_for(self, counts: Counts, block: MaskedBlock, members: Offsets) -> TargetSlots:
+        """Return the first slots that hold so many targets; where none do, some row has more than its masking allows."""
+        for slots in self._slots:
+            if counts.mlm <= slots.mlm and counts.sbo <= slots.sbo:
+                return slots
+        share = max(masked_share(shards.manifest.config.masking) for shards in self._recipe.reader.datasets)
+        tokens, masked = block.input_ids.lengths - 2, block.labels.lengths
+        row = int(members[(masked - float(share) * tokens)[members].argmax()])
+        raise ShardError(
+            f"{name_of(block, row)} has {masked[row]} masked tokens of {tokens[row]}, more than its masking allows (FORMAT.md §6), and its "
+            f"batch {counts.mlm}, more than {self._slots[-1].mlm}: run spanmask verify, and preshard the text again"
+        )
 
 
 def _size(runs: Sequence[_Run]) -> int:
@@ -155,30 +177,3 @@ def _counts(runs: Sequence[_Run]) -> Counts:
         totals += run.window.used[run.first : run.stop].sum(axis=0)
     tokens, mlm, sbo, sequences = totals.tolist()
     return Counts(tokens=tokens, mlm=mlm, sbo=sbo, sequences=sequences)
-
-
-def _joined(parts: Sequence[PackedBatch]) -> PackedBatch:
-    """Return bins of several batches as one batch."""
-    if len(parts) == 1:
-        return parts[0]
-
-    def stacked(name: str, of: Sequence[Any]) -> Any:
-        return np.concatenate([getattr(one, name) for one in of])
-
-    names = ("input_ids", "sequence_index", "positions", "mlm_positions", "mlm_labels", "sequences", "rows", "datasets")
-    targets = [one.sbo for one in parts]
-    sbo = SboTargets(**{name: stacked(name, targets) for name in ("left", "right", "offsets", "labels")})
-    return PackedBatch(**{name: stacked(name, parts) for name in names}, sbo=sbo, cu_seqlens=_joined_bounds(parts))
-
-
-def _joined_bounds(parts: Sequence[PackedBatch]) -> Narrow:
-    """Return ``cu_seqlens`` of bins put one after another: where sequences start, and the end repeated."""
-    starts, before = [], 0
-    for one in parts:
-        end = one.input_ids.size
-        starts.append(one.cu_seqlens[: np.searchsorted(one.cu_seqlens, end)] + before)
-        before += end
-    bounds = np.full(sum(len(one.cu_seqlens) - 1 for one in parts) + 1, before, np.int32)
-    found = np.concatenate(starts)
-    bounds[: len(found)] = found
-    return bounds

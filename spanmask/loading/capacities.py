@@ -1,52 +1,48 @@
-"""What capacities suit a dataset: chosen from the histograms of its manifest, by packing rows of such lengths for trial."""
+"""What bins and batches suit a dataset: chosen from the histograms of its manifest, by packing rows of such lengths for trial.
+
+All that is chosen is a function of manifests and options, so the same on every rank.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from math import ceil
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from math import ceil, floor, sqrt
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from spanmask.config import MaskingConfig, Sampler, Scheme
 from spanmask.errors import ConfigError
-from spanmask.loading.binning import Capacities, assign
-from spanmask.loading.slots import MULTIPLE, round_up
-from spanmask.loading.targets import SboRule
+from spanmask.loading.binning import Capacities, TargetSlots, assign
+from spanmask.loading.slots import round_up
+from spanmask.loading.targets import Edges, SboRule
 from spanmask.records import Offsets
 
 #: Rows of the trial.
 _TRIAL_ROWS = 4096
 #: The share of bins that a capacity may cost.
 _LOSS = 0.005
+#: Standard deviations above the mean that the usual slots hold.
+_DEVIATIONS = 3
 
 Histogram = npt.NDArray[np.int64]
 
 
-def choose_capacities(statistics: Mapping[str, Any], rule: SboRule | None, *, tokens: int = 512) -> Capacities:
-    """Choose what a bin of ``tokens`` slots holds: the smallest capacities that hardly cost a bin.
+def choose_capacities(statistics: Mapping[str, Any], *, tokens: int = 512) -> Capacities:
+    """Choose what a bin of ``tokens`` slots holds: the fewest sequences that hardly cost a bin.
 
-    P holds the most masked tokens that a row may have when it is masked anew: where rows go over their budget by whole words, as far
-    above the most that was seen as that is above the budget, but below twice the budget, which no row reaches (FORMAT.md §6). From there it
-    grows in steps of 8 until a trial takes at most 0.5 % more bins than without limits. A slot costs a row of the product with
-    the vocabulary, used or not.
+    K is the smallest that costs at most 0.5 % more bins than without a limit, and a quarter more, since windows differ. Every sequence that
+    a bin may hold has its place in ``cu_seqlens`` and with it a launch of attention, whether it is there or not.
 
-    Q is P, but what ``max_span_offset`` keeps out of reach: no more than a quarter above what the spans of the row with the most of them
-    have, and than the share of masked tokens that are targets. 0 without a rule.
-
-    K is the smallest that costs at most 0.5 % more bins again, and a quarter more, since windows differ. Every sequence that a
-    bin may hold has its place in ``cu_seqlens`` and with it a launch of attention, whether it is there or not.
-
-    The trial packs 4,096 rows whose lengths are quantiles of the histogram, the longer ones having the more masked tokens. A mean would
-    not do: half full rows and half titles of 14 tokens fill bins only where a bin takes 36 titles.
+    The trial packs 4,096 rows whose lengths are quantiles of the histogram. A mean would not do: half full rows and half titles of 14
+    tokens fill bins only where a bin takes 36 titles.
 
     Parameters
     ----------
     statistics
         Of one split, as in the manifest: ``manifest.statistics[split]``.
-    rule
-        Which masked tokens are SBO targets.
     tokens
         L.
 
@@ -55,29 +51,14 @@ def choose_capacities(statistics: Mapping[str, Any], rule: SboRule | None, *, to
     ConfigError
         The split has no rows, or longer ones than a bin.
     """
-    seen = _Seen.of(statistics)
-    if seen.rows == 0:
-        raise ConfigError("the split has no rows: there is nothing to pack")
-    longest = len(seen.row_tokens) - 1
-    if longest > tokens:
-        raise ConfigError(
-            f"rows have up to {longest} tokens, a bin holds {tokens}: give bins of {longest} tokens or more"
-        )
-    trial = _Trial.of(seen, rule)
-    free = Capacities(tokens=tokens, mlm=tokens, sbo=tokens if rule else 0, sequences=tokens)
-    fewest = trial.bins(free)
-    least = max(seen.most_masked(tokens), seen.masked_share * tokens)
+    lengths = _trial(statistics, tokens)[0]
 
-    def with_mlm(mlm: int) -> Capacities:
-        return replace(free, mlm=mlm, sbo=seen.sbo_slots(rule, mlm))
+    def bins(sequences: int) -> int:
+        return len(assign(lengths, Capacities(tokens=tokens, sequences=sequences)))
 
-    mlm = round_up(least)
-    while mlm < tokens and trial.bins(with_mlm(mlm)) > fewest * (1 + _LOSS):
-        mlm += MULTIPLE
-    chosen = with_mlm(mlm)
-    allowed = trial.bins(chosen) * (1 + _LOSS)
-    sequences = _smallest(lambda count: trial.bins(replace(chosen, sequences=count)) <= allowed, tokens)
-    return replace(chosen, sequences=sequences + ceil(sequences / 4))
+    allowed = bins(tokens) * (1 + _LOSS)
+    sequences = _smallest(lambda count: bins(count) <= allowed, tokens)
+    return Capacities(tokens=tokens, sequences=sequences + ceil(sequences / 4))
 
 
 def _smallest(suffices: Callable[[int], bool], most: int) -> int:
@@ -92,100 +73,106 @@ def _smallest(suffices: Callable[[int], bool], most: int) -> int:
     return low
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Seen:
-    """What a manifest counts over the rows of a split; histograms are indexed by value."""
+def choose_slots(
+    statistics: Mapping[str, Any], rule: SboRule | None, capacities: Capacities, *, bins: int
+) -> TargetSlots:
+    """Choose the usual P and Q of a batch: its mean number of targets, and three standard deviations more, in steps of 8.
 
-    rows: int
-    tokens: int
-    masked: int
-    budget: int
-    row_tokens: Histogram
-    row_masked: Histogram
-    row_spans: Histogram
-    span_tokens: Histogram
+    A slot costs a row of the product with the vocabulary, used or not; a batch that has more targets takes the slots of `most_slots`.
+    Mean and deviation of a bin are those of the trial's bins, whose longer rows have the more masked tokens. Those of B bins follow, since
+    bins of shuffled rows are as good as independent. Q follows from P by the share ρ of masked tokens that are SBO targets; where that is
+    not 1, the targets Y of spans of X tokens add (spans of a bin) · E(Y − ρX)² to its variance (renewal-reward theorem).
 
-    @classmethod
-    def of(cls, statistics: Mapping[str, Any]) -> _Seen:
-        names = ("row_tokens", "row_masked", "row_spans", "span_tokens")
-        return cls(
-            rows=statistics["rows"],
-            tokens=statistics["tokens"] + 2 * statistics["rows"],
-            masked=statistics["masked_tokens"],
-            budget=statistics["budget_tokens"],
-            **{name: np.array(statistics["histograms"][name], np.int64) for name in names},
+    Parameters
+    ----------
+    statistics, capacities
+        As of `choose_capacities`, and what it returned.
+    rule
+        Which masked tokens are SBO targets.
+    bins
+        B.
+    """
+    lengths, masked = _trial(statistics, capacities.tokens)
+    packed = assign(lengths, capacities)
+    of_bins = np.add.reduceat(masked[packed.members], packed.offsets[:-1])
+    mean, variance = float(of_bins.mean()), float(of_bins.var())
+
+    def slots(mean: float, variance: float) -> int:
+        return round_up(ceil(bins * mean + _DEVIATIONS * sqrt(bins * variance)))
+
+    if rule is None:
+        return TargetSlots(mlm=slots(mean, variance), sbo=0)
+    share, of_token = _sbo_share(statistics, rule)
+    sbo = slots(share * mean, share**2 * variance + of_token * mean)
+    return TargetSlots(mlm=slots(mean, variance), sbo=sbo)
+
+
+def _sbo_share(statistics: Mapping[str, Any], rule: SboRule) -> tuple[float, float]:
+    """Return the share of masked tokens that are SBO targets, and what each masked token adds to the variance of their number."""
+    counts = np.array(statistics["histograms"]["span_tokens"], np.int64)
+    sizes = np.arange(len(counts))
+    masked = int(sizes @ counts)
+    if not masked:
+        return 1.0, 0.0
+    edges = statistics["spans_at_first_word"] + statistics["spans_at_last_word"] if rule.edges is Edges.DROP else 0
+    inside = 1 - min(edges / int(counts.sum()), 1.0)
+    kept = np.minimum(sizes, rule.max_span_offset)
+    share = inside * float(kept @ counts) / masked
+    squares = inside * (kept - share * sizes) ** 2 + (1 - inside) * (share * sizes) ** 2
+    return share, float(squares @ counts) / masked
+
+
+def most_slots(
+    maskings: Sequence[MaskingConfig], rule: SboRule | None, capacities: Capacities, *, bins: int
+) -> TargetSlots:
+    """Return P and Q that no batch exceeds, whatever its masks.
+
+    A row of n tokens, special ones left out, has a budget of ⌈r·n⌉ < r·n + 1, r the ratio of masked tokens. Samplers that draw whole units
+    stop at the first that reaches the budget, and none is longer than it (FORMAT.md §6.2, 6.4, 6.5): below 2·⌈r·n⌉ tokens are masked, so
+    below c·n + 1 with c = 2·r. Where masks keep to the budget (``reference``, §6.3; ``token``, §6.4), c = r. A batch of S rows has at most
+    B·L − 2·S such tokens, therefore at most ⌊c·(B·L − 2·S)⌋ + S are masked; that is linear in S, from 0 to B·K rows, each of three tokens
+    at least, so that one of the two ends is the most. SBO targets are masked tokens.
+
+    Parameters
+    ----------
+    maskings
+        How each dataset is masked; the largest c counts.
+    rule
+        Which masked tokens are SBO targets.
+    capacities, bins
+        L, K and B.
+    """
+    tokens = bins * capacities.tokens
+    share = max(masked_share(masking) for masking in maskings)
+    ends = (0, min(bins * capacities.sequences, tokens // 3))
+    most = min(round_up(max(floor(share * (tokens - 2 * rows)) + rows for rows in ends)), tokens)
+    return TargetSlots(mlm=most, sbo=0 if rule is None else most)
+
+
+def masked_share(masking: MaskingConfig) -> Fraction:
+    """Return c, for which fewer than c·n + 1 of a row's n tokens are masked; see `most_slots`."""
+    exact = masking.sampler is Sampler.REFERENCE or masking.scheme is Scheme.TOKEN
+    return masking.mask_fraction * (1 if exact else 2)
+
+
+def _trial(statistics: Mapping[str, Any], tokens: int) -> tuple[Offsets, Offsets]:
+    """Return lengths, and masked tokens, of some rows as typical of a split as quantiles are, (n,) each, ascending."""
+    rows, histograms = statistics["rows"], statistics["histograms"]
+    if rows == 0:
+        raise ConfigError("the split has no rows: there is nothing to pack")
+    longest = len(histograms["row_tokens"]) - 1
+    if longest > tokens:
+        raise ConfigError(
+            f"rows have up to {longest} tokens, a bin holds {tokens}: give bins of {longest} tokens or more"
         )
-
-    @property
-    def masked_share(self) -> float:
-        """Masked tokens of every token, special ones included."""
-        return self.masked / self.tokens
-
-    def most_masked(self, tokens: int) -> int:
-        """Return the most masked tokens that a row may have when it is masked anew.
-
-        Where rows are longer than the histogram tells: the budget of a row that fills a bin, and an eighth more.
-        """
-        from spanmask.statistics import HISTOGRAM_LIMIT
-
-        longest, most = len(self.row_tokens) - 1, len(self.row_masked) - 1
-        exact = self.masked <= self.budget
-        if longest == HISTOGRAM_LIMIT:
-            budget = self.budget_of(tokens)
-            return budget if exact else budget + budget // 8
-        budget = self.budget_of(longest)
-        return max(most, budget) if exact else max(most, min(2 * most - budget, 2 * budget - 1))
-
-    def budget_of(self, tokens: int) -> int:
-        """Return the mask budget of a row: ⌈ratio · n⌉ with the smallest ratio for which the budgets of all rows have the sum they have.
-
-        The mean share would not do: of seven tokens two are masked, of 510 only 77.
-        """
-        sizes = np.maximum(_values(self.row_tokens, self.tokens) - 2, 0)
-        low, high = 0.0, 1.0
-        for _ in range(40):
-            middle = (low + high) / 2
-            if np.ceil(middle * sizes) @ self.row_tokens < self.budget:
-                low = middle
-            else:
-                high = middle
-        return ceil(high * (tokens - 2))
-
-    def sbo_slots(self, rule: SboRule | None, mlm: int) -> int:
-        """Return Q for P."""
-        if rule is None:
-            return 0
-        row = ceil(1.25 * (len(self.row_spans) - 1)) * rule.max_span_offset
-        return min(mlm, round_up(max(row, self.sbo_share(rule) * mlm)))
-
-    def sbo_share(self, rule: SboRule) -> float:
-        """Return the share of masked tokens at an offset that the rule allows."""
-        sizes = np.arange(len(self.span_tokens))
-        masked = int(sizes @ self.span_tokens)
-        return float(np.minimum(sizes, rule.max_span_offset) @ self.span_tokens / masked) if masked else 1.0
+    size = min(rows, _TRIAL_ROWS)
+    lengths = _quantiles(histograms["row_tokens"], statistics["tokens"] + 2 * rows, size)
+    return lengths, _quantiles(histograms["row_masked"], statistics["masked_tokens"], size)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Trial:
-    """Rows as typical of a split as quantiles are. tokens, mlm, sbo: (n,)."""
-
-    tokens: Offsets
-    mlm: Offsets
-    sbo: Offsets
-
-    @classmethod
-    def of(cls, seen: _Seen, rule: SboRule | None) -> _Trial:
-        size = min(seen.rows, _TRIAL_ROWS)
-        mlm = _quantiles(seen.row_masked, seen.masked, size)
-        sbo = (mlm * seen.sbo_share(rule)).astype(np.int64) if rule else np.zeros_like(mlm)
-        return cls(tokens=_quantiles(seen.row_tokens, seen.tokens, size), mlm=mlm, sbo=sbo)
-
-    def bins(self, capacities: Capacities) -> int:
-        return len(assign(self.tokens, self.mlm, np.minimum(self.sbo, capacities.sbo), capacities))
-
-
-def _quantiles(histogram: Histogram, total: int, size: int) -> Offsets:
+def _quantiles(counts: Sequence[int], total: int, size: int) -> Offsets:
     """Return (size,) values, ascending, each standing for as many of those counted. total: their sum."""
+    histogram = np.array(counts, np.int64)
     ranks = (2 * np.arange(size) + 1) * int(histogram.sum()) // (2 * size)
     return _values(histogram, total)[np.searchsorted(np.cumsum(histogram), ranks, side="right")]
 

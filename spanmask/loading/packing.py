@@ -1,6 +1,6 @@
 """Rows in memory → bins of constant shape, each of several sequences.
 
-`choose_capacities` says what a bin holds, `assign` which rows share one, `fill` writes them.
+`spanmask.loading.capacities` chooses what a bin holds, `spanmask.loading.binning` which rows share one; `fill` writes them.
 """
 
 from __future__ import annotations
@@ -10,27 +10,23 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from spanmask.batches import IGNORED, PackedBatch
+from spanmask.batches import IGNORED, Narrow, PackedBatch
 from spanmask.blocks import as_stored, count_up, offsets_of, select
 from spanmask.errors import ConfigError
-from spanmask.loading.binning import Bins, Capacities, Fill, Identified, assign
-from spanmask.loading.capacities import choose_capacities
+from spanmask.loading.binning import Bins, Capacities, TargetSlots
 from spanmask.loading.engine import Engine
 from spanmask.loading.slots import (
     blank_argument,
+    clear_sbo,
     empty_sbo,
     fill_sbo,
     require_one_each,
     rule_argument,
     sbo_argument,
-    slots_of,
 )
 from spanmask.loading.targets import SboRule, Targets, count_targets, list_targets
 from spanmask.records import MaskedBlock, Offsets
-
-__all__ = ["Bins", "Capacities", "Fill", "Identified", "assign", "choose_capacities", "fill"]
 
 
 def fill(  # noqa: PLR0913 - the one door to packed batches
@@ -41,6 +37,7 @@ def fill(  # noqa: PLR0913 - the one door to packed batches
     *,
     bins_wanted: int,
     capacities: Capacities,
+    slots: TargetSlots,
     pad_id: int,
     rule: SboRule | None,
     engine: Engine = Engine.AUTO,
@@ -59,7 +56,9 @@ def fill(  # noqa: PLR0913 - the one door to packed batches
     bins_wanted
         B.
     capacities
-        L, P, Q and K.
+        L and K.
+    slots
+        P and Q.
     pad_id
         The padding id.
     rule
@@ -70,68 +69,58 @@ def fill(  # noqa: PLR0913 - the one door to packed batches
     Raises
     ------
     ConfigError
-        There are more bins than are wanted, a bin is over a capacity, or names a row that the block lacks.
+        There are more bins than are wanted, a bin is over a capacity, or names a row that the block lacks, or slots do not suffice.
     """
     require_one_each(block, rows, datasets)
     if len(bins) > bins_wanted:
         raise ConfigError(f"{len(bins)} bins do not fit a batch of {bins_wanted}: want more, or give fewer")
     plan = bins if isinstance(bins, Bins) else Bins.of(bins)
-    batch = _allot(bins_wanted, capacities)
+    batch = _allot(bins_wanted, capacities, slots)
     owners = (np.ascontiguousarray(rows, np.int64), np.ascontiguousarray(datasets, np.int64))
     if engine.resolved is Engine.COMPILED:
         fits = _fill_compiled(block, owners, plan, (rule, pad_id, capacities), batch)
     else:
-        fits = not _problem(block, plan, rule, capacities)
+        fits = not _problem(block, plan, rule, capacities, slots)
         if fits:
             _fill_numpy(block, owners, plan, (rule, pad_id), batch)
     if not fits:
-        raise ConfigError(_problem(block, plan, rule, capacities))
+        raise ConfigError(_problem(block, plan, rule, capacities, slots))
     return batch
 
 
-def _problem(block: MaskedBlock, plan: Bins, rule: SboRule | None, capacities: Capacities) -> str:
-    """Return what is wrong with bins, if anything: a row that the block lacks, a bin over a capacity."""
-    if len(plan.members) and not 0 <= int(plan.members.min()) <= int(plan.members.max()) < len(block):
-        span = f"{plan.members.min()} to {plan.members.max()}"
-        return f"bins name rows {span}, the block has {len(block)}: number them from 0"
-    for name, values in _used(block, plan, rule).items():
+def _problem(block: MaskedBlock, plan: Bins, rule: SboRule | None, capacities: Capacities, slots: TargetSlots) -> str:
+    """Return what is wrong with bins, if anything: a row that the block lacks, a bin over a capacity, too few slots for targets."""
+    members = plan.members
+    if len(members) and not 0 <= int(members.min()) <= int(members.max()) < len(block):
+        return f"bins name rows {members.min()} to {members.max()}, the block has {len(block)}: number them from 0"
+    tokens = np.diff(offsets_of(block.input_ids.lengths[members])[plan.offsets])
+    for name, used in {"tokens": tokens, "sequences": np.diff(plan.offsets)}.items():
         capacity = getattr(capacities, name)
-        if int(values.max(initial=0)) > capacity:
-            return f"bin {values.argmax()} takes {values.max()} of {name}, its capacity is {capacity}: assign rows under it"
+        if int(used.max(initial=0)) > capacity:
+            return f"bin {used.argmax()} takes {used.max()} of {name}, its capacity is {capacity}: assign rows under it"
+    targets = {"MLM": block.labels.lengths, "SBO": count_targets(block, rule).sbo}
+    for (name, of_rows), there in zip(targets.items(), (slots.mlm, slots.sbo), strict=True):
+        wanted = int(of_rows[members].sum())
+        if wanted > there:
+            return f"the bins hold {wanted} {name} targets, the batch has {there} slots for them: give {wanted} or more"
     return ""
 
 
-def _used(block: MaskedBlock, plan: Bins, rule: SboRule | None) -> dict[str, Offsets]:
-    """Return what each bin takes of each capacity, (n,) by its name."""
-    needs = {
-        "tokens": block.input_ids.lengths,
-        "mlm": block.labels.lengths,
-        "sbo": count_targets(block, rule).sbo,
-    }
-    used = {name: _sums(values[plan.members], plan.offsets) for name, values in needs.items()}
-    return used | {"sequences": np.diff(plan.offsets)}
-
-
-def _sums(values: Offsets, offsets: Offsets) -> Offsets:
-    """Return the sum of each run of values, (n,)."""
-    return np.diff(offsets_of(values)[offsets])
-
-
-def _allot(bins: int, capacities: Capacities) -> PackedBatch:
-    def slots(*shape: int) -> npt.NDArray[np.int32]:
+def _allot(bins: int, capacities: Capacities, slots: TargetSlots) -> PackedBatch:
+    def narrow(*shape: int) -> Narrow:
         return np.empty(shape, np.int32)
 
-    mlm, sequences = capacities.mlm, capacities.sequences
-    tokens = slots(3, bins, capacities.tokens)  # One array, as `padding` says why.
+    sequences = capacities.sequences
+    tokens = narrow(3, bins, capacities.tokens)  # One array, as `padding` says why.
     return PackedBatch(
         input_ids=tokens[0],
         sequence_index=tokens[1],
         positions=tokens[2],
-        cu_seqlens=slots(bins * (sequences + 1) + 1),
-        mlm_positions=slots(bins, mlm),
-        mlm_labels=slots(bins, mlm),
-        sbo=empty_sbo(bins, capacities.sbo),
-        sequences=slots(bins),
+        cu_seqlens=narrow(bins * (sequences + 1) + 1),
+        mlm_positions=narrow(slots.mlm),
+        mlm_labels=narrow(slots.mlm),
+        sbo=empty_sbo(slots.sbo),
+        sequences=narrow(bins),
         rows=np.empty((bins, sequences), np.int64),
         datasets=np.empty((bins, sequences), np.int64),
     )
@@ -146,7 +135,7 @@ def _fill_compiled(
 ) -> bool:
     """Write the bins; return whether they fit."""
     from spanmask.kernels.batches import Owners, Packed, pack_rows
-    from spanmask.kernels.packing import Rooms
+    from spanmask.kernels.binning import Rooms
 
     rule, pad_id, capacities = how
     out = Packed(
@@ -154,18 +143,17 @@ def _fill_compiled(
         batch.sequence_index.reshape(-1),
         batch.positions.reshape(-1),
         batch.cu_seqlens,
-        batch.mlm_positions.reshape(-1),
-        batch.mlm_labels.reshape(-1),
+        batch.mlm_positions,
+        batch.mlm_labels,
         sbo_argument(batch.sbo),
         batch.sequences,
         batch.rows,
         batch.datasets,
     )
-    rooms = Rooms(capacities.tokens, capacities.mlm, capacities.sbo, capacities.sequences)
-    how_sbo = rule_argument(rule)
-    blank = blank_argument(pad_id)
-    overfull = pack_rows(as_stored(block), Owners(*owners), plan.offsets, plan.members, how_sbo, blank, rooms, out)
-    return overfull < 0
+    rooms, blank = Rooms(capacities.tokens, capacities.sequences), blank_argument(pad_id)
+    return pack_rows(
+        as_stored(block), Owners(*owners), plan.offsets, plan.members, rule_argument(rule), blank, rooms, out
+    )
 
 
 def _fill_numpy(
@@ -183,8 +171,7 @@ def _fill_numpy(
     _write_tokens(taken, placed, how[1], batch)
     _write_sequences(owners, plan, placed, batch)
     _write_bounds(taken, plan, placed, batch)
-    _write_mlm(targets, placed, batch)
-    fill_sbo(targets, placed.bin, placed.shift, batch.sbo)
+    _write_targets(targets, placed.bin * batch.input_ids.shape[1] + placed.shift, batch)
 
 
 class _Places(NamedTuple):
@@ -226,9 +213,10 @@ def _write_bounds(taken: MaskedBlock, plan: Bins, placed: _Places, batch: Packed
     batch.cu_seqlens[: len(marks)], batch.cu_seqlens[len(marks) :] = marks, bins * width
 
 
-def _write_mlm(targets: Targets, placed: _Places, batch: PackedBatch) -> None:
-    place = placed.bin[targets.row]
-    slot = slots_of(place)
-    batch.mlm_positions[:], batch.mlm_labels[:] = 0, IGNORED
-    batch.mlm_positions[place, slot] = targets.position + placed.shift[targets.row]
-    batch.mlm_labels[place, slot] = targets.labels
+def _write_targets(targets: Targets, starts: Offsets, batch: PackedBatch) -> None:
+    """Write targets. starts: (n,) the slot of the batch at which each row begins."""
+    mlm, sbo = len(targets.position), int(targets.sbo.sum())
+    batch.mlm_positions[:mlm], batch.mlm_positions[mlm:] = targets.position + starts[targets.row], 0
+    batch.mlm_labels[:mlm], batch.mlm_labels[mlm:] = targets.labels, IGNORED
+    fill_sbo(targets, slice(sbo), starts, batch.sbo)
+    clear_sbo(batch.sbo, sbo)

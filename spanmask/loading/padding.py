@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from spanmask.batches import IGNORED, Ids, PaddedBatch
-from spanmask.blocks import as_stored
+from spanmask.blocks import as_stored, count_up
 from spanmask.errors import ConfigError
 from spanmask.loading.engine import Engine
 from spanmask.loading.slots import (
@@ -120,7 +120,9 @@ def _fill_numpy(block: MaskedBlock, rule: SboRule | None, pad_id: int, batch: Pa
     targets = list_targets(block, rule)
     batch.labels[targets.row, targets.position] = targets.labels
     if batch.sbo is not None:
-        fill_sbo(targets, np.arange(size), np.zeros(size, np.int64), batch.sbo)
+        clear_sbo(batch.sbo, 0)
+        row = targets.row[targets.sbo]
+        fill_sbo(targets, (row, count_up(np.bincount(row, minlength=size))), np.zeros(size, np.int64), batch.sbo)
 
 
 def _name_rows(batch: PaddedBatch, rows: Offsets, datasets: Offsets) -> None:

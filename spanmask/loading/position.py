@@ -9,7 +9,8 @@ from typing import Any
 from spanmask.errors import ConfigError, MismatchError
 from spanmask.loading.config import Layout
 
-STATE_VERSION = 1
+#: Version 1 told the targets that a bin holds, which packing went by.
+STATE_VERSION = 2
 _LIMIT = 1 << 62
 _NAMES = {
     Layout.PADDED: ("epoch", "samples"),
@@ -53,8 +54,14 @@ def read_state(state: Mapping[str, Any], layout: Layout, settings: Mapping[str, 
     MismatchError
         It belongs to another stream: of other datasets, another seed, order, window or capacities.
     """
-    if not isinstance(state, Mapping) or state.get("version") != STATE_VERSION:
+    version = state.get("version") if isinstance(state, Mapping) else None
+    if type(version) is not int:
         raise ConfigError("not a loader's state: give what state_dict() returned")
+    if version != STATE_VERSION:
+        raise ConfigError(
+            f"the loader's state is of version {version}, this spanmask goes on from version {STATE_VERSION}: "
+            "finish that run with the spanmask that began it, or begin an epoch anew with set_epoch()"
+        )
     told = state.get("settings")
     if not isinstance(told, Mapping):
         raise ConfigError("the loader's state lacks its settings: give what state_dict() returned, whole")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from spanmask.batches import IGNORED, SboTargets
-from spanmask.blocks import count_up
 from spanmask.errors import ConfigError
 from spanmask.loading.targets import Edges, SboRule, Targets
 from spanmask.records import MaskedBlock, Offsets
@@ -24,38 +23,26 @@ def round_up(value: float) -> int:
     return int(-(-value // MULTIPLE)) * MULTIPLE
 
 
-def empty_sbo(rows: int, slots: int) -> SboTargets:
-    """Return (B, Q) slots that are not written yet."""
-    left, right, offsets, labels = (np.empty((rows, slots), np.int32) for _ in range(4))
+def empty_sbo(*shape: int) -> SboTargets:
+    """Return (B, Q) or (Q,) slots that are not written yet."""
+    left, right, offsets, labels = (np.empty(shape, np.int32) for _ in range(4))
     return SboTargets(left=left, right=right, offsets=offsets, labels=labels)
 
 
 def clear_sbo(out: SboTargets, first: int) -> None:
-    """Write slots without a target into the rows from ``first`` on."""
+    """Write slots without a target into the rows, or the slots, from ``first`` on."""
     for column in (out.left, out.right, out.offsets):
         column[first:] = 0
     out.labels[first:] = IGNORED
 
 
-def slots_of(place: Offsets) -> Offsets:
-    """Return the slot of each target: 0, 1, … in its row of the batch. place: (n,) that row, equal ones together."""
-    return count_up(np.diff(np.flatnonzero(np.diff(place, prepend=-1, append=-1))))
-
-
-def fill_sbo(targets: Targets, owner: Offsets, shift: Offsets, out: SboTargets) -> None:
-    """Write SBO targets into slots, in order.
-
-    owner: (S,) the row of the batch that a row of the block goes to; shift: (S,) the position in it at which that row begins. Targets of
-    one owner lie together, in the order in which they are listed.
-    """
-    clear_sbo(out, 0)
+def fill_sbo(targets: Targets, slots: Any, shift: Offsets, out: SboTargets) -> None:
+    """Write SBO targets, in order, into slots. slots: their index; shift: (S,) what is added to the positions in each row of the block."""
     row = targets.row[targets.sbo]
-    place = owner[row]
-    slot = slots_of(place)
-    out.left[place, slot] = targets.left[targets.sbo] + shift[row]
-    out.right[place, slot] = targets.right[targets.sbo] + shift[row]
-    out.offsets[place, slot] = targets.offset[targets.sbo]
-    out.labels[place, slot] = targets.labels[targets.sbo]
+    out.left[slots] = targets.left[targets.sbo] + shift[row]
+    out.right[slots] = targets.right[targets.sbo] + shift[row]
+    out.offsets[slots] = targets.offset[targets.sbo]
+    out.labels[slots] = targets.labels[targets.sbo]
 
 
 def sbo_argument(out: SboTargets) -> Sbo:

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from spanmask.loading.bin_plan import BinPlan
+from spanmask.loading.binning import Capacities, TargetSlots
+from spanmask.loading.capacities import choose_capacities, choose_slots, most_slots
 from spanmask.loading.config import Layout, LoadConfig
 from spanmask.loading.order import Order, Source, resolve
-from spanmask.loading.packing import choose_capacities
 from spanmask.loading.position import Position
 from spanmask.loading.row_plan import RowPlan
 from spanmask.loading.rows import Masks, RowReader
@@ -66,11 +67,13 @@ class Stream:
         )
         special = self.datasets[0].manifest.stated_vocabulary.special.as_dict()
         longest = max(shards.manifest.config.sequence.max_tokens for shards in datasets)
-        self.capacities = None
+        self.capacities: Capacities | None = None
+        self.slots: tuple[TargetSlots, ...] = ()
         width = config.width
         if config.layout is Layout.PACKED:
             width = longest if width is None else width
-            self.capacities = config.capacities or _capacities(self.datasets, self.rule, width)
+            self.capacities = config.capacities or _capacities(self.datasets, width)
+            self.slots = _slots(self.datasets, self.rule, self.capacities, config.batch_size)
             width = self.capacities.tokens
         recipe = Recipe(
             reader=reader,
@@ -81,7 +84,9 @@ class Stream:
             engine=engine,
             special={name: special[name] or 0 for name in ("pad", "cls", "sep")},
         )
-        self._plan: RowPlan | BinPlan = RowPlan(recipe) if self.capacities is None else BinPlan(recipe, self.capacities)
+        self._plan: RowPlan | BinPlan = (
+            RowPlan(recipe) if self.capacities is None else BinPlan(recipe, self.capacities, self.slots)
+        )
         self._samples = order.size
         self._kind = kind
         self._warned = False
@@ -105,7 +110,7 @@ class Stream:
             "masks": str(config.masks),
             "layout": str(config.layout),
             "window": None if config.layout is Layout.PADDED else config.window,
-            "capacities": capacities and [capacities.tokens, capacities.mlm, capacities.sbo, capacities.sequences],
+            "capacities": capacities and [capacities.tokens, capacities.sequences],
         }
 
     def batches(self, position: Position, *, first: int = 0, step: int = 1) -> Iterator[Delivered]:
@@ -135,16 +140,21 @@ class Stream:
         return self._plan.dropped
 
 
-def _capacities(datasets: Sequence[ShardSet], rule: SboRule | None, tokens: int) -> Any:
-    """Return capacities that suit every dataset: the largest that any of them needs."""
-    from spanmask.loading.binning import Capacities
+def _statistics(datasets: Sequence[ShardSet]) -> list[dict[str, Any]]:
+    return [shards.manifest.statistics[shards.split.name] for shards in datasets]
 
-    chosen = [
-        choose_capacities(shards.manifest.statistics[shards.split.name], rule, tokens=tokens) for shards in datasets
-    ]
-    return Capacities(
-        tokens=tokens,
-        mlm=max(one.mlm for one in chosen),
-        sbo=max(one.sbo for one in chosen),
-        sequences=max(one.sequences for one in chosen),
-    )
+
+def _capacities(datasets: Sequence[ShardSet], tokens: int) -> Capacities:
+    """Return capacities that suit every dataset."""
+    chosen = [choose_capacities(statistics, tokens=tokens) for statistics in _statistics(datasets)]
+    return max(chosen, key=lambda one: one.sequences)
+
+
+def _slots(
+    datasets: Sequence[ShardSet], rule: SboRule | None, capacities: Capacities, bins: int
+) -> tuple[TargetSlots, TargetSlots]:
+    """Return the usual slots of a batch, the largest that any of the datasets needs, and those that hold any batch."""
+    most = most_slots([one.manifest.config.masking for one in datasets], rule, capacities, bins=bins)
+    chosen = [choose_slots(statistics, rule, capacities, bins=bins) for statistics in _statistics(datasets)]
+    mlm, sbo = max(one.mlm for one in chosen), max(one.sbo for one in chosen)
+    return TargetSlots(mlm=min(mlm, most.mlm), sbo=min(sbo, most.sbo)), most

@@ -2,10 +2,10 @@
 
 ::
 
-    PackedTensors ─encode▶ hidden states (B·L, H) ─gather▶ MLM rows (B·P, H) ──────────┐
-                                                 └─gather▶ SBO rows (B·Q, 2·H + 200) ──┴▶ one product with the embedding ▶ losses
+    PackedTensors ─encode▶ hidden states (B·L, H) ─gather▶ MLM rows (P, H) ──────────┐
+                                                 └─gather▶ SBO rows (Q, 2·H + 200) ──┴▶ one product with the embedding ▶ losses
 
-Shapes, beside those of `spanmask.records`: B bins, L slots of a bin, P slots for MLM targets and Q for SBO targets of a bin, W the size V
+Shapes, beside those of `spanmask.records`: B bins, L slots of a bin, P slots for MLM targets and Q for SBO targets of a batch, W the size V
 of the vocabulary rounded up to a multiple of 128. Names are imported when first used: ``import spanmask.model`` loads no torch.
 """
 

@@ -38,8 +38,8 @@ class MlmHead(nn.Module):
         initialise(self, config)
 
     def forward(self, hidden: Tensor, positions: Tensor) -> Tensor:
-        """Map the states of slots, (B·L, H) and (B, P), to rows (B·P, H)."""
-        rows: Tensor = self.transform(gather(hidden, positions))
+        """Map hidden states (B·L, H) and positions (P,) to rows (P, H)."""
+        rows: Tensor = self.transform(hidden.index_select(0, positions))
         return rows
 
 
@@ -55,16 +55,8 @@ class SboHead(nn.Module):
         initialise(self, config)
 
     def forward(self, hidden: Tensor, targets: SboTensors) -> Tensor:
-        """Map hidden states (B·L, H) and targets (B, Q) to rows (B·Q, H)."""
-        left, right = gather(hidden, targets.left), gather(hidden, targets.right)
-        offsets = self.offsets(targets.offsets.flatten())
+        """Map hidden states (B·L, H) and targets (Q,) to rows (Q, H)."""
+        left, right = hidden.index_select(0, targets.left), hidden.index_select(0, targets.right)
+        offsets = self.offsets(targets.offsets)
         rows: Tensor = self.second(self.first(torch.cat([left, right, offsets], dim=1)))
         return rows
-
-
-def gather(hidden: Tensor, positions: Tensor) -> Tensor:
-    """Return the states of slots: from (B·L, H) and positions (B, P) within their bins, rows (B·P, H)."""
-    bins = positions.shape[0]
-    width = hidden.shape[0] // bins
-    starts = torch.arange(0, bins * width, width, device=positions.device, dtype=positions.dtype)
-    return hidden.index_select(0, (positions + starts[:, None]).flatten())

@@ -190,9 +190,9 @@ def _batch(
     scored = offset < model.config.max_span_offset
     row = torch.from_numpy(ids)[None].to(device)
     labels = torch.zeros_like(offset)
-    sbo = SboTensors(*(part[scored][None] for part in (left, right, offset, labels)))
+    sbo = SboTensors(*(part[scored] for part in (left, right, offset, labels)))
     batch = padded_tensors(row, torch.ones_like(row))
-    return batch._replace(mlm_positions=position[None], mlm_labels=labels[None], sbo=sbo), scored.cpu()
+    return batch._replace(mlm_positions=position, mlm_labels=labels, sbo=sbo), scored.cpu()
 
 
 def _span(start: int, end: int, mlm: Tensor, sbo: Tensor, top: int) -> InfilledSpan:

@@ -14,7 +14,7 @@ from spanmask.batches import PackedBatch
 
 
 class SboTensors(NamedTuple):
-    """(B, Q) integers each: boundaries start − 1 and end in slots of the bin, place in the span from 0, and label or `IGNORED`."""
+    """(Q,) integers each: boundaries start − 1 and end as numbers of the B·L slots, place in the span from 0, and label or `IGNORED`."""
 
     left: Tensor
     right: Tensor
@@ -26,7 +26,7 @@ class PackedTensors(NamedTuple):
     """B bins of L slots as integer tensors; fields are those of `spanmask.batches.PackedBatch`.
 
     input_ids, sequence_index (0 in padding), positions: (B, L). cu_seqlens: int32, where each run of slots starts in the B·L slots, the
-    last value, B·L, repeated at will. mlm_positions (slots of the bin), mlm_labels (or `IGNORED`): (B, P).
+    last value, B·L, repeated at will. mlm_positions (numbers of the B·L slots), mlm_labels (or `IGNORED`): (P,).
     """
 
     input_ids: Tensor
@@ -67,7 +67,7 @@ def padded_tensors(input_ids: Tensor, attention_mask: Tensor) -> PackedTensors:
     starts = torch.arange(0, rows * width, width, dtype=torch.int32, device=input_ids.device)
     last = torch.full((1,), rows * width, dtype=torch.int32, device=input_ids.device)
     slots = torch.arange(width, dtype=torch.int32, device=input_ids.device).expand(rows, width)
-    none = torch.empty((rows, 0), dtype=torch.int32, device=input_ids.device)
+    none = torch.empty(0, dtype=torch.int32, device=input_ids.device)
     return PackedTensors(
         input_ids=input_ids,
         sequence_index=sequence_index,

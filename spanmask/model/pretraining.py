@@ -19,7 +19,7 @@ _NEVER = -1e4
 
 
 class Scores(NamedTuple):
-    """Scores before softmax, of slots without a target too. mlm: (B·P, W); sbo: (B·Q, W), Q being 0 under objective ``mlm``."""
+    """Scores before softmax, of slots without a target too. mlm: (P, W); sbo: (Q, W), Q being 0 under objective ``mlm``."""
 
     mlm: Tensor
     sbo: Tensor
@@ -29,7 +29,7 @@ class PretrainingOutput(NamedTuple):
     """What a step needs of a batch; tensors, so that nothing waits for the device.
 
     loss: (), with gradient. mlm_sum, sbo_sum: () summed cross entropy in nats. mlm_correct, sbo_correct: () int64, targets whose best id is
-    the label. mlm_predicted: (B, P), sbo_predicted: (B, Q) int64 best ids. All but loss are detached.
+    the label. mlm_predicted: (P,), sbo_predicted: (Q,) int64 best ids. All but loss are detached.
     """
 
     loss: Tensor
@@ -65,7 +65,7 @@ class SpanBertForPreTraining(nn.Module):
         Parameters
         ----------
         batch
-            B bins of L slots, with P and Q target slots each.
+            B bins of L slots, with P and Q target slots.
         scales
             (2,): what `spanmask.model.loss.objective_scales` returns, on any device.
 
@@ -75,9 +75,9 @@ class SpanBertForPreTraining(nn.Module):
             Bins are wider than there are positions, or attention cannot be computed as asked.
         """
         scores = self.score(batch)
-        sbo_labels = batch.sbo.labels if self.sbo is not None else batch.sbo.labels[:, :0]
-        mlm = target_loss(scores.mlm, batch.mlm_labels.flatten())
-        sbo = target_loss(scores.sbo, sbo_labels.flatten())
+        sbo_labels = batch.sbo.labels if self.sbo is not None else batch.sbo.labels[:0]
+        mlm = target_loss(scores.mlm, batch.mlm_labels)
+        sbo = target_loss(scores.sbo, sbo_labels)
         scales = scales.to(mlm.total.device, mlm.total.dtype)
         return PretrainingOutput(
             loss=mlm.total * scales[0] + sbo.total * scales[1],
@@ -85,8 +85,8 @@ class SpanBertForPreTraining(nn.Module):
             sbo_sum=sbo.total.detach(),
             mlm_correct=mlm.correct,
             sbo_correct=sbo.correct,
-            mlm_predicted=mlm.predicted.view(batch.mlm_labels.shape),
-            sbo_predicted=sbo.predicted.view(sbo_labels.shape),
+            mlm_predicted=mlm.predicted,
+            sbo_predicted=sbo.predicted,
         )
 
     def score(self, batch: PackedTensors) -> Scores:

@@ -141,30 +141,23 @@ def _share(part: float, whole: float) -> float | None:
 
 
 def mlm_recovery(batch: PackedBatch, predicted: Ids) -> Ids:
-    """Count spans by length in tokens, from 0 to `LONGEST`, and those predicted whole, (2, LONGEST + 1). predicted: (B, P)."""
+    """Count spans by length in tokens, from 0 to `LONGEST`, and those predicted whole, (2, LONGEST + 1). predicted: (P,)."""
     there = batch.mlm_labels != IGNORED
-    places = _places(batch, batch.mlm_positions)[there]
     right = (predicted == batch.mlm_labels)[there]
-    begins = np.flatnonzero(np.diff(places, prepend=-2) != 1)
-    return _counted(begins, np.diff(begins, append=len(places)), right)
+    # Sequences begin and end with a special token, which is not masked: no run goes from one into the next.
+    begins = np.flatnonzero(np.diff(batch.mlm_positions[there], prepend=-2) != 1)
+    return _counted(begins, np.diff(begins, append=len(right)), right)
 
 
 def sbo_recovery(batch: PackedBatch, predicted: Ids) -> Ids:
-    """Count as `mlm_recovery` does, of spans all of whose tokens are boundary targets. predicted: (B, Q)."""
+    """Count as `mlm_recovery` does, of spans all of whose tokens are boundary targets. predicted: (Q,)."""
     there = batch.sbo.labels != IGNORED
-    left = _places(batch, batch.sbo.left)[there]
+    left = batch.sbo.left[there]
     right = (predicted == batch.sbo.labels)[there]
     begins = np.flatnonzero(np.diff(left, prepend=-2) != 0)
     lengths = (batch.sbo.right - batch.sbo.left - 1)[there][begins]
     whole = lengths == np.diff(begins, append=len(left))
     return _counted(begins, np.where(whole, lengths, LONGEST + 1), right)
-
-
-def _places(batch: PackedBatch, positions: npt.NDArray[np.int32]) -> Ids:
-    """Return positions within bins as places that are two or more apart where bins differ."""
-    bins, width = batch.input_ids.shape
-    places: Ids = positions + np.arange(bins, dtype=np.int64)[:, None] * (width + 2)
-    return places
 
 
 def _counted(begins: Ids, lengths: Ids, right: Flags) -> Ids:

@@ -59,16 +59,18 @@ def test_an_epoch_is_held_with_all_it_has(shards):
 
 
 def test_fill_is_of_the_bins_that_hold_something(shards):
-    held = epochs.Held(epochs.Epochs(shards, batch_size=7, layout="packed", width=64))
+    packed = epochs.Epochs(shards, batch_size=7, layout="packed", width=64)
+    fill, held = epochs.fill_of(packed), epochs.Held(packed)
     bins = labels = slots = 0
     for arrays in held.batches:
         tokens_of, labels_of = arrays[1], arrays[5]
         bins += int(tokens_of.any(axis=1).sum())
         labels += int((labels_of != -100).sum())
-        slots = labels_of.shape[1]
-    assert held.fill["tokens"] == pytest.approx(held.tokens / (bins * 64))
-    assert held.fill["mlm"] == pytest.approx(labels / (bins * slots))
-    assert 0.5 < held.fill["tokens"] <= 1
+        slots += labels_of.size
+    assert fill["tokens"] == pytest.approx(held.tokens / (bins * 64))
+    assert fill["mlm"] == pytest.approx(labels / slots)
+    assert 0.5 < fill["tokens"] <= 1
+    assert fill["second"] == sum(arrays[5].size > packed.stream.slots[0].mlm for arrays in held.batches) / held.count
 
 
 @pytest.mark.parametrize("cached", [False, True])
@@ -274,7 +276,7 @@ def _result(disk=(30, 60)):
         "input": {"names": ["a.txt"], "bytes": 1, "documents": 1, "rows": 2, "row_tokens": 3, "shard_bytes": 4},
         "peers": {"rows": 1, "tokens": 2, "collator, tokens": {"features": "lists", "batch": 8}},
         "batches": {loading.PADDED: {"count": 1, "bytes": 5}},
-        "fill": {"tokens": 0.9, "mlm": 0.5},
+        "fill": {"8": {"tokens": 0.9, "mlm": 0.96, "sbo": 0.5, "second": 0.02}, "64": {"tokens": 1.0, "second": 0.0}},
         "cold": {"useful_bytes": 20, "disk_bytes": disk and list(disk), "counted_by": disk and "process"},
         "resuming": {"load_state_dict": {"padded": {"median": 1.0}, "packed": {"median": 20.0}}, "next_order": {}},
         **loading._figures(taken),
@@ -294,12 +296,17 @@ def test_figures_are_ratios_of_seconds_and_of_processor_time_for_as_many_tokens(
     assert {name: goal["reached"] for name, goal in result["goals"].items()} == {
         "processor: collator, whole words / stored padded": True,
         "processor: collator, whole words / fresh packed": False,
-        "fill: tokens": False,
+        "fill of 8 bins: tokens": False,
+        "fill of 8 bins: mlm": True,
+        "fill of 8 bins: sbo": False,
+        "fill of 64 bins: tokens": True,
     }
     assert {name: limit["kept"] for name, limit in result["limits"].items()} == {
         "stored padded / copy": False,
         "stored packed / copy": True,
         "fresh packed, beyond stored / masking": True,
+        "fill of 8 bins: second": False,
+        "fill of 64 bins: second": True,
         "disk bytes / useful bytes": False,
         "load_state_dict, ms": False,
     }
@@ -317,7 +324,11 @@ def test_a_table_says_what_was_asked_for():
     assert (
         "- processor: collator, whole words / stored padded: 50 (40 to 60); asked for: at least 50, reached." in table
     )
-    assert "- fill: tokens: 90.0 % of the slots; asked for: at least 0.97, not reached." in table
+    assert "- fill of 8 bins: tokens: 90.0 % of the slots; asked for: at least 0.97, not reached." in table
+    assert (
+        "- fill of 8 bins: second: 2.0 % of the batches have the second slots; asked for: less than 0.01, not kept."
+        in table
+    )
     assert "- disk bytes / useful bytes: 2.25 (1.5 to 3)" in table
 
 

@@ -226,6 +226,7 @@ PREPARED = {
     "tokens": [100, 300],
     "flops": [2e3, 6e3],
     "slots_per_token": 1.25,
+    "target_slots": {"filled": 0.97, "second": 0.0},
     "loader_seconds": 0.5,
 }
 

@@ -1,4 +1,4 @@
-"""Capacities chosen from histograms fill bins, of prose, titles, long words and Chinese, and hold what fresh masks bring."""
+"""Capacities and slots chosen from histograms are filled, by prose, titles, long words and Chinese; the second slots hold any masks."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small import VOCABULARY
+import strategies as shapes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small import VOCABULARY, config_of
 from strategies import PIECE_IDS, WORD_IDS
 
 from spanmask.config import MaskingConfig, Sampler, Scheme
 from spanmask.errors import ConfigError
-from spanmask.loading.packing import Capacities, Fill, assign, choose_capacities
+from spanmask.loading.binning import Capacities, assign
+from spanmask.loading.capacities import choose_capacities, choose_slots, most_slots
 from spanmask.loading.targets import Edges, SboRule, count_targets
 from spanmask.masking import mask
 from spanmask.records import MaskedBlock
 from spanmask.statistics import RowStatistics
 
+SAMPLERS = [pair for pair in shapes.SAMPLERS if pair[0] != "annotated"]
 USE = SboRule(edges=Edges.USE)
 CONFIG = MaskingConfig(seed=3)
 SEED = 20181
@@ -58,94 +63,161 @@ TWO_KINDS = Corpus([510] * 300 + [12] * 3000)
 CORPORA = {"prose": PROSE, "titles": TITLES, "long words": LONG_WORDS, "chinese": CHINESE, "two kinds": TWO_KINDS}
 
 
-def fill_of(block: MaskedBlock, capacities: Capacities, rule: SboRule | None = USE) -> Fill:
+def bins_of(block: MaskedBlock, capacities: Capacities, rule: SboRule | None = USE) -> np.ndarray:
+    """Tokens, MLM and SBO targets of each bin, (n, 3)."""
     needs = block.input_ids.lengths, block.labels.lengths, count_targets(block, rule).sbo
-    return Fill.of(*needs, len(assign(*needs, capacities)), capacities)
+    bins = assign(needs[0], capacities)
+    return np.add.reduceat(np.stack(needs, axis=1)[bins.members], bins.offsets[:-1])
+
+
+def filled(block: MaskedBlock, capacities: Capacities) -> float:
+    """The share of the bins' slots that hold tokens."""
+    used = bins_of(block, capacities)[:, 0]
+    return float(used.sum() / (len(used) * capacities.tokens))
+
+
+def batches_of(block: MaskedBlock, capacities: Capacities, size: int, rule: SboRule | None = USE) -> np.ndarray:
+    """MLM and SBO targets of batches of as many bins, drawn at random, (1000, 2)."""
+    targets = bins_of(block, capacities, rule)[:, 1:]
+    return targets[np.random.default_rng(SEED).integers(0, len(targets), (1000, size))].sum(axis=1)
+
+
+def fresh(corpus: Corpus, epoch: int, config: MaskingConfig = CONFIG) -> MaskedBlock:
+    return corpus.masked(replace(config, mask_epoch=epoch), seed=SEED)
 
 
 @pytest.mark.parametrize("name", CORPORA)
 def test_masks_of_other_epochs_fill_bins_to_97_percent(name: str) -> None:
     corpus = CORPORA[name]
-    capacities = choose_capacities(corpus.statistics(), USE)
+    capacities = choose_capacities(corpus.statistics())
     for epoch in (1, 2, 3):
-        fresh = corpus.masked(replace(CONFIG, mask_epoch=epoch), seed=SEED)
-        assert fill_of(fresh, capacities).rates["tokens"] >= 0.97, capacities
+        assert filled(fresh(corpus, epoch), capacities) >= 0.97, capacities
 
 
 @pytest.mark.parametrize(
-    ("name", "mlm", "sequences"),
-    [
-        ("prose", (80, 104), (2, 5)),
-        ("titles", (88, 112), (36, 64)),
-        ("chinese", (80, 88), (2, 8)),
-        ("two kinds", (88, 112), (36, 64)),
-    ],
+    ("name", "sequences"),
+    [("prose", (2, 5)), ("titles", (36, 64)), ("chinese", (2, 8)), ("two kinds", (36, 64))],
 )
-def test_slots_are_no_more_than_rows_of_such_lengths_use(
-    name: str, mlm: tuple[int, int], sequences: tuple[int, int]
+def test_bins_have_room_for_no_more_sequences_than_rows_of_such_lengths_need(
+    name: str, sequences: tuple[int, int]
 ) -> None:
-    capacities = choose_capacities(CORPORA[name].statistics(), USE)
-    assert mlm[0] <= capacities.mlm <= mlm[1]
+    capacities = choose_capacities(CORPORA[name].statistics())
     assert sequences[0] <= capacities.sequences <= sequences[1]
-    assert capacities.mlm % 8 == capacities.sbo % 8 == 0
 
 
-def test_long_words_that_just_fit_the_budget_make_room_for_almost_twice_of_it() -> None:
-    """Longer ones are never masked."""
-    corpus = replace(PROSE, pieces=(1, 1, 1, 1, 1, 1, 1, 1, 1, 70))
-    assert choose_capacities(corpus.statistics(), USE).mlm == 160
+#: The share of the usual slots of 8 bins, and of 64, that is filled: the less the more bins differ.
+FILLED = {
+    "prose": (0.96, 0.98),
+    "titles": (0.84, 0.94),
+    "long words": (0.4, 0.65),
+    "chinese": (0.92, 0.97),
+    "two kinds": (0.91, 0.96),
+}
 
 
-def test_where_masks_keep_to_the_budget_there_is_no_room_above_it() -> None:
+@pytest.mark.parametrize("bins", [8, 64])
+@pytest.mark.parametrize("name", CORPORA)
+def test_usual_slots_are_filled_and_rarely_too_few(name: str, bins: int) -> None:
+    corpus = CORPORA[name]
+    statistics = corpus.statistics()
+    capacities = choose_capacities(statistics)
+    slots = choose_slots(statistics, USE, capacities, bins=bins)
+    assert slots.mlm % 8 == slots.sbo % 8 == 0
+    batches = batches_of(fresh(corpus, 1), capacities, bins)
+    rates = batches.mean(axis=0) / (slots.mlm, slots.sbo)
+    assert (rates >= FILLED[name][bins == 64]).all(), rates
+    assert ((batches[:, 0] > slots.mlm) | (batches[:, 1] > slots.sbo)).mean() <= 0.02
+
+
+@pytest.mark.parametrize("limit", [1, 2, 20])
+@pytest.mark.parametrize("edges", Edges)
+def test_sbo_slots_follow_the_rule(edges: Edges, limit: int) -> None:
+    rule = SboRule(edges=edges, max_span_offset=limit)
+    statistics = PROSE.statistics()
+    capacities = choose_capacities(statistics)
+    slots = choose_slots(statistics, rule, capacities, bins=16)
+    batches = batches_of(fresh(PROSE, 1), capacities, 16, rule)[:, 1]
+    above = (slots.sbo - batches.mean()) / batches.std()
+    assert 2 <= above <= 4 + 8 / batches.std()
+
+
+def test_without_a_rule_there_are_no_sbo_slots() -> None:
+    statistics = PROSE.statistics()
+    capacities = choose_capacities(statistics)
+    assert choose_slots(statistics, None, capacities, bins=8).sbo == 0
+    assert most_slots([CONFIG], None, capacities, bins=8).sbo == 0
+
+
+def block_of(segments: list[shapes.Segment], masking: Any) -> MaskedBlock:
+    offsets = np.cumsum([0, *(len(segment.tokens) for segment in segments)])
+    tokens = np.array([token for segment in segments for token in segment.tokens], np.int64)
+    unigram = None if masking.unigram is None else np.array(masking.unigram, np.int64)
+    return mask(tokens, offsets, config_of(masking), VOCABULARY, unigram=unigram)
+
+
+@settings(deadline=None)
+@given(
+    segments=st.lists(shapes.segments(), min_size=1, max_size=8),
+    masking=shapes.maskings(samplers=SAMPLERS),
+    spare=st.sampled_from([0, 1, 17]),
+)
+def test_no_masks_exceed_the_second_slots(segments, masking, spare: int) -> None:
+    """Of rows that share a bin, and of bins that share a batch."""
+    config = config_of(masking)
+    block = block_of(segments, masking)
+    tokens = int(block.input_ids.offsets[-1])
+    for capacities, bins in (
+        (Capacities(tokens=tokens + spare, sequences=len(segments)), 1),
+        (Capacities(tokens=int(block.input_ids.lengths.max()) + spare, sequences=1), len(segments)),
+    ):
+        most = most_slots([config], USE, capacities, bins=bins)
+        assert len(block.labels.values) <= most.mlm <= bins * capacities.tokens
+        assert most.sbo == most.mlm
+
+
+def test_long_words_that_just_fit_the_budget_come_near_the_second_slots() -> None:
+    """So that these could not be many fewer."""
+    corpus = Corpus([510] * 1500, pieces=(1, 1, 1, 1, 1, 1, 1, 1, 1, 70))
+    assert most_slots([CONFIG], USE, Capacities(tokens=512, sequences=1), bins=1).mlm == 160
+    assert 140 <= int(fresh(corpus, 1).labels.lengths.max()) <= 153
+
+
+def test_where_masks_keep_to_the_budget_the_second_slots_hold_half_as_many() -> None:
     token = replace(CONFIG, scheme=Scheme.TOKEN, sampler=None, replacement_unit=None)
     exact = [replace(CONFIG, sampler=Sampler.REFERENCE, random_ids="uniform"), token]
-    full = Corpus([510] * 300)
-    assert {choose_capacities(full.statistics(config), USE).mlm for config in exact} == {80}
-    assert choose_capacities(full.statistics(), USE).mlm > 80
-
-
-def test_slots_grow_where_bins_of_short_rows_need_more_than_the_average_one() -> None:
-    """Seven tokens have a budget of two: 113 a bin, where full rows have 77 and the average bin 95."""
-    corpus = Corpus([510] * 150 + [7] * 8500, pieces=(1,))
-    capacities = choose_capacities(corpus.statistics(), USE)
-    assert 104 <= capacities.mlm <= 120
-    assert fill_of(corpus.masked(replace(CONFIG, mask_epoch=1), seed=SEED), capacities).rates["tokens"] >= 0.97
-
-
-def test_sbo_slots_follow_the_rule() -> None:
-    statistics = PROSE.statistics()
-    assert choose_capacities(statistics, None).sbo == 0
-    whole = choose_capacities(statistics, USE)
-    assert whole.sbo == whole.mlm
-    first_only = SboRule(edges=Edges.USE, max_span_offset=1)
-    few = choose_capacities(statistics, first_only)
-    assert few.sbo < whole.sbo
-    assert fill_of(PROSE.masked(replace(CONFIG, mask_epoch=1), seed=SEED), few, first_only).rates["tokens"] >= 0.97
+    one = Capacities(tokens=512, sequences=1)
+    assert {most_slots([config], USE, one, bins=1).mlm for config in exact} == {80}
+    assert most_slots([CONFIG], USE, one, bins=1).mlm == 160
+    assert most_slots([CONFIG, token], USE, one, bins=1).mlm == 160
 
 
 def test_longer_bins_hold_more_of_everything() -> None:
-    capacities = choose_capacities(PROSE.statistics(), USE, tokens=2048)
-    assert 4 * 78 <= capacities.mlm <= 4 * 96
-    assert fill_of(PROSE.masked(CONFIG, seed=SEED), capacities).rates["tokens"] >= 0.97
+    statistics = PROSE.statistics()
+    capacities = choose_capacities(statistics, tokens=2048)
+    assert filled(PROSE.masked(CONFIG, seed=SEED), capacities) >= 0.97
+    assert 4 * 77 <= choose_slots(statistics, USE, capacities, bins=1).mlm <= 4 * 90
 
 
-def test_rows_beyond_the_histograms_have_capacities_too() -> None:
+def test_rows_beyond_the_histograms_have_capacities_and_slots_too() -> None:
     """Which end at 1,024, and count longer rows there."""
     corpus = Corpus([4000] * 20)
-    capacities = choose_capacities(corpus.statistics(), USE, tokens=4096)
-    assert 600 <= capacities.mlm <= 760
-    assert len(assign(*(np.array([value]) for value in (4002, 610, 610)), capacities)) == 1
+    statistics = corpus.statistics()
+    capacities = choose_capacities(statistics, tokens=4096)
+    assert 600 <= choose_slots(statistics, USE, capacities, bins=1).mlm <= 640
+    assert len(assign(np.array([4002]), capacities)) == 1
 
 
 def test_rows_longer_than_a_bin_and_no_rows_at_all_are_refused() -> None:
     with pytest.raises(
         ConfigError, match="rows have up to 512 tokens, a bin holds 256: give bins of 512 tokens or more"
     ):
-        choose_capacities(PROSE.statistics(), USE, tokens=256)
+        choose_capacities(PROSE.statistics(), tokens=256)
     with pytest.raises(ConfigError, match="the split has no rows"):
-        choose_capacities(RowStatistics().to_json(), USE)
+        choose_capacities(RowStatistics().to_json())
 
 
 def test_the_choice_is_the_same_each_time() -> None:
     statistics = TITLES.statistics()
-    assert choose_capacities(statistics, USE) == choose_capacities(statistics, USE)
+    capacities = choose_capacities(statistics)
+    assert choose_capacities(statistics) == capacities
+    assert choose_slots(statistics, USE, capacities, bins=8) == choose_slots(statistics, USE, capacities, bins=8)

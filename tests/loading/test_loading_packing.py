@@ -14,9 +14,10 @@ from small import VOCABULARY, config_of
 from spanmask.batches import PackedBatch
 from spanmask.config import MaskingConfig
 from spanmask.errors import ConfigError
-from spanmask.kernels import packing as kernels
+from spanmask.kernels import binning as kernels
+from spanmask.loading.binning import Bins, Capacities, TargetSlots, assign
 from spanmask.loading.engine import Engine
-from spanmask.loading.packing import Bins, Capacities, Fill, Identified, assign, fill
+from spanmask.loading.packing import fill
 from spanmask.loading.padding import pad
 from spanmask.loading.targets import Edges, SboRule, count_targets
 from spanmask.masking import mask
@@ -25,140 +26,93 @@ from spanmask.records import MaskedBlock
 SAMPLERS = [pair for pair in shapes.SAMPLERS if pair[0] != "annotated"]
 ENGINES = [Engine.NUMPY, Engine.COMPILED]
 USE = SboRule(edges=Edges.USE)
-ROOMY = Capacities(tokens=512, mlm=512, sbo=512, sequences=512)
-
-Need = tuple[int, int, int]
-
-
-def needs_of(block: MaskedBlock, rule: SboRule | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return block.input_ids.lengths, block.labels.lengths, count_targets(block, rule).sbo
-
-
-def arrays(needs: list[Need]) -> list[np.ndarray]:
-    return list(np.array(needs, np.int64).reshape(-1, 3).T)
+ROOMY = Capacities(tokens=512, sequences=512)
+MANY = TargetSlots(mlm=512, sbo=512)
 
 
 # --- Which rows share a bin
 
 
-def best_fit(needs: list[Need], capacities: Capacities, tries: int = 32) -> list[list[int]]:
+def best_fit(lengths: list[int], capacities: Capacities) -> list[list[int]]:
     """The literal twin of the assignment, in plain lists."""
     bins: list[dict] = []
-    for step, row in enumerate(sorted(range(len(needs)), key=lambda i: (-needs[i][0], i))):
-        tokens, mlm, sbo = needs[row]
-        candidates = [
-            one for one in bins if one["left"] >= tokens and one["left"] > 0 and len(one["rows"]) < capacities.sequences
-        ]
-        candidates.sort(key=lambda one: (one["left"], -one["used"]))
-        tried = candidates[:tries]
-        if len(candidates) > tries:
-            most = max(one["left"] for one in candidates)
-            tried.append(next(one for one in candidates if one["left"] == most))
-        fitting = [one for one in tried if one["mlm"] >= mlm and one["sbo"] >= sbo]
+    for step, row in enumerate(sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))):
+        fitting = [one for one in bins if one["left"] >= lengths[row] and len(one["rows"]) < capacities.sequences]
         if fitting:
-            chosen = fitting[0]
+            chosen = min(fitting, key=lambda one: (one["left"], -one["used"]))
         else:
-            chosen = {"left": capacities.tokens, "mlm": capacities.mlm, "sbo": capacities.sbo, "rows": []}
+            chosen = {"left": capacities.tokens, "rows": []}
             bins.append(chosen)
         chosen["rows"].append(row)
         chosen["used"] = step
-        for name, amount in (("left", tokens), ("mlm", mlm), ("sbo", sbo)):
-            chosen[name] -= amount
+        chosen["left"] -= lengths[row]
     return [sorted(one["rows"]) for one in sorted(bins, key=lambda one: one["rows"][0])]
 
 
 @st.composite
-def needs_and_capacities(draw) -> tuple[list[Need], Capacities]:
+def lengths_and_capacities(draw) -> tuple[list[int], Capacities]:
     tokens = draw(st.integers(8, 40))
     lengths = draw(st.lists(st.integers(1, tokens), max_size=60))
     lengths += [tokens // 2 + 1] * draw(st.sampled_from([0, 0, 40]))
-    shares = [(draw(st.integers(0, length)), draw(st.integers(0, 8))) for length in lengths]
-    needs = [(n, mlm, mlm * share // 8) for n, (mlm, share) in zip(lengths, shares, strict=True)]
-    most = [max([1, *(need[k] for need in needs)]) for k in range(3)]
-    return needs, Capacities(
-        tokens=tokens,
-        mlm=most[1] + draw(st.integers(0, 9)),
-        sbo=most[2] + draw(st.integers(0, 9)),
-        sequences=draw(st.sampled_from([1, 2, 3, 100])),
-    )
+    return lengths, Capacities(tokens=tokens, sequences=draw(st.sampled_from([1, 2, 3, 100])))
 
 
 @settings(deadline=None)
-@given(case=needs_and_capacities())
-def test_rows_go_where_the_literal_best_fit_puts_them(case: tuple[list[Need], Capacities]) -> None:
-    needs, capacities = case
-    bins = assign(*arrays(needs), capacities)
-    assert [bins[i].tolist() for i in range(len(bins))] == best_fit(needs, capacities)
+@given(case=lengths_and_capacities())
+def test_rows_go_where_the_literal_best_fit_puts_them(case: tuple[list[int], Capacities]) -> None:
+    lengths, capacities = case
+    bins = assign(np.array(lengths, np.int64), capacities)
+    assert [bins[i].tolist() for i in range(len(bins))] == best_fit(lengths, capacities)
 
 
 @settings(deadline=None)
-@given(case=needs_and_capacities())
-def test_every_row_is_in_exactly_one_bin_and_no_bin_over_a_capacity(case: tuple[list[Need], Capacities]) -> None:
-    needs, capacities = case
-    bins = assign(*arrays(needs), capacities)
-    assert sorted(bins.members.tolist()) == list(range(len(needs)))
+@given(case=lengths_and_capacities())
+def test_every_row_is_in_exactly_one_bin_and_no_bin_over_a_capacity(case: tuple[list[int], Capacities]) -> None:
+    lengths, capacities = case
+    bins = assign(np.array(lengths, np.int64), capacities)
+    assert sorted(bins.members.tolist()) == list(range(len(lengths)))
     for i in range(len(bins)):
         members = bins[i].tolist()
         assert 1 <= len(members) <= capacities.sequences
-        for k, name in enumerate(("tokens", "mlm", "sbo")):
-            assert sum(needs[row][k] for row in members) <= getattr(capacities, name)
-
-
-def test_rows_beside_many_bins_without_slots_share_bins_all_the_same() -> None:
-    """Not all of the bins that have tokens left, but no slots, are tried; the emptiest is."""
-    needs = [(60, 10, 0)] * 50 + [(20, 1, 0)] * 8
-    capacities = Capacities(tokens=100, mlm=10, sbo=0, sequences=9)
-    bins = assign(*arrays(needs), capacities)
-    assert [bins[i].tolist() for i in range(len(bins))] == best_fit(needs, capacities)
-    assert len(bins) == 50 + 2
+        assert sum(lengths[row] for row in members) <= capacities.tokens
 
 
 @settings(deadline=None, max_examples=25)
-@given(case=needs_and_capacities())
-def test_interpreted_kernels_assign_alike(case: tuple[list[Need], Capacities]) -> None:
+@given(case=lengths_and_capacities())
+def test_interpreted_kernels_assign_alike(case: tuple[list[int], Capacities]) -> None:
     """As they run where numba is missing."""
-    needs, capacities = case
-    bins = assign(*arrays(needs), capacities)
-    columns = kernels.Needs(*(np.ascontiguousarray(column) for column in arrays(needs)))
-    order, bin_of, openers, members = (np.zeros(len(needs), np.int64) for _ in range(4))
+    lengths, capacities = case
+    tokens = np.array(lengths, np.int64)
+    bins = assign(tokens, capacities)
+    order, bin_of, openers, members = (np.zeros(len(lengths), np.int64) for _ in range(4))
     plain = {name: getattr(kernels, name).py_func for name in ("sort_descending", "best_fit", "list_members")}
-    plain["sort_descending"](columns.tokens, capacities.tokens, order)
-    count = plain["best_fit"](columns, kernels.Rooms(*astuple(capacities)), order, bin_of, openers)
+    plain["sort_descending"](tokens, capacities.tokens, order)
+    count = plain["best_fit"](tokens, kernels.Rooms(*astuple(capacities)), order, bin_of, openers)
     offsets = np.zeros(count + 1, np.int64)
     plain["list_members"](bin_of, openers, offsets, members)
     assert offsets.tolist() == bins.offsets.tolist()
     assert members.tolist() == bins.members.tolist()
 
 
-@pytest.mark.parametrize(
-    ("capacity", "message"),
-    [
-        ({"tokens": 20}, "document 9 segment 4 has 30 tokens, a bin holds 20: raise the capacity tokens to 30 or more"),
-        ({"mlm": 6}, "document 9 segment 4 has 7 MLM targets, a bin holds 6: raise the capacity mlm to 7 or more"),
-        ({"sbo": 4}, "document 9 segment 4 has 5 SBO targets, a bin holds 4: raise the capacity sbo to 5 or more"),
-    ],
-)
-def test_a_row_over_a_capacity_is_named_with_what_it_needs(capacity: dict[str, int], message: str) -> None:
-    names = Identified(np.array([8, 9], np.uint64), np.array([0, 4], np.uint32))
-    capacities = replace(Capacities(tokens=64, mlm=32, sbo=32, sequences=4), **capacity)
-    with pytest.raises(ConfigError, match=message):
-        assign(*arrays([(10, 2, 2), (30, 7, 5)]), capacities, identities=names)
-    with pytest.raises(ConfigError, match=message.replace("document 9 segment 4", "row 1")):
-        assign(*arrays([(10, 2, 2), (30, 7, 5)]), capacities)
+def test_a_row_longer_than_a_bin_is_named_with_what_it_needs() -> None:
+    message = "{} has 30 tokens, a bin holds 20: raise the capacity tokens to 30 or more"
+    capacities = Capacities(tokens=20, sequences=4)
+    with pytest.raises(ConfigError, match=message.format("the one of 1")):
+        assign(np.array([10, 30]), capacities, name="the one of {}".format)
+    with pytest.raises(ConfigError, match=message.format("row 1")):
+        assign(np.array([10, 30]), capacities)
 
 
 def test_bins_are_in_the_order_of_their_longest_rows() -> None:
-    bins = assign(
-        *arrays([(10, 0, 0), (30, 0, 0), (90, 0, 0), (70, 0, 0)]), Capacities(tokens=100, mlm=1, sbo=0, sequences=4)
-    )
+    bins = assign(np.array([10, 30, 90, 70]), Capacities(tokens=100, sequences=4))
     assert [bins[i].tolist() for i in range(len(bins))] == [[0, 2], [1, 3]]
 
 
 def test_no_rows_make_no_bins() -> None:
-    assert len(assign(*arrays([]), ROOMY)) == 0
+    assert len(assign(np.array([], np.int64), ROOMY)) == 0
 
 
-@pytest.mark.parametrize("name", ["tokens", "mlm", "sbo", "sequences"])
+@pytest.mark.parametrize("name", ["tokens", "sequences"])
 def test_a_capacity_of_nothing_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name} is -1: give"):
         replace(ROOMY, **{name: -1})
@@ -192,20 +146,25 @@ def block_of(segments: list[shapes.Segment], masking, *, wide: bool = False) -> 
 
 def packed(block: MaskedBlock, bins, engine: Engine, **options) -> PackedBatch:
     rows, datasets = 100 + np.arange(len(block)), np.arange(len(block)) % 2
-    defaults = {"bins_wanted": len(bins), "capacities": ROOMY, "rule": USE, "pad_id": shapes.PAD_ID}
+    defaults = {"bins_wanted": len(bins), "capacities": ROOMY, "slots": MANY, "rule": USE, "pad_id": shapes.PAD_ID}
     return fill(block, rows, datasets, bins, **{**defaults, **options}, engine=engine)
 
 
 def literal(
-    block: MaskedBlock, bins: list[list[int]], wanted: int, capacities: Capacities, rule: SboRule | None
+    block: MaskedBlock,
+    bins: list[list[int]],
+    wanted: int,
+    capacities: Capacities,
+    slots: TargetSlots,
+    rule: SboRule | None,
 ) -> dict:
     """What a batch must hold, as lists."""
     out: dict = {item.name: [] for item in fields(PackedBatch)}
-    starts = []
+    starts, mlm, sbo = [], [], []
     for number in range(wanted):
-        ids, index, positions, mlm, sbo, rows = [], [], [], [], [], []
+        ids, index, positions, rows = [], [], [], []
         for order, row in enumerate(bins[number] if number < len(bins) else [], 1):
-            shift = len(ids)
+            shift = number * capacities.tokens + len(ids)
             tokens, originals = block.input_ids[row].tolist(), iter(block.labels[row].tolist())
             for start, end in np.transpose(block.spans[row]).tolist():
                 for place in range(start, end):
@@ -214,7 +173,7 @@ def literal(
                     at_edge = start == 1 or end == len(tokens) - 1
                     if rule and place - start < rule.max_span_offset and not (rule.edges == "drop" and at_edge):
                         sbo.append((shift + start - 1, shift + end, place - start, label))
-            starts.append(number * capacities.tokens + shift)
+            starts.append(shift)
             ids += tokens
             index += [order] * len(tokens)
             positions += range(len(tokens))
@@ -225,28 +184,28 @@ def literal(
         out["input_ids"].append(ids + [0] * left)
         out["sequence_index"].append(index + [0] * left)
         out["positions"].append(positions + list(range(left)))
-        mlm += [(0, -100)] * (capacities.mlm - len(mlm))
-        out["mlm_positions"].append([position for position, _ in mlm])
-        out["mlm_labels"].append([label for _, label in mlm])
-        out["sbo"].append(sbo + [(0, 0, 0, -100)] * (capacities.sbo - len(sbo)))
         out["sequences"].append(len(rows))
         out["rows"].append([100 + row for row in rows] + [-1] * (capacities.sequences - len(rows)))
         out["datasets"].append([row % 2 for row in rows] + [-1] * (capacities.sequences - len(rows)))
-    slots = wanted * (capacities.sequences + 1) + 1
-    out["cu_seqlens"] = starts + [wanted * capacities.tokens] * (slots - len(starts))
+    mlm += [(0, -100)] * (slots.mlm - len(mlm))
+    out["mlm_positions"] = [position for position, _ in mlm]
+    out["mlm_labels"] = [label for _, label in mlm]
+    out["sbo"] = sbo + [(0, 0, 0, -100)] * (slots.sbo - len(sbo))
+    bounds = wanted * (capacities.sequences + 1) + 1
+    out["cu_seqlens"] = starts + [wanted * capacities.tokens] * (bounds - len(starts))
     return out
 
 
 def as_lists(batch: PackedBatch) -> dict:
     names = [item.name for item in fields(PackedBatch) if item.name != "sbo"]
     columns = [getattr(batch.sbo, name) for name in ("left", "right", "offsets", "labels")]
-    sbo = [list(zip(*(column[i].tolist() for column in columns), strict=True)) for i in range(len(batch.sequences))]
+    sbo = list(zip(*(column.tolist() for column in columns), strict=True))
     return {**{name: getattr(batch, name).tolist() for name in names}, "sbo": sbo}
 
 
 @st.composite
-def packed_cases(draw) -> tuple[MaskedBlock, list[list[int]], int, Capacities, SboRule | None]:
-    """Rows, bins that hold some of them in any order, at times empty, and capacities that just do, or more."""
+def packed_cases(draw) -> tuple[MaskedBlock, list[list[int]], int, Capacities, TargetSlots, SboRule | None]:
+    """Rows, bins that hold some of them in any order, at times empty, and capacities and slots that just do, or more."""
     segments = draw(st.lists(shapes.segments(), max_size=6))
     block = block_of(segments, draw(shapes.maskings(samplers=SAMPLERS)), wide=draw(st.booleans()))
     some = st.builds(SboRule, edges=st.sampled_from(Edges), max_span_offset=st.sampled_from([1, 2, 20]))
@@ -255,15 +214,20 @@ def packed_cases(draw) -> tuple[MaskedBlock, list[list[int]], int, Capacities, S
     bins: list[list[int]] = [[] for _ in range(draw(st.integers(0, 4)))]
     for row in order if bins else []:
         bins[draw(st.integers(0, len(bins) - 1))].append(row)
-    tokens, mlm, sbo = needs_of(block, rule)
     spare = draw(st.sampled_from([0, 0, 3]))
+    tokens = block.input_ids.lengths
     capacities = Capacities(
         tokens=max([1, *(int(tokens[rows].sum()) for rows in bins)]) + spare,
-        mlm=max([1, *(int(mlm[rows].sum()) for rows in bins)]) + spare,
-        sbo=max([0, *(int(sbo[rows].sum()) for rows in bins)]) + spare,
         sequences=max([1, *(len(rows) for rows in bins)]) + spare,
     )
-    return block, bins, len(bins) + draw(st.integers(0, 2)), capacities, rule
+    inside = sorted(row for rows in bins for row in rows)
+    mlm, sbo = (int(counts[inside].sum()) for counts in targets_of(block, rule))
+    slots = TargetSlots(mlm=mlm + spare, sbo=sbo + spare)
+    return block, bins, len(bins) + draw(st.integers(0, 2)), capacities, slots, rule
+
+
+def targets_of(block: MaskedBlock, rule: SboRule | None) -> tuple[np.ndarray, np.ndarray]:
+    return block.labels.lengths, count_targets(block, rule).sbo
 
 
 def as_arrays(bins: list[list[int]]) -> list[np.ndarray]:
@@ -273,11 +237,12 @@ def as_arrays(bins: list[list[int]]) -> list[np.ndarray]:
 @settings(deadline=None)
 @given(case=packed_cases())
 def test_both_engines_equal_the_literal_bins(case) -> None:
-    block, bins, wanted, capacities, rule = case
-    expected = literal(block, bins, wanted, capacities, rule)
+    block, bins, wanted, capacities, slots, rule = case
+    expected = literal(block, bins, wanted, capacities, slots, rule)
     for engine in ENGINES:
         for given_as in (as_arrays(bins), Bins.of(as_arrays(bins))):
-            batch = packed(block, given_as, engine, bins_wanted=wanted, capacities=capacities, rule=rule)
+            options = {"bins_wanted": wanted, "capacities": capacities, "slots": slots, "rule": rule}
+            batch = packed(block, given_as, engine, **options)
             assert as_lists(batch) == expected
         wide = {"rows", "datasets", "sbo"}
         narrow = [getattr(batch, item.name) for item in fields(PackedBatch) if item.name not in wide]
@@ -289,8 +254,9 @@ def test_both_engines_equal_the_literal_bins(case) -> None:
 @settings(deadline=None)
 @given(case=packed_cases())
 def test_bounds_cut_the_slots_where_the_sequence_index_changes(case) -> None:
-    block, bins, wanted, capacities, rule = case
-    batch = packed(block, as_arrays(bins), Engine.COMPILED, bins_wanted=wanted, capacities=capacities, rule=rule)
+    block, bins, wanted, capacities, targets, rule = case
+    options = {"bins_wanted": wanted, "capacities": capacities, "slots": targets, "rule": rule}
+    batch = packed(block, as_arrays(bins), Engine.COMPILED, **options)
     bounds = batch.cu_seqlens.tolist()
     slots = wanted * capacities.tokens
     assert len(bounds) == wanted * (capacities.sequences + 1) + 1
@@ -307,7 +273,7 @@ def test_bounds_cut_the_slots_where_the_sequence_index_changes(case) -> None:
 def test_bins_unpacked_are_the_padded_batch(segments, masking) -> None:
     """Sample for sample: tokens, labels, and the targets of both objectives."""
     block = block_of(segments, masking)
-    bins = assign(*needs_of(block, USE), ROOMY)
+    bins = assign(block.input_ids.lengths, ROOMY)
     one = packed(block, bins, Engine.COMPILED)
     other = pad(
         block,
@@ -326,19 +292,21 @@ def test_bins_unpacked_are_the_padded_batch(segments, masking) -> None:
         row = int(one.rows[number, place]) - 100
         seen.add(row)
         inside = np.flatnonzero(one.sequence_index[number] == place + 1)
-        first, end = inside[0], inside[-1] + 1
-        size = end - first
+        size = len(inside)
+        assert inside.tolist() == list(range(inside[0], inside[0] + size))
         assert other.attention_mask[row].sum() == size
-        assert one.input_ids[number, first:end].tolist() == other.input_ids[row, :size].tolist()
-        assert one.positions[number, first:end].tolist() == list(range(size))
+        assert one.input_ids[number, inside].tolist() == other.input_ids[row, :size].tolist()
+        assert one.positions[number, inside].tolist() == list(range(size))
+        first = number * ROOMY.tokens + inside[0]
+        end = first + size
         labels = np.full(size, -100)
-        mine = (one.mlm_positions[number] >= first) & (one.mlm_positions[number] < end) & (one.mlm_labels[number] >= 0)
-        labels[one.mlm_positions[number][mine] - first] = one.mlm_labels[number][mine]
+        mine = (one.mlm_positions >= first) & (one.mlm_positions < end) & (one.mlm_labels >= 0)
+        labels[one.mlm_positions[mine] - first] = one.mlm_labels[mine]
         assert labels.tolist() == other.labels[row, :size].tolist()
-        mine = (one.sbo.left[number] >= first) & (one.sbo.left[number] < end) & (one.sbo.labels[number] >= 0)
+        mine = (one.sbo.left >= first) & (one.sbo.left < end) & (one.sbo.labels >= 0)
         used = other.sbo.labels[row] >= 0
         for name, shift in (("left", first), ("right", first), ("offsets", 0), ("labels", 0)):
-            found = getattr(one.sbo, name)[number][mine] - shift
+            found = getattr(one.sbo, name)[mine] - shift
             assert found.tolist() == getattr(other.sbo, name)[row][used].tolist()
     assert seen == set(range(len(block)))
     assert int((one.mlm_labels >= 0).sum()) == len(block.labels.values)
@@ -350,14 +318,26 @@ def plain(lengths: list[int]) -> MaskedBlock:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(("name", "amount"), [("tokens", 33), ("mlm", 5), ("sbo", 5), ("sequences", 2)])
+@pytest.mark.parametrize(("name", "amount"), [("tokens", 33), ("sequences", 2)])
 def test_a_bin_over_a_capacity_is_refused_not_written(engine: Engine, name: str, amount: int) -> None:
     block = plain([9, 9, 20])
     bins = as_arrays([[0], [2, 1]])
-    enough = Capacities(tokens=33, mlm=5, sbo=5, sequences=2)
+    enough = Capacities(tokens=33, sequences=2)
     assert packed(block, bins, engine, capacities=enough).sequences.tolist() == [1, 2]
     with pytest.raises(ConfigError, match=f"bin 1 takes {amount} of {name}, its capacity is {amount - 1}"):
         packed(block, bins, engine, capacities=replace(enough, **{name: amount - 1}))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", ["mlm", "sbo"])
+def test_more_targets_than_slots_are_refused_not_written(engine: Engine, name: str) -> None:
+    block = plain([9, 9, 20])
+    bins = as_arrays([[0], [2, 1]])
+    enough = TargetSlots(mlm=7, sbo=7)
+    assert (packed(block, bins, engine, slots=enough).mlm_labels >= 0).all()
+    message = f"the bins hold 7 {name.upper()} targets, the batch has 6 slots for them: give 7 or more"
+    with pytest.raises(ConfigError, match=message):
+        packed(block, bins, engine, slots=replace(enough, **{name: 6}))
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -376,19 +356,4 @@ def test_more_bins_than_wanted_are_refused(engine: Engine) -> None:
 def test_rows_must_each_be_named() -> None:
     short = np.zeros(1, np.int64)
     with pytest.raises(ConfigError, match="1 rows and 1 datasets are named for a block of 2"):
-        fill(plain([9, 9]), short, short, [], bins_wanted=1, capacities=ROOMY, pad_id=0, rule=None)
-
-
-# --- How full
-
-
-def test_fills_add_up_and_print_their_rates() -> None:
-    capacities = Capacities(tokens=100, mlm=20, sbo=10, sequences=4)
-    one = Fill.of(*arrays([(90, 12, 3), (10, 3, 1)]), 1, capacities)
-    other = Fill.of(*arrays([(98, 15, 2)]), 1, capacities)
-    both = one + other
-    assert both.rates == {"tokens": 0.99, "mlm": 0.75, "sbo": 0.3, "sequences": 0.375}
-    assert str(both) == (
-        "2 bins: 99.0% of token slots, 75.0% of MLM slots, 30.0% of SBO slots, 37.5% of sequence slots used"
-    )
-    assert set(Fill().rates.values()) == {0.0}
+        fill(plain([9, 9]), short, short, [], bins_wanted=1, capacities=ROOMY, slots=MANY, pad_id=0, rule=None)

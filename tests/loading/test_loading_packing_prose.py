@@ -1,40 +1,43 @@
-"""Bins of real prose: a window of shuffled rows of enwiki fills 97 % of the tokens, in bins of 512."""
+"""Bins and slots of real prose: enwiki's rows fill 97 % of the tokens in bins of 512, and 95 % of the slots for targets."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import spanmask
-from spanmask.blocks import join, select
 from spanmask.config import MaskingConfig, PreshardConfig
-from spanmask.loading.packing import Fill, assign, choose_capacities
-from spanmask.loading.targets import count_targets, default_rule
+from spanmask.loading import LoadConfig, Position, Stream
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "prose"
-WINDOW = 4096
 
 
-@pytest.mark.data
-def test_windows_of_enwiki_fill_97_percent_of_the_tokens(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def enwiki(tmp_path_factory: pytest.TempPathFactory) -> spanmask.ShardSet:
     file = SHARED / "enwiki2018.000.jsonl.zst"
     if not file.is_file():
         pytest.skip(f"{file.name} is not in ../shared/data/prose")
-    config = PreshardConfig(masking=MaskingConfig(seed=7))
-    spanmask.preshard(file, tmp_path / "out", config, jobs=1)
-    shards = spanmask.open(tmp_path / "out")
-    rule = default_rule(config.masking)
-    capacities = choose_capacities(shards.manifest.statistics["train"], rule)
-    rows = join(shards.blocks[:])
-    order = np.random.default_rng(20181).permutation(len(rows))
-    fills = []
-    for start in range(0, len(rows) - WINDOW, WINDOW):
-        window = select(rows, order[start : start + WINDOW])
-        needs = window.input_ids.lengths, window.labels.lengths, count_targets(window, rule).sbo
-        fills.append(Fill.of(*needs, len(assign(*needs, capacities)), capacities))
-    assert len(fills) >= 5
-    assert min(fill.rates["tokens"] for fill in fills) >= 0.97
-    assert sum(fills, Fill()).rates["mlm"] >= 0.75
-    assert capacities.sequences <= 4
+    out = tmp_path_factory.mktemp("prose") / "out"
+    spanmask.preshard(file, out, PreshardConfig(masking=MaskingConfig(seed=7)), jobs=1)
+    return spanmask.open(out)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("size", [8, 64])
+def test_fresh_masks_of_enwiki_fill_bins_and_slots(enwiki: spanmask.ShardSet, size: int) -> None:
+    stream = Stream([enwiki], LoadConfig(batch_size=size, layout="packed", masks="fresh"))
+    assert stream.capacities is not None
+    assert stream.capacities.sequences <= 4
+    tokens = mlm = sbo = second = mlm_slots = sbo_slots = bins = batches = 0
+    for one in stream.batches(Position(epoch=1)):
+        tokens, mlm, sbo = tokens + one.counts.tokens, mlm + one.counts.mlm, sbo + one.counts.sbo
+        mlm_slots += one.batch.mlm_labels.size
+        sbo_slots += one.batch.sbo.labels.size
+        bins += int((one.batch.sequences > 0).sum())
+        batches += 1
+        second += one.batch.mlm_labels.size > stream.slots[0].mlm
+    assert tokens / (bins * 512) >= 0.97
+    assert mlm / mlm_slots >= 0.95
+    assert sbo / sbo_slots >= 0.95
+    assert second / batches <= 0.01

@@ -174,7 +174,8 @@ import sys
 import numpy as np
 from spanmask.loading.engine import Engine
 from spanmask.loading.padding import pad
-from spanmask.loading.packing import Capacities, fill
+from spanmask.loading.binning import Capacities, TargetSlots
+from spanmask.loading.packing import fill
 from spanmask.loading.targets import Edges, SboRule
 from spanmask.records import MaskedBlock, Ragged, Ranges
 one = np.array([0, 1])
@@ -185,9 +186,9 @@ block = MaskedBlock(document_ids=one[:1].astype(np.uint64), segments=one[:1].ast
 rule, zero = SboRule(edges=Edges.USE), np.zeros(1, np.int64)
 batch = pad(block, zero, zero, rows_wanted=1, width=4, pad_id=0, cls_id=6, sep_id=7, rule=rule, engine=Engine.NUMPY)
 assert batch.labels.tolist() == [[-100, 30, -100, -100]]
-full = fill(block, zero, zero, [zero], bins_wanted=1, capacities=Capacities(tokens=5, mlm=2, sbo=2, sequences=1),
-    pad_id=0, rule=rule, engine=Engine.NUMPY)
-assert full.mlm_labels.tolist() == [[30, -100]]
+full = fill(block, zero, zero, [zero], bins_wanted=1, capacities=Capacities(tokens=5, sequences=1),
+    slots=TargetSlots(mlm=2, sbo=2), pad_id=0, rule=rule, engine=Engine.NUMPY)
+assert full.mlm_labels.tolist() == [30, -100]
 print(*sorted(sys.modules))
 """
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

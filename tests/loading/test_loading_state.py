@@ -281,7 +281,16 @@ def test_a_state_of_another_stream_is_refused(shards: ShardSet, change: dict[str
         other.load_state_dict(state)
 
 
-@pytest.mark.parametrize("broken", [{}, {"version": 2}, {"version": 1}, None, {"samples": -1}, {"samples": "many"}])
+@pytest.mark.parametrize("version", [1, 3])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_state_of_another_version_is_refused_with_what_to_do(shards: ShardSet, layout: str, version: int) -> None:
+    loader = ShardLoader(shards, batch_size=4, layout=layout, **OPTIONS)
+    message = f"state is of version {version}, this spanmask goes on from version 2: .*set_epoch"
+    with pytest.raises(ConfigError, match=message):
+        loader.load_state_dict({**loader.state_dict(), "version": version})
+
+
+@pytest.mark.parametrize("broken", [{}, {"version": 2}, {"version": "2"}, None, {"samples": -1}, {"samples": "many"}])
 def test_what_is_no_state_is_refused(shards: ShardSet, broken: Any) -> None:
     loader = ShardLoader(shards, batch_size=4, **OPTIONS)
     state = {**loader.state_dict(), **broken} if broken and "samples" in broken else broken

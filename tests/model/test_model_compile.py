@@ -1,4 +1,4 @@
-"""The step compiles to one graph, once: nothing in it waits for the host, branches on data or depends on a batch's counts."""
+"""The step compiles to one graph a shape, once: nothing in it waits for the host, branches on data or depends on a batch's counts."""
 
 from __future__ import annotations
 
@@ -23,17 +23,19 @@ from spanmask.model import (
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning")]
 
 
-def _batch(seed: int) -> PackedTensors:
-    """Three bins of 64 slots, with sequences of other lengths for each seed, and 10 and 8 target slots, half of them empty."""
+def _batch(seed: int, mlm: int = 30, sbo: int = 24) -> PackedTensors:
+    """Three bins of 64 slots, with sequences of other lengths for each seed, and so many target slots, half of them empty."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(below: int, *shape: int) -> Tensor:
         return torch.randint(below, shape, generator=generator, dtype=torch.int32)
 
     mask = (torch.arange(64) < draw(65, 3, 1)).int()
-    labels = draw(300, 3, 10).where(draw(2, 3, 10) > 0, -100)
-    sbo = SboTensors(draw(64, 3, 8), draw(64, 3, 8), draw(20, 3, 8), draw(300, 3, 8).where(draw(2, 3, 8) > 0, -100))
-    return padded_tensors(draw(300, 3, 64), mask)._replace(mlm_positions=draw(64, 3, 10), mlm_labels=labels, sbo=sbo)
+    labels = draw(300, mlm).where(draw(2, mlm) > 0, -100)
+    sbo_labels = draw(300, sbo).where(draw(2, sbo) > 0, -100)
+    targets = SboTensors(draw(192, sbo), draw(192, sbo), draw(20, sbo), sbo_labels)
+    batch = padded_tensors(draw(300, 3, 64), mask)
+    return batch._replace(mlm_positions=draw(192, mlm), mlm_labels=labels, sbo=targets)
 
 
 def _model(objective: str, dropout: float) -> SpanBertForPreTraining:
@@ -62,6 +64,17 @@ def test_a_step_with_weights_cast_inside_is_one_graph_compiled_once(objective: s
     assert not counters["graph_break"]
     assert {value.grad.dtype for value in model.parameters() if value.grad is not None} == {torch.float32}
     assert all(value.grad is not None for value in model.parameters())
+
+
+def test_two_shapes_of_targets_are_two_graphs_whatever_comes_when() -> None:
+    torch._dynamo.reset()
+    counters.clear()
+    counter = CompileCounterWithBackend("eager")
+    compiled = torch.compile(_model("mlm+sbo", 0.0), fullgraph=True, dynamic=False, backend=counter)
+    for seed, shape in enumerate([(30, 24), (60, 60), (30, 24), (30, 24), (60, 60), (30, 24)]):
+        compiled(_batch(seed, *shape), objective_scales(10 + seed, 9))
+    assert counter.frame_count == 2
+    assert not counters["graph_break"]
 
 
 @pytest.mark.parametrize("objective", ["mlm", "mlm+sbo"])

@@ -78,7 +78,7 @@ def _padded(vocab: int) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def _scores(model: SpanBertForPreTraining, ids: Tensor, mask: Tensor) -> Tensor:
     """MLM scores of every slot, (3, 20, V)."""
-    every = torch.arange(20).expand(3, 20)
+    every = torch.arange(60)
     batch = padded_tensors(ids, mask)._replace(mlm_positions=every, mlm_labels=every)
     return model.score(batch).mlm[:, : model.config.vocab_size].view(3, 20, -1)
 

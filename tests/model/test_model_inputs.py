@@ -23,8 +23,8 @@ def _batch() -> PackedBatch:
         sequence_index=np.array([[1, 1, 1, 1, 1, 2, 2, 2, 0, 0]], narrow),
         positions=np.array([[0, 1, 2, 3, 4, 0, 1, 2, 0, 1]], narrow),
         cu_seqlens=np.array([0, 5, 8, 10], narrow),
-        mlm_positions=np.array([[2, 0]], narrow),
-        mlm_labels=np.array([[6, IGNORED]], narrow),
+        mlm_positions=np.array([2, 0], narrow),
+        mlm_labels=np.array([6, IGNORED], narrow),
         sbo=SboTargets(left=_row(1), right=_row(3), offsets=_row(0), labels=_row(6)),
         sequences=np.array([2], narrow),
         rows=np.array([[0, 1]]),
@@ -33,7 +33,7 @@ def _batch() -> PackedBatch:
 
 
 def _row(value: int) -> np.ndarray:
-    return np.array([[value]], np.int32)
+    return np.array([value], np.int32)
 
 
 def test_a_packed_batch_becomes_tensors_over_the_same_memory() -> None:
@@ -42,7 +42,7 @@ def test_a_packed_batch_becomes_tensors_over_the_same_memory() -> None:
     for name in PackedTensors._fields[:-1]:
         assert getattr(tensors, name).tolist() == getattr(batch, name).tolist()
         assert getattr(tensors, name).data_ptr() == getattr(batch, name).ctypes.data
-    assert [tensor.tolist() for tensor in tensors.sbo] == [[[1]], [[3]], [[0]], [[6]]]
+    assert [tensor.tolist() for tensor in tensors.sbo] == [[1], [3], [0], [6]]
     batch.input_ids[0, 1] = 5
     assert tensors.input_ids[0, 1] == 5
 
@@ -60,8 +60,8 @@ def test_moving_keeps_every_field() -> None:
     assert isinstance(moved, PackedTensors)
     assert all(tensor.device.type == "meta" for tensor in (*moved[:-1], *moved.sbo))
     back = packed_tensors(_batch()).to("cpu", non_blocking=True)
-    assert back.mlm_labels.tolist() == [[6, IGNORED]]
-    assert back.sbo.right.tolist() == [[3]]
+    assert back.mlm_labels.tolist() == [6, IGNORED]
+    assert back.sbo.right.tolist() == [3]
 
 
 def test_padded_rows_become_bins_of_one_sequence() -> None:
@@ -71,4 +71,4 @@ def test_padded_rows_become_bins_of_one_sequence() -> None:
     assert batch.positions.tolist() == [[0, 1, 2, 0], [0, 1, 2, 3], [0, 1, 2, 3]]
     assert batch.cu_seqlens.tolist() == [0, 3, 4, 8, 8, 8, 12]
     assert batch.cu_seqlens.dtype == torch.int32
-    assert batch.mlm_positions.shape == batch.sbo.labels.shape == (3, 0)
+    assert batch.mlm_positions.shape == batch.sbo.labels.shape == (0,)

@@ -166,7 +166,7 @@ def test_no_slots_for_boundary_targets_is_no_boundary_loss() -> None:
     model, bins = model_of(), CASES["two bins of two"]
     output = model(tensors_of(bins, sbo=0), objective_scales(6, 0))
     output.loss.backward()
-    assert output.sbo_predicted.shape == (2, 0)
+    assert output.sbo_predicted.shape == (0,)
     assert float(output.sbo_sum) == 0.0
     torch.testing.assert_close(output.mlm_sum, model(tensors_of(bins), objective_scales(6, 6)).mlm_sum)
     assert all(parameter.grad is not None for parameter in model.parameters())
@@ -186,7 +186,7 @@ def test_objective_mlm_has_one_head_and_its_loss() -> None:
     output = alone(batch, objective_scales(6, 0))
     output.loss.backward()
     assert alone.sbo is None
-    assert output.sbo_predicted.shape == (2, 0)
+    assert output.sbo_predicted.shape == (0,)
     torch.testing.assert_close(output.mlm_sum, both(batch, objective_scales(6, 6)).mlm_sum, rtol=1e-13, atol=0)
     torch.testing.assert_close(output.loss, output.mlm_sum / 6)
     assert all(parameter.grad is not None for parameter in alone.parameters())
@@ -215,14 +215,14 @@ def test_correct_counts_targets_whose_best_entry_is_the_label() -> None:
     first = model(batch, objective_scales(6, 6))
     labels = first.mlm_predicted.where(batch.mlm_labels != literal.NONE, literal.NONE).int()
     boundary = first.sbo_predicted.where(batch.sbo.labels != literal.NONE, literal.NONE).int()
-    labels[0, 0] = (labels[0, 0] + 1) % 37
+    labels[0] = (labels[0] + 1) % 37
     right = batch._replace(mlm_labels=labels, sbo=batch.sbo._replace(labels=boundary))
     second = model(right, objective_scales(6, 6))
     assert (int(second.mlm_correct), int(second.sbo_correct)) == (_count(labels) - 1, _count(boundary))
     scores = model.score(batch)
     assert scores.mlm.shape == (12, 128)
-    assert torch.equal(first.mlm_predicted.flatten(), scores.mlm.argmax(1))
-    assert torch.equal(first.sbo_predicted.flatten(), scores.sbo.argmax(1))
+    assert torch.equal(first.mlm_predicted, scores.mlm.argmax(1))
+    assert torch.equal(first.sbo_predicted, scores.sbo.argmax(1))
 
 
 def test_bfloat16_parameters_give_a_float32_loss_close_to_the_exact() -> None:

@@ -24,16 +24,13 @@ from spanmask.train.starting import initial_model, stream_of
 CPU = World(device=torch.device("cpu"))
 
 
-def _spans_of(batch: PackedBatch, shards: spanmask.ShardSet) -> list[list[list[int]]]:
-    """The originals under each span, bin by bin, from the rows as they are stored."""
-    bins = []
-    for rows in batch.rows.tolist():
-        spans = []
-        for row in (shards[number] for number in rows if number >= 0):
-            original = row.original().tolist()
-            spans += [original[a:b] for a, b in zip(row.span_starts.tolist(), row.span_ends.tolist(), strict=True)]
-        bins.append(spans)
-    return bins
+def _spans_of(batch: PackedBatch, shards: spanmask.ShardSet) -> list[list[int]]:
+    """The originals under each span, from the rows as they are stored."""
+    spans = []
+    for row in (shards[number] for number in batch.rows.ravel().tolist() if number >= 0):
+        original = row.original().tolist()
+        spans += [original[a:b] for a, b in zip(row.span_starts.tolist(), row.span_ends.tolist(), strict=True)]
+    return spans
 
 
 def _literal(spans: list[list[int]], predicted: list[int]) -> tuple[Counter[int], Counter[int]]:
@@ -58,17 +55,15 @@ def test_whole_spans_are_counted_by_length_as_a_plain_reading_counts_them(shards
         sbo = np.where(random.random(batch.sbo.labels.shape) < 0.8, batch.sbo.labels, 9).astype(np.int64)
         found = mlm_recovery(batch, mlm), sbo_recovery(batch, sbo)
         expected = np.zeros((2, 2, 11), np.int64)
-        for number, spans in enumerate(_spans_of(batch, opened)):
-            slots = batch.mlm_labels[number] >= 0
-            told, right = _literal(spans, mlm[number][slots].tolist())
-            guesses = sbo[number][batch.sbo.labels[number] >= 0].tolist()
-            assert all(len(span) <= 20 for span in spans), "so that every masked token is a boundary target"
-            _, sbo_right = _literal(spans, guesses)
-            for length in range(1, 11):
-                expected[:, 0, length] += told[length]
-                expected[0, 1, length] += right[length]
-                expected[1, 1, length] += sbo_right[length]
-            seen += told
+        spans = _spans_of(batch, opened)
+        assert all(len(span) <= 20 for span in spans), "so that every masked token is a boundary target"
+        told, right = _literal(spans, mlm[batch.mlm_labels >= 0].tolist())
+        _, sbo_right = _literal(spans, sbo[batch.sbo.labels >= 0].tolist())
+        for length in range(1, 11):
+            expected[:, 0, length] += told[length]
+            expected[0, 1, length] += right[length]
+            expected[1, 1, length] += sbo_right[length]
+        seen += told
         assert (found == expected).all()
     assert len(seen) > 10
     assert seen[1] > 20

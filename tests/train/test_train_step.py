@@ -147,7 +147,7 @@ def test_the_flop_formula_is_what_torch_counts_where_nothing_is_padding() -> Non
     )
     bins, width, mlm, sbo = 2, 24, 5, 4
     zeros = torch.zeros((bins, width), dtype=torch.int32)
-    targets, boundary = (torch.zeros((bins, slots), dtype=torch.int32) for slots in (mlm, sbo))
+    targets, boundary = (torch.zeros(bins * slots, dtype=torch.int32) for slots in (mlm, sbo))
     batch = PackedTensors(
         input_ids=zeros,
         sequence_index=zeros + 1,

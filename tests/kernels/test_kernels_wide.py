@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
-from spanmask.kernels import memory
+from spanmask.kernels import wide
 
-pytestmark = pytest.mark.skipif(memory.PLAIN, reason="wide loads are switched off: there is nothing to compare")
+pytestmark = pytest.mark.skipif(wide.PLAIN, reason="wide loads are switched off: there is nothing to compare")
 
-WIDE_LENGTH, WIDE_KEY = memory._wide_word_length, memory._wide_load_key
-WIDE_COPY, WIDE_START = memory._wide_copy_ids, memory._wide_start_word
+WIDE_LENGTH, WIDE_KEY = wide._wide_word_length, wide._wide_load_key
+WIDE_COPY, WIDE_START = wide._wide_copy_ids, wide._wide_start_word
 
 BYTES = st.binary(min_size=96, max_size=96).map(lambda data: np.frombuffer(data, np.uint8))
 WORDS = st.text("azAZ09 -", min_size=96, max_size=96).map(lambda text: np.frombuffer(text.encode(), np.uint8))
@@ -48,14 +48,14 @@ def word_length(data: bytes) -> int:
 @given(BYTES | WORDS, st.integers(0, 64))
 def test_word_lengths_are_those_of_python_and_of_the_twin(data: np.ndarray, at: int) -> None:
     expected = word_length(data[at : at + 32].tobytes())
-    assert wide_length(data, at) == memory._plain_word_length(data, at) == expected
+    assert wide_length(data, at) == wide._plain_word_length(data, at) == expected
 
 
 @settings(deadline=None, max_examples=200)
 @given(BYTES, st.integers(0, 64), st.integers(0, 32), st.sampled_from([0, 0x20]))
 def test_keys_hold_the_bytes_asked_for_and_zeros(data: np.ndarray, at: int, length: int, fold: int) -> None:
     expected = (data[at : at + length] | np.uint8(fold)).tobytes().ljust(32, b"\0")
-    for load in (wide_key, memory._plain_load_key):
+    for load in (wide_key, wide._plain_load_key):
         assert b"".join(int(word).to_bytes(8, "little") for word in load(data, at, length, fold)) == expected
 
 
@@ -63,7 +63,7 @@ def test_keys_hold_the_bytes_asked_for_and_zeros(data: np.ndarray, at: int, leng
 @given(BYTES, st.sampled_from([np.uint16, np.uint32]), st.integers(0, 9))
 def test_ids_are_copied_from_the_second_half_of_a_line(data: np.ndarray, dtype: type, position: int) -> None:
     lines = np.frombuffer(data.tobytes()[:64] * 2, np.uint64).copy()
-    for copy in (wide_copy, memory._plain_copy_ids):
+    for copy in (wide_copy, wide._plain_copy_ids):
         ids = np.full(30, 7, dtype)
         copy(lines, 8, ids, position)
         expected = np.full(30, 7, dtype)
@@ -72,7 +72,7 @@ def test_ids_are_copied_from_the_second_half_of_a_line(data: np.ndarray, dtype: 
         np.testing.assert_array_equal(ids, expected)
 
 
-@pytest.mark.parametrize("start", [wide_start, memory._plain_start_word])
+@pytest.mark.parametrize("start", [wide_start, wide._plain_start_word])
 def test_a_word_starts_once_in_sixteen_flags(start) -> None:  # type: ignore[no-untyped-def]
     flags = np.ones(20, np.bool_)
     start(flags, 2)
