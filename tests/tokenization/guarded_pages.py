@@ -1,6 +1,6 @@
 """Memory between two pages that nobody may touch, and texts encoded in it: run in a process that may die of it.
 
-``encode CASING SPECIALS SEED`` encodes texts of every length against either page, and compares with ordinary memory;
+``encode CASING SPECIALS SEED…`` encodes texts of every length against either page, and compares with ordinary memory;
 ``lines CASING SEED`` tokenizes them as documents with lines; ``refuse CASING`` does the same with texts that end inside a character;
 ``touch PLACE WIDTH`` reads WIDTH bytes that begin PLACE bytes behind the first that may be read.
 """
@@ -136,7 +136,8 @@ def touch(place: int, width: int) -> int:
 
 def main(command: str, *rest: str) -> int:
     if command == "encode":
-        return encode_everything(rest[0], "parse" if rest[1] == "parse" else "text", int(rest[2]))
+        specials: Specials = "parse" if rest[1] == "parse" else "text"
+        return sum(encode_everything(rest[0], specials, int(seed)) for seed in rest[2:])
     if command == "lines":
         return tokenize_lines(rest[0], int(rest[1]))
     return refuse_everything(rest[0]) if command == "refuse" else touch(int(rest[0]), int(rest[1]))
