@@ -60,7 +60,7 @@ class _Option(click.Option):
         self.section = section
 
 
-class _Choice(click.Choice[str]):
+class _Choice(click.Choice):  # type: ignore[type-arg] # generic from click 8.2 on
     """One of the members of an enum, by text."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -68,19 +68,14 @@ class _Choice(click.Choice[str]):
         return value
 
 
-class _Number(click.ParamType[Any]):
-    """A number, where a text is one."""
-
-    name = "number"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the whole number, the number or the text that a text is."""
-        for kind in (int, float):
-            try:
-                return kind(value)
-            except ValueError:
-                continue
-        return value
+def _number(text: str) -> Any:
+    """Return the whole number or the number that a text is, or else the text."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _options(config: type[Options], flags: Mapping[str, str], section: str = "Options") -> Iterator[Any]:
@@ -107,8 +102,7 @@ def _typed(kind: Kind) -> dict[str, Any]:
         return {"is_flag": True, "default": None}
     if issubclass(kind.type, StrEnum):
         return {"type": _Choice([str(item) for item in kind.type])}
-    plain = click.STRING if kind.type is str else _Number()
-    return {"type": plain, "metavar": kind.form.metavar, "multiple": kind.many}
+    return {"type": str if kind.type is str else _number, "metavar": kind.form.metavar, "multiple": kind.many}
 
 
 def _with_default(text: str, field: Field[Any]) -> str:
