@@ -45,7 +45,7 @@ CONFIGS = sorted(
 )
 #: What is out of range, by option. An option whose every number is right has none.
 BEYOND: dict[str, dict[str, tuple[Any, ...]]] = {
-    "Capacities": dict.fromkeys(("tokens", "sequences"), (0, -1)) | {"mlm": (0,), "sbo": (-1,)},
+    "Capacities": dict.fromkeys(("tokens", "sequences"), (0, -1)),
     "CorpusConfig": {
         "text_field": ("",),
         "spans_field": ("",),
