@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask.batches import PackedBatch, PaddedBatch
-from spanmask.blocks import restore_words
+from spanmask.blocks import restore
 from spanmask.loading.config import LoadConfig
 from spanmask.loading.engine import Engine
 from spanmask.loading.position import Position
@@ -114,9 +114,7 @@ class Masking:
     def __init__(self, shards: ShardSet) -> None:
         vocabulary = shards.manifest.vocabulary
         self._masker = Masker(shards.manifest.config.masking, vocabulary)
-        self._segments = [
-            segments_of(block, *restore_words(block, vocabulary)) for block in _blocks(shards, len(shards))
-        ]
+        self._segments = [segments_of(block, *restore(block, vocabulary)) for block in _blocks(shards, len(shards))]
 
     def run(self) -> None:
         """Mask all of them."""
@@ -128,7 +126,7 @@ def plain_rows(shards: ShardSet, count: int) -> PlainRows:
     """Return the first rows of a dataset, unmasked."""
     vocabulary = shards.manifest.vocabulary
     [block] = _blocks(shards, min(count, len(shards)), min(count, len(shards)))
-    originals, flags = restore_words(block, vocabulary)
+    originals, flags = restore(block, vocabulary)
     return PlainRows.of(originals, block.input_ids.offsets, flags, vocabulary.special.pad)
 
 

@@ -189,7 +189,7 @@ def audit(folder: str | os.PathLike[str], split: str = "train", *, sample: int |
         foreign = foreign_id(stored)
         if foreign is not None:
             raise ShardError(foreign.message, row=shards.first_row_of_block(number) + foreign.row)
-        segments = segments_of(stored.block, stored.originals, stored.flags)
+        segments = segments_of(block, *stored.restored)
         replayed, draws = masker.mask(segments, store_words=manifest.words_stored)
         first_row = shards.first_row_of_block(number)
         found = list(_differences(block, replayed, first_row))

@@ -46,11 +46,18 @@ def count_up(sizes: Offsets) -> Offsets:
     return np.arange(first[-1]) - np.repeat(first[:-1], sizes)
 
 
-def take(cells: _Cells, chosen: Offsets | Flags) -> _Cells:
-    """Return what chosen owners have, in the order chosen. chosen: their numbers, or (n,) flags."""
+def keep(cells: _Cells, kept: Flags) -> _Cells:
+    """Return what the owners flagged have. kept: (n,); the offsets begin at 0."""
+    inside = np.repeat(kept, cells.lengths)
+    flat = {name: getattr(cells, name)[inside] for name in cells.FLAT}
+    return type(cells)(offsets=offsets_of(cells.lengths[kept]), **flat)
+
+
+def take(cells: _Cells, chosen: Offsets) -> _Cells:
+    """Return what chosen owners have, in the order chosen. chosen: their numbers."""
     lengths = cells.lengths[chosen]
     offsets = offsets_of(lengths)
-    index = np.repeat(cells.offsets[:-1][chosen] - offsets[:-1], lengths) + np.arange(offsets[-1])
+    index = np.repeat(cells.offsets[chosen] - offsets[:-1], lengths) + np.arange(offsets[-1])
     return type(cells)(offsets=offsets, **{name: getattr(cells, name)[index] for name in cells.FLAT})
 
 
@@ -163,41 +170,25 @@ def as_stored(block: MaskedBlock) -> Stored:
     return Stored(ids.values, ids.offsets, spans.starts, spans.ends, spans.offsets, labels.values, labels.offsets)
 
 
-def restore(block: MaskedBlock) -> TokenIds:
-    """Return the original of every row, like the values of input_ids."""
-    from spanmask.kernels.rows import restore_rows
+def restore(block: MaskedBlock, vocabulary: Vocabulary) -> tuple[TokenIds, Flags]:
+    """Return the original of every row, and whether a word starts, both like the values of input_ids.
 
-    originals = np.empty_like(block.input_ids.values)
-    restore_rows(as_stored(block), originals)
-    return originals
-
-
-def restore_words(block: MaskedBlock, vocabulary: Vocabulary) -> tuple[TokenIds, Flags]:
-    """Return the original of every row, and whether a word starts, like input_ids; as `restore` and `word_flags`, for rows not verified.
+    Words start where rows say so, else where the vocabulary does; a row's first token always starts one.
 
     Raises
     ------
     ShardError
         A row has an id that the vocabulary lacks.
     """
-    from spanmask.kernels.rows import restore_words as restored
+    from spanmask.kernels.rows import restore_rows
 
     ids = block.input_ids.values
     originals, flags = np.empty_like(ids), np.empty(len(ids), np.bool_)
     told = np.zeros(len(vocabulary), np.bool_) if block.word_starts is not None else vocabulary.word_start_table
-    foreign = restored(as_stored(block), told, originals, flags)
+    foreign = restore_rows(as_stored(block), told, originals, flags)
     if foreign >= 0:
         raise ShardError(f"it has an id that the vocabulary of {len(vocabulary):,} entries lacks", row=foreign)
     return originals, flags if block.word_starts is None else stored_word_flags(block, block.word_starts)
-
-
-def word_flags(block: MaskedBlock, originals: TokenIds, vocabulary: Vocabulary) -> Flags:
-    """Return whether a word starts, like the values of input_ids: from the rows where stored, else from the vocabulary."""
-    if block.word_starts is not None:
-        return stored_word_flags(block, block.word_starts)
-    flags: Flags = vocabulary.word_start_table[originals]
-    flags[block.input_ids.offsets[:-1] + 1] = True
-    return flags
 
 
 def stored_word_flags(block: MaskedBlock, words: Ragged[Positions]) -> Flags:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.blocks import offsets_of, restore_words
+from spanmask.blocks import count_up, offsets_of, restore
 from spanmask.config import (
     SEGMENT_LIMIT,
     MaskingConfig,
@@ -169,7 +169,7 @@ class Masker:
         ShardError
             A row has an id that the vocabulary lacks.
         """
-        segments = segments_of(block, *restore_words(block, self.vocabulary))
+        segments = segments_of(block, *restore(block, self.vocabulary))
         return self.mask(segments, store_words=block.word_starts is not None)[0]
 
     def _draw_spans(self, block: SequenceBlock, segments: spans.Segments) -> spans.Spans:
@@ -336,14 +336,9 @@ def _validate(block: SequenceBlock, vocabulary_size: int, scheme: Scheme) -> Non
 def _word_positions(block: SequenceBlock) -> Ragged[Positions]:
     """Return where words start in each row: the first token, and every flagged one."""
     lengths = block.ends - block.starts
-    offsets = offsets_of(lengths)
-    gather = np.repeat(block.starts - offsets[:-1], lengths) + np.arange(offsets[-1])
-    flags = block.word_starts[gather]
-    flags[offsets[:-1]] = True
-    owners = np.repeat(np.arange(len(block)), lengths)[flags]
-    values = np.flatnonzero(flags) - offsets[owners] + 1
-    counts = np.bincount(owners, minlength=len(block))
-    return Ragged(values=values.astype(np.uint16), offsets=offsets_of(counts))
+    place = count_up(lengths)
+    flags = block.word_starts[np.repeat(block.starts, lengths) + place] | (place == 0)
+    return Ragged(values=(place[flags] + 1).astype(np.uint16), offsets=offsets_of(flags)[offsets_of(lengths)])
 
 
 def _shifted(ranges: Ranges[Any], by: int, dtype: type[np.integer[Any]]) -> Ranges[Any]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.blocks import take
+from spanmask.blocks import keep
 from spanmask.config import SEGMENT_LIMIT, Segmentation, SequenceConfig
 from spanmask.errors import CorpusError
 from spanmask.kernels import segments
@@ -90,5 +90,5 @@ def select(block: SequenceBlock, chosen: npt.NDArray[np.bool_]) -> SequenceBlock
         document_index=block.document_index[chosen],
         document_ids=block.document_ids[chosen],
         segments=block.segments[chosen],
-        annotations=None if block.annotations is None else take(block.annotations, chosen),
+        annotations=None if block.annotations is None else keep(block.annotations, chosen),
     )

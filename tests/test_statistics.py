@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import special, stats
 from small import VOCABULARY
 
-from spanmask.blocks import as_stored, restore, restore_words, row_of, word_flags
+from spanmask.blocks import as_stored, restore, row_of
 from spanmask.config import MaskingConfig, Sampler, Scheme
 from spanmask.kernels.rows import TOTALS, count_coverage
 from spanmask.masking import mask
@@ -226,11 +226,8 @@ def test_row_statistics_are_a_literal_count(made):
     statistics.add(block, VOCABULARY, ratio)
     assert statistics.to_json() == literal_counts(block, flags, ratio)
     originals = [token for row in rows_of(block) for token in oracle.restore(row)]
-    assert restore(block).tolist() == originals
-    found = word_flags(block, restore(block), VOCABULARY)
-    together = restore_words(block, VOCABULARY)
-    assert np.array_equal(together[0], restore(block))
-    assert np.array_equal(together[1], found)
+    restored, found = restore(block, VOCABULARY)
+    assert restored.tolist() == originals
     for start, end, row in zip(block.input_ids.offsets, block.input_ids.offsets[1:], flags, strict=False):
         assert found[start + 1 : end - 1].tolist() == row
 
@@ -261,7 +258,7 @@ def test_a_histogram_ends_with_all_that_is_beyond_it():
 def test_coverage_is_a_literal_count(made, width):
     block, flags, _ = made
     first, last = np.zeros((width, 2), np.int64), np.zeros((width, 2), np.int64)
-    count_coverage(as_stored(block), word_flags(block, restore(block), VOCABULARY), first, last)
+    count_coverage(as_stored(block), restore(block, VOCABULARY)[1], first, last)
     wanted = np.zeros((2, width, 2), np.int64)
     for row, starts in zip(rows_of(block), flags, strict=True):
         inside = {p for span in zip(row["span_starts"], row["span_ends"], strict=True) for p in range(*span)}

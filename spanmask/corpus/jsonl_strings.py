@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from spanmask.blocks import offsets_of
 from spanmask.kernels.jsonl import STRIDE, find_specials, find_strings, unescape
 from spanmask.records import Bytes, Offsets
 
@@ -31,7 +32,7 @@ class StringReader:
         if len(set(schema.names)) < len(schema.names):
             return None
         names = [name.encode() for name in schema.names]
-        offsets = np.cumsum([0, *map(len, names)], dtype=np.int64)
+        offsets = offsets_of([len(name) for name in names])
         return cls(schema=schema, names=np.frombuffer(b"".join(names), np.uint8), offsets=offsets)
 
     def read(self, data: Bytes, starts: Offsets, ends: Offsets) -> pa.RecordBatch | None:

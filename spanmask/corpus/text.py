@@ -8,14 +8,14 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
-from spanmask.blocks import take
+from spanmask.blocks import keep
 from spanmask.config import CorpusConfig, Layout, OnError
 from spanmask.corpus.cutting import RawBlock, block_bounds, document_starts
 from spanmask.corpus.identity import identities
 from spanmask.corpus.inputs import InputFile
 from spanmask.corpus.streams import as_array, as_view, line_number
 from spanmask.errors import CorpusError
-from spanmask.records import Bytes, DocumentBlock, Flags, Offsets, Ragged
+from spanmask.records import Bytes, DocumentBlock, Offsets, Ragged
 
 #: What an error about a document says last.
 SKIP_ADVICE = "correct it, or leave such documents out with --on-error skip"
@@ -58,22 +58,20 @@ def parse(file: InputFile, raw: RawBlock, config: CorpusConfig) -> Iterator[Docu
 
 
 def _block(file: InputFile, origin: int, data: Bytes, offsets: Offsets, config: CorpusConfig) -> DocumentBlock:
-    text = data[offsets[0] : offsets[-1]]
-    ids = identities(file, origin + offsets[:-1])
-    size = len(text)
+    text, ids = data[offsets[0] : offsets[-1]], identities(file, origin + offsets[:-1])
+    documents, skipped = Ragged(values=text, offsets=offsets - offsets[0]), 0
     if not is_utf8(text):
         if config.on_error is OnError.FAIL:
             raise _encoding_error(file, origin + int(offsets[0]), as_view(text))
-        good = _valid_documents(data, offsets)
-        documents = take(Ragged(values=data, offsets=offsets), good)
-        return DocumentBlock(
-            text=documents.values,
-            document_offsets=documents.offsets,
-            document_ids=ids[good],
-            skipped=int(np.count_nonzero(~good)),
-            source_bytes=size,
-        )
-    return DocumentBlock(text=text, document_offsets=offsets - offsets[0], document_ids=ids, source_bytes=size)
+        good = np.array([is_utf8(documents[number]) for number in range(len(documents))])
+        documents, ids, skipped = keep(documents, good), ids[good], int(np.count_nonzero(~good))
+    return DocumentBlock(
+        text=documents.values,
+        document_offsets=documents.offsets,
+        document_ids=ids,
+        skipped=skipped,
+        source_bytes=len(text),
+    )
 
 
 def _encoding_error(file: InputFile, origin: int, text: memoryview) -> CorpusError:
@@ -85,10 +83,3 @@ def _encoding_error(file: InputFile, origin: int, text: memoryview) -> CorpusErr
         path=file.path,
         line=line_number(file, origin + at),
     )
-
-
-def _valid_documents(data: Bytes, offsets: Offsets) -> Flags:
-    """Return (D,) whether each document is valid UTF-8."""
-    view = as_view(data)
-    bounds = zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
-    return np.array([invalid_utf8(view[start:end]) is None for start, end in bounds], np.bool_)

@@ -56,19 +56,6 @@ class Counts(NamedTuple):
     span_words: Ints
 
 
-@kernel
-def restore_rows(rows: Stored, originals: npt.NDArray[Any]) -> None:
-    """Write the rows with their labels put back. originals: like input_ids."""
-    originals[:] = rows.input_ids
-    for i in range(len(rows.input_offsets) - 1):
-        base = rows.input_offsets[i]
-        label = rows.label_offsets[i]
-        for n in range(rows.span_offsets[i], rows.span_offsets[i + 1]):
-            for position in range(np.int64(rows.span_starts[n]), np.int64(rows.span_ends[n])):
-                originals[base + position] = rows.labels[label]
-                label += 1
-
-
 @inlined
 def _look_up(ids: npt.NDArray[Any], table: npt.NDArray[np.bool_], flags: npt.NDArray[np.bool_]) -> None:
     for i in range(len(ids)):
@@ -84,7 +71,7 @@ def _largest(ids: npt.NDArray[Any]) -> int:
 
 
 @kernel
-def restore_words(
+def restore_rows(
     rows: Stored, table: npt.NDArray[np.bool_], originals: npt.NDArray[Any], flags: npt.NDArray[np.bool_]
 ) -> int:
     """Write the rows with their labels put back, and where words start by a table of ids (V,); the first token of a row starts one.

@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask.blocks import from_columns, join, offsets_of, select
-from spanmask.config import Scheme
 from spanmask.records import MaskedBlock, Offsets, Ragged
 from spanmask.shard.reader import ShardSet
-from spanmask.shard.schema import BATCH_ROWS
+from spanmask.shard.schema import BATCH_ROWS, shard_schema
 from spanmask.shard.shard_file import Verify
 from spanmask.vocab import token_dtype
 
@@ -72,7 +71,8 @@ class CompiledShelf:
 
     def __init__(self, shards: ShardSet) -> None:
         self.shards = shards
-        self._columns = _columns(shards)
+        self._types = _types(shards)
+        self._columns = list(self._types)
         self._places = np.zeros((shards.block_count(), 2, len(self._columns)), np.int64)
         self._known = np.zeros(shards.block_count(), np.bool_)
         self._files: dict[int, npt.NDArray[np.uint8]] = {}
@@ -81,14 +81,12 @@ class CompiledShelf:
     def read(self, rows: Offsets, *, whole: bool) -> MaskedBlock:
         """Return rows in the order asked for; word starts and annotated ranges only where ``whole`` is set."""
         parts = list(self._by_shard(rows))
-        ids = np.dtype(token_dtype(self.shards.manifest.stated_vocabulary.size))
         lists = {
-            name: self._lists(parts, name, ids if name in ("input_ids", "labels") else np.dtype(np.uint16), len(rows))
+            name: self._lists(parts, name, len(rows))
             for name in self._columns[2:]
             if whole or not name.startswith(("word", "annotation"))
         }
-        document_ids = self._numbers(parts, "document_id", np.dtype(np.uint64), len(rows))
-        segments = self._numbers(parts, "segment", np.dtype(np.uint32), len(rows))
+        document_ids, segments = (self._numbers(parts, name, len(rows)) for name in self._columns[:2])
         return from_columns(document_ids, segments, lists)
 
     def lengths(self, rows: Offsets) -> Offsets:
@@ -134,10 +132,10 @@ class CompiledShelf:
 
         measure_lists(file.view(np.int32), places[:, 0, self._columns.index(name)] // 4, wanted, lengths)
 
-    def _lists(self, parts: Any, name: str, kind: np.dtype[Any], size: int) -> Ragged[Any]:
+    def _lists(self, parts: Any, name: str, size: int) -> Ragged[Any]:
         from spanmask.kernels.gather import copy_lists
 
-        index = self._columns.index(name)
+        index, kind = self._columns.index(name), self._types[name]
         lengths = np.empty(size, np.int64)
         for file, places, wanted in parts:
             self._measure(file, places, name, wanted, lengths)
@@ -148,18 +146,19 @@ class CompiledShelf:
             copy_lists(file.view(np.int32), begin, file.view(kind), items, wanted, offsets, values)
         return Ragged(values=values, offsets=offsets)
 
-    def _numbers(self, parts: Any, name: str, kind: np.dtype[Any], size: int) -> npt.NDArray[Any]:
+    def _numbers(self, parts: Any, name: str, size: int) -> npt.NDArray[Any]:
         from spanmask.kernels.gather import copy_numbers
 
+        kind = self._types[name]
         values = np.empty(size, kind)
         for file, places, wanted in parts:
             copy_numbers(file.view(kind), places[:, 1, self._columns.index(name)] // kind.itemsize, wanted, values)
         return values
 
 
-def _columns(shards: ShardSet) -> list[str]:
-    stored = ["word_starts"] if shards.manifest.words_stored else []
-    ranges = (
-        ["annotation_starts", "annotation_ends"] if shards.manifest.config.masking.scheme is Scheme.ANNOTATED else []
-    )
-    return ["document_id", "segment", "input_ids", "span_starts", "span_ends", "labels", *stored, *ranges]
+def _types(shards: ShardSet) -> dict[str, np.dtype[Any]]:
+    """Return the columns of a dataset's rows, kept ones left out, and the type of their values, or of their lists' items."""
+    manifest = shards.manifest
+    ids = token_dtype(manifest.stated_vocabulary.size)
+    schema = shard_schema(ids, words_stored=manifest.words_stored, scheme=manifest.config.masking.scheme)
+    return {field.name: np.dtype(getattr(field.type, "value_type", field.type).to_pandas_dtype()) for field in schema}

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,11 +16,12 @@ from spanmask.errors import ConfigError
 from spanmask.presharding.locations import recalled_inputs
 from spanmask.presharding.plan import Plan, default_jobs, make_plan
 from spanmask.presharding.units import Pipeline, Report, Unit, all_units
-from spanmask.records import Identities, MaskedBlock, Ragged, Segments, SequenceBlock, TokenIds
+from spanmask.records import MaskedBlock, Ragged, SequenceBlock, TokenIds
 from spanmask.shard.manifest import MANIFEST, Manifest, read_manifest
 from spanmask.shard.reader import ShardSet
 from spanmask.shard.verify import Finding
 from spanmask.storage import digest
+from spanmask.vocab import Vocabulary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,16 +128,15 @@ class _UnitRows:
             if (record.path.startswith(exact) if unit.raw is not None else record.path.startswith(prefix))
         ]
         self.path = f"{exact}.arrow"
-        self._blocks = (block for number in chosen for block in shards.blocks_of(number))
-        self._held: tuple[Identities, Segments, list[TokenIds]] | None = None
-        self._row = 0
+        blocks = (block for number in chosen for block in shards.blocks_of(number))
+        self._rows = (row for block in blocks for row in _originals(block, manifest.vocabulary))
 
     def compare(self, segments: SequenceBlock) -> Finding | None:
         """Hold the next rows against segments; return the first difference."""
         for i in range(len(segments)):
             wanted = segments.token_ids[segments.starts[i] : segments.ends[i]]
             identity = (int(segments.document_ids[i]), int(segments.segments[i]))
-            found = self._next()
+            found = next(self._rows, None)
             if found is None:
                 return Finding(path=self.path, message=f"row {identity} of the inputs is missing")
             if found[0] != identity:
@@ -148,19 +147,11 @@ class _UnitRows:
 
     def left(self) -> bool:
         """Return whether rows remain."""
-        return self._next() is not None
-
-    def _next(self) -> tuple[tuple[int, int], Any] | None:
-        while self._held is None or self._row == len(self._held[0]):
-            block = next(self._blocks, None)
-            if block is None:
-                return None
-            self._held, self._row = (block.document_ids, block.segments, _originals(block)), 0
-        row, self._row = self._row, self._row + 1
-        documents, numbers, originals = self._held
-        return (int(documents[row]), int(numbers[row])), originals[row]
+        return next(self._rows, None) is not None
 
 
-def _originals(block: MaskedBlock) -> list[TokenIds]:
-    rows = Ragged(values=restore(block), offsets=block.input_ids.offsets)
-    return [rows[number][1:-1] for number in range(len(rows))]
+def _originals(block: MaskedBlock, vocabulary: Vocabulary) -> Iterator[tuple[tuple[int, int], TokenIds]]:
+    """Yield each row's identity, and its tokens as they were before masking, without special ones."""
+    originals = Ragged(values=restore(block, vocabulary)[0], offsets=block.input_ids.offsets)
+    for number, identity in enumerate(zip(block.document_ids.tolist(), block.segments.tolist(), strict=True)):
+        yield identity, originals[number][1:-1]

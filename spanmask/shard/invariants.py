@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from spanmask.blocks import offsets_of, restore, word_flags
+from spanmask.blocks import offsets_of, restore
 from spanmask.config import PreshardConfig, ReplacementUnit, Sampler, Scheme
 from spanmask.records import Flags, MaskedBlock, Offsets, Ragged, TokenIds
 from spanmask.shard.structure import Problem, first_problem, rows_with
@@ -36,14 +36,14 @@ class Rows:
         return self.block.spans.owners
 
     @cached_property
-    def originals(self) -> TokenIds:
-        """The rows with their labels put back."""
-        return restore(self.block)
+    def restored(self) -> tuple[TokenIds, Flags]:
+        """The rows with their labels put back, and whether a word starts, like input_ids."""
+        return restore(self.block, self.vocabulary)
 
-    @cached_property
+    @property
     def flags(self) -> Flags:
         """Whether a word starts, like input_ids."""
-        return word_flags(self.block, self.originals, self.vocabulary)
+        return self.restored[1]
 
     @cached_property
     def masked(self) -> Offsets:

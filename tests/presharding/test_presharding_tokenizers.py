@@ -61,7 +61,7 @@ def masked_again(folder: Path) -> None:
     manifest = shards.manifest
     for block in shards.blocks:
         known = Rows(block=block, config=manifest.config, vocabulary=manifest.vocabulary)
-        segments = segments_of(block, known.originals, known.flags)
+        segments = segments_of(block, *known.restored)
         sizes = segments.ends - segments.starts
         inner = np.concatenate([np.arange(a, b) for a, b in zip(segments.starts, segments.ends, strict=True)])
         found = spanmask.mask(
