@@ -12,7 +12,7 @@ from spanmask.model.config import Objective, SpanBertConfig
 from spanmask.model.encoder import SpanBertEncoder
 from spanmask.model.heads import MlmHead, SboHead
 from spanmask.model.inputs import PackedTensors
-from spanmask.model.loss import target_loss
+from spanmask.model.loss import TargetLoss, loss_of_rows, target_loss
 
 #: Added to the scores of the vocabulary's padding: exp of it is exactly 0 in any float, and it fits in 16 bits.
 _NEVER = -1e4
@@ -29,7 +29,7 @@ class PretrainingOutput(NamedTuple):
     """What a step needs of a batch; tensors, so that nothing waits for the device.
 
     loss: (), with gradient. mlm_sum, sbo_sum: () summed cross entropy in nats. mlm_correct, sbo_correct: () int64, targets whose best id is
-    the label. mlm_predicted: (P,), sbo_predicted: (Q,) int64 best ids. All but loss are detached.
+    the label. mlm_predicted: (P,), sbo_predicted: (Q,) int64 best ids, in slots with a target. All but loss are detached.
     """
 
     loss: Tensor
@@ -74,10 +74,7 @@ class SpanBertForPreTraining(nn.Module):
         ConfigError
             Bins are wider than there are positions, or attention cannot be computed as asked.
         """
-        scores = self.score(batch)
-        sbo_labels = batch.sbo.labels if self.sbo is not None else batch.sbo.labels[:0]
-        mlm = target_loss(scores.mlm, batch.mlm_labels)
-        sbo = target_loss(scores.sbo, sbo_labels)
+        mlm, sbo = self._losses(batch)
         scales = scales.to(mlm.total.device, mlm.total.dtype)
         return PretrainingOutput(
             loss=mlm.total * scales[0] + sbo.total * scales[1],
@@ -89,18 +86,33 @@ class SpanBertForPreTraining(nn.Module):
             sbo_predicted=sbo.predicted,
         )
 
+    def _losses(self, batch: PackedTensors) -> tuple[TargetLoss, TargetLoss]:
+        """Return the losses of both heads: where the compiler fuses them, or on a device, from one product of all rows."""
+        sbo_labels = batch.sbo.labels if self.sbo is not None else batch.sbo.labels[:0]
+        if batch.input_ids.device.type != "cpu" or torch.compiler.is_compiling():
+            scores = self.score(batch)
+            return target_loss(scores.mlm, batch.mlm_labels), target_loss(scores.sbo, sbo_labels)
+        mlm_rows, sbo_rows = self._rows(batch)
+        words = self.encoder.embeddings.words.weight
+        mlm = loss_of_rows(mlm_rows, words, self._bias(self.mlm), batch.mlm_labels)
+        return mlm, loss_of_rows(sbo_rows, words, self._bias(self.sbo or self.mlm), sbo_labels)
+
     def score(self, batch: PackedTensors) -> Scores:
         """Return the scores of a batch's target slots: of masked tokens, and of span boundaries if there is a head for them."""
-        hidden: Tensor = self.encoder(batch)
+        mlm_rows, sbo_rows = self._rows(batch)
         words = self.encoder.embeddings.words.weight
-        mlm_rows: Tensor = self.mlm(hidden, batch.mlm_positions)
         if self.sbo is None:
             scores = functional.linear(mlm_rows, words, self._bias(self.mlm))
             return Scores(scores, scores[:0])
-        sbo_rows: Tensor = self.sbo(hidden, batch.sbo)
         both = functional.linear(torch.cat([mlm_rows, sbo_rows]), words)
         mlm, sbo = torch.split(both, [mlm_rows.shape[0], sbo_rows.shape[0]])
         return Scores(mlm + self._bias(self.mlm), sbo + self._bias(self.sbo))
+
+    def _rows(self, batch: PackedTensors) -> tuple[Tensor, Tensor]:
+        """Return what both heads make of a batch's target slots, (P, H) and (Q, H)."""
+        hidden: Tensor = self.encoder(batch)
+        mlm: Tensor = self.mlm(hidden, batch.mlm_positions)
+        return mlm, mlm[:0] if self.sbo is None else self.sbo(hidden, batch.sbo)
 
     def _bias(self, head: MlmHead | SboHead) -> Tensor:
         return head.bias + self.padding.to(head.bias.dtype)

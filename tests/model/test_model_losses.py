@@ -8,6 +8,7 @@ import literal_model as literal
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from spanmask.model import (
     Objective,
@@ -17,6 +18,7 @@ from spanmask.model import (
     SpanBertForPreTraining,
     objective_scales,
 )
+from spanmask.model.loss import loss_of_rows, target_loss
 
 LAYERS, HEADS, WIDTH = 2, 2, 12
 Bins = list[list[literal.Sequence]]
@@ -221,8 +223,13 @@ def test_correct_counts_targets_whose_best_entry_is_the_label() -> None:
     assert (int(second.mlm_correct), int(second.sbo_correct)) == (_count(labels) - 1, _count(boundary))
     scores = model.score(batch)
     assert scores.mlm.shape == (12, 128)
-    assert torch.equal(first.mlm_predicted, scores.mlm.argmax(1))
-    assert torch.equal(first.sbo_predicted, scores.sbo.argmax(1))
+    for found, scored, given in (
+        (first.mlm_predicted, scores.mlm, batch.mlm_labels),
+        (first.sbo_predicted, scores.sbo, batch.sbo.labels),
+    ):
+        there = given != literal.NONE
+        assert torch.equal(found[there], scored.argmax(1)[there])
+        assert found.shape == given.shape
 
 
 def test_bfloat16_parameters_give_a_float32_loss_close_to_the_exact() -> None:
@@ -230,3 +237,48 @@ def test_bfloat16_parameters_give_a_float32_loss_close_to_the_exact() -> None:
     exact, rough = (model_of().to(dtype)(batch, objective_scales(6, 6)) for dtype in (torch.float64, torch.bfloat16))
     assert rough.loss.dtype == torch.float32
     assert abs(float(exact.loss.detach() / rough.loss.detach()) - 1) < 0.05
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("count", [0, 1, 128, 300])
+def test_the_loss_some_rows_at_a_time_is_that_of_all_scores(dtype: torch.dtype, count: int) -> None:
+    """Loss, best ids and gradients, for rows that fill no chunk, one, and more, with slots without a target among them."""
+    generator = torch.Generator().manual_seed(count)
+    shapes = {"rows": (count, 16), "words": (60, 16), "bias": (60,)}
+    given = {name: torch.randn(shape, generator=generator, dtype=torch.float64) for name, shape in shapes.items()}
+    labels = torch.randint(60, (count,), generator=generator).int()
+    labels[2::5] = literal.NONE
+    there = labels != literal.NONE
+    found = {}
+    for way in ("at once", "some at a time"):
+        rows, words, bias = (value.to(dtype).requires_grad_() for value in given.values())
+        scores = functional.linear(rows, words, bias)
+        loss = target_loss(scores, labels) if way == "at once" else loss_of_rows(rows, words, bias, labels)
+        (loss.total * 0.25).backward()
+        found[way] = (loss, [rows.grad, words.grad, bias.grad])
+    (whole, expected), (parts, gradients) = found.values()
+    bounds = {torch.float64: 1e-11, torch.float32: 1e-3, torch.bfloat16: 0.6}
+    torch.testing.assert_close(parts.total, whole.total, rtol=bounds[dtype] / 10, atol=bounds[dtype])
+    torch.testing.assert_close(gradients, expected, rtol=bounds[dtype] / 10, atol=bounds[dtype])
+    assert int(parts.correct) == int(whole.correct)
+    assert torch.equal(parts.predicted[there], whole.predicted[there])
+
+
+def test_the_loss_without_gradients_is_the_same_and_has_no_second_derivative() -> None:
+    rows, words, bias = (torch.randn(shape, dtype=torch.float64) for shape in ((5, 4), (9, 4), (9,)))
+    labels = torch.tensor([1, 2, literal.NONE, 8, 0])
+    with torch.no_grad():
+        quiet = loss_of_rows(rows, words, bias, labels).total
+    rows.requires_grad_()
+    loss = loss_of_rows(rows, words, bias, labels).total
+    assert torch.equal(quiet, loss.detach())
+    [gradient] = torch.autograd.grad(loss, rows, create_graph=True)
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        gradient.sum().backward()
+
+
+def test_a_loss_of_rows_that_is_gone_through_twice_has_the_same_gradient_twice() -> None:
+    rows, words, bias = (torch.randn(shape, dtype=torch.float64) for shape in ((5, 4), (9, 4), (9,)))
+    loss = loss_of_rows(rows.requires_grad_(), words, bias, torch.tensor([1, 2, literal.NONE, 8, 0])).total * 3
+    first, second = (torch.autograd.grad(loss, rows, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first, second)
