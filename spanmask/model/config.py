@@ -81,7 +81,7 @@ class SpanBertConfig(Options):
         How attention is computed.
     """
 
-    vocab_size: Annotated[int, Form("the number of entries of the vocabulary", "V")]
+    vocab_size: Annotated[int, Form("a whole number", "V", "give the number of entries of the vocabulary")]
     hidden: int = 768
     layers: int = 12
     heads: int = 12
