@@ -54,6 +54,7 @@ def _asked(result: Mapping[str, Any], name: str) -> str:
 
 
 def _footer(result: Mapping[str, Any]) -> str:
+    """Return what the table was measured on, and how: text, rows, batches, rounds, machine."""
     source, peer = result["input"], result["peers"]
     batches = "; ".join(
         f"{name}: {found['count']:,} batches, {found['bytes'] / protocol.MEGABYTE:,.0f} MB"

@@ -111,6 +111,7 @@ def _baselines(part: Any, rows: Any, config: Any, vocabulary: Any) -> dict[str, 
 
 
 def _others(block: Any, vocabulary: Any) -> dict[str, Callable[[], object]]:
+    """Return the other schemes and samplers as contestants over the same segments."""
     from spanmask.config import MaskingConfig
     from spanmask.masking import Masker
 

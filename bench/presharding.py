@@ -135,6 +135,11 @@ def _clear(home: Path) -> None:
 def _figures(
     taken: Mapping[str, dict[str, Any]], sizes: Mapping[str, int], stages: Sequence[Mapping[str, float]]
 ) -> dict[str, Any]:
+    """Return rates, ratios to the peers in the same round, and where the time of one run goes.
+
+    taken: seconds of every round by contestant. sizes: their bytes of text. stages: seconds by stage, of each round of compressed JSONL;
+    ``rest`` is what the whole run took beyond them.
+    """
     rates = {name: protocol.rates(sizes[name], found["seconds"]) for name, found in taken.items()}
     contestants = {name: {**taken[name], "bytes_per_second": protocol.spread(rates[name])} for name in taken}
     ratios = {

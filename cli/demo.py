@@ -37,6 +37,7 @@ def command(out: str | None) -> None:
 
 
 def _run(out: Path) -> None:
+    """Preshard, verify, audit and show the built-in text, each under the command that does the same; exit 1 where a check fails."""
     from rich.console import Console
 
     from spanmask.auditing import audit

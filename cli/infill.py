@@ -110,6 +110,7 @@ def _span(
     guess: Callable[[Guess], dict[str, Any]],
     joined: Callable[[Joined | None], dict[str, Any] | None],
 ) -> dict[str, Any]:
+    """Return a span as JSON values. guess, joined: turn a guess for a token, and the best tokens of a whole span, into such."""
     tokens = [
         {"mlm": [guess(one) for one in token.mlm], "sbo": token.sbo and [guess(one) for one in token.sbo]}
         for token in span.tokens

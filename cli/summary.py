@@ -44,6 +44,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def _text(summary: dict[str, Any]) -> str:
+    """Return a summary for people: splits, what was masked and left out, and where it is; short rows only where there are some."""
     lines = [
         f"{name}: {split['rows']:,} sequences, {split['tokens']:,} tokens with special ones, in {counted(split['shards'], 'shard')}"
         for name, split in summary["splits"].items()

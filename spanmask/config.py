@@ -247,6 +247,7 @@ class MaskingConfig(Options):
     mask_epoch: int = 0
 
     def _check(self) -> None:
+        """Resolve what the scheme leaves open, then hold every number to its range."""
         self._resolve()
         self._require(lambda value: 0 <= value < SEED_LIMIT, "a whole number from 0 to 2^64 - 1", "seed")
         self._require(lambda value: 0 <= value < MASK_EPOCH_LIMIT, f"0 to {MASK_EPOCH_LIMIT - 1}", "mask_epoch")

@@ -168,6 +168,7 @@ class NumpyMasker:
         return join([self._mask_batch(_part(block, slice(cut, cut + size))) for cut in cuts])
 
     def _mask_batch(self, block: SequenceBlock) -> MaskedBlock:
+        """Mask segments at once, with the numbers that the kernels draw; words are numbered through the batch."""
         batch = _index(block, self.config.mask_fraction)
         streams = Streams(self.config, block)
         spans = self.spans(batch, streams)

@@ -68,7 +68,11 @@ def document_starts(data: Bytes, sentences: bool, previous_blank: bool) -> tuple
 
 
 class _Cutter:
-    """Holds the documents of the window under way. end: where to look for the document that opens the next one."""
+    """Holds the documents of the window under way. end: where to look for the document that opens the next one.
+
+    A document belongs to the window it starts in, however far it reaches: whoever reads a part of the file finds the same documents in it
+    without having read what lies before.
+    """
 
     def __init__(self, windows: Windows) -> None:
         self._windows = windows
@@ -87,6 +91,7 @@ class _Cutter:
             self.number, self.end = _NO_WINDOW, _NEVER
 
     def hold(self, data: memoryview) -> None:
+        """Keep whole lines of the window under way. Those of a window to skip are passed over here, so that its place is still counted."""
         if self.number != _NO_WINDOW and self.number not in self._windows.skip and len(data):
             self._held.append(data)
 
@@ -120,8 +125,10 @@ def cut(pieces: Iterable[Piece], windows: Windows, previous_blank: bool = True) 
     for piece in pieces:
         before = previous_blank
         if windows.sentences:
+            # Whether a line starts a paragraph depends on the line before it, which may lie in the piece before.
             previous_blank = last_line_is_blank(as_array(piece.data), before)
         yield from _cut_piece(cutter, piece, before, windows)
+        # The last document may reach far beyond the stop: reading ends only when the one after it has begun.
         if piece.offset + len(piece.data) >= windows.stop and cutter.number == _NO_WINDOW:
             return
     yield from cutter.close()
@@ -130,6 +137,7 @@ def cut(pieces: Iterable[Piece], windows: Windows, previous_blank: bool = True) 
 def _cut_piece(cutter: _Cutter, piece: Piece, previous_blank: bool, windows: Windows) -> Iterator[RawBlock]:
     """Hand on the windows that end in a piece, and hold the rest of it; past the stop nothing is held."""
     data, array = memoryview(piece.data), as_array(piece.data)
+    # data[:done] has been held or let go. Up to `at` no document can open the next window, so nothing is looked for before it.
     done, at = 0, max(0, cutter.end - piece.offset)
     while at < len(data):
         start = int(first_document(array, at, windows.sentences, previous_blank))

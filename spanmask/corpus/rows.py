@@ -83,6 +83,7 @@ def documents(rows: InputRows, config: CorpusConfig, complain: Complain) -> Docu
 
 
 def _block(rows: InputRows, config: CorpusConfig) -> DocumentBlock:
+    """Return rows that were checked as documents: the text as a view of the batch, ranges and kept fields beside it."""
     column = rows.batch.column(config.text_field)
     offsets = text_offsets(column)
     lengths = _code_points(column, config)

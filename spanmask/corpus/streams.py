@@ -116,6 +116,10 @@ def lines(stream: Stream, offset: int) -> Iterator[Piece]:
 
 
 def _whole_lines(stream: Stream, offset: int) -> Iterator[Piece]:
+    """Yield pieces that end with a newline, the stream's last one aside; what follows a piece's last newline begins the next piece.
+
+    A long line is held as the pieces it came in and joined once. A piece is let go before the next is read, so that one is held at a time.
+    """
     held: list[bytes] = []
     while data := stream.read(PIECE_BYTES):
         end = data.rfind(b"\n") + 1

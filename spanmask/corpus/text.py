@@ -58,6 +58,10 @@ def parse(file: InputFile, raw: RawBlock, config: CorpusConfig) -> Iterator[Docu
 
 
 def _block(file: InputFile, origin: int, data: Bytes, offsets: Offsets, config: CorpusConfig) -> DocumentBlock:
+    """Return documents as a block, without those that are not UTF-8 where the configuration skips them.
+
+    UTF-8 is checked for the whole block at once, and document by document only where that fails. origin: decompressed offset of data[0].
+    """
     text, ids = data[offsets[0] : offsets[-1]], identities(file, origin + offsets[:-1])
     documents, skipped = Ragged(values=text, offsets=offsets - offsets[0]), 0
     if not is_utf8(text):

@@ -144,6 +144,10 @@ def _hear(worker: _Worker, workers: list[_Worker], queue: _Queue, report: Report
 
 
 def _start(work: Work) -> _Worker:
+    """Start a process that serves units, and give it the work.
+
+    It is a fresh interpreter rather than a fork: a fork would take locks and threads of this one along, in whatever state they are.
+    """
     ours, theirs = Pipe()
     memory = Memory.new()
     ending, life = os.pipe()

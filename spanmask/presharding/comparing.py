@@ -99,6 +99,7 @@ def _inputs(manifest: Manifest, inputs: Sequence[str | os.PathLike[str]]) -> tup
 
 
 def _compare_unit(pipeline: Pipeline, manifest: Manifest, folder: Path, unit: Unit) -> Iterator[Finding]:
+    """Yield the first difference between a unit of the inputs and its rows, then what the rows have left over."""
     readers = {name: _UnitRows(folder, manifest, name, unit) for name in manifest.splits}
     for documents in pipeline.documents(unit):
         segments, _, _ = pipeline.sequences(documents)

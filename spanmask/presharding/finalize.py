@@ -33,6 +33,7 @@ def assemble(plan: Plan, receipts: Sequence[Receipt], digests: Sequence[str]) ->
     """
     conservation: Counts = reduce(merge_counts, (receipt.conservation for receipt in receipts), {})
     shards = {name: tuple(record for receipt in receipts for record in receipt.shards.get(name, ())) for name in SPLITS}
+    # Receipts come in order of units whatever worker wrote them, so sums and lists are the same for any number of jobs.
     if not any(shards.values()):
         raise CorpusError(_nothing(conservation, plan))
     _check_supplied(plan, receipts)

@@ -152,6 +152,7 @@ def _weighted_parts(files: Sequence[InputFile], config: CorpusConfig, target: in
 
 def _count_unigrams(tasks: Sequence[Task], config: PreshardConfig, vocabulary: Vocabulary) -> npt.NDArray[np.int64]:
     """Count ids in the first documents of every task: about 4 MiB of text in all, at least 1 KiB a task."""
+    # From every task rather than the first: corpora are sorted, and the first file may be in another language.
     wanted = max(_SAMPLE_BYTES // max(len(tasks), 1), _SMALLEST_SAMPLE)
     tokenizer = Tokenizer(vocabulary)
     counts = np.zeros(len(vocabulary), np.int64)
@@ -180,6 +181,7 @@ def _clip(block: DocumentBlock, count: int, wanted: int) -> npt.NDArray[np.int64
     """Return the offsets of the first documents, the last one ended at a space near the bytes wanted."""
     offsets = block.document_offsets[: count + 1].copy()
     limit = offsets[0] + wanted
+    # A space is one byte in UTF-8 and stands in no other character, so the text is cut between characters, and between words.
     if count and offsets[-1] > limit > offsets[-2]:
         spaces = np.flatnonzero(block.text[limit : offsets[-1]] == ord(" "))
         offsets[-1] = limit + spaces[0] if len(spaces) else offsets[-1]

@@ -113,6 +113,7 @@ def preshard(  # noqa: PLR0913 - the one door
     make_folder(folder)
     with locked(folder):
         state = RunState(folder)
+        # A run that was killed between its last shard and its manifest's place: the rest is renaming, whatever is asked for now.
         if state.staged:
             state.commit()
         files = _find_files(paths, folder, config)
@@ -176,6 +177,7 @@ class _Run:
         vocabulary = load_vocabulary(self._config.vocabulary)
         plan = make_plan(self._config, vocabulary, self._files)
         self._begin(plan.to_json())
+        # Every input is read once more, in a thread beside the work.
         digests = digest_in_background(self._files)
         done = {receipt.unit: receipt for receipt in self._state.receipts()}
         failed = self._run_units(plan, done)
@@ -185,6 +187,7 @@ class _Run:
                 "the others are complete, run the same command again with fewer --jobs",
                 path=str(self._folder),
             )
+        # Before anything is staged: rows of a file that changed on the way belong to no text that exists.
         check_unchanged_since(self._files)
         receipts = [done[name] for name in sorted(done, key=unit_order)]
         manifest = assemble(plan, receipts, digests.result())
@@ -197,6 +200,7 @@ class _Run:
         saved = self._state.saved_plan()
         if saved != plan:
             some_done = next(self._state.receipts(), None) is not None
+            # A plan without a receipt has nothing to lose: the run failed or was killed before its first shard.
             if saved is not None and some_done and not self._overwrite:
                 raise MismatchError(refusal(self._folder, "an unfinished run", differences(saved, plan)))
             self._state.discard()
@@ -225,6 +229,7 @@ class _Run:
         remaining = chain((first.pop(0) for _ in range(len(first))), units)
         if self._jobs == 1 or len(first) < 2:
             return run_inline(work, remaining, self._advance)
+        # Else every worker would compile them all, at the same time.
         if not has_compiled_kernels():
             warm_up(work.plan)
         return run_processes(work, remaining, self._jobs, self._advance)

@@ -103,6 +103,7 @@ class RunState:
         with reporting(self.out, "finish the dataset"):
             self._place_shards()
             os.replace(self.folder / CARD, self.out / CARD)
+            # The staged manifest says that a run waits to be committed: it goes last, so that a kill before it only repeats this.
             (self.folder / PLAN).unlink(missing_ok=True)
             os.replace(self.folder / MANIFEST, self.out / MANIFEST)
             sync_folder(self.out)
@@ -116,6 +117,11 @@ class RunState:
                     remove(path)
 
     def _place_shards(self) -> None:
+        """Move the shards to their final folders, where those of a dataset that is replaced go first, and remove empty splits.
+
+        Every step may have been done by a run that was killed, so each looks at what is there. The manifest of a dataset that is replaced
+        goes before its shards: from then on it counts as unfinished, never as whole with another's rows.
+        """
         if self.root != self.out:
             (self.out / MANIFEST).unlink(missing_ok=True)
             for split in SPLITS:

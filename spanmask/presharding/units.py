@@ -71,6 +71,7 @@ def _streamed_units(plan: Plan, task: Task, done: Collection[str]) -> Iterator[U
     prefix = f"{task.number:05}-"
     skip = {int(name.removeprefix(prefix)) for name in done if name.startswith(prefix)}
     file = task.parts[0].file
+    # One process decompresses, in order; only blocks that are still to be done are held and handed on.
     before = 0
     for raw in stream_blocks(file, plan.config.corpus, plan.config.output.shard_bytes, skip):
         yield Unit(task=task.number, block=raw.number, raw=raw, disk_bytes=raw.disk_offset - before)
@@ -102,6 +103,7 @@ class Pipeline:
         limit = self.plan.config.output.shard_bytes
         told = 0
         for documents in self.documents(unit):
+            # A streamed unit is one block already. Others are cut here, by bytes of text alone, so that shards are the same for any jobs.
             if unit.raw is None and size >= limit:
                 self._flush(f"{unit.task:05}-{block:05}", held, shards)
                 block, size = block + 1, 0
@@ -109,6 +111,7 @@ class Pipeline:
             for name, batch in self.rows(documents, tally):
                 held[name].append(batch)
             size += documents.source_bytes
+            # Only an estimate: what is told never passes the unit's bytes, and their rest is told at the end.
             done = min(unit.disk_bytes * tally.source_bytes // self._text_bytes(unit), unit.disk_bytes)
             report(done - told, documents.source_bytes, tally.tokens_in - tokens)
             told = done
@@ -143,6 +146,7 @@ class Pipeline:
         held_out = held_out_documents(documents, self.plan.config.masking.seed, self.plan.config.output.holdout)
         chosen = held_out[segments.document_index]
         for name, flags in ((_TRAIN, ~chosen), (_VALIDATION, chosen)):
+            # Nearly always one split takes a whole block: then nothing is copied.
             if flags.all() and len(flags):
                 yield name, segments
             elif flags.any():
@@ -183,6 +187,7 @@ def held_out_documents(documents: DocumentBlock, seed: int, holdout: float) -> F
     """Return (D,) flags of the documents of the validation split, by a keyed hash of their text: equal texts go together."""
     if holdout == 0:
         return np.zeros(len(documents), np.bool_)
+    # By the text and not by the identity: a document that occurs twice never stands in both splits.
     hashes = np.empty(len(documents), np.uint64)
     with np.errstate(over="ignore"):
         hash_documents(documents.text, documents.document_offsets, np.uint64(seed), _HOLDOUT_KEY, hashes)
@@ -191,6 +196,7 @@ def held_out_documents(documents: DocumentBlock, seed: int, holdout: float) -> F
 
 def warm_up(plan: Plan) -> None:
     """Compile every kernel that units of a plan run, so that worker processes find them in the cache."""
+    # One small document through every stage: with fields supplied as the plan asks for them, since other types are other kernels.
     text = np.frombuffer(b"The cat sat on the mat, and nobody told the cat that it sat on the mat.", np.uint8)
     ranges = Ranges(offsets=np.array([0, 1]), starts=np.array([4]), ends=np.array([7]))
     corpus = plan.config.corpus

@@ -47,6 +47,7 @@ def _figure(title: str, told: str, drawing: Html, *, legend: Html | None = None,
 
 
 def _lengths(audit: dict[str, Any]) -> Html:
+    """Return the chart of span lengths: stored ones, with what was drawn and its law where lengths are drawn."""
     found = figures.lengths(audit)
     axes = Axes(
         title="Shares of spans by their length in words",
@@ -67,6 +68,7 @@ def _lengths(audit: dict[str, Any]) -> Html:
 
 
 def _lengths_told(audit: dict[str, Any]) -> str:
+    """Return the sentences over that chart: what should agree, why stored lengths differ from drawn ones, and the means."""
     known, masking = audit["span_lengths"], audit["config"]["masking"]
     stored = f"{figures.mean_of(known['realised']):.2f}"
     if not known["law"]:
@@ -84,6 +86,7 @@ def _lengths_told(audit: dict[str, Any]) -> str:
 
 
 def _replacements(audit: dict[str, Any]) -> Html:
+    """Return the chart of what units became, against 80, 10 and 10 %."""
     found = figures.replacements(audit)
     unit = audit["config"]["masking"]["replacement_unit"]
     axes = Axes(
@@ -103,6 +106,7 @@ def _replacements(audit: dict[str, Any]) -> Html:
 
 
 def _first_starts(starts: dict[str, list[float]]) -> Html:
+    """Return the chart of observed over expected first starts, with the band that 19 of 20 dots should lie in by chance."""
     pairs = list(zip(starts["observed"], starts["expected"], strict=True))
     labels = ["first", *(f"{number}" for number in range(1, len(pairs) - 1)), "last"]
     ratios = [observed / expected if expected else None for observed, expected in pairs]
@@ -130,6 +134,7 @@ def _first_starts(starts: dict[str, list[float]]) -> Html:
 
 
 def _coverage(audit: dict[str, Any], side: str) -> Html:
+    """Return the chart of how often the outermost words are masked, from the edge inwards, beside the same text under other seeds."""
     found = figures.edges(audit, side)
     shown = found if side == "first" else found[::-1]
     inside, _ = figures.inside(audit)

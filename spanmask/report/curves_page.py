@@ -105,6 +105,7 @@ def _average(lines: Lines, name: str) -> float | None:
 
 
 def _held_out(evaluations: Lines) -> list[Html]:
+    """Return the section on the validation split: the last figures in a sentence, curves from two evaluations on, recovery by length."""
     if not evaluations:
         return []
     last = evaluations[-1]

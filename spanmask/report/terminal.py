@@ -151,6 +151,7 @@ def _groups(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
 
 
 def _replaced_cell(pieces: Sequence[Piece], marks: Marks, encoding: str) -> Cell:
+    """Return pieces that were replaced alike as one cell, the original beneath. A bar of its width stands for [MASK] tokens."""
     role = pieces[0].role
     original = visible("".join(piece.original for piece in pieces), encoding)
     if role is Role.MASKED:

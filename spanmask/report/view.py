@@ -152,6 +152,11 @@ def row_view(row: Row, vocabulary: Vocabulary, number: int, *, word_starts: Coll
 def _pieces(
     row: Row, vocabulary: Vocabulary, spans: tuple[tuple[int, int], ...], word_starts: Collection[int] | None
 ) -> Iterator[Piece]:
+    """Yield the pieces of a row. word_starts: positions, None where they follow from the entries.
+
+    A token in a span that was kept shows as its original does; one under a span is told apart from a special token by the span alone,
+    since [MASK] and the like may be original tokens too.
+    """
     ids, originals = row.input_ids.tolist(), row.original().tolist()
     owner = {position: number for number, (start, end) in enumerate(spans) for position in range(start, end)}
     before, after = {start - 1 for start, _ in spans}, {end for _, end in spans}

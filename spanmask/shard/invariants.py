@@ -126,6 +126,11 @@ def span_is_mixed(rows: Rows) -> Flags:
 
 
 def _budget_wrong(rows: Rows) -> Flags:
+    """(S,) rows that masked another number of tokens than their budget, where that is exact; else a word, or range, more than it.
+
+    The last unit drawn may pass the budget, but not by all of its tokens: the budget was not reached before it. So the longest unit of
+    the row bounds what is masked; a unit longer than the budget is never drawn. Rows short of their budget are counted, not refused.
+    """
     masking = rows.config.masking
     if masking.scheme is Scheme.TOKEN or masking.sampler is Sampler.REFERENCE:
         unlike: Flags = rows.masked != rows.budgets

@@ -302,6 +302,10 @@ def _read_regular(path: Path) -> bytes:
 
 
 def _checked(data: bytes) -> dict[str, Any]:
+    """Return the content of a manifest's file, after holding it to canonical JSON, version, digest and shape, in this order.
+
+    The version comes before the digest, so that a file of another format is told as that and not as damage.
+    """
     try:
         content = json.loads(data.decode("utf-8"))
         canonical = canonical_json(content) + b"\n"
@@ -378,6 +382,7 @@ def _are_counts(values: list[Any], limit: int = 1 << 48) -> bool:
 
 
 def _require_split(split: Split, stated: dict[str, Any]) -> None:
+    """Refuse a split whose shards lie outside its folder, are named twice or have impossible figures, or do not add up to its own."""
     for shard in split.shards:
         known = isinstance(shard.path, str) and _SHARD_PATH.fullmatch(shard.path)
         _require(bool(known) and shard.path.startswith(f"{split.name}/"), f"{shard.path!r} is no shard of {split.name}")

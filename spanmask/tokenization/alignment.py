@@ -35,6 +35,7 @@ def _in_code_points(tokens: TokenizedBlock, block: DocumentBlock) -> Offsets:
     """Return the code points [start, end) of each token in its document, (T, 2)."""
     if tokens.byte_offsets is None:
         raise ValueError("the tokens have no byte offsets")
+    # A character's first byte is the one that is no continuation (10xxxxxx), so counting those turns any byte offset into code points.
     before = offsets_of((block.text & 0xC0) != 0x80)
     bases = np.repeat(block.document_offsets[:-1], np.diff(tokens.document_offsets))[:, None]
     points: Offsets = before[tokens.byte_offsets + bases] - before[bases]
@@ -52,6 +53,8 @@ def _supply_word_starts(
         known = words[document]
         if len(known) == 0:
             continue
+        # The number of supplied starts up to a token: where it grows from one token to the next, a word has started in between. The first
+        # token starts one whatever was supplied, since no word reaches back across a document's start.
         owner = np.searchsorted(known, places[start:end], side="right")
         flags[start:end] = np.diff(owner, prepend=-1) != 0
 
@@ -72,16 +75,23 @@ def _in_tokens(
 def _grow(
     range_starts: Offsets, range_ends: Offsets, spots: Offsets, word_starts: npt.NDArray[np.bool_]
 ) -> list[tuple[int, int]]:
+    """Return one document's ranges as tokens [start, end), ascending and apart.
+
+    A range first becomes the tokens that it shares a code point with, then grows to the words that these are of, since masking takes whole
+    words. Growing may make ranges overlap that did not: those are merged, so that no token is in two. A range of white space touches no
+    token, and goes.
+    """
     borders = np.flatnonzero(word_starts)
     if len(spots) == 0:
         return []
+    # Tokens before the first word start are a word of their own, so that every token has a border at or before it.
     if len(borders) == 0 or borders[0] != 0:
         borders = np.concatenate(([0], borders))
     first = np.searchsorted(spots[:, 1], range_starts, side="right")
     last = np.searchsorted(spots[:, 0], range_ends, side="left")
     merged: list[tuple[int, int]] = []
     for a, b in zip(first.tolist(), last.tolist(), strict=True):
-        if a >= b:
+        if a >= b:  # Between two tokens: white space.
             continue
         start = int(borders[np.searchsorted(borders, a, side="right") - 1])
         place = np.searchsorted(borders, b, side="left")

@@ -89,6 +89,13 @@ class _Derivation:
         return [part[1:-1] for part in self._normalize(_APART.join(f"a{text}a" for text in texts)).split(_APART)]
 
     def _entry(self, point: int) -> int:
+        """Return the entry of a character, from what the library's normalizer makes of it between two letters.
+
+        Raises
+        ------
+        ValueError
+            It becomes something that the tables have no form for.
+        """
         becomes = self._becomes[point]
         content = becomes.strip(" ")
         if not content:

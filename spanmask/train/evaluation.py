@@ -113,6 +113,7 @@ def _added_up(sums: npt.NDArray[np.float64], spans: Ids, world: World) -> tuple[
 
 
 def _evaluation(sums: list[float], spans: Ids) -> Evaluation:
+    """Return the figures of sums over all ranks. spans: (2, 2, LONGEST + 1): for MLM and SBO, spans by length and those predicted right."""
     mlm_sum, sbo_sum, mlm_correct, sbo_correct, mlm, sbo = sums
     (of_mlm, by_mlm), (of_sbo, by_sbo) = spans.tolist()
     recovery = tuple(
