@@ -74,6 +74,7 @@ class Draws:
 
 def length_law(p: Fraction, max_words: int) -> list[Fraction]:
     """Return P(length = 1), …, P(length = max_words): the geometric law truncated and renormalised (paper §3.1)."""
+    # Exact rationals all the way: floats would make the masks depend on the machine's libm.
     weights = [p * (1 - p) ** k for k in range(max_words)]
     total = sum(weights)
     return [weight / total for weight in weights]
@@ -173,6 +174,11 @@ class Masker:
         return self.mask(segments, store_words=block.word_starts is not None)[0]
 
     def _draw_spans(self, block: SequenceBlock, segments: spans.Segments) -> spans.Spans:
+        """Draw the spans of every segment with the sampler that the configuration names.
+
+        Kernels do not check their outputs' room, so there is enough for the worst: spans neither touch nor are empty, hence at most every
+        second token of a segment begins one.
+        """
         capacity = int((block.ends - block.starts + 1).sum()) // 2 + len(block)
         out = spans.Spans(
             starts=np.empty(capacity, np.uint16),
@@ -195,12 +201,13 @@ class Masker:
             spans.sample_paper(segments, self._law, self._key, out)
         return out
 
-    def _replace(self, block: SequenceBlock, segments: spans.Segments, drawn: spans.Spans) -> replacement.Rows:
+    def _replace(self, block: SequenceBlock, segments: spans.Segments, drawn: spans.Spans) -> replacement.Corrupted:
+        """Return the rows with what is under the spans replaced, in arrays of exactly their size, which the spans tell."""
         n = int(drawn.offsets[-1])
         tokens = int((block.ends - block.starts).sum())
         labels = int(drawn.ends[:n].sum(dtype=np.int64) - drawn.starts[:n].sum(dtype=np.int64))
         dtype = block.token_ids.dtype
-        rows = replacement.Rows(
+        rows = replacement.Corrupted(
             input_ids=np.empty(tokens + 2 * len(block), dtype),
             input_offsets=np.zeros(len(block) + 1, np.int64),
             labels=np.empty(labels, dtype),
@@ -302,11 +309,13 @@ def _require_ids(ids: npt.NDArray[Any], size: int) -> None:
 def _cumulative(
     config: MaskingConfig, vocabulary: Vocabulary, unigram: npt.NDArray[np.integer[Any]] | None
 ) -> npt.NDArray[np.int64]:
+    """Return (K,) cumulative counts of the ordinary ids, or (0,) for uniform draws."""
     if config.random_ids is not RandomIds.UNIGRAM:
         return np.zeros(0, np.int64)
     if unigram is None or len(unigram) != len(vocabulary):
         raise ConfigError(f"random_ids unigram needs {len(vocabulary)} counts, one for each entry of the vocabulary")
     cumulative = np.cumsum(unigram[vocabulary.ordinary_ids], dtype=np.int64)
+    # A draw is of 32 bits: with more counts than those, some ids could never be drawn.
     if not 0 < cumulative[-1] < 1 << 32:
         raise ConfigError(
             f"random_ids unigram: ordinary ids were counted {cumulative[-1]} times; give 1 to 2^32 - 1 counts"
@@ -337,6 +346,7 @@ def _word_positions(block: SequenceBlock) -> Ragged[Positions]:
     """Return where words start in each row: the first token, and every flagged one."""
     lengths = block.ends - block.starts
     place = count_up(lengths)
+    # A segment cut within a word begins with the rest of it, which is a word to the samplers, too.
     flags = block.word_starts[np.repeat(block.starts, lengths) + place] | (place == 0)
     return Ragged(values=(place[flags] + 1).astype(np.uint16), offsets=offsets_of(flags)[offsets_of(lengths)])
 
@@ -347,7 +357,7 @@ def _shifted(ranges: Ranges[Any], by: int, dtype: type[np.integer[Any]]) -> Rang
     return Ranges(starts=starts, ends=ends, offsets=ranges.offsets)
 
 
-def _draws(drawn: spans.Spans, rows: replacement.Rows) -> Draws:
+def _draws(drawn: spans.Spans, rows: replacement.Corrupted) -> Draws:
     tally = drawn.tally
     failed, short = (dict(zip(spans.CAUSES, seen.tolist(), strict=True)) for seen in (tally.failed, tally.short))
     return Draws(

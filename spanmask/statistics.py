@@ -89,6 +89,7 @@ def chi_square(observed: Sequence[float] | npt.NDArray[Any], expected: Sequence[
     """
     seen, law = np.asarray(observed, float), np.asarray(expected, float)
     cells = _joined(seen, law)
+    # Before cells are joined: the impossible beside the likely would be lost in one cell with it.
     if (seen[law == 0] > 0).any():
         return ChiSquare(statistic=math.inf, degrees=max(len(cells) - 1, 1), p_value=0.0)
     statistic = sum((found - expects) ** 2 / expects for found, expects in cells if expects > 0)
@@ -98,6 +99,10 @@ def chi_square(observed: Sequence[float] | npt.NDArray[Any], expected: Sequence[
 
 
 def _joined(observed: npt.NDArray[Any], expected: npt.NDArray[Any]) -> list[tuple[float, float]]:
+    """Return cells (found, expected) that expect five or more each: with fewer, Pearson's statistic does not follow its law.
+
+    Neighbours are joined from the first on, never by what was found in them; what is left at the end goes to the last cell.
+    """
     cells: list[tuple[float, float]] = []
     found = expects = 0.0
     for seen, law in zip(observed.tolist(), expected.tolist(), strict=True):
@@ -119,7 +124,7 @@ def upper_gamma(a: float, x: float) -> float:
     if x <= 0:
         return 1.0
     front = math.exp(-x + a * math.log(x) - math.lgamma(a))
-    if x < a + 1:
+    if x < a + 1:  # Each converges fast on its side of a + 1, and the other loses digits there.
         term = total = 1 / a
         k = a
         while abs(term) > abs(total) * 1e-15:
@@ -131,6 +136,7 @@ def upper_gamma(a: float, x: float) -> float:
 
 
 def _continued_fraction(a: float, x: float) -> float:
+    """Return the continued fraction of Q(a, x), without the factor in front; a denominator of zero becomes tiny (Lentz's method)."""
     tiny = 1e-300
     b = x + 1 - a
     c, d = 1 / tiny, 1 / b

@@ -182,6 +182,8 @@ def find_specials(data: _Bytes, specials: _Places) -> int:
         How many there are, or `UNSURE` where `specials` has no room for them and `STRIDE` more.
     """
     count = 0
+    # Kept: specials[:count] are those of data[:first], and there is room for a whole stride of them. Text is nearly free of them, so that
+    # most strides are looked at once, all together; the last, short one byte by byte.
     for first in range(0, len(data), STRIDE):
         if count + STRIDE >= len(specials):
             return UNSURE
@@ -197,7 +199,10 @@ def find_specials(data: _Bytes, specials: _Places) -> int:
 
 @inlined
 def _next_special(specials: _Places, cursor: int, at: int) -> int:
-    """Return the index of the first special at or after a position, going on from an earlier one."""
+    """Return the index of the first special at or after a position, going on from an earlier one.
+
+    Positions asked for only grow, so that all calls on a block together pass over its specials once; the one after the last ends the walk.
+    """
     while specials[cursor] < at:
         cursor += 1
     return cursor
@@ -207,6 +212,8 @@ def _next_special(specials: _Places, cursor: int, at: int) -> int:
 def _past_string(data: _Bytes, specials: _Places, cursor: int, end: int) -> Any:
     """Return the position after a string, or `UNSURE`, and the index of its last special. cursor: of its first one."""
     at: Any = np.int64(specials[cursor])
+    # Kept: `at` is a special inside the string, all before it is plain or an escape. The quote of an escape is passed over with it, and a
+    # control character ends the loop as what is not a quote.
     while at < end and data[at] == _BACKSLASH:
         after = _escape_end(data, at, end)
         if after < 0:
@@ -276,6 +283,7 @@ def _nested(token: int, objects: np.uint64, depth: int, state: int) -> Any:
     one = np.uint64(1)
     if token in (_OPEN_OBJECT, _OPEN_LIST):
         return objects << one | np.uint64(token == _OPEN_OBJECT), depth + 1, state if depth < DEPTH_LIMIT else UNSURE
+    # The grammar takes every closing bracket for the last; the bit below the one that closes says what goes on around it.
     if state == _DONE and depth > 1:
         return objects >> one, depth - 1, _FILLED if objects >> one & one else _ITEM
     return objects, depth, state
@@ -304,6 +312,8 @@ def _read_line(
     """Note a line's wanted strings; return the index of a special near its end, or `UNSURE` where it may be no object."""
     objects, depth, state, field = np.uint64(0), 0, _START, UNSURE
     at = _past_white(data, at, end)
+    # Kept: data[:at] of the line is a beginning of one JSON object, `state` says of what kind, the low `depth` bits of `objects` what is
+    # open. A name counts only at depth 1, and a wanted one must have a string: all else is left to the parser that explains.
     while at < end:
         first, token = at, _TOKENS[data[at]]
         wanted = state == _PAIRED and depth == 1 and field >= 0
@@ -390,6 +400,7 @@ def _copy(data: _Bytes, at: int, end: int, out: _Bytes, n: int) -> int:
     """Copy ``data[at:end]`` to ``out[n]`` and on, `STRIDE` bytes at a time while the data last; return the position after it."""
     size = end - at
     done = 0
+    # The last stride may write past the string: what comes next overwrites it, and `out` has a stride of room at its end.
     while done < size and at + done + STRIDE <= len(data):
         source, target = data[at + done : at + done + STRIDE], out[n + done : n + done + STRIDE]
         for k in range(STRIDE):
@@ -420,6 +431,8 @@ def unescape(data: _Bytes, specials: _Places, places: _Integers, out: _Bytes, of
     for line in range(len(places)):
         at, end = places[line, 0], places[line, 1]
         cursor = _next_special(specials, cursor, at)
+        # Kept: what lies before `at` is written, and out[:n] is no longer than what it was read from, so `out` cannot run over. Every
+        # special within the string is an escape: find_strings has seen to that.
         while specials[cursor] < end:
             escape: Any = np.int64(specials[cursor])
             n = _copy(data, at, escape, out, n)

@@ -13,7 +13,7 @@ from spanmask.kernels.spans import Ints, Segments, Spans
 
 #: What is replaced as one.
 UNIT_SPAN, UNIT_WORD, UNIT_TOKEN = 0, 1, 2
-#: What becomes of a unit; the layout of ``Rows.units``.
+#: What becomes of a unit; the layout of ``Corrupted.units``.
 MASKED, RANDOMISED, KEPT = 0, 1, 2
 
 _MASK_BELOW = np.uint64((1 << 32) * 8 // 10)
@@ -35,7 +35,7 @@ class Replacement(NamedTuple):
     cumulative: Ints
 
 
-class Rows(NamedTuple):
+class Corrupted(NamedTuple):
     """Where rows are written. input_ids: (T + 2·S,); input_offsets: (S + 1,); labels: (≥ M,); label_offsets: (S + 1,); units: (3,)."""
 
     input_ids: npt.NDArray[Any]
@@ -57,6 +57,7 @@ def _draw_id(rule: Replacement, stream: Draws) -> Any:
     if len(rule.cumulative) == 0:
         return rule.ordinary[draw_below(len(rule.ordinary), stream)]
     target = draw_below(rule.cumulative[-1], stream)
+    # Kept: the answer lies in [low, high]. Ids that were never counted share their cumulative count with the one before, so never win.
     low, high = 0, len(rule.cumulative) - 1
     while low < high:
         middle = (low + high) // 2
@@ -69,21 +70,22 @@ def _draw_id(rule: Replacement, stream: Draws) -> Any:
 
 @kernel
 def replace_rows(
-    token_ids: npt.NDArray[Any], segments: Segments, spans: Spans, rule: Replacement, key: Key, rows: Rows
+    token_ids: npt.NDArray[Any], segments: Segments, spans: Spans, rule: Replacement, key: Key, rows: Corrupted
 ) -> None:
     """Write each segment between ``[CLS]`` and ``[SEP]``, what is under its spans replaced, and the labels.
 
     Draws: replacement, one a unit; random ids, one a token of a randomised unit. Oracle: ``replace``.
     """
     kinds, ids = np.empty(6 + BATCH_DRAWS, np.uint64), np.empty(6 + BATCH_DRAWS, np.uint64)
-    place, label = 0, 0
+    at, label = 0, 0
     for i in range(len(segments.starts)):
         start, end = segments.starts[i], segments.ends[i]
-        rows.input_ids[place] = rule.cls
-        row = rows.input_ids[place + 1 : place + 1 + end - start]
+        rows.input_ids[at] = rule.cls
+        row = rows.input_ids[at + 1 : at + 1 + end - start]
         copy(token_ids[start:end], row)
-        rows.input_ids[place + 1 + end - start] = rule.sep
+        rows.input_ids[at + 1 + end - start] = rule.sep
         document_id, segment = segments.document_ids[i], np.uint64(segments.segments[i])
+        # Two streams, so that how many random ids a unit takes never changes what becomes of the next.
         open_stream(document_id, segment, REPLACEMENT, key, kinds)
         open_stream(document_id, segment, RANDOM, key, ids)
         for n in range(spans.offsets[i], spans.offsets[i + 1]):
@@ -94,12 +96,13 @@ def replace_rows(
                 if token == first or rule.unit == UNIT_TOKEN or starts_word:
                     kind = _draw_kind(kinds)
                     rows.units[kind] += 1
+                # The label first: row[token] is still the original here. It is kept whatever becomes of the token.
                 rows.labels[label] = row[token]
                 label += 1
                 if kind == MASKED:
                     row[token] = rule.mask
                 elif kind == RANDOMISED:
                     row[token] = _draw_id(rule, ids)
-        place += end - start + 2
-        rows.input_offsets[i + 1] = place
+        at += end - start + 2
+        rows.input_offsets[i + 1] = at
         rows.label_offsets[i + 1] = label

@@ -159,6 +159,8 @@ def _is_free(first: int, end: int, masks: Bits) -> bool:
     """Tell whether words first − 1 to end, both included, are all unmasked: 64 at a time, nearly always once."""
     hits = np.uint64(0)
     for bit in range(first, end + 2, 64):
+        # 64 bits from `bit` on lie in two words of the array; shifting by 1 and then by 63 − shift drops all of the second where shift is
+        # 0, which one shift by 64 would not do. Kept: the array has a word more than bits are asked for.
         window = _ALL >> np.uint64(64 - min(end + 2 - bit, 64))
         place, shift = np.uint64(bit) >> _6, np.uint64(bit) & _63
         hits |= (masks[place] >> shift | masks[place + _1] << _1 << (_63 - shift)) & window
@@ -182,6 +184,8 @@ def _walk(words: Marks, count: int, first: int, length: int, budget: int, masked
         return -1 - OCCUPIED
     word = first
     stop = words[first] + budget - masked
+    # The order of the checks decides which cause is counted: FORMAT.md §6.2, as the oracle walks. Kept: words first to word − 1 are
+    # unmasked and the budget is not reached by them.
     while True:
         if word == count:
             return -1 - PAST_END
@@ -192,12 +196,14 @@ def _walk(words: Marks, count: int, first: int, length: int, budget: int, masked
         word += 1
         if word - first == length or words[word] >= stop:
             break
+    # The word after the last must be free too: spans never touch, so that both boundaries of each are observed.
     return -1 - OCCUPIED if _is_masked(word, masks) else word
 
 
 @inlined
 def _emit_few(words: Marks, placed: Ints, size: int, n: int, spans: Spans) -> int:
     """Emit spans placed in any order, (≥ size,) each its first word · 2³² + the word after its last."""
+    # Each goes straight to its rank among all: no sort, no branch, and starts are never equal since spans are disjoint.
     for i in range(size):
         rank = n
         for j in range(size):
@@ -210,6 +216,7 @@ def _emit_few(words: Marks, placed: Ints, size: int, n: int, spans: Spans) -> in
 def _emit_masked(words: Marks, count: int, masks: Bits, n: int, spans: Spans) -> int:
     """Emit the maximal runs of masked words."""
     first = -1
+    # Runs are the spans, since no two touch; word `count` is never masked and ends the last one.
     for word in range(count + 1):
         masked = _is_masked(word, masks)
         if masked and first < 0:
@@ -272,6 +279,8 @@ def sample_paper(segments: Segments, law: Law, key: Key, spans: Spans) -> None:
         _open(segments, i, STARTS, key, starts)
         spans.first[i] = -1
         masked, size = 0, 0
+        # Kept: `masked` tokens lie under `size` spans, none of which touch. The length is drawn once and kept through its trials: drawing
+        # it again on failure would favour short spans, which fit more often.
         while masked < budget:
             length = draw_length(law.thresholds, lengths)
             spans.drawn[length] += 1
@@ -293,7 +302,7 @@ def sample_paper(segments: Segments, law: Law, key: Key, spans: Spans) -> None:
 @inlined
 def _emit_runs(masked: Marks, size: int, n: int, spans: Spans) -> int:
     """Emit the maximal runs of masked tokens. masked: (≥ size + 1,)."""
-    masked[size] = 0
+    masked[size] = 0  # The array is longer than the segment, and what lies there is the one before's.
     start = -1
     for token in range(size + 1):
         if masked[token] != 0 and start < 0:
@@ -310,10 +319,13 @@ def _mask_right(segments: Segments, i: int, anchor: int, length: int, room: int,
     base = segments.starts[i]
     size = segments.ends[i] - base
     token = anchor
+    # The anchor is uniform over tokens and snapped back, so words are chosen in proportion to their tokens: this sampler's law.
     while token > 0 and not segments.word_starts[base + token]:
         token -= 1
     entered = 1
     new = 0
+    # Tokens that were masked already are walked over and count for nothing: spans may overlap here, and merge. The budget is exact, so
+    # that a word may be cut where it is reached.
     while new < room:
         if masked[token] == 0:
             masked[token] = 1
@@ -345,6 +357,7 @@ def sample_reference(segments: Segments, law: Law, key: Key, spans: Spans) -> No
         while total < budget:
             length = draw_length(law.thresholds, lengths)
             spans.drawn[length] += 1
+            # Only the anchor must be unmasked. Some token is while the budget is not reached, so that a draw meets one in the end.
             anchor = draw_below(size, starts)
             if spans.first[i] < 0:
                 spans.first[i] = anchor
@@ -365,6 +378,7 @@ def _draw_words(words: Marks, count: int, budget: int, order: Marks, masked: Mar
     for k in range(count):
         if total >= budget:
             break
+        # Fisher–Yates, one step a draw: order[:k] has been drawn, the rest is as likely each.
         j = k + draw_below(count - k, starts)
         order[k], order[j] = order[j], order[k]
         word = order[k]
@@ -388,7 +402,7 @@ def sample_words(segments: Segments, law: Law, single_tokens: bool, key: Key, sp
     for i in range(len(segments.starts)):
         count = index_words(segments, i, words)
         tokens = words[count]
-        if single_tokens:
+        if single_tokens:  # Every token its own word: no word is then longer than a budget, which is met exactly.
             count = tokens
             for token in range(tokens + 1):
                 words[token] = token
@@ -408,6 +422,7 @@ def _fill_pool(ranges: Annotated, i: int, budget: int, words: Marks, pool: Ints,
         if ranges.ends[k] - ranges.starts[k] > budget:
             tally.too_long[0] += 1
             continue
+        # Ranges ascend and begin and end where words do, so one walk over the words serves all of them.
         while words[word] < ranges.starts[k]:
             word += 1
         pool[size, 0] = word
@@ -435,6 +450,7 @@ def _annotated_unit(
     if size > 0 and next_draw(lengths) < _HALF:
         k = draw_below(size, starts)
         first, end = pool[k, 0], pool[k, 1]
+        # Drawn without replacement, placed or not: the last one takes its place in the pool.
         pool[k, 0], pool[k, 1] = pool[size - 1, 0], pool[size - 1, 1]
         if _is_free(first, end, masks):
             return first, end, size - 1, k

@@ -36,9 +36,10 @@ class Trie(NamedTuple):
 
 @inlined
 def _follow(edges: npt.NDArray[np.int64], key: int) -> int:
-    """Return where a key lies in the table, or −1 − the empty place where it would."""
+    """Return where a key lies in the table, or −1 − the empty slot where it would."""
     mask = len(edges) - 1
     slot = ((key * _SPREAD) >> 24) & mask
+    # Linear probing ends: the table is larger than the number of edges, so there is an empty slot, and edges are never taken out.
     while True:
         edge = edges[slot]
         if edge >> _HALF == key:
@@ -68,6 +69,7 @@ def build_trie(text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], root
     """
     nodes = len(roots) + _ROOTS
     count = 0
+    # Shorter pieces first: a node is numbered when it is first met, and the end of a piece must not have become an inner node by then.
     for piece in order:
         node = signed(roots[piece])
         last = offsets[piece + 1] - 1
@@ -91,6 +93,8 @@ def build_trie(text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], root
 def match(trie: Trie, text: npt.NDArray[np.uint8], start: int, end: int, root: int) -> tuple[int, int]:
     """Return the longest piece that ``text[start:end]`` begins with, −1 for none, and where it ends."""
     node, found, stop = root, -1, start
+    # Kept: `node` stands for text[start:at], and found is the longest piece that ends within it. The walk goes on past it, for a longer
+    # one; it cannot end inside a character, since pieces are whole characters.
     for at in range(start, end):
         slot = _follow(trie.edges, node << 8 | signed(text[at]))
         if slot < 0:

@@ -89,20 +89,22 @@ def _one_token(out: Tokens, position: int, token: int, base: int, start: int, en
 @inlined
 def _match_word(model: Model, word: Word, out: Tokens, position: int, base: int) -> int:
     """Write the pieces of a word; return where they end. The whole word is unknown where a part of it is."""
-    at, size, place = 0, word.numbers[BYTES], position
+    at, size, token_end = 0, word.numbers[BYTES], position
+    # Kept: text[:at] is covered by the tokens from `position` to `token_end`. Where nothing matches they are given up, since the next
+    # write goes to `position` again.
     while at < size:
         root = FIRST if at == 0 else CONTINUED
         found, stop = match(model.trie, word.text, at, size, root)
         if found < 0:
             return _one_token(out, position, model.unknown, base, word.numbers[FROM], word.numbers[TO])
-        out.ids[place] = found
-        out.word_starts[place] = at == 0
+        out.ids[token_end] = found
+        out.word_starts[token_end] = at == 0
         if base >= 0:
-            out.byte_offsets[place, 0] = word.starts[at] - base
-            out.byte_offsets[place, 1] = word.ends[stop - 1] - base
-        place += 1
+            out.byte_offsets[token_end, 0] = word.starts[at] - base
+            out.byte_offsets[token_end, 1] = word.ends[stop - 1] - base
+        token_end += 1
         at = stop
-    return place
+    return token_end
 
 
 @inlined
@@ -118,15 +120,16 @@ def _write_word(model: Model, table: WordTable, word: Word, out: Tokens, positio
     size = word.numbers[BYTES]
     if word.numbers[CHARACTERS] > MAX_CHARACTERS:
         return _one_token(out, position, model.unknown, base, word.numbers[FROM], word.numbers[TO])
+    # The table knows ids alone, and words that a key can hold.
     if base >= 0 or size > WIDTH:
         return _match_word(model, word, out, position, base)
     key = load_key(word.text, 0, size, 0)
     line = find(table, key)
     if line >= 0:
         return _write_known(table, line, out, position)
-    place = _match_word(model, word, out, position, base)
-    keep(table, key, out.ids, position, place - position)
-    return place
+    token_end = _match_word(model, word, out, position, base)
+    keep(table, key, out.ids, position, token_end - position)
+    return token_end
 
 
 @inlined
@@ -155,6 +158,7 @@ def _special_at(model: Model, text: _Bytes, at: int, end: int) -> tuple[int, int
 @inlined
 def _plain_end(text: _Bytes, at: int, end: int, rules: Rules) -> int:
     """Return where the word of ASCII letters and digits at a position ends; −1 where it is longer, holds others, or lies near the end."""
+    # Wide loads read WIDTH bytes from `at`: never past the text. A word may not be judged by what lies beyond its document either.
     if at + WIDTH > len(text):
         return -1
     size = word_length(text, at)
@@ -162,6 +166,7 @@ def _plain_end(text: _Bytes, at: int, end: int, rules: Rules) -> int:
     if size == WIDTH or stop > end:
         return -1
     if stop < end:
+        # What follows may belong to the word: a character of several bytes, or one that leaves no trace between two letters.
         kind = signed(rules.kinds[text[stop]])
         if kind in (WIDE, REMOVED):
             return -1
@@ -184,9 +189,9 @@ def _word_at(
     if line >= 0:
         return stop, _write_known(table, line, out, position)
     _spell(key, stop - at, word)
-    place = _match_word(model, word, out, position, base)
-    keep(table, key, out.ids, position, place - position)
-    return stop, place
+    token_end = _match_word(model, word, out, position, base)
+    keep(table, key, out.ids, position, token_end - position)
+    return stop, token_end
 
 
 @inlined
@@ -216,6 +221,8 @@ def _document(
     base = start if wanted.byte_offsets else -1
     fresh = wanted.lines
     at = start
+    # Kept: text[start:at] is done, and its tokens end at `position`; `at` stands at a character's first byte and grows in every step. A
+    # token is of at least one byte, so outputs of one place for each byte suffice. fresh: a line has begun and no token of it was written.
     while at < end:
         before = position
         kind = kind_of(text, at, model.rules)
