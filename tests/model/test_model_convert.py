@@ -370,7 +370,7 @@ def test_a_truncated_file_is_refused_by_name(tmp_path: Path, name: str, kept: in
             r"it lacks encoder.layers.2.attention.qkv.weight, .* \(12 tensors\); save the model again",
         ),
         ({"num_attention_heads": 5}, "hidden is 32 and heads 5"),
-        ({"vocab_size": "many"}, "vocab_size is 'many': give the number of entries of the vocabulary"),
+        ({"vocab_size": "many"}, "vocab_size is 'many': give a whole number"),
     ],
 )
 def test_a_bert_that_computes_otherwise_or_is_not_whole_is_refused(
