@@ -37,36 +37,28 @@ class _Drawing:
 
     views: Sequence[RowView]
     width: int | None
-    legend: bool
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = max(min(self.width or options.max_width, options.max_width), _LEAST_WIDTH)
         marks = marks_for(options.encoding)
-        if self.legend:
-            yield from _wrapped(_legend(marks), width)
-        for number, view in enumerate(self.views):
-            if number or self.legend:
-                yield Text()
+        yield from _wrapped(_legend(marks), width)
+        for view in self.views:
+            yield Text()
             yield from _wrapped(_heading(view, marks, options.encoding), width)
             yield from lay_out(_cells(view, marks, options.encoding), width)
 
 
-def render_row(view: RowView, width: int | None = None) -> ConsoleRenderable:
-    """Return a row to print with rich: a heading, then its text with what was masked beneath.
+def render_rows(views: Iterable[RowView], width: int | None = None) -> ConsoleRenderable:
+    """Return rows to print with rich, under one legend: of each a heading, then its text with what was masked beneath.
 
     Parameters
     ----------
-    view
+    views
         From `row_view`.
     width
         Terminal cells a line takes at most; by default what the console has.
     """
-    return _Drawing((view,), width, legend=False)
-
-
-def render_rows(views: Iterable[RowView], width: int | None = None) -> ConsoleRenderable:
-    """Return rows to print with rich, under one legend."""
-    return _Drawing(tuple(views), width, legend=True)
+    return _Drawing(tuple(views), width)
 
 
 def _wrapped(text: Text, width: int) -> Iterator[Text]:

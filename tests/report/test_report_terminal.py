@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 
 from spanmask.report.audit_table import render_audit
 from spanmask.report.marks import ASCII, UNICODE, marks_for
-from spanmask.report.terminal import render_row, render_rows
+from spanmask.report.terminal import render_rows
 from spanmask.report.view import REPLACEMENTS, Role, RowView, join_text
 
 WIDTHS = (40, 80, 160)
@@ -30,9 +30,15 @@ def drawn(thing: RenderableType, width: int = 80, *, encoding: str = "utf-8", **
     return stream.read()
 
 
+def row_lines(view: RowView, width: int, **options: Any) -> list[str]:
+    """Return the lines of a row, without the legend over it."""
+    lines = drawn(render_rows([view]), width, **options).splitlines()
+    return lines[lines.index("") + 1 :]
+
+
 def pair(view: RowView, **options: Any) -> tuple[str, str]:
     """Return a row's text and what stands beneath it, each on one line."""
-    _, above, *beneath = drawn(render_row(view), ENDLESS, **options).splitlines()
+    _, above, *beneath = row_lines(view, ENDLESS, **options)
     return above, "".join(beneath)
 
 
@@ -101,14 +107,14 @@ def test_no_line_is_wider_than_asked_for(
 
 
 def test_a_width_of_its_own_is_kept_within_the_console(views: list[RowView], audited: dict[str, Any]) -> None:
-    for thing in (render_row(views[0], 50), render_audit(audited, 50)):
+    for thing in (render_rows(views[:1], 50), render_audit(audited, 50)):
         assert 30 < max(cell_len(line.rstrip()) for line in drawn(thing, 120).splitlines()) <= 50
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_every_piece_is_shown_at_every_width(views: list[RowView], width: int) -> None:
     for view in views[:10]:
-        shown = "".join(drawn(render_row(view), width).split())
+        shown = "".join("".join(row_lines(view, width)).split())
         assert all(piece.text in shown for piece in view.pieces if piece.role not in REPLACEMENTS)
 
 
@@ -144,7 +150,7 @@ def test_a_stream_that_carries_ascii_only_gets_ascii(views: list[RowView]) -> No
 
 def test_heading_names_the_row_and_counts(views: list[RowView]) -> None:
     view = next(view for view in views if len(view.spans) > 1)
-    heading = drawn(render_row(view), ENDLESS).splitlines()[0]
+    heading = row_lines(view, ENDLESS)[0]
     for fact in (
         f"row {view.number} ",
         f"file {view.file}, place {view.place} ",
@@ -164,7 +170,7 @@ def test_rows_share_one_legend_of_one_line(views: list[RowView]) -> None:
 
 def test_words_of_wide_characters_wrap_between_them(hostile: RowView) -> None:
     for width in (12, 13):
-        assert max(map(cell_len, drawn(render_row(hostile), width).splitlines())) <= width
+        assert max(map(cell_len, drawn(render_rows([hostile]), width).splitlines())) <= width
 
 
 def test_audit_shows_the_numbers_of_the_json(audited: dict[str, Any]) -> None:
