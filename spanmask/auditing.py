@@ -193,11 +193,13 @@ def audit(folder: str | os.PathLike[str], split: str = "train", *, sample: int |
         replayed, draws = masker.mask(segments, store_words=manifest.words_stored)
         first_row = shards.first_row_of_block(number)
         found = list(_differences(block, replayed, first_row))
+        # Some are shown, all are counted: a wrong seed differs in every row.
         differences += found[: _SHOWN_DIFFERENCES - len(differences)]
         differing += len(found)
         collect(evidence, stored, segments, draws, others)
         rows += len(block)
     gates = [_replay_gate(rows, differing), *judge(evidence, config)]
+    # A sample has no counts of its own in the manifest to be compared with.
     if rows == len(shards):
         gates.append(_manifest_gate(evidence, manifest.sampling[split]))
     return Audit(
@@ -244,6 +246,7 @@ def collect(evidence: Evidence, rows: Rows, segments: SequenceBlock, draws: Draw
     if config.masking.replacement_unit is ReplacementUnit.SPAN:
         evidence.mixed_spans += int(span_is_mixed(rows).sum())
     count_coverage(as_stored(rows.block), rows.flags, *evidence.coverage)
+    # The same text under other seeds: what coverage the law gives these very words, edges and long words included, has no formula.
     for other in others:
         masked, _ = other.mask(segments)
         count_coverage(as_stored(masked), rows.flags, *evidence.expected_coverage)
@@ -275,6 +278,7 @@ def _count_starts(evidence: Evidence, first: Offsets, places: Offsets) -> None:
     evidence.starts_seen += np.bincount(bins, minlength=START_BINS + 2)
     shares = 1 / places
     evidence.starts_expected[[0, -1]] += shares.sum()
+    # The inner bins of a row are unequal by one place where their number does not divide: what each expects is counted, row by row.
     edges = -(-np.arange(START_BINS + 1)[:, None] * (places - 2) // START_BINS)
     evidence.starts_expected[1:-1] += (np.diff(edges, axis=0) * shares).sum(axis=1)
 

@@ -57,6 +57,7 @@ def take(cells: _Cells, chosen: Offsets) -> _Cells:
     """Return what chosen owners have, in the order chosen. chosen: their numbers."""
     lengths = cells.lengths[chosen]
     offsets = offsets_of(lengths)
+    # One index for all items: the place in the result, moved by how far its owner moved.
     index = np.repeat(cells.offsets[chosen] - offsets[:-1], lengths) + np.arange(offsets[-1])
     return type(cells)(offsets=offsets, **{name: getattr(cells, name)[index] for name in cells.FLAT})
 
@@ -72,6 +73,7 @@ def part(block: MaskedBlock, first: int, stop: int) -> MaskedBlock:
     def cut(column: Any) -> Any:
         if not isinstance(column, Cells):
             return column[first:stop]
+        # Offsets are made to begin at 0 again, which is the only part that is copied.
         begin, end = column.offsets[first], column.offsets[stop]
         flat = {name: getattr(column, name)[begin:end] for name in column.FLAT}
         return type(column)(offsets=column.offsets[first : stop + 1] - begin, **flat)
@@ -158,6 +160,7 @@ def block_of(rows: Sequence[Row]) -> MaskedBlock:
 
 
 def _ragged(items: Sequence[npt.NDArray[Any]]) -> Ragged[Any]:
+    # Joins nothing to the rest: without rows there would be no type to go by.
     none = np.zeros(0, np.uint16)
     return Ragged(values=np.concatenate([none, *items]), offsets=offsets_of([len(item) for item in items]))
 

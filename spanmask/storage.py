@@ -133,6 +133,7 @@ def publish_folder(out: Path) -> Iterator[NewFolder]:
     StorageError
         The file system refused, or a file stands there; nothing is left behind.
     """
+    # A link is followed once and stays: what it leads to is replaced.
     place = Path(os.path.realpath(out))
     missing = [folder for folder in place.parents if not folder.exists()]
     temporary = _beside(place)
@@ -143,6 +144,7 @@ def publish_folder(out: Path) -> Iterator[NewFolder]:
             temporary.mkdir(parents=True)
         yield NewFolder(out, temporary)
         with reporting(out, "write"):
+            # Entries of a folder are flushed apart from the files: else a power cut could leave the name and not what is in it.
             for folder in (temporary, *(path for path in temporary.iterdir() if path.is_dir())):
                 sync_folder(folder)
             _put(temporary, place)
@@ -160,6 +162,8 @@ def _put(temporary: Path, out: Path) -> None:
         temporary.rename(out)
         sync_folder(out.parent)
         return
+    # Renaming over a folder that is not empty is refused by the system, so the old one steps aside. A kill between the two renames leaves
+    # both under hidden names, and neither is lost.
     before = _beside(out)
     out.rename(before)
     try:

@@ -143,6 +143,7 @@ class _Parquet:
         yield from self._file.iter_batches(rows, row_groups=[index], columns=names, use_threads=False)
 
     def bounds(self, text: str, target_bytes: int) -> list[int]:
+        # Row groups are read whole, so parts begin and end at them.
         bounds, held = [0], 0
         for start, _, index in self._groups():
             size = self._size(index, text)
@@ -158,6 +159,7 @@ class _Parquet:
             if not (first < stop and start < end):
                 continue
             size = int(self._file.metadata.row_group(index).total_byte_size)
+            # So many rows as about a block holds, by the group's mean: a group may be of gigabytes.
             rows = BLOCK_BYTES * (end - first) // max(1, size)
             row = first
             for batch in self._rows(index, names, min(_BLIND_ROWS, max(1, rows))):
@@ -195,6 +197,7 @@ class _Arrow:
         bounds: list[int] = []
         total, size, window = 0, 0, -1
         for row, batch in self._batches([text]):
+            # Parts begin where a window of so many bytes of text does: fixed by the content, however it is batched.
             places = size + _text_places(batch.column(text))
             windows = places[:-1] // target_bytes
             changes = np.flatnonzero(windows != np.concatenate(([window], windows[:-1])))

@@ -69,6 +69,7 @@ def _filled_lines(file: InputFile) -> Iterator[tuple[int, bytes]]:
     number = 0
     with open_stream(file) as stream:
         for piece in lines(stream, 0):
+            # Split at newlines alone, as everywhere here: splitlines would end lines at a carriage return, too.
             for line in io.BytesIO(piece.data):
                 number += 1
                 if len(document_starts(as_array(line), False, True)[0]):
@@ -111,6 +112,7 @@ def _object(line: bytes) -> tuple[dict[str, Any], str | None]:
     if wrong is not None:
         return {}, f"{wrong[1]}, in column {wrong[0] + 1}; expected JSON lines in UTF-8"
     try:
+        # Only for lines that the fast readers would not take: it may be slow, and it says most about what is wrong.
         value = json.loads(line)
     except json.JSONDecodeError as error:
         return {}, _malformed(error)
@@ -142,6 +144,7 @@ def _fits(value: object, kind: pa.DataType) -> bool:
     if pa.types.is_list(kind):
         return isinstance(value, list) and all(item is None or _fits(item, kind.value_type) for item in value)
     if pa.types.is_int64(kind):
+        # Not isinstance: true and false are ints to Python, and no integers to JSON.
         return type(value) is int and -(1 << 63) <= value < 1 << 63
     if pa.types.is_float64(kind):
         return type(value) in (int, float)

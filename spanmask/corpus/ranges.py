@@ -68,6 +68,7 @@ def read_ranges(column: pa.Array, lengths: Offsets) -> tuple[Ranges[Offsets], Fa
     owners = np.repeat(np.arange(len(column)), counts)
     starts, ends, paired = _pairs(column.flatten())
     sound = paired & (starts >= 0) & (starts < ends) & (ends <= lengths[owners])
+    # By owner first, so that each document's ranges stay where its offsets say.
     order = np.lexsort((ends, starts, owners))
     ranges = Ranges(offsets=offsets_of(counts), starts=starts[order], ends=ends[order])
     fault = _fault(owners[~sound], len(column), lambda row: _range_reason(column[row].as_py(), int(lengths[row])))
@@ -102,6 +103,7 @@ def _integers(values: pa.Array) -> tuple[Offsets, Flags]:
     try:
         wide = values.cast(pa.int64())
     except pa.ArrowInvalid:
+        # Unsigned values that int64 cannot hold: they lie outside any text, and are told as such for their own rows alone.
         wide = pc.if_else(pc.less_equal(values, (1 << 63) - 1), values, None).cast(pa.int64())
     known = np.asarray(wide.is_valid().to_numpy(zero_copy_only=False), np.bool_)
     return np.asarray(pc.fill_null(wide, 0).to_numpy(zero_copy_only=False), np.int64), known
@@ -116,6 +118,7 @@ def _pairs(items: pa.Array) -> tuple[Offsets, Offsets, Flags]:
     values, known = _integers(items.flatten())
     first = offsets_of(counts)[:-1]
     paired = counts == 2
+    # Where an item is no pair its numbers are not read at all: what lies there belongs to others.
     places = first[paired]
     starts, ends = np.zeros(len(items), np.int64), np.zeros(len(items), np.int64)
     starts[paired], ends[paired] = values[places], values[places + 1]

@@ -76,6 +76,7 @@ class _Queue:
 
     def died(self, unit: Any, tries: int) -> bool:
         """Take back a unit whose process died; return whether it is tried again."""
+        # First in line again: a unit that kills its worker every time is known soon.
         if tries < TRIES:
             self.ready.insert(0, (unit, tries + 1))
         return tries < TRIES
@@ -99,6 +100,7 @@ def run_processes(work: Work, units: Iterator[Any], jobs: int, report: Report) -
             busy = [worker for worker in workers if worker.unit is not None]
             if not busy:
                 return
+            # While workers are busy: reading and decompressing the next unit then costs no time of theirs.
             queue.look_ahead()
             for connection in wait([worker.channel.connection for worker in busy]):
                 worker = next(worker for worker in busy if worker.channel.connection is connection)
@@ -137,6 +139,7 @@ def _hear(worker: _Worker, workers: list[_Worker], queue: _Queue, report: Report
     if kind == "report":
         report(*content)
         return None
+    # What is wrong with the input or the disk would be so again: no other try.
     if kind == "error":
         raise content
     unit, worker.unit = worker.unit, None

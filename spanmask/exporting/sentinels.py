@@ -129,7 +129,9 @@ def _inputs(block: MaskedBlock, sentinels: Sentinels) -> Ragged[Ids]:
     owner, offsets = block.spans.owners, block.input_ids.offsets
     starts, ends = (offsets[owner] + side for side in (block.spans.starts, block.spans.ends))
     ids = block.input_ids.values.astype(np.int32)
+    # A sentinel takes the place of its span's first token; the others of the span go.
     ids[starts] = sentinels.first + sentinels.step * count_up(block.spans.lengths)
+    # Checked before sentinels are among them: only true tokens can clash.
     kept = _outside(starts, ends, len(ids))
     _refuse_sentinels(ids[kept], sentinels)
     kept[starts] = True

@@ -83,6 +83,8 @@ def restore_rows(
         label = rows.label_offsets[i]
         hidden = rows.labels[label : rows.label_offsets[i + 1]]
         ids = rows.input_ids[base:stop]
+        # Before anything is looked up: the table is indexed by these ids, and a kernel reads out of bounds without a word. One maximum is a
+        # few wide instructions, a comparison for each token would not be.
         if max(_largest(ids), _largest(hidden)) >= len(table):
             return i
         copy(ids, originals[base:stop])
@@ -92,6 +94,7 @@ def restore_rows(
             hidden = rows.labels[label : label + size]
             copy(hidden, originals[start : start + size])
             _look_up(hidden, table, flags[start : start + size])
+            # Kept: labels before `label` are put back, those of the row's spans in order, since they are stored one after another.
             label += size
         flags[base + 1] = True
     return -1
@@ -129,6 +132,7 @@ def _count_span(rows: Stored, words: Words, base: int, label: int, span: int, id
         begins = _starts_word(words, base + position, original)
         inside += (position > start) & begins
         shown = _starts_word(words, base + position, found)
+        # The row was counted as it stands: only what its corrupted token hides is added. The first token starts a word either way.
         hidden += (position > 1) * (begins - shown)
         unknown += int(original == unk) - int(found == unk)
     counts.totals[TOTALS.replaced_by_mask] += masked
@@ -145,6 +149,7 @@ def _count_edges(rows: Stored, words: Words, base: int, size: int, label: int, s
     start: Any = np.int64(rows.span_starts[span])
     end: Any = np.int64(rows.span_ends[span])
     cut_in = start > 1 and not _starts_word(words, base + start, rows.labels[label])
+    # The token after a span is not masked, since spans never touch, so its stored id is the original.
     cut_out = end <= size and not _starts_word(words, base + end, rows.input_ids[base + end])
     counts.totals[TOTALS.spans_at_first_word] += start == 1
     counts.totals[TOTALS.spans_at_last_word] += end == size + 1
@@ -163,6 +168,7 @@ def _count_shown(rows: Stored, words: Words, base: int, size: int, unk: int) -> 
     else:
         for token in ids:
             count += words.table[token]
+        # The first token of a segment starts a word, whatever its id says.
         count += size > 0 and not words.table[ids[0]]
     for token in ids:
         unknown += token == unk
@@ -213,6 +219,7 @@ def count_coverage(rows: Stored, flags: npt.NDArray[np.bool_], first: Ints, last
     for i in range(len(rows.input_offsets) - 1):
         base = rows.input_offsets[i]
         size = rows.input_offsets[i + 1] - base - 2
+        # Counted first: a word's place from the back is known only then.
         words = 0
         for position in range(1, size + 1):
             words += (position == 1) | flags[base + position]

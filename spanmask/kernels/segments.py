@@ -32,6 +32,8 @@ def _cut_end(
     stop = start + room
     if stop >= end:
         return end
+    # Kept: the segment [start, place) fits. A line start is looked for as far back as the segment goes, before any word start is: short
+    # segments that end where sentences do are wanted more than full ones.
     place = stop
     while len(line_starts) > 0 and place > start:
         if line_starts[place]:
@@ -65,8 +67,10 @@ def cut_documents(
         while start < end:
             stop = _cut_end(start, end, room, word_starts, line_starts)
             splits_word = stop < end and not word_starts[stop]
+            # A word cut into many segments counts once, at its first cut.
             if splits_word and (start == offsets[document] or word_starts[start]):
                 out.counts[WORDS_CUT] += 1
+            # Ordinals go on over segments that are dropped: an identity does not depend on the shortest that is kept.
             if stop - start >= shortest:
                 out.starts[n], out.ends[n], out.document_index[n], out.numbers[n] = start, stop, document, number
                 n += 1
@@ -98,6 +102,8 @@ def cut_ranges(
         document = segments.document_index[i]
         start = segments.starts[i] - document_offsets[document]
         end = segments.ends[i] - document_offsets[document]
+        # A range may lie in several segments, and each gets its part. A document's ranges are apart, so that a border between two segments
+        # lies in one of them at most and adds one part: A + S are room enough.
         for k in range(ranges[document], ranges[document + 1]):
             if range_starts[k] < end and range_ends[k] > start:
                 out_starts[n] = max(range_starts[k], start) - start

@@ -42,6 +42,7 @@ def white_width(data: _Bytes, at: int) -> int:
     first = data[at]
     if first == 0x20 or 0x09 <= first <= 0x0D:
         return 1
+    # Bytes below are ASCII, the rest of a character, or never valid. White space of two bytes begins with C2 alone.
     if first < 0xC2:
         return 0
     if first == 0xC2:
@@ -157,6 +158,7 @@ def first_document(data: _Bytes, at: int, sentences: bool, previous_blank: bool)
 
     Only lines from there on are read, and the one before.
     """
+    # From `at` − 1, so that a line that begins exactly at `at` is found through the newline before it.
     line = 0 if at == 0 else min(_line_end(data, at - 1) + 1, len(data))
     blank = previous_blank if line == 0 else _ends_blank_line(data, line - 1)
     while line < len(data):
@@ -228,6 +230,7 @@ def line_before(data: _Bytes) -> int:
     """
     end = len(data)
     while end > 0 and data[end - 1] != 0x0A:
+        # From the end backwards: nearly every line shows within a few bytes that it is not blank.
         width = white_width_before(data, end)
         if width == 0:
             return UNDECIDED if end < 3 and _is_rest(data, end) else FILLED

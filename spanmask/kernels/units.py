@@ -49,6 +49,8 @@ def cut_units(text: _Bytes, offsets: _Integers, at_marks: bool, starts: _Integer
         start, end = offsets[document], offsets[document + 1]
         for at in range(start, end):
             byte = text[at]
+            # Only before a space that follows text: a unit then begins with all the white space before its word, as these tokenizers take
+            # it, and units joined again give the text.
             if (
                 at == start
                 or (byte == 0x20 and white_width_before(text[start:end], at - start) == 0)
@@ -118,10 +120,12 @@ def number_words(text: _Bytes, starts: _Integers, numbers: _Integers) -> None:
     """
     at, count, white = 0, 0, True
     for i in range(len(starts)):
+        # Kept: text[:at] holds `count` words, and `white` says whether it ends with white space. Starts ascend, so one walk serves all.
         while at < len(text) and at <= starts[i]:
             width = white_width(text, at)
             count += white and width == 0
             white = width > 0
             at += max(width, 1)
+        # White space belongs to the word behind it, which the walk has not counted yet.
         on_white = starts[i] < len(text) and white_width(text, starts[i]) > 0
         numbers[i] = count + on_white

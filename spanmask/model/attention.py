@@ -39,12 +39,14 @@ def neighbours_of(batch: PackedTensors, way: Attention, dtype: torch.dtype) -> N
         tokens = torch.nonzero(index.flatten(), as_tuple=True)[0]
         bins = tuple(_bin(row[row > 0], dtype) for row in index if row[0] > 0)
         return Neighbours(batch.cu_seqlens, None, width, tokens, bins)
+    # Padding has index 0 and so attends to padding, never to a sequence.
     mask = (index[:, None, :, None] == index[:, None, None, :]).detach() if way is Attention.SDPA else None
     return Neighbours(batch.cu_seqlens, mask, width)
 
 
 def _bin(index: Tensor, dtype: torch.dtype) -> tuple[int, Tensor | None]:
     """Return a bin's tokens and mask. index: (n,) the sequence of each token, from 1."""
+    # One sequence fills the bin: without a mask the kernel may take its fastest way.
     if index[-1] == 1:
         return len(index), None
     apart = index[:, None] != index
@@ -80,6 +82,7 @@ def resolve_attention(policy: Attention, device: torch.device, dtype: torch.dtyp
         raise ConfigError(f"attention unpadded computes on CPU, not compiled, found {where}: give auto or sdpa")
     if policy is not Attention.AUTO:
         return policy
+    # The kernel for unequal lengths has no dropout.
     if fused and not dropout:
         return Attention.VARLEN
     return Attention.UNPADDED if dynamic else Attention.SDPA

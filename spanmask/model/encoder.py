@@ -86,6 +86,7 @@ class SpanBertEncoder(nn.Module):
         )
         for layer in self.layers:
             hidden = layer(hidden, neighbours)
+        # Back to all slots, since heads gather by slot; those of padding are zero and of no target.
         return hidden if tokens is None else hidden.new_zeros(len(ids), config.hidden).index_copy(0, tokens, hidden)
 
 

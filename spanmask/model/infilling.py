@@ -163,6 +163,7 @@ def _log_probabilities(
     """Return the log probabilities (M, entries) of M masked tokens by each head, NaN where the boundary head has none."""
     batch, scored = _batch(model, ids, spans)
     training = model.training
+    # Without dropout, and left as it was found.
     model.eval()
     try:
         with torch.inference_mode():
@@ -172,11 +173,13 @@ def _log_probabilities(
     mlm = _normalised(scores.mlm, entries)
     sbo = torch.full_like(mlm, torch.nan)
     if model.sbo is not None:
+        # Tokens beyond the table of offsets keep NaN: the head has never seen such an offset, and any score would be made up.
         sbo[scored] = _normalised(scores.sbo, entries)
     return mlm, sbo
 
 
 def _normalised(scores: Tensor, entries: int) -> Tensor:
+    # Without the padding of the vocabulary, whose scores are of no entry.
     return scores[:, :entries].double().log_softmax(1).cpu()
 
 
@@ -218,5 +221,6 @@ def _best(row: Tensor, top: int) -> tuple[Guess, ...]:
 
 
 def _joined(rows: Tensor) -> Joined:
+    # Both heads score tokens apart, so the likeliest span is the likeliest token at each of its positions.
     values, ids = rows.max(1)
     return Joined(ids=tuple(ids.tolist()), log_probability=float(values.sum()))

@@ -60,6 +60,7 @@ def verify_source(
         An input cannot be read.
     """
     manifest = read_manifest(folder)
+    # Names, sizes and digests come first: a changed input would otherwise be told as thousands of rows that differ.
     files = _inputs(manifest, inputs)
     if [file.name for file in files] != [item.name for item in manifest.inputs]:
         names = ", ".join(item.name for item in manifest.inputs)
@@ -111,6 +112,7 @@ def _compare_unit(pipeline: Pipeline, manifest: Manifest, folder: Path, unit: Un
             if problem is not None:
                 yield problem
                 return
+    # Only now: as long as the unit goes on, more rows may belong to it.
     for reader in readers.values():
         if reader.left():
             yield Finding(path=reader.path, message="rows that the inputs do not hold")
@@ -126,6 +128,7 @@ class _UnitRows:
         chosen = [
             number
             for number, record in enumerate(shards.split.shards)
+            # A streamed task has a unit for each block, any other is one unit of several shards.
             if (record.path.startswith(exact) if unit.raw is not None else record.path.startswith(prefix))
         ]
         self.path = f"{exact}.arrow"

@@ -47,6 +47,7 @@ def finished_dataset(
     MismatchError
         It is another one, or damaged.
     """
+    # A run under way may be replacing the dataset: what stands there is then not what will.
     if not (folder / MANIFEST).exists() or RunState(folder).is_under_way:
         return None
     try:
@@ -91,6 +92,7 @@ def refusal(folder: Path, what: str, lines: list[str]) -> str:
 def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """Return what differs between two descriptions of a run, one line each."""
     lines = []
+    # As JSON, so that a dataset of an older release, with other options, can be described too.
     for section, values in wanted["config"].items():
         for name, value in values.items():
             known = found["config"].get(section, {}).get(name)

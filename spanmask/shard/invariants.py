@@ -120,6 +120,7 @@ def span_is_mixed(rows: Rows) -> Flags:
     hidden = Ragged(values=block.labels.values, offsets=offsets_of(sizes))
     bases = np.repeat(block.input_ids.offsets[rows.span_owner] + block.spans.starts - hidden.offsets[:-1], sizes)
     found = block.input_ids.values[bases + np.arange(hidden.offsets[-1])]
+    # A [MASK] whose original is [MASK] shows nothing: the text may hold one, and keeping it looks like masking it.
     shown = np.bincount(hidden.owners[found == mask], minlength=len(sizes))
     mixed: Flags = rows_with((found == mask) & (hidden.values != mask), hidden.owners, len(sizes)) & (shown < sizes)
     return mixed
@@ -155,5 +156,6 @@ def _words_cut(rows: Rows) -> Flags:
     offsets, spans = rows.block.input_ids.offsets, rows.block.spans
     bases = offsets[rows.span_owner]
     flags = rows.flags.copy()
+    # [SEP] stands for the word that would begin after the last one.
     flags[offsets[1:] - 1] = True
     return rows_with(~flags[bases + spans.starts] | ~flags[bases + spans.ends], rows.span_owner, len(spans))

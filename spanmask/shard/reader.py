@@ -68,6 +68,7 @@ class ShardSet(Sequence[Row]):
         """Return an open shard."""
         if shard not in self._files:
             file = ShardFile(self.root, self.split.shards[shard], self.manifest, self.verify)
+            # Against any one that is open: schemas are equal to the manifest's already, but for the types of kept columns.
             other = next(iter(self._files.values()), file)
             if file.schema != other.schema:
                 raise ShardError(f"its kept columns have other types than {other.record.path}", path=file.record.path)
@@ -140,6 +141,7 @@ class Blocks(Sequence[MaskedBlock]):
 
 
 def _split_index(offsets: npt.NDArray[np.int64], index: int) -> tuple[int, int]:
+    # The last that begins at or before it: an empty owner begins where the next one does, and is passed over.
     owner = int(np.searchsorted(offsets, index, side="right")) - 1
     return owner, index - int(offsets[owner])
 

@@ -101,6 +101,7 @@ class ShardFile:
                 self._advise("MADV_WILLNEED", *self._bounds[number : number + 2])
             batch, metadata = self._reader.get_batch_with_custom_metadata(number)
             if not known:
+                # In full: offsets that run outside their buffer would be followed by everything that reads the batch.
                 batch.validate(full=True)
         except ARROW_ERRORS as error:
             raise ShardError(f"record batch {number} is damaged ({error})", path=self.record.path) from None
@@ -109,6 +110,7 @@ class ShardFile:
             if self._verify is not Verify.NEVER:
                 self._check_sum(number, batch, metadata)
             self._check_structure(number, batch)
+            # Last: a batch that was found damaged is found so again each time.
             self._touched.add(number)
         return batch
 
@@ -174,6 +176,7 @@ def regular_size(root: Path, relative: str) -> int:
 def expected_schema(manifest: Manifest, found: pa.Schema) -> pa.Schema:
     """Return the schema that a manifest asks for; kept columns take the types found, where those can be kept."""
     config = manifest.config
+    # The manifest names kept columns and not their types, which the inputs decide; all shards must agree in them.
     types = {field.name: field.type for field in found if field.type in KEPT_TYPES}
     kept = [pa.field(name, types[name]) for name in config.corpus.keep if name in types]
     ids = token_dtype(manifest.stated_vocabulary.size)

@@ -56,6 +56,7 @@ def on_host(tensors: Mapping[str, Tensor]) -> Tensors:
     copies = {}
     for name, tensor in tensors.items():
         cuda = tensor.device.type == "cuda"
+        # Pinned memory lets all copies run at once, with one wait at the end.
         copies[name] = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=cuda)
         copies[name].copy_(tensor.detach(), non_blocking=cuda)
     if torch.cuda.is_available():
@@ -96,6 +97,7 @@ class CheckpointWriter:
     def _work(self, checkpoint: Checkpoint) -> None:
         try:
             write_checkpoint(self._folder, checkpoint)
+            # After the new one is there: never fewer than were promised.
             for folder in list(checkpoints_in(self._folder).values())[: -self._keep]:
                 retract_folder(folder)
         except BaseException as error:
@@ -171,6 +173,7 @@ def _header(tensors: Tensors) -> bytes:
         start, end = end, end + tensor.nbytes
         entries[name] = {"dtype": _KINDS[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
     text = json.dumps(entries).encode()
+    # So that the tensors after it are aligned, as readers that map the file want.
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text
 

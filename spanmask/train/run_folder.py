@@ -134,6 +134,7 @@ def read_run(folder: str | Path) -> Run:
     path = Path(folder) / _RUN
     if not path.exists():
         raise ConfigError(f"{folder}: no {_RUN} there, so it is no run; give the folder that spanmask train wrote")
+    # Written last when the run began, so it is there whole or the run never began.
     content = read_json(path)
     try:
         return Run.from_json(content)
