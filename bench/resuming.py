@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from spanmask.loading.config import Layout
+from spanmask.loading.config import BatchLayout
 from spanmask.loading.order import Order, OrderKind, Source
 from spanmask.loading.position import Position
 from spanmask.shard.manifest import ShardRecord, Split, seal
@@ -18,8 +18,8 @@ from . import peers, protocol
 SHARDS, SHARD_ROWS = 2000, 50_000
 #: Where a run stopped: three quarters through an epoch that is not the first.
 PLACES = {
-    Layout.PADDED: Position(epoch=2, unit=77_777_777),
-    Layout.PACKED: Position(epoch=2, window=18_988, unit=77),
+    BatchLayout.PADDED: Position(epoch=2, unit=77_777_777),
+    BatchLayout.PACKED: Position(epoch=2, window=18_988, unit=77),
 }
 #: How often each is done, and samples whose order is asked for.
 _TIMES, _SAMPLES = 21, 4096
@@ -65,7 +65,7 @@ def huge(shards: ShardSet) -> ShardSet:
     return ShardSet(shards.root, seal({**content, "splits": {split.name: split.to_json()}}), split)
 
 
-def _loading(shards: ShardSet, layout: Layout) -> tuple[Any, Any]:
+def _loading(shards: ShardSet, layout: BatchLayout) -> tuple[Any, Any]:
     """Return what makes a loader ready, and what loads a state into it."""
     from spanmask.loading import ShardLoader
 
@@ -77,7 +77,7 @@ def _loading(shards: ShardSet, layout: Layout) -> tuple[Any, Any]:
 
 def _ordering(shards: ShardSet, kind: OrderKind) -> tuple[Any, Any]:
     """Return places of the epoch, and what gives their order, from nothing."""
-    source, places = Source.of(shards), PLACES[Layout.PADDED].unit + np.arange(_SAMPLES)
+    source, places = Source.of(shards), PLACES[BatchLayout.PADDED].unit + np.arange(_SAMPLES)
     return places, lambda: Order([source], seed=7, kind=kind)(2, places)
 
 

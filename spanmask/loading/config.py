@@ -15,7 +15,7 @@ from spanmask.loading.targets import Edges
 from spanmask.options import Form, Options
 
 
-class Layout(StrEnum):
+class BatchLayout(StrEnum):
     """What a batch looks like.
 
     ``padded``: a sequence a row. ``bucketed``: the same, sequences of about one length together. ``packed``: several sequences in bins of
@@ -72,7 +72,7 @@ class LoadConfig(Options):
     """
 
     batch_size: int
-    layout: Layout = Layout.PADDED
+    layout: BatchLayout = BatchLayout.PADDED
     seed: int = 0
     order: OrderKind = OrderKind.AUTO
     shuffle_blocks: int = 16
@@ -90,5 +90,5 @@ class LoadConfig(Options):
     def _check(self) -> None:
         counts = ("batch_size", "window", "width", "shuffle_blocks", "max_span_offset")
         self._require(lambda value: value >= 1, "a whole number, 1 or more", *counts)
-        if self.capacities is not None and self.layout is not Layout.PACKED:
+        if self.capacities is not None and self.layout is not BatchLayout.PACKED:
             raise ConfigError(f"capacities go with layout packed, not with {self.layout}: leave them out")

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from spanmask.errors import ConfigError, MismatchError
-from spanmask.loading.config import Layout
+from spanmask.loading.config import BatchLayout
 
 #: Version 1 told the targets that a bin holds, which packing went by.
 STATE_VERSION = 2
 _LIMIT = 1 << 62
 _NAMES = {
-    Layout.PADDED: ("epoch", "samples"),
-    Layout.BUCKETED: ("epoch", "window", "bin"),
-    Layout.PACKED: ("epoch", "window", "bin"),
+    BatchLayout.PADDED: ("epoch", "samples"),
+    BatchLayout.BUCKETED: ("epoch", "window", "bin"),
+    BatchLayout.PACKED: ("epoch", "window", "bin"),
 }
 
 
@@ -27,7 +27,7 @@ class Position:
     window: int = 0
     unit: int = 0
 
-    def to_state(self, layout: Layout, settings: Mapping[str, Any], ahead: int = 0) -> dict[str, Any]:
+    def to_state(self, layout: BatchLayout, settings: Mapping[str, Any], ahead: int = 0) -> dict[str, Any]:
         """Return the position as plain values.
 
         Parameters
@@ -39,12 +39,12 @@ class Position:
         ahead
             Batches from here on that others deliver: those of the other worker processes, in a worker's own state.
         """
-        values = (self.epoch, self.unit) if layout is Layout.PADDED else (self.epoch, self.window, self.unit)
+        values = (self.epoch, self.unit) if layout is BatchLayout.PADDED else (self.epoch, self.window, self.unit)
         state: dict[str, Any] = dict(zip(_NAMES[layout], values, strict=True))
         return {"version": STATE_VERSION, **state, "ahead": ahead, "settings": dict(settings)}
 
 
-def read_state(state: Mapping[str, Any], layout: Layout, settings: Mapping[str, Any]) -> tuple[Position, int]:
+def read_state(state: Mapping[str, Any], layout: BatchLayout, settings: Mapping[str, Any]) -> tuple[Position, int]:
     """Return the position and the batches ahead that a state holds.
 
     Raises
@@ -75,5 +75,5 @@ def read_state(state: Mapping[str, Any], layout: Layout, settings: Mapping[str, 
     if not all(type(value) is int and 0 <= value < _LIMIT for value in values):
         raise ConfigError(f"the loader's state holds {values}: give what state_dict() returned")
     *parts, ahead = (int(value) for value in values if value is not None)
-    window = parts[1] if layout is not Layout.PADDED else 0
+    window = parts[1] if layout is not BatchLayout.PADDED else 0
     return Position(epoch=parts[0], window=window, unit=parts[-1]), ahead

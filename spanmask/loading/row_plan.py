@@ -10,7 +10,7 @@ import numpy as np
 
 from spanmask.batches import PaddedBatch
 from spanmask.blocks import block_of, offsets_of, part
-from spanmask.loading.config import Last, Layout
+from spanmask.loading.config import BatchLayout, Last
 from spanmask.loading.padding import pad
 from spanmask.loading.permutation import Permutation
 from spanmask.loading.position import Position
@@ -30,7 +30,7 @@ class RowPlan:
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
         self._size = recipe.order.size
-        self._bucketed = recipe.config.layout is Layout.BUCKETED
+        self._bucketed = recipe.config.layout is BatchLayout.BUCKETED
         self._window = lru_cache(maxsize=2)(self._make_window)
         self.dropped = 0
 

@@ -13,7 +13,7 @@ from typing import Any
 from spanmask.loading.bin_plan import BinPlan
 from spanmask.loading.binning import Capacities, TargetSlots
 from spanmask.loading.capacities import choose_capacities, choose_slots, most_slots
-from spanmask.loading.config import Layout, LoadConfig
+from spanmask.loading.config import BatchLayout, LoadConfig
 from spanmask.loading.order import Order, Source, resolve
 from spanmask.loading.position import Position
 from spanmask.loading.row_plan import RowPlan
@@ -61,7 +61,7 @@ class Stream:
         )
         self.rule = resolve_rule(
             [shards.manifest.config.masking for shards in datasets],
-            wanted=False if config.sbo is None and config.layout is not Layout.PACKED else config.sbo,
+            wanted=False if config.sbo is None and config.layout is not BatchLayout.PACKED else config.sbo,
             edges=config.edges,
             max_span_offset=config.max_span_offset,
         )
@@ -70,7 +70,7 @@ class Stream:
         self.capacities: Capacities | None = None
         self.slots: tuple[TargetSlots, ...] = ()
         width = config.width
-        if config.layout is Layout.PACKED:
+        if config.layout is BatchLayout.PACKED:
             width = longest if width is None else width
             self.capacities = config.capacities or _capacities(self.datasets, width)
             self.slots = _slots(self.datasets, self.rule, self.capacities, config.batch_size)
@@ -109,7 +109,7 @@ class Stream:
             "weights": None if config.weights is None else list(config.weights),
             "masks": str(config.masks),
             "layout": str(config.layout),
-            "window": None if config.layout is Layout.PADDED else config.window,
+            "window": None if config.layout is BatchLayout.PADDED else config.window,
             "capacities": capacities and [capacities.tokens, capacities.sequences],
         }
 

@@ -28,18 +28,18 @@ class World:
         """Whether this is the one that writes and reports."""
         return self.rank == 0
 
-    def add_up(self, tensor: Tensor) -> None:
+    def all_reduce(self, tensor: Tensor) -> None:
         """Put the sum over all ranks in a tensor's place."""
         if self.size > 1:
             distributed.all_reduce(tensor)
 
-    def share(self, tensors: Iterable[Tensor]) -> None:
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
         """Put the first rank's values in tensors' place."""
         if self.size > 1:
             for tensor in tensors:
                 distributed.broadcast(tensor, src=0)
 
-    def told(self, value: Any) -> Any:
+    def broadcast_object(self, value: Any) -> Any:
         """Return the first rank's value, on every rank."""
         if self.size == 1:
             return value

@@ -107,7 +107,7 @@ def evaluate(
 
 def _added_up(sums: npt.NDArray[np.float64], spans: Ids, world: World) -> tuple[list[float], Ids]:
     together = torch.tensor(np.concatenate([sums, spans.reshape(-1)]), dtype=torch.float64).to(world.device)
-    world.add_up(together)
+    world.all_reduce(together)
     values = together.cpu().numpy()
     return values[: len(sums)].tolist(), values[len(sums) :].astype(np.int64).reshape(spans.shape)
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from spanmask.errors import ConfigError, MismatchError, SpanmaskError
-from spanmask.loading.config import Layout
+from spanmask.loading.config import BatchLayout
 from spanmask.loading.position import Position, read_state
 from spanmask.loading.stream import Stream
 from spanmask.loading.torch_dataset.tensors import Datasets, open_datasets
@@ -143,18 +143,18 @@ def _start(folder: RunFolder, config: TrainConfig, shards: Sequence[ShardSet], w
     """Build all that trains. The first rank reads the checkpoint, and the others have its values from there."""
     latest = latest_checkpoint(folder.path) if resume and world.first else None
     checkpoint = read_checkpoint(latest) if latest else None
-    state: dict[str, Any] | None = world.told(checkpoint.state if checkpoint else None)
+    state: dict[str, Any] | None = world.broadcast_object(checkpoint.state if checkpoint else None)
     model = initial_model(config, shards) if state is None else resumed_model(state, config, shards)
     if checkpoint:
         model.load_state_dict(checkpoint.model)
     model.to(world.device).train()
-    world.share(parameter.detach() for parameter in model.parameters())
+    world.broadcast(parameter.detach() for parameter in model.parameters())
     update = TrainStep(model, config, world)
     if state is not None:
         places = begin_moments(model, update.optimizer, state["step"])
         for name, tensor in (checkpoint.optimizer if checkpoint else {}).items():
             places[name].copy_(tensor)
-        world.share(places.values())
+        world.broadcast(places.values())
     run = Run(
         config=config,
         model=model.config,
@@ -178,7 +178,7 @@ def _position(started: _Started, *, allow_other_data: bool) -> Position:
             f"the checkpoint was trained on {', '.join(state['datasets'])}, given is {', '.join(started.run.datasets)}: "
             "give the run's own dataset, or --allow-other-data to go on with this one from its start"
         )
-    return read_state(state["stream"], Layout.PACKED, started.stream.settings)[0]
+    return read_state(state["stream"], BatchLayout.PACKED, started.stream.settings)[0]
 
 
 class _Loop:
@@ -283,7 +283,7 @@ class _Loop:
     def _checkpoint(self, number: int, after: Position) -> Checkpoint:
         """Return a copy of all that a run goes on from."""
         started = self._started
-        stream = after.to_state(Layout.PACKED, started.stream.settings)
+        stream = after.to_state(BatchLayout.PACKED, started.stream.settings)
         state = {**started.run.to_json(), "step": number, "stream": stream, "meter": self._meter.to_state()}
         return Checkpoint(
             model=on_host(started.model.state_dict()),
@@ -295,7 +295,7 @@ class _Loop:
         """Evaluate if that was not done at the last step, write the page of curves, and wait for the last checkpoint."""
         step = max(self._started.step, self._config.steps)
         done = [line["step"] for line in self._folder.evaluations.read()] if self._world.first else []
-        if self._held_out and self._world.told(step not in done):
+        if self._held_out and self._world.broadcast_object(step not in done):
             self._evaluate(step)
         if self._writer is not None:
             self._writer.finish()

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from spanmask.errors import ConfigError, MismatchError
-from spanmask.loading.config import Layout, LoadConfig
+from spanmask.loading.config import BatchLayout, LoadConfig
 from spanmask.loading.rows import Masks
 from spanmask.loading.share import Share
 from spanmask.loading.stream import Stream
@@ -115,7 +115,7 @@ def stream_of(
         )
     options = LoadConfig(
         batch_size=config.batch_size,
-        layout=Layout.PACKED,
+        layout=BatchLayout.PACKED,
         seed=config.seed,
         masks=masks or config.masks,
         window=config.window,

@@ -81,7 +81,7 @@ class TrainStep:
             output.loss.backward()  # type: ignore[no-untyped-call]
             sums = output.mlm_sum, output.sbo_sum, output.mlm_correct, output.sbo_correct
             self._flat.extra.add_(torch.stack([one.float() for one in sums]))
-        self._world.add_up(self._flat.everything)
+        self._world.all_reduce(self._flat.everything)
         self._update(number)
 
     def _update(self, number: int) -> None:

@@ -77,9 +77,9 @@ class ShardLoader(IterableDataset[Tensors]):
         self._datasets = open_datasets(datasets, split, verify)
         self._share = share_of(rank, world)
         self._workers = workers
-        place = None if device is None else torch.device(device)
-        self._transfer = Transfer(place)
-        on_cuda = place is not None and place.type == "cuda"
+        target = None if device is None else torch.device(device)
+        self._transfer = Transfer(target)
+        on_cuda = target is not None and target.type == "cuda"
         self._prefetch = (2 if on_cuda else 0) if prefetch is None else prefetch
         self._details = details
         self.stream = Stream(self._datasets, self.config, self._share)
