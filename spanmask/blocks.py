@@ -20,7 +20,7 @@ from spanmask.records import (
     Ragged,
     Ranges,
     Row,
-    Segments,
+    SegmentNumbers,
     TokenIds,
 )
 
@@ -116,7 +116,7 @@ def _sides(what: str, ranges: Ranges[Positions]) -> dict[str, Ragged[Any]]:
     return {f"{what}_{side}": Ragged(values=values, offsets=ranges.offsets) for side, values in sides.items()}
 
 
-def from_columns(document_ids: Identities, segments: Segments, columns: Mapping[str, Ragged[Any]]) -> MaskedBlock:
+def from_columns(document_ids: Identities, segments: SegmentNumbers, columns: Mapping[str, Ragged[Any]]) -> MaskedBlock:
     """Return a block of rows from the columns that hold lists, by the names that `columns_of` gives them."""
 
     def ranges(what: str) -> Ranges[Positions]:

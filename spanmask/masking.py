@@ -32,7 +32,7 @@ from spanmask.records import (
     Positions,
     Ragged,
     Ranges,
-    Segments,
+    SegmentNumbers,
     SequenceBlock,
     TokenIds,
 )
@@ -242,7 +242,7 @@ def mask(  # noqa: PLR0913 - the one door for arrays in memory
     *,
     word_starts: Flags | None = None,
     document_ids: Identities | None = None,
-    segments: Segments | None = None,
+    segments: SegmentNumbers | None = None,
     annotations: Ranges[Offsets] | None = None,
     unigram: npt.NDArray[np.integer[Any]] | None = None,
 ) -> MaskedBlock:

@@ -21,7 +21,7 @@ Flags = npt.NDArray[np.bool_]
 Offsets = npt.NDArray[np.int64]
 Positions = npt.NDArray[np.uint16]
 Identities = npt.NDArray[np.uint64]
-Segments = npt.NDArray[np.uint32]
+SegmentNumbers = npt.NDArray[np.uint32]
 TokenIds = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 
 Flat = TypeVar("Flat", bound=npt.NDArray[Any])
@@ -144,7 +144,7 @@ class SequenceBlock:
     ends: Offsets
     document_index: Offsets
     document_ids: Identities
-    segments: Segments
+    segments: SegmentNumbers
     annotations: Ranges[Offsets] | None = None
     dropped: dict[str, int]
     words_cut: int = 0
@@ -162,7 +162,7 @@ class MaskedBlock:
     """
 
     document_ids: Identities
-    segments: Segments
+    segments: SegmentNumbers
     input_ids: Ragged[TokenIds]
     spans: Ranges[Positions]
     labels: Ragged[TokenIds]

@@ -1,4 +1,4 @@
-"""Cut streams of lines at document starts: `Piece` flows in, `RawBlock` flows out.
+"""Cut streams of lines at document starts: `Chunk` flows in, `RawBlock` flows out.
 
 Documents are joined into blocks by the window of decompressed bytes they start in, so the cuts do not depend on how
 the bytes came.
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from spanmask.corpus.streams import Piece, as_array
+from spanmask.corpus.streams import Chunk, as_array
 from spanmask.kernels.text import count_newlines, find_documents, first_document, last_line_is_blank
 from spanmask.records import Bytes, Offsets
 
@@ -104,17 +104,17 @@ class _Cutter:
         self.number, self.end = _NO_WINDOW, 0
 
 
-def cut(pieces: Iterable[Piece], windows: Windows, previous_blank: bool = True) -> Iterator[RawBlock]:
+def cut(chunks: Iterable[Chunk], windows: Windows, previous_blank: bool = True) -> Iterator[RawBlock]:
     """Cut lines into blocks of whole documents.
 
     Parameters
     ----------
-    pieces
+    chunks
         Consecutive whole lines.
     windows
         Which documents are wanted, and how they are joined.
     previous_blank
-        Whether a blank line, or the file's start, precedes the first piece.
+        Whether a blank line, or the file's start, precedes the first chunk.
 
     Yields
     ------
@@ -122,23 +122,23 @@ def cut(pieces: Iterable[Piece], windows: Windows, previous_blank: bool = True) 
         Ascending; windows without documents are left out.
     """
     cutter = _Cutter(windows)
-    for piece in pieces:
+    for chunk in chunks:
         before = previous_blank
         if windows.sentences:
-            # Whether a line starts a paragraph depends on the line before it, which may lie in the piece before.
-            previous_blank = last_line_is_blank(as_array(piece.data), before)
-        yield from _cut_piece(cutter, piece, before, windows)
+            # Whether a line starts a paragraph depends on the line before it, which may lie in the chunk before.
+            previous_blank = last_line_is_blank(as_array(chunk.data), before)
+        yield from _cut_chunk(cutter, chunk, before, windows)
         # The last document may reach far beyond the stop: reading ends only when the one after it has begun.
-        if piece.offset + len(piece.data) >= windows.stop and cutter.number == _NO_WINDOW:
+        if chunk.offset + len(chunk.data) >= windows.stop and cutter.number == _NO_WINDOW:
             return
     yield from cutter.close()
 
 
-def _cut_piece(cutter: _Cutter, piece: Piece, previous_blank: bool, windows: Windows) -> Iterator[RawBlock]:
-    """Hand on the windows that end in a piece, and hold the rest of it; past the stop nothing is held."""
-    data, array = memoryview(piece.data), as_array(piece.data)
+def _cut_chunk(cutter: _Cutter, chunk: Chunk, previous_blank: bool, windows: Windows) -> Iterator[RawBlock]:
+    """Hand on the windows that end in a chunk, and hold the rest of it; past the stop nothing is held."""
+    data, array = memoryview(chunk.data), as_array(chunk.data)
     # data[:done] has been held or let go. Up to `at` no document can open the next window, so nothing is looked for before it.
-    done, at = 0, max(0, cutter.end - piece.offset)
+    done, at = 0, max(0, cutter.end - chunk.offset)
     while at < len(data):
         start = int(first_document(array, at, windows.sentences, previous_blank))
         if start == len(data):
@@ -147,8 +147,8 @@ def _cut_piece(cutter: _Cutter, piece: Piece, previous_blank: bool, windows: Win
             break
         cutter.hold(data[done:start])
         yield from cutter.close()
-        cutter.open(piece.offset + start)
-        done, at = start, cutter.end - piece.offset
+        cutter.open(chunk.offset + start)
+        done, at = start, cutter.end - chunk.offset
     cutter.hold(data[done:])
 
 

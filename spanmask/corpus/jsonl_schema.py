@@ -68,9 +68,9 @@ def _filled_lines(file: InputFile) -> Iterator[tuple[int, bytes]]:
     """Yield the filled lines of a file and their 1-based numbers."""
     number = 0
     with open_stream(file) as stream:
-        for piece in lines(stream, 0):
+        for chunk in lines(stream, 0):
             # Split at newlines alone, as everywhere here: splitlines would end lines at a carriage return, too.
-            for line in io.BytesIO(piece.data):
+            for line in io.BytesIO(chunk.data):
                 number += 1
                 if len(document_starts(as_array(line), False, True)[0]):
                     yield number, line

@@ -1,4 +1,4 @@
-"""Bytes of text files: an `InputFile` flows in, pieces of whole lines flow out, decompressed on the way.
+"""Bytes of text files: an `InputFile` flows in, chunks of whole lines flow out, decompressed on the way.
 
 Also says on which line of a file a byte stands, for errors.
 """
@@ -20,14 +20,14 @@ from spanmask.records import Bytes
 from spanmask.storage import reporting
 
 #: Bytes read at once.
-PIECE_BYTES = 4 << 20
+CHUNK_BYTES = 4 << 20
 #: The mark that some editors put before UTF-8.
 BOM = b"\xef\xbb\xbf"
 
 _LOOK_BACK = 64
 
 
-class Stream(Protocol):
+class ByteStream(Protocol):
     """What is read from: a file, or what decompresses one."""
 
     def read(self, size: int, /) -> bytes:
@@ -38,7 +38,7 @@ class Stream(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
+class Chunk:
     """Whole lines of a file, all but the file's last ending in a newline. offset: decompressed offset of data[0]."""
 
     offset: int
@@ -56,7 +56,7 @@ def as_view(data: Bytes) -> memoryview:
 
 
 @contextlib.contextmanager
-def open_stream(file: InputFile, offset: int = 0) -> Iterator[Stream]:
+def open_stream(file: InputFile, offset: int = 0) -> Iterator[ByteStream]:
     """Open a file for reading, decompressed; an uncompressed one from an offset on.
 
     Raises
@@ -70,7 +70,7 @@ def open_stream(file: InputFile, offset: int = 0) -> Iterator[Stream]:
         if file.compression is None:
             with open(file.path, "rb", buffering=0) as raw:
                 raw.seek(offset)
-                yield cast(Stream, raw)
+                yield cast(ByteStream, raw)
             return
         with pa.OSFile(file.path) as raw, pa.CompressedInputStream(raw, file.compression) as stream:
             yield _Decompressed(file, raw, stream)
@@ -100,8 +100,8 @@ class _Decompressed:
             ) from error
 
 
-def lines(stream: Stream, offset: int) -> Iterator[Piece]:
-    """Yield the rest of a stream as pieces of whole lines, without the file's byte order mark.
+def lines(stream: ByteStream, offset: int) -> Iterator[Chunk]:
+    """Yield the rest of a stream as chunks of whole lines, without the file's byte order mark.
 
     Parameters
     ----------
@@ -110,18 +110,18 @@ def lines(stream: Stream, offset: int) -> Iterator[Piece]:
     offset
         Decompressed offset where it stands.
     """
-    for piece in _whole_lines(stream, offset):
-        marked = piece.offset == 0 and piece.data.startswith(BOM)
-        yield Piece(offset=len(BOM), data=piece.data[len(BOM) :]) if marked else piece
+    for chunk in _whole_lines(stream, offset):
+        marked = chunk.offset == 0 and chunk.data.startswith(BOM)
+        yield Chunk(offset=len(BOM), data=chunk.data[len(BOM) :]) if marked else chunk
 
 
-def _whole_lines(stream: Stream, offset: int) -> Iterator[Piece]:
-    """Yield pieces that end with a newline, the stream's last one aside; what follows a piece's last newline begins the next piece.
+def _whole_lines(stream: ByteStream, offset: int) -> Iterator[Chunk]:
+    """Yield chunks that end with a newline, the stream's last one aside; what follows a chunk's last newline begins the next chunk.
 
-    A long line is held as the pieces it came in and joined once. A piece is let go before the next is read, so that one is held at a time.
+    A long line is held as the chunks it came in and joined once. A chunk is let go before the next is read, so that one is held at a time.
     """
     held: list[bytes] = []
-    while data := stream.read(PIECE_BYTES):
+    while data := stream.read(CHUNK_BYTES):
         end = data.rfind(b"\n") + 1
         if end == 0:
             held.append(data)
@@ -129,11 +129,11 @@ def _whole_lines(stream: Stream, offset: int) -> Iterator[Piece]:
         whole = b"".join([*held, memoryview(data)[:end]]) if held or end < len(data) else data
         held = [data[end:]] if end < len(data) else []
         del data
-        yield Piece(offset=offset, data=whole)
+        yield Chunk(offset=offset, data=whole)
         offset += len(whole)
         del whole
     if held:
-        yield Piece(offset=offset, data=b"".join(held))
+        yield Chunk(offset=offset, data=b"".join(held))
 
 
 def first_line(file: InputFile, start: int, stop: int) -> tuple[int, bool] | None:
@@ -151,7 +151,7 @@ def first_line(file: InputFile, start: int, stop: int) -> tuple[int, bool] | Non
     with reporting(file.path, "read"), open(file.path, "rb", buffering=0) as raw:
         raw.seek(start - 1)
         at = start - 1
-        while at < stop - 1 and (data := raw.read(min(PIECE_BYTES, stop - 1 - at))):
+        while at < stop - 1 and (data := raw.read(min(CHUNK_BYTES, stop - 1 - at))):
             found = data.find(b"\n")
             if found >= 0:
                 return at + found + 1, _is_blank_before(cast(Any, raw), at + found)
@@ -191,7 +191,7 @@ def line_number(file: InputFile, offset: int) -> int:
     """Return the 1-based line on which a decompressed offset stands, by reading the file up to there."""
     newlines = 0
     with open_stream(file) as stream:
-        while offset > 0 and (data := stream.read(min(offset, PIECE_BYTES))):
+        while offset > 0 and (data := stream.read(min(offset, CHUNK_BYTES))):
             newlines += count_newlines(as_array(data))
             offset -= len(data)
     return int(newlines) + 1

@@ -25,7 +25,8 @@ _M1 = np.uint64(0xCD9E8D57)
 _W0 = np.uint64(0x9E3779B9)
 _W1 = np.uint64(0xBB67AE85)
 
-Draws = npt.NDArray[np.uint64]
+#: A stream of random words under way, see `open_stream`; also words on their own.
+RandomStream = npt.NDArray[np.uint64]
 
 
 class Key(NamedTuple):
@@ -36,7 +37,9 @@ class Key(NamedTuple):
 
 
 @inlined
-def philox_blocks(c0: np.uint64, c1: np.uint64, c2: np.uint64, c3: np.uint64, seed: np.uint64, out: Draws) -> None:
+def philox_blocks(
+    c0: np.uint64, c1: np.uint64, c2: np.uint64, c3: np.uint64, seed: np.uint64, out: RandomStream
+) -> None:
     """Fill ``out`` (4·n,) with n consecutive blocks, the first with counter (c0, c1, c2, c3); c3 counts up.
 
     The words of block j are ``out[4j:4j + 4]``. Oracle: ``philox4x32``.
@@ -62,7 +65,7 @@ def philox_blocks(c0: np.uint64, c1: np.uint64, c2: np.uint64, c3: np.uint64, se
 
 
 @inlined
-def open_stream(document_id: np.uint64, segment: np.uint64, purpose: int, key: Key, stream: Draws) -> None:
+def open_stream(document_id: np.uint64, segment: np.uint64, purpose: int, key: Key, stream: RandomStream) -> None:
     """Make ``stream`` (6 + BATCH_DRAWS,) the stream of a purpose of a sequence, before its first draw.
 
     It holds the position in the batch, the counter (four words, the last that of the next batch), the seed and the batch.
@@ -77,7 +80,7 @@ def open_stream(document_id: np.uint64, segment: np.uint64, purpose: int, key: K
 
 
 @inlined
-def _refill(stream: Draws) -> None:
+def _refill(stream: RandomStream) -> None:
     """Generate the stream's next batch."""
     philox_blocks(stream[1], stream[2], stream[3], stream[4], stream[5], stream[6:])
     block = (stream[4] + np.uint64(BATCH_BLOCKS)) & np.uint64(0x1FFFFF)
@@ -86,14 +89,14 @@ def _refill(stream: Draws) -> None:
 
 
 @inlined
-def _take(stream: Draws) -> np.uint64:
+def _take(stream: RandomStream) -> np.uint64:
     place = stream[0]
     stream[0] = place + np.uint64(1)
     return np.uint64(stream[np.uint64(6) + place])
 
 
 @inlined
-def next_draw(stream: Draws) -> np.uint64:
+def next_draw(stream: RandomStream) -> np.uint64:
     """Take the stream's next 32-bit word. Draws: one."""
     if stream[0] == np.uint64(BATCH_DRAWS):
         _refill(stream)
@@ -101,7 +104,7 @@ def next_draw(stream: Draws) -> np.uint64:
 
 
 @inlined
-def draw_below(bound: int, stream: Draws) -> int:
+def draw_below(bound: int, stream: RandomStream) -> int:
     """Draw exactly uniformly below ``bound`` (< 2³²) (Lemire 2019, https://doi.org/10.1145/3230636). Draws: one, rarely more."""
     k = np.uint64(bound)
     product = next_draw(stream) * k
@@ -113,7 +116,7 @@ def draw_below(bound: int, stream: Draws) -> int:
 
 
 @inlined
-def _count_thresholds(thresholds: Draws, draws: Draws) -> None:
+def _count_thresholds(thresholds: RandomStream, draws: RandomStream) -> None:
     """Count in the upper half of each draw the thresholds that it reaches. The inner loop becomes vector code."""
     for threshold in thresholds:
         for j in range(len(draws)):
@@ -121,7 +124,7 @@ def _count_thresholds(thresholds: Draws, draws: Draws) -> None:
 
 
 @inlined
-def draw_length(thresholds: Draws, stream: Draws) -> int:
+def draw_length(thresholds: RandomStream, stream: RandomStream) -> int:
     """Draw a span length in words from its law's thresholds (max_words − 1,). Draws: one.
 
     A batch is turned into lengths as a whole, so that the stream must be used for nothing else.

@@ -8,7 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask.kernels._jit import copy, inlined, kernel
-from spanmask.kernels.philox import BATCH_DRAWS, RANDOM, REPLACEMENT, Draws, Key, draw_below, next_draw, open_stream
+from spanmask.kernels.philox import (
+    BATCH_DRAWS,
+    RANDOM,
+    REPLACEMENT,
+    Key,
+    RandomStream,
+    draw_below,
+    next_draw,
+    open_stream,
+)
 from spanmask.kernels.spans import Ints, Segments, Spans
 
 #: What is replaced as one.
@@ -46,13 +55,13 @@ class Corrupted(NamedTuple):
 
 
 @inlined
-def _draw_kind(stream: Draws) -> int:
+def _draw_kind(stream: RandomStream) -> int:
     u = next_draw(stream)
     return MASKED if u < _MASK_BELOW else RANDOMISED if u < _RANDOM_BELOW else KEPT
 
 
 @inlined
-def _draw_id(rule: Replacement, stream: Draws) -> Any:
+def _draw_id(rule: Replacement, stream: RandomStream) -> Any:
     """Draw an ordinary id: uniformly, or the first whose cumulative count exceeds a draw below the total."""
     if len(rule.cumulative) == 0:
         return rule.ordinary[draw_below(len(rule.ordinary), stream)]

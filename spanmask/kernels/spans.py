@@ -16,8 +16,8 @@ from spanmask.kernels.philox import (
     BATCH_DRAWS,
     LENGTHS,
     STARTS,
-    Draws,
     Key,
+    RandomStream,
     draw_below,
     draw_length,
     next_draw,
@@ -58,7 +58,7 @@ class Law(NamedTuple):
 
     numerator: int
     denominator: int
-    thresholds: Draws
+    thresholds: RandomStream
 
 
 class Annotated(NamedTuple):
@@ -123,12 +123,12 @@ def _longest(starts: Ints, ends: Ints) -> int:
 
 
 @kernel
-def _new_stream() -> Draws:
+def _new_stream() -> RandomStream:
     return np.empty(6 + BATCH_DRAWS, np.uint64)
 
 
 @inlined
-def _open(segments: Segments, i: int, purpose: int, key: Key, stream: Draws) -> None:
+def _open(segments: Segments, i: int, purpose: int, key: Key, stream: RandomStream) -> None:
     open_stream(segments.document_ids[i], np.uint64(segments.segments[i]), purpose, key, stream)
 
 
@@ -229,7 +229,7 @@ def _emit_masked(words: Marks, count: int, masks: Bits, n: int, spans: Spans) ->
 
 @inlined
 def _place(
-    words: Marks, count: int, length: int, budget: int, masked: int, masks: Bits, starts: Draws, failed: Ints
+    words: Marks, count: int, length: int, budget: int, masked: int, masks: Bits, starts: RandomStream, failed: Ints
 ) -> Any:
     """Try starts for one length; return the words placed [first, end), end −1 when all trials failed, and the first start."""
     failed[:] = 0
@@ -370,7 +370,9 @@ def sample_reference(segments: Segments, law: Law, key: Key, spans: Spans) -> No
 
 
 @inlined
-def _draw_words(words: Marks, count: int, budget: int, order: Marks, masked: Marks, starts: Draws, tally: Tally) -> Any:
+def _draw_words(
+    words: Marks, count: int, budget: int, order: Marks, masked: Marks, starts: RandomStream, tally: Tally
+) -> Any:
     """Mask words drawn without replacement until the budget is reached; return the first word drawn."""
     for word in range(count):
         order[word] = word
@@ -441,8 +443,8 @@ def _annotated_unit(
     size: int,
     pool: Ints,
     masks: Bits,
-    lengths: Draws,
-    starts: Draws,
+    lengths: RandomStream,
+    starts: RandomStream,
     failed: Ints,
 ) -> Any:
     """Draw one unit; return its words [first, end), end −1 for none placed, the pool's size after it, and the first draw."""

@@ -10,7 +10,7 @@ from typing import Any
 from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION
 from spanmask.errors import CorpusError
 from spanmask.presharding.plan import Plan, unigram_json
-from spanmask.presharding.receipt import Counts, Receipt
+from spanmask.presharding.receipt import Receipt
 from spanmask.shard.manifest import (
     SPLITS,
     InputRecord,
@@ -31,7 +31,7 @@ def assemble(plan: Plan, receipts: Sequence[Receipt], digests: Sequence[str]) ->
     CorpusError
         There are no rows, or a field that was named holds nothing in any document.
     """
-    conservation: Counts = reduce(merge_counts, (receipt.conservation for receipt in receipts), {})
+    conservation: dict[str, Any] = reduce(merge_counts, (receipt.conservation for receipt in receipts), {})
     shards = {name: tuple(record for receipt in receipts for record in receipt.shards.get(name, ())) for name in SPLITS}
     # Receipts come in order of units whatever worker wrote them, so sums and lists are the same for any number of jobs.
     if not any(shards.values()):
@@ -70,11 +70,11 @@ def _check_supplied(plan: Plan, receipts: Sequence[Receipt]) -> None:
             )
 
 
-def _by_split(splits: Iterable[str], counts: Sequence[dict[str, Counts]]) -> dict[str, Counts]:
+def _by_split(splits: Iterable[str], counts: Sequence[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
     return {name: reduce(merge_counts, (known[name] for known in counts if name in known)) for name in splits}
 
 
-def _nothing(conservation: Counts, plan: Plan) -> str:
+def _nothing(conservation: dict[str, Any], plan: Plan) -> str:
     if not conservation or conservation["documents_in"] == 0:
         return f"every input is empty ({len(plan.files)} read); give files with text"
     short = plan.config.sequence.min_tokens

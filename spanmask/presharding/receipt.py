@@ -13,23 +13,21 @@ from spanmask.shard.manifest import ShardRecord
 from spanmask.statistics import RowStatistics, merge_counts
 from spanmask.vocab import Vocabulary
 
-#: Counts as the manifest writes them.
-Counts = dict[str, Any]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """A unit that is done: its published shards, and what was counted.
 
-    unit: its name. shards, statistics, sampling: by split, of those that have some. source_bytes: decompressed input bytes.
-    disk_bytes: input bytes on disk. supplied: how much the documents held in the fields of ``spans_field`` and ``words_field``.
+    unit: its name. shards, statistics, sampling: by split, of those that have some; counts as the manifest writes them, conservation too.
+    source_bytes: decompressed input bytes. disk_bytes: input bytes on disk. supplied: how much the documents held in the fields of
+    ``spans_field`` and ``words_field``.
     """
 
     unit: str
     shards: dict[str, tuple[ShardRecord, ...]]
-    statistics: dict[str, Counts]
-    sampling: dict[str, Counts]
-    conservation: Counts
+    statistics: dict[str, dict[str, Any]]
+    sampling: dict[str, dict[str, Any]]
+    conservation: dict[str, Any]
     source_bytes: int
     disk_bytes: int
     supplied: dict[str, int]
@@ -51,11 +49,11 @@ class Receipt:
 
 
 @dataclass(slots=True)
-class Tally:
+class Ledger:
     """What a unit's receipt will say, while it is being counted."""
 
     statistics: dict[str, RowStatistics] = field(default_factory=dict)
-    sampling: dict[str, Counts] = field(default_factory=dict)
+    sampling: dict[str, dict[str, Any]] = field(default_factory=dict)
     tokens_in: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     words_cut: int = 0

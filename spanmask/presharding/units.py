@@ -16,7 +16,7 @@ from spanmask.corpus.reading import parse_block, read_documents, stream_blocks
 from spanmask.kernels.siphash import hash_documents
 from spanmask.masking import Draws, Masker
 from spanmask.presharding.plan import Plan, Task
-from spanmask.presharding.receipt import Receipt, Tally
+from spanmask.presharding.receipt import Ledger, Receipt
 from spanmask.records import DocumentBlock, Flags, MaskedBlock, Ragged, Ranges, SequenceBlock
 from spanmask.sequencing import select, sequence
 from spanmask.shard.manifest import SPLITS, ShardRecord
@@ -97,7 +97,7 @@ class Pipeline:
         StorageError
             The file system refused.
         """
-        tally = Tally()
+        ledger = Ledger()
         shards: dict[str, list[ShardRecord]] = {name: [] for name in SPLITS}
         block, held, size = unit.block, {name: list[pa.RecordBatch]() for name in SPLITS}, 0
         limit = self.plan.config.output.shard_bytes
@@ -107,17 +107,17 @@ class Pipeline:
             if unit.raw is None and size >= limit:
                 self._flush(f"{unit.task:05}-{block:05}", held, shards)
                 block, size = block + 1, 0
-            tokens = tally.tokens_in
-            for name, batch in self.rows(documents, tally):
+            tokens = ledger.tokens_in
+            for name, batch in self.rows(documents, ledger):
                 held[name].append(batch)
             size += documents.source_bytes
             # Only an estimate: what is told never passes the unit's bytes, and their rest is told at the end.
-            done = min(unit.disk_bytes * tally.source_bytes // self._text_bytes(unit), unit.disk_bytes)
-            report(done - told, documents.source_bytes, tally.tokens_in - tokens)
+            done = min(unit.disk_bytes * ledger.source_bytes // self._text_bytes(unit), unit.disk_bytes)
+            report(done - told, documents.source_bytes, ledger.tokens_in - tokens)
             told = done
         self._flush(f"{unit.task:05}-{block:05}", held, shards)
         report(unit.disk_bytes - told, 0, 0)
-        return tally.receipt(unit.name, unit.disk_bytes, shards)
+        return ledger.receipt(unit.name, unit.disk_bytes, shards)
 
     def documents(self, unit: Unit) -> Iterator[DocumentBlock]:
         """Yield a unit's documents."""
@@ -156,14 +156,14 @@ class Pipeline:
         """Mask segments as the plan says."""
         return self._masker.mask(segments, store_words=self.plan.words_stored)
 
-    def rows(self, documents: DocumentBlock, tally: Tally) -> Iterator[tuple[str, pa.RecordBatch]]:
+    def rows(self, documents: DocumentBlock, ledger: Ledger) -> Iterator[tuple[str, pa.RecordBatch]]:
         """Yield the masked rows of a block of documents by split, and count everything."""
         segments, tokens, empty = self.sequences(documents)
-        tally.add_documents(documents)
-        tally.add_segments(segments, tokens, empty)
+        ledger.add_documents(documents)
+        ledger.add_segments(segments, tokens, empty)
         for name, part in self.by_split(documents, segments):
             block, draws = self.mask(part)
-            tally.add_rows(name, block, draws, self.plan.vocabulary, self.plan.config.masking.mask_fraction)
+            ledger.add_rows(name, block, draws, self.plan.vocabulary, self.plan.config.masking.mask_fraction)
             yield name, self._record_batch(block, part, documents)
 
     def _record_batch(self, block: MaskedBlock, segments: SequenceBlock, documents: DocumentBlock) -> pa.RecordBatch:

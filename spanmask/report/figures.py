@@ -35,7 +35,7 @@ class Length:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replacement:
+class ReplacementShare:
     """A replacement: the units that got it, their share, and the share it should have."""
 
     name: str
@@ -117,12 +117,12 @@ def mean_of(histogram: Sequence[int]) -> float:
     return sum(value * count for value, count in enumerate(histogram)) / max(sum(histogram), 1)
 
 
-def replacements(audit: dict[str, Any]) -> list[Replacement]:
+def replacements(audit: dict[str, Any]) -> list[ReplacementShare]:
     """Return what units were replaced by."""
     units = audit["sampling"]["replacement_units"]
     total = max(sum(units.values()), 1)
     return [
-        Replacement(name=name, units=units[name], share=units[name] / total, law=law)
+        ReplacementShare(name=name, units=units[name], share=units[name] / total, law=law)
         for name, law in REPLACEMENT_LAW.items()
     ]
 

@@ -97,7 +97,7 @@ class Corpus:
         """Read in pieces, and hand on blocks, of so few bytes while this context lasts."""
         stack = contextlib.ExitStack()
         for module, name, value in (
-            (streams, "PIECE_BYTES", piece),
+            (streams, "CHUNK_BYTES", piece),
             (streams, "_LOOK_BACK", 1),
             (cutting, "BLOCK_BYTES", block),
             (reading, "BLOCK_BYTES", block),
