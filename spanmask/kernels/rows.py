@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,27 +11,27 @@ import numpy.typing as npt
 from spanmask.kernels._jit import copy, inlined, kernel, signed
 from spanmask.kernels.spans import Ints
 
-
-class _Totals(NamedTuple):
-    """Where each of ``Counts.totals`` stands."""
-
-    tokens: int
-    words: int
-    masked_tokens: int
-    budget_tokens: int
-    spans: int
-    rows_without_spans: int
-    rows_short_of_budget: int
-    spans_at_first_word: int
-    spans_at_last_word: int
-    words_cut_by_spans: int
-    replaced_by_mask: int
-    replaced_by_random: int
-    kept: int
-    unknown_tokens: int
-
-
-TOTALS = _Totals(*range(14))
+_Totals = namedtuple(
+    "_Totals",
+    (
+        "tokens",
+        "words",
+        "masked_tokens",
+        "budget_tokens",
+        "spans",
+        "rows_without_spans",
+        "rows_short_of_budget",
+        "spans_at_first_word",
+        "spans_at_last_word",
+        "words_cut_by_spans",
+        "replaced_by_mask",
+        "replaced_by_random",
+        "kept",
+        "unknown_tokens",
+    ),
+)
+#: Where each of ``Counts.totals`` stands.
+TOTALS = _Totals(*range(len(_Totals._fields)))
 
 
 class Stored(NamedTuple):
