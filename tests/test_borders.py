@@ -230,6 +230,7 @@ def test_the_layout_is_the_one_decided() -> None:
         "data",
         "engines",
         "errors",
+        "escaping",
         "exporting",
         "kernels",
         "loading",

@@ -12,8 +12,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from spanmask.escaping import visible
 from spanmask.report import figures
-from spanmask.report.escaping import visible
 from spanmask.report.marks import marks_for
 
 #: Below this width a gate's detail stands under its name.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NewType
 
-from spanmask.report.escaping import escape
+from spanmask.escaping import escape
 from spanmask.report.style import style_sheet
 
 #: Text that is HTML, with everything from data in it escaped.

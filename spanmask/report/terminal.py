@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderResult
 from rich.text import Text
 
-from spanmask.report.escaping import visible
+from spanmask.escaping import visible
 from spanmask.report.interlinear import Cell, lay_out
 from spanmask.report.marks import Marks, marks_for
 from spanmask.report.view import Piece, Role, RowView

@@ -1,7 +1,7 @@
 """Stored rows as something to look at: pieces with their text, role and place in spans. Terminal and HTML both draw from it.
 
 Pieces join to readable text as their vocabulary writes them (`report.entries`): a ``##`` piece of WordPiece is attached to the one before,
-others follow a space; punctuation marks are pieces like others. Text is not escaped: who draws it does so (`report.escaping`).
+others follow a space; punctuation marks are pieces like others. Text is not escaped: who draws it does so (`spanmask.escaping`).
 """
 
 from __future__ import annotations

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
+from spanmask.escaping import code_span
 from spanmask.shard.manifest import InputRecord, Manifest
 
 _CARD = """\
@@ -20,9 +22,9 @@ tags:
 
 # Span-masked sequences
 
-{rows:,} sequences of up to {max_tokens} tokens ({tokens:,} tokens with special ones), masked by [spanmask](https://pypi.org/project/spanmask/):
+{rows:,} sequences of up to {max_tokens} tokens ({tokens:,} tokens with special ones), masked by spanmask {version}:
 scheme `{scheme}`{sampler}, {ratio:.4f} of the tokens masked (asked for {asked}), seed {seed}, mask epoch {epoch},
-vocabulary `{vocabulary}` ({casing}).
+vocabulary {vocabulary} ({casing}).
 
 | split | sequences | tokens | masked | spans | shards |
 |---|---:|---:|---:|---:|---:|
@@ -37,10 +39,10 @@ vocabulary `{vocabulary}` ({casing}).
 
 ```python
 from datasets import load_dataset            # any reader of Arrow IPC files will do
-rows = load_dataset("{folder}")
+rows = load_dataset("DIR")
 
 import spanmask                              # memory-mapped, checked
-shards = spanmask.open("{folder}")
+shards = spanmask.open("DIR")
 print(shards[0].original())
 ```
 
@@ -48,13 +50,14 @@ Inputs: {inputs}. Fingerprint `{fingerprint}`.
 """
 
 
-def dataset_card(manifest: Manifest, folder: str = "DIR") -> str:
+def dataset_card(manifest: Manifest) -> str:
     """Return the card of a dataset."""
     config, splits = manifest.config, manifest.splits
     statistics, vocabulary = manifest.statistics, manifest.stated_vocabulary
     masked = sum(counts["masked_tokens"] for counts in statistics.values())
     total = sum(counts["tokens"] for counts in statistics.values())
     return _CARD.format(
+        version=version("spanmask"),
         files="\n".join(f"  - split: {name}\n    path: {name}/*.arrow" for name in splits),
         rows=sum(split.rows for split in splits.values()),
         tokens=sum(split.tokens for split in splits.values()),
@@ -65,10 +68,9 @@ def dataset_card(manifest: Manifest, folder: str = "DIR") -> str:
         asked=config.masking.mask_ratio,
         seed=config.masking.seed,
         epoch=config.masking.mask_epoch,
-        vocabulary=vocabulary.name,
+        vocabulary=code_span(vocabulary.name),
         casing={True: "cased", False: "uncased", None: "its own tokenizer"}[vocabulary.cased],
         table="\n".join(_line(name, manifest, statistics[name]) for name in splits),
-        folder=folder,
         inputs=_inputs(manifest.inputs),
         fingerprint=manifest.fingerprint,
     )
@@ -83,5 +85,5 @@ def _line(name: str, manifest: Manifest, counts: dict[str, Any]) -> str:
 
 
 def _inputs(inputs: Sequence[InputRecord]) -> str:
-    names = [f"`{item.name}`" for item in inputs]
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    names = ", ".join(code_span(item.name) for item in inputs[:10])
+    return names + (f" and {len(inputs) - 10} more" if len(inputs) > 10 else "")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from spanmask.report.escaping import escape, visible
+from spanmask.escaping import escape, visible
 from spanmask.report.view import REPLACEMENTS, Role, RowView, join_text, row_view, split_document_id
 from spanmask.shard.reader import ShardSet
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 import unicodedata
 
 #: General categories that steer a screen or cannot be drawn: control, format (bidirectional marks too), surrogate, private, separators.
@@ -29,6 +30,17 @@ def visible(text: str, encoding: str = "utf-8") -> str:
 def escape(text: object) -> str:
     """Return what a value reads as, safe inside HTML text and quoted attributes."""
     return html.escape(visible(str(text)))
+
+
+def code_span(text: str) -> str:
+    """Return a text as code inside a line of Markdown, where nothing in it is markup (CommonMark 0.31, §6.1).
+
+    The fence is longer than any run of backticks within, and spaces part the two where they would meet or where one would be stripped.
+    """
+    shown = visible(text)
+    fence = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
+    pad = " " if shown[:1] in ("`", " ") or shown[-1:] in ("`", " ") else ""
+    return f"{fence}{pad}{shown}{pad}{fence}"
 
 
 def _shown(character: str) -> str:
