@@ -28,6 +28,7 @@ from spanmask.vocab import Vocabulary
 
 _CONFIG, _MODEL, _HEAD = "config.json", "model.safetensors", "sbo_head.safetensors"
 _INDEX, _PICKLE = "model.safetensors.index.json", "pytorch_model.bin"
+_HEADS = {"mlm": "MLM head", "sbo": "span boundary head"}
 #: BertConfig's names of our fields.
 _FIELDS = {
     "vocab_size": "vocab_size",
@@ -55,11 +56,35 @@ _REQUIRED: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """A model built from a folder. initialised: our tensors that it lacked, drawn anew. unused: its tensors that have no place here."""
+    """A model built from a folder.
+
+    Attributes
+    ----------
+    model
+        As it was stored.
+    initialised
+        Our tensors that it lacked, drawn anew.
+    unused
+        Its tensors that have no place here.
+    dropped
+        Rows of its embedding beyond the vocabulary that was asked for.
+    """
 
     model: SpanBertForPreTraining
     initialised: tuple[str, ...]
     unused: tuple[str, ...]
+    dropped: int = 0
+
+    @property
+    def new_heads(self) -> tuple[str, ...]:
+        """The heads that were drawn anew, by name; of one that was there in part, the tensors."""
+        told = []
+        for head, title in _HEADS.items():
+            whole = [name for name in self.model.state_dict() if name.startswith(f"{head}.")]
+            new = [name for name in whole if name in self.initialised]
+            if new:
+                told.append(title if new == whole else f"{title} ({', '.join(new)})")
+        return tuple(told)
 
 
 def export(
@@ -163,25 +188,34 @@ def import_model(folder: str | Path, *, objective: Objective = Objective.MLM_SBO
     objective
         Which heads the model shall have.
     changes
-        Fields of `SpanBertConfig` to have instead of config.json's, such as ``hidden_dropout``; shapes are the folder's.
+        Fields of `SpanBertConfig` to have instead of config.json's, such as ``hidden_dropout``; shapes are the folder's, but for a
+        ``vocab_size`` below that of an embedding that was padded: the rows beyond it are dropped.
 
     Raises
     ------
     ConfigError
         A file is missing, broken or a pickle; it is no BERT, or one that computes otherwise; a tensor of the encoder is missing, or any is
-        of another shape.
+        of another shape; the embedding has fewer rows than ``vocab_size``.
     StorageError
         The file system refused.
     """
     folder = Path(folder)
     theirs = modern_names(_read_weights(folder))
     head = _read_tensors(folder / _HEAD) if (folder / _HEAD).exists() else {}
-    config = _with_table(_read_config(folder).changed(objective=objective, **changes), head)
+    stored = _read_config(folder)
+    config = _with_table(stored.changed(objective=objective, **changes), head)
+    dropped = stored.vocab_size - config.vocab_size
+    if dropped < 0:
+        raise ConfigError(
+            f"{folder}: its embedding has {stored.vocab_size:,} rows, and the vocabulary {config.vocab_size:,} entries: give the model the "
+            f"tokenizer it was trained with, or rows for all entries (transformers' resize_token_embeddings({config.vocab_size}))"
+        )
     model = SpanBertForPreTraining(config)
     names = bert_names(config) | (boundary_names() if model.sbo is not None else {})
-    initialised = _fill(folder, model, to_ours(theirs | head, names, config))
+    initialised = _fill(folder, model, to_ours(theirs | head, names, config, dropped=dropped))
     used = {part for parts in names.values() for part in parts} | {"cls.predictions.decoder.weight"}
-    return Imported(model=model, initialised=initialised, unused=tuple(sorted((theirs | head).keys() - used)))
+    unused = tuple(sorted((theirs | head).keys() - used))
+    return Imported(model=model, initialised=initialised, unused=unused, dropped=dropped)
 
 
 def _fill(folder: Path, model: SpanBertForPreTraining, state: State) -> tuple[str, ...]:

@@ -89,13 +89,16 @@ def to_theirs(state: State, names: dict[str, tuple[str, ...]], config: SpanBertC
     return theirs
 
 
-def to_ours(theirs: State, names: dict[str, tuple[str, ...]], config: SpanBertConfig) -> State:
-    """Return those of the named tensors that their state holds whole, under our names, as float32, the vocabulary padded with zeros."""
+def to_ours(theirs: State, names: dict[str, tuple[str, ...]], config: SpanBertConfig, *, dropped: int) -> State:
+    """Return those of the named tensors that their state holds whole, under our names, as float32, the vocabulary padded with zeros.
+
+    dropped: rows of theirs that end the vocabulary and belong to no entry.
+    """
     state: State = {}
     for ours, parts in names.items():
         if all(part in theirs for part in parts):
             tensor = torch.cat([theirs[part].to(torch.float32) for part in parts])
-            state[ours] = _pad(tensor, config) if ours in _PADDED else tensor
+            state[ours] = _pad(tensor[: len(tensor) - dropped], config) if ours in _PADDED else tensor
     return state
 
 

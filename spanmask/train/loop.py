@@ -144,7 +144,7 @@ def _start(folder: RunFolder, config: TrainConfig, shards: Sequence[ShardSet], w
     latest = latest_checkpoint(folder.path) if resume and world.first else None
     checkpoint = read_checkpoint(latest) if latest else None
     state: dict[str, Any] | None = world.broadcast_object(checkpoint.state if checkpoint else None)
-    model = initial_model(config, shards) if state is None else resumed_model(state, config, shards)
+    model = initial_model(config, shards, tell=world.first) if state is None else resumed_model(state, config, shards)
     if checkpoint:
         model.load_state_dict(checkpoint.model)
     model.to(world.device).train()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from spanmask.loading.rows import Masks
 from spanmask.loading.share import Share
 from spanmask.loading.stream import Stream
 from spanmask.model.config import Objective, SpanBertConfig
-from spanmask.model.convert import import_model
+from spanmask.model.convert import Imported, import_model
 from spanmask.model.pretraining import SpanBertForPreTraining
 from spanmask.model.tokenizer_files import read_tokenizer
 from spanmask.shard.reader import ShardSet
@@ -43,8 +44,10 @@ def model_config(config: TrainConfig, shards: Sequence[ShardSet]) -> SpanBertCon
     return SpanBertConfig.preset(config.model, vocab_size=size, **changes)
 
 
-def initial_model(config: TrainConfig, shards: Sequence[ShardSet]) -> SpanBertForPreTraining:
+def initial_model(config: TrainConfig, shards: Sequence[ShardSet], *, tell: bool = True) -> SpanBertForPreTraining:
     """Return the model before the first step, a function of the configuration and its seed.
+
+    tell: whether to warn of what is not as the model to start from had it; one rank does.
 
     Raises
     ------
@@ -59,13 +62,30 @@ def initial_model(config: TrainConfig, shards: Sequence[ShardSet]) -> SpanBertFo
     if config.shape:
         raise ConfigError(f"{', '.join(config.shape)}: the shape is that of {config.init_from}; leave them out")
     manifest = shards[0].manifest
-    found, wanted = read_tokenizer(Path(config.init_from)).sha256, manifest.stated_vocabulary.sha256
+    vocabulary = read_tokenizer(Path(config.init_from))
+    found, wanted = vocabulary.sha256, manifest.stated_vocabulary.sha256
     if found != wanted:
         raise MismatchError(
             f"{config.init_from}: its vocabulary hashes to {found}, that of {shards[0].root} to {wanted}: "
             "preshard the text with the model's own tokenizer (--vocab)"
         )
-    return import_model(config.init_from, objective=config.objective, **free_options(config)).model
+    options = free_options(config) | {"objective": config.objective, "vocab_size": len(vocabulary)}
+    imported = import_model(config.init_from, **options)
+    if tell:
+        _warn_of_changes(config.init_from, imported)
+    return imported.model
+
+
+def _warn_of_changes(folder: str, imported: Imported) -> None:
+    if imported.new_heads:
+        warnings.warn(f"{folder}: it lacks the {' and the '.join(imported.new_heads)}: drawn anew", stacklevel=2)
+    if imported.dropped:
+        size = imported.model.config.vocab_size
+        warnings.warn(
+            f"{folder}: its embedding has {size + imported.dropped:,} rows, and the vocabulary {size:,} entries: "
+            f"the last {imported.dropped:,} rows are dropped",
+            stacklevel=2,
+        )
 
 
 def resumed_model(state: dict[str, Any], config: TrainConfig, shards: Sequence[ShardSet]) -> SpanBertForPreTraining:
