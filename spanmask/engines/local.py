@@ -130,6 +130,13 @@ def _feed(workers: list[_Worker], queue: _Queue, work: Work, jobs: int) -> None:
 
 
 def _hear(worker: _Worker, workers: list[_Worker], queue: _Queue, report: Report) -> Outcome | None:
+    """Take one message of a worker, or its death; return an outcome where a unit is done, or given up.
+
+    Raises
+    ------
+    SpanmaskError
+        The error that its unit met.
+    """
     try:
         kind, content = worker.channel.receive()
     except (EOFError, ConnectionResetError):
