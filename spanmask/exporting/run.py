@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 from spanmask.config import canonical_json
 from spanmask.errors import ConfigError
@@ -142,5 +142,7 @@ def _write_splits(rows: VerifiedRows, written: NewFolder, exported: Exported) ->
                 write_datasets(rows, split, written)
             case Target.JSONL:
                 written.write(f"{split.name}.jsonl", partial(write_jsonl, rows, split))
+            case other:
+                assert_never(other)
     if exported.target is Target.DATASETS:
         write_splits(exported.rows, written)
