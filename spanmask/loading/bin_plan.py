@@ -86,6 +86,10 @@ class BinPlan:
                 )
             runs, position = following, beyond
 
+    def end(self, epoch: int) -> Position:
+        """Return the position after all of an epoch that is still in it."""
+        return Position(epoch=epoch, window=self._windows)
+
     def _take(self, position: Position, wanted: int) -> tuple[list[_Run], Position]:
         """Return as many bins as are wanted, or are left of the epoch, from a position on, and the position after them."""
         runs, number, first = [], position.window, position.unit

@@ -55,7 +55,8 @@ class RowPlan:
             bounds = offsets_of(there.sum(axis=1)).tolist()
             for number, low, high in zip(chunk, bounds, bounds[1:], strict=False):
                 consumed = min(begin + (number + 1) * width * share.world, self._size)
-                after = self._position(position.epoch, consumed, last=number == count - 1)
+                ends = number == count - 1
+                after = Position(epoch=position.epoch + 1) if ends else self._position(position.epoch, consumed)
                 yield self._deliver(block, datasets[low:high], rows[low:high], (low, high), after)
         if self._recipe.config.last is Last.DROP:
             self.dropped += self._size - begin - count * width * share.world
@@ -86,9 +87,11 @@ class RowPlan:
     def _consumed(self, position: Position) -> int:
         return position.window * self._recipe.config.window + position.unit
 
-    def _position(self, epoch: int, consumed: int, *, last: bool) -> Position:
-        if last:
-            return Position(epoch=epoch + 1)
+    def end(self, epoch: int) -> Position:
+        """Return the position after all of an epoch that is still in it."""
+        return self._position(epoch, self._size)
+
+    def _position(self, epoch: int, consumed: int) -> Position:
         if not self._bucketed:
             return Position(epoch=epoch, unit=consumed)
         window, unit = divmod(consumed, self._recipe.config.window)

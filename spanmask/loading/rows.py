@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -52,11 +52,14 @@ class RowReader:
 
     def __init__(self, datasets: Sequence[ShardSet], *, masks: Masks, engine: Engine) -> None:
         self.datasets = tuple(datasets)
-        self._masks = masks
+        self._masks, self._engine = masks, engine
         self._check()
         compiled = engine is Engine.COMPILED
         self._shelves = [CompiledShelf(shards) if compiled else Shelf(shards) for shards in self.datasets]
         self._masker = lru_cache(maxsize=2 * len(self.datasets))(self._make_masker)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(RowReader, masks=self._masks, engine=self._engine), (self.datasets,)
 
     def read(self, datasets: Offsets, rows: Offsets, epoch: int) -> MaskedBlock:
         """Return rows in the order asked for. datasets, rows: (R,) which dataset, and which row of it.

@@ -91,6 +91,9 @@ class Stream:
         self._kind = kind
         self._warned = False
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Stream, (self.datasets, self.config, self.share)
+
     @property
     def samples(self) -> int:
         """Samples of an epoch, on all ranks together."""
@@ -133,6 +136,10 @@ class Stream:
     def batches_left(self, position: Position) -> int | None:
         """Return how many batches each rank has from a position to the epoch's end; None where only packing would tell."""
         return self._plan.batches_left(position, self.share)
+
+    def end(self, epoch: int) -> Position:
+        """Return the position after all of an epoch that is still in it: no batch is left from there."""
+        return self._plan.end(epoch)
 
     @property
     def dropped(self) -> int:

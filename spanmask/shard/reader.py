@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,10 @@ class ShardSet(Sequence[Row]):
         self._kept = manifest.config.corpus.keep
         self.row_offsets = blocks.offsets_of([shard.rows for shard in split.shards])
         self.block_offsets = blocks.offsets_of([-(-shard.rows // BATCH_ROWS) for shard in split.shards])
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Files are mapped, and checked, anew.
+        return {**self.__dict__, "_files": {}}
 
     def __len__(self) -> int:
         return int(self.row_offsets[-1])

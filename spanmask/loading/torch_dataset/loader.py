@@ -13,6 +13,7 @@ from spanmask.loading.config import LoadConfig
 from spanmask.loading.position import Position, read_state
 from spanmask.loading.prefetching import Ahead
 from spanmask.loading.stream import Stream
+from spanmask.loading.torch_dataset.sharing import Iterations
 from spanmask.loading.torch_dataset.tensors import Datasets, Tensors, Transfer, open_datasets, share_of, to_tensors
 
 
@@ -23,8 +24,11 @@ class ShardLoader(IterableDataset[Tensors]):
     `state_dict` tells where it stands, counting the batches that were handed out and no others; loaded into a loader of any batch size,
     world size or number of workers, the stream of samples goes on there.
 
-    It may also be given to `torch.utils.data.DataLoader` or torchdata's `StatefulDataLoader`, with ``batch_size=None``. Their workers copy
-    it anew for each epoch: call `set_epoch` before each.
+    It may also be given to `torch.utils.data.DataLoader` or torchdata's `StatefulDataLoader`, with ``batch_size=None``. With workers of
+    theirs, persistent or not, each iteration is the next epoch, also after one that was broken off, unless `set_epoch` or
+    `load_state_dict` said otherwise; only `StatefulDataLoader` knows which batches were handed out, so `state_dict` here is then an error.
+
+    It can be pickled, and goes on where it was, with counters and caches anew.
 
     Parameters
     ----------
@@ -84,18 +88,31 @@ class ShardLoader(IterableDataset[Tensors]):
         self._details = details
         self.stream = Stream(self._datasets, self.config, self._share)
         self._position, self._ahead = Position(), 0
+        self._iterations = Iterations()
+        self._loaded = False
 
     @property
     def epoch(self) -> int:
         """The epoch under way, or the next one to begin."""
-        return self._position.epoch
+        return self._place().epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to the start of an epoch."""
-        self._position, self._ahead = Position(epoch=epoch), 0
+        """Go to the start of an epoch; workers of a DataLoader begin their next iteration there."""
+        self._go_to(Position(epoch=epoch), 0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the loader stands: after the last batch that was handed out."""
+        """Return where the loader stands: after the last batch that was handed out.
+
+        Raises
+        ------
+        ConfigError
+            Workers of a DataLoader made batches, and only that knows which were handed out.
+        """
+        if get_worker_info() is None and self._iterations.following() is not None:
+            raise ConfigError(
+                "worker processes of a DataLoader made the batches, and only it knows which it handed out: save the state of torchdata's "
+                "StatefulDataLoader, or take ShardLoader(workers=…) without a DataLoader around it"
+            )
         return self._position.to_state(self.config.layout, self.stream.settings, self._ahead)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -108,32 +125,55 @@ class ShardLoader(IterableDataset[Tensors]):
         MismatchError
             It belongs to another stream of samples.
         """
-        self._position, self._ahead = read_state(state, self.config.layout, self.stream.settings)
+        self._go_to(*read_state(state, self.config.layout, self.stream.settings))
 
     def __len__(self) -> int:
         """Return how many batches are left of the epoch; `TypeError` where they are packed, since only packing would tell."""
-        left = self.stream.batches_left(self._position)
+        left = self.stream.batches_left(self._place())
         if left is None:
             raise TypeError("the number of packed batches is known only once they are packed")
         return left
 
     def __iter__(self) -> Iterator[Tensors]:
         info = get_worker_info()
-        if info is not None:
-            yield from self._as_worker(info.id, info.num_workers)
-            return
+        # Workers join at once: a generator would do so at the first batch, and some workers never make one.
+        return self._handed_out() if info is None else self._join(info.id, info.num_workers, info.seed - info.id)
+
+    def _go_to(self, position: Position, ahead: int) -> None:
+        self._position, self._ahead = position, ahead
+        self._loaded = get_worker_info() is not None
+        if not self._loaded:
+            self._iterations.tell(position)
+
+    def _place(self) -> Position:
+        """Return where the loader stands, or where workers of a DataLoader go on if they iterated."""
+        following = None if get_worker_info() else self._iterations.following()
+        return following or self._position
+
+    def _handed_out(self) -> Iterator[Tensors]:
+        self._go_to(self._place(), self._ahead)
         epoch = self._position.epoch
         for tensors, after in self._delivered():
             self._position, self._ahead = after, 0
+            self._iterations.move(after)
             yield tensors
         if self._position.epoch == epoch:
             self.set_epoch(epoch + 1)
 
-    def _as_worker(self, number: int, workers: int) -> Iterator[Tensors]:
-        """Yield a worker's batches; its state counts the batches that the others make before its next one."""
-        begin, first = self._position, self._ahead or number
+    def _join(self, number: int, workers: int, seed: int) -> Iterator[Tensors]:
+        """Return a worker's batches of the iteration that is due."""
+        begin = self._iterations.join(number, seed, self._position.epoch if self._loaded else None)
+        if not self._loaded:
+            self._position, self._ahead = begin, 0
+        self._loaded = False
+        return self._as_worker(self._position, self._ahead or number, workers)
+
+    def _as_worker(self, begin: Position, first: int, workers: int) -> Iterator[Tensors]:
+        """Yield a worker's batches; its state counts the batches that the others make before its next one, and never leaves the epoch."""
         for delivered in self.stream.batches(begin, first=first, step=workers):
-            self._position, self._ahead = delivered.after, workers - 1
+            ended = delivered.after.epoch > begin.epoch
+            self._position = self.stream.end(begin.epoch) if ended else delivered.after
+            self._ahead = workers - 1
             yield to_tensors(delivered.batch, details=self._details)
 
     def _delivered(self) -> Iterator[tuple[Tensors, Position]]:
@@ -144,29 +184,29 @@ class ShardLoader(IterableDataset[Tensors]):
             yield tensors, after
 
     def _begun(self) -> Iterator[tuple[Tensors, torch.cuda.Event | None, Position]]:
-        for tensors, after in self._from_workers() if self._workers else self.made():
+        source = _Batches(self.stream, self._position, self._ahead, self._details)
+        for tensors, after in self._from_workers(source) if self._workers else source.made():
             yield *self._transfer.begin(tensors), after
 
-    def made(self, number: int = 0, workers: int = 1) -> Iterator[tuple[Tensors, Position]]:
-        """Yield the batches of one worker among as many, with the position after each, from where the loader stands."""
-        for delivered in self.stream.batches(self._position, first=self._ahead + number, step=workers):
-            yield to_tensors(delivered.batch, details=self._details), delivered.after
-
-    def _from_workers(self) -> Iterator[tuple[Tensors, Position]]:
-        source = _WorkerBatches(self)
+    def _from_workers(self, source: _Batches) -> Iterator[tuple[Tensors, Position]]:
         for tensors, (epoch, window, unit) in DataLoader(source, batch_size=None, num_workers=self._workers):
             yield tensors, Position(epoch=epoch, window=window, unit=unit)
 
 
-class _WorkerBatches(IterableDataset[Any]):
-    """What worker processes of a `ShardLoader` run: every so many batches, with the position after each."""
+class _Batches(IterableDataset[Any]):
+    """The batches from a position on, all here, or in the worker processes of a `ShardLoader` every so many."""
 
-    def __init__(self, loader: ShardLoader) -> None:
+    def __init__(self, stream: Stream, begin: Position, ahead: int, details: bool) -> None:
         super().__init__()
-        self._loader = loader
+        self._stream, self._begin, self._ahead, self._details = stream, begin, ahead, details
+
+    def made(self, number: int = 0, workers: int = 1) -> Iterator[tuple[Tensors, Position]]:
+        """Yield the batches of one worker among as many, with the position after each."""
+        for delivered in self._stream.batches(self._begin, first=self._ahead + number, step=workers):
+            yield to_tensors(delivered.batch, details=self._details), delivered.after
 
     def __iter__(self) -> Iterator[tuple[Tensors, tuple[int, int, int]]]:
         info = get_worker_info()
         number, workers = (0, 1) if info is None else (info.id, info.num_workers)
-        for tensors, after in self._loader.made(number, workers):
+        for tensors, after in self.made(number, workers):
             yield tensors, (after.epoch, after.window, after.unit)

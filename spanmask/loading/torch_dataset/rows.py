@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from torch.utils.data import Dataset
 
 from spanmask import blocks
@@ -13,6 +14,7 @@ from spanmask.loading.config import LoadConfig
 from spanmask.loading.padding import pad
 from spanmask.loading.rows import RowReader
 from spanmask.loading.targets import resolve_rule
+from spanmask.loading.torch_dataset.sharing import SharedNumbers
 from spanmask.loading.torch_dataset.tensors import Tensors, open_datasets, to_tensors
 from spanmask.records import Row
 from spanmask.shard.reader import ShardSet
@@ -28,7 +30,8 @@ class ShardDataset(Dataset[Row]):
     split, verify
         Of a folder; see `spanmask.open`.
     masks
-        ``stored``, or ``fresh`` ones for the epoch that `set_epoch` names.
+        ``stored``, or ``fresh`` ones for the epoch that `set_epoch` names; until then, those of epoch 0. PyTorch tells a dataset of rows
+        nothing of epochs; Hugging Face's Trainer calls `set_epoch`.
     """
 
     def __init__(
@@ -43,11 +46,11 @@ class ShardDataset(Dataset[Row]):
         options = LoadConfig.of(batch_size=1, masks=masks, engine=engine)
         self.shards = open_datasets(dataset, split, verify)[0]
         self._reader = RowReader([self.shards], masks=options.masks, engine=options.engine.resolved)
-        self._epoch = 0
+        self._epoch = SharedNumbers(torch.zeros(1, dtype=torch.int64))
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose masks rows have, where these are fresh."""
-        self._epoch = epoch
+        """Choose the epoch whose masks rows have, where these are fresh; persistent workers of a DataLoader go by it, too."""
+        self._epoch.values[0] = epoch
 
     def __len__(self) -> int:
         return len(self.shards)
@@ -63,7 +66,7 @@ class ShardDataset(Dataset[Row]):
             raise IndexError(f"rows {wanted.min()} to {wanted.max()} of {size}")
         if not len(wanted):
             return []
-        block = self._reader.read(np.zeros(len(wanted), np.int64), wanted % size, self._epoch)
+        block = self._reader.read(np.zeros(len(wanted), np.int64), wanted % size, int(self._epoch.values[0]))
         return [blocks.row_of(block, number) for number in range(len(block))]
 
 

@@ -66,6 +66,9 @@ class Transfer:
         cuda: Any = torch.cuda
         self._stream = cuda.Stream(device) if device is not None and device.type == "cuda" else None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Transfer, (self._device,)
+
     def begin(self, batch: B) -> tuple[B, torch.cuda.Event | None]:
         """Start copying a batch; return where it will be, and what `finish` waits for."""
         if self._device is None:
