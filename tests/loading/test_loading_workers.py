@@ -18,7 +18,7 @@ from loading.conftest import Make
 from loading.test_loading_state import LAYOUTS, Unit, units_of
 from torch.utils.data import DataLoader
 
-from spanmask import ShardSet
+from spanmask import PreshardConfig, ShardSet, preshard
 from spanmask import open as open_shards
 from spanmask.errors import ConfigError
 from spanmask.loading import Collator, ShardDataset, ShardLoader, Stream
@@ -364,6 +364,68 @@ def test_own_workers_start_with_any_method(shards: ShardSet, method: str) -> Non
         assert same(list(again), wanted[1])
     finally:
         multiprocessing.set_start_method(before, force=True)
+
+
+# --- No batch without a target
+
+
+def loss_of(batch: Any) -> torch.Tensor:
+    """Return the loss of a plain model, the mean over targets, as transformers reckons it; of two entries, for speed."""
+    labels = (batch["labels"] if "labels" in batch else batch["mlm_labels"].long()).view(-1)
+    return torch.nn.functional.cross_entropy(torch.zeros((len(labels), 2)), labels.clamp(max=1))
+
+
+@pytest.mark.parametrize("last", ["pad", "drop", "wrap"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_no_rank_ever_has_a_loss_that_is_no_number(shards: ShardSet, layout: str, last: str, workers: int) -> None:
+    # In the last global batch, some ranks have nothing of their own.
+    world, size = 8, 3 if layout == "packed" else 7
+    without = 0
+    counts = set()
+    for rank in range(world):
+        loader = ShardLoader(
+            shards, batch_size=size, layout=layout, last=last, rank=rank, world=world, workers=workers, **OPTIONS
+        )
+        batches = list(loader)
+        counts.add(len(batches))
+        assert all(loss_of(batch).isfinite() for batch in batches)
+        for batch in batches:
+            without += not rows_of([batch])
+            if layout != "packed" and not rows_of([batch]):
+                assert batch["weights"].tolist() == [0] * size
+                assert batch["labels"].ravel()[0] == batch["input_ids"].ravel()[0]
+                assert (batch["labels"] != -100).sum() == 1
+    assert len(counts) == 1
+    assert (without > 0) == (last == "pad")
+
+
+@pytest.fixture(scope="module")
+def spanless(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
+    """A dataset most rows of which are one word longer than the budget, so that they have no span."""
+    folder = tmp_path_factory.mktemp("spanless")
+    words = ["x" * 30 + str(number) for number in range(60)]
+    (folder / "text.txt").write_text("\n\n".join([*words, "a few short words that have a span at least"]))
+    config = PreshardConfig.of(seed=7, min_tokens=2, max_tokens=64)
+    preshard([folder / "text.txt"], folder / "out", config, jobs=1)
+    return open_shards(folder / "out")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_rows_without_spans_have_a_loss_that_is_a_number(spanless: ShardSet, layout: str) -> None:
+    assert sum(not len(row.span_starts) for row in spanless) > 50
+    for masks in ("stored", "fresh"):
+        batches = list(ShardLoader(spanless, batch_size=1, layout=layout, masks=masks))
+        assert all(loss_of(batch).isfinite() for batch in batches)
+    rows = ShardDataset(spanless)
+    other = DataLoader(rows, batch_size=2, collate_fn=Collator(rows))
+    assert all(loss_of(batch).isfinite() for batch in other)
+
+
+def test_batches_for_our_own_training_have_only_true_targets(spanless: ShardSet) -> None:
+    stream = Stream([spanless], ShardLoader(spanless, batch_size=1).config)
+    for one in stream.batches(Position()):
+        assert (one.batch.labels != -100).sum() == one.counts.mlm  # type: ignore[union-attr]
 
 
 def test_numbers_are_shared_with_spawned_processes_and_copied_otherwise() -> None:

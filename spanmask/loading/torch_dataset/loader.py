@@ -28,6 +28,10 @@ class ShardLoader(IterableDataset[Tensors]):
     theirs, persistent or not, each iteration is the next epoch, also after one that was broken off, unless `set_epoch` or
     `load_state_dict` said otherwise; only `StatefulDataLoader` knows which batches were handed out, so `state_dict` here is then an error.
 
+    No batch is without a target, for the mean over none is no number: where no row of it has a masked token, as on a rank that the epoch's
+    last rows did not reach, its first token is one, as its own label. The model sees that token, so next to nothing is learnt from it.
+    Another rank's row in its stead would count twice, and a row without spans would still be without.
+
     It can be pickled, and goes on where it was, with counters and caches anew.
 
     Parameters
@@ -174,7 +178,7 @@ class ShardLoader(IterableDataset[Tensors]):
             ended = delivered.after.epoch > begin.epoch
             self._position = self.stream.end(begin.epoch) if ended else delivered.after
             self._ahead = workers - 1
-            yield to_tensors(delivered.batch, details=self._details)
+            yield to_tensors(delivered.batch, targets=delivered.counts.mlm, details=self._details)
 
     def _delivered(self) -> Iterator[tuple[Tensors, Position]]:
         """Yield batches with the position after each, made here, by a thread, or by workers."""
@@ -203,7 +207,7 @@ class _Batches(IterableDataset[Any]):
     def made(self, number: int = 0, workers: int = 1) -> Iterator[tuple[Tensors, Position]]:
         """Yield the batches of one worker among as many, with the position after each."""
         for delivered in self._stream.batches(self._begin, first=self._ahead + number, step=workers):
-            yield to_tensors(delivered.batch, details=self._details), delivered.after
+            yield to_tensors(delivered.batch, targets=delivered.counts.mlm, details=self._details), delivered.after
 
     def __iter__(self) -> Iterator[tuple[Tensors, tuple[int, int, int]]]:
         info = get_worker_info()

@@ -73,6 +73,8 @@ class ShardDataset(Dataset[Row]):
 class Collator:
     """Makes a padded batch of rows: ``input_ids``, ``attention_mask``, and ``labels`` with −100 outside the spans.
 
+    A batch of rows without spans has one target nevertheless, its first token; see `ShardLoader`.
+
     Parameters
     ----------
     dataset
@@ -119,4 +121,4 @@ class Collator:
             sep_id=sep_id,
             rule=self._rule,
         )
-        return to_tensors(batch)
+        return to_tensors(batch, targets=sum(len(row.labels) for row in rows))

@@ -40,8 +40,22 @@ def share_of(rank: int | None, world: int | None) -> Share:
     return Share()
 
 
-def to_tensors(batch: PaddedBatch | PackedBatch, *, details: bool = False) -> Tensors:
-    """Return a batch's arrays as tensors over the same memory. details: of a padded batch, weights, rows and datasets too."""
+def to_tensors(batch: PaddedBatch | PackedBatch, *, targets: int, details: bool = False) -> Tensors:
+    """Return a batch's arrays as tensors over the same memory.
+
+    Parameters
+    ----------
+    batch
+        What is written to where it has no target; see `ShardLoader`.
+    targets
+        The MLM targets that it has.
+    details
+        Of a padded batch: weights, rows and datasets too.
+    """
+    if not targets:
+        labels = batch.labels if isinstance(batch, PaddedBatch) else batch.mlm_labels
+        # The first of mlm_positions is 0 where there are no targets.
+        labels.reshape(-1)[:1] = batch.input_ids.reshape(-1)[:1]
     if isinstance(batch, PaddedBatch):
         names: tuple[str, ...] = _MODEL_INPUTS + (_DETAILS if details else ())
     else:
