@@ -71,7 +71,7 @@ def _less(after: int | None, before: int | None) -> int | None:
 def group_bounds(shards: ShardSet) -> list[int]:
     """Return the places of an epoch at which a group of blocks begins, and its end."""
     order = Order([Source.of(shards)], seed=0, kind=OrderKind.BLOCK, shuffle_blocks=GROUP_BLOCKS)
-    blocks, _ = locate(shards, order(0, np.arange(order.size))[1])
+    _, blocks, _ = locate(shards, order(0, np.arange(order.size))[1])
     _, firsts = np.unique(blocks, return_index=True)
     return [*np.sort(firsts)[::GROUP_BLOCKS].tolist(), order.size]
 

@@ -14,7 +14,9 @@ from spanmask.batches import PackedBatch, PaddedBatch
 from spanmask.blocks import restore
 from spanmask.loading.config import LoadConfig
 from spanmask.loading.engine import Engine
+from spanmask.loading.order import Order, Source
 from spanmask.loading.position import Position
+from spanmask.loading.row_plan import READ_ROWS
 from spanmask.loading.rows import Masks, RowReader
 from spanmask.loading.stream import Delivered, Stream
 from spanmask.masking import Masker, segments_of
@@ -25,8 +27,6 @@ from .baselines.hugging_face_collators import PlainRows
 
 #: Bytes of batches that are copied from: beyond the last-level caches of today's servers.
 COPY_BYTES = 128 << 20
-#: Segments that are masked at once: as many as loading reads.
-_MASKED_ROWS = 4096
 
 Array = npt.NDArray[Any]
 
@@ -122,6 +122,22 @@ class Masking:
             self._masker.mask(segments)
 
 
+class Reading:
+    """Reads the rows of a dataset in the order of an epoch, a new one each call, and fills nothing: what every stream does first."""
+
+    def __init__(self, shards: ShardSet) -> None:
+        self._reader = RowReader([shards], masks=Masks.STORED, engine=Engine.COMPILED)
+        self._order = Order([Source.of(shards)], seed=0)
+        self._epoch = 0
+
+    def run(self) -> None:
+        """Read all of them."""
+        for start in range(0, self._order.size, READ_ROWS):
+            places = np.arange(start, min(start + READ_ROWS, self._order.size))
+            self._reader.read(*self._order(self._epoch, places), self._epoch)
+        self._epoch += 1
+
+
 def plain_rows(shards: ShardSet, count: int) -> PlainRows:
     """Return the first rows of a dataset, unmasked."""
     vocabulary = shards.manifest.vocabulary
@@ -130,7 +146,7 @@ def plain_rows(shards: ShardSet, count: int) -> PlainRows:
     return PlainRows.of(originals, block.input_ids.offsets, flags, vocabulary.special.pad)
 
 
-def _blocks(shards: ShardSet, count: int, size: int = _MASKED_ROWS) -> Iterator[MaskedBlock]:
+def _blocks(shards: ShardSet, count: int, size: int = READ_ROWS) -> Iterator[MaskedBlock]:
     """Yield the first rows as they are stored, some at once."""
     reader = RowReader([shards], masks=Masks.STORED, engine=Engine.COMPILED)
     for start in range(0, count, size):

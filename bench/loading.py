@@ -1,8 +1,8 @@
 """The question: what does loading cost.
 
 Contestants, in turn, on the shards of one text: whole epochs of a `Stream`, padded and packed, with masks stored and fresh; copies of as
-many bytes; masking alone; and transformers' collators on the first of the same rows. Then what comes from the disk when nothing is in
-memory, and what resuming takes in a dataset of 10⁸ rows.
+many bytes; reading rows alone; masking alone; and transformers' collators on the first of the same rows. Then what comes from the disk when
+nothing is in memory, and what resuming takes in a dataset of 10⁸ rows.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def run(*, folder: str, rounds: int, peer_sequences: int) -> dict[str, Any]:
 
 def _ours(shards: Any) -> tuple[dict[str, Callable[[], object]], int, dict[str, Any]]:
     """Return what runs on all rows, their tokens, and the batches of one epoch of the streams that are copied."""
-    from .epochs import Epochs, Held, Masking
+    from .epochs import Epochs, Held, Masking, Reading
 
     streams = {name: Epochs(shards, **options) for name, options in STREAMS.items()}
     held = {name: Held(streams[name]) for name in (PADDED, PACKED)}
@@ -160,7 +160,8 @@ def _ours(shards: Any) -> tuple[dict[str, Callable[[], object]], int, dict[str, 
     tokens = {one.tokens for one in held.values()}
     if tokens != {sum(shard.tokens for shard in shards.split.shards)}:
         raise AssertionError(f"epochs hold {tokens} tokens, which are not those of the shards")
-    return {**contestants, **copies, "masking": Masking(shards).run}, tokens.pop(), held
+    alone = {"reading": Reading(shards).run, "masking": Masking(shards).run}
+    return {**contestants, **copies, **alone}, tokens.pop(), held
 
 
 def _peers(shards: Any, sequences: int) -> tuple[dict[str, Callable[[], object]], int, dict[str, Any]]:
@@ -198,8 +199,15 @@ def _clock_ratios(taken: Mapping[str, Any]) -> dict[str, Any]:
     for name in (PADDED, PACKED):
         for copy in ("copy", "copy, cached"):
             ratios[f"{name} / {copy}"] = protocol.ratio(taken[name]["seconds"], taken[f"{name}: {copy}"]["seconds"])
-    beyond = [a - b for a, b in zip(taken[FRESH]["seconds"], taken[PACKED]["seconds"], strict=True)]
+        beyond = _beyond(taken, name, "reading")
+        ratios[f"{name}, beyond reading / copy"] = protocol.ratio(beyond, taken[f"{name}: copy"]["seconds"])
+    beyond = _beyond(taken, FRESH, PACKED)
     return {**ratios, f"{FRESH}, beyond stored / masking": protocol.ratio(beyond, taken["masking"]["seconds"])}
+
+
+def _beyond(taken: Mapping[str, Any], name: str, other: str) -> list[float]:
+    """Return the seconds that one contestant takes more than another, by round."""
+    return [a - b for a, b in zip(taken[name]["seconds"], taken[other]["seconds"], strict=True)]
 
 
 def _processor_ratios(contestants: Mapping[str, Any]) -> dict[str, Any]:

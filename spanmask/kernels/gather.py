@@ -1,7 +1,7 @@
-"""Rows from anywhere in a shard, copied together: the file's bytes and where its columns lie in, flat arrays out.
+"""Rows from anywhere in a shard, copied together: the file and where its columns lie in, one flat array out.
 
 Columns are given by the places of their buffers; a block is an Arrow record batch whose structure was checked. Everything is indexed
-within the file's own array, so nothing outside the file is read.
+within the file's own array, so nothing outside the file is read. What is copied are units of 16 bits, which all columns are made of.
 """
 
 from __future__ import annotations
@@ -11,9 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.kernels._jit import copy, kernel
+from spanmask.kernels._jit import copy, inlined, kernel
+from spanmask.kernels.wide import prefetch
+
+#: Rows between the one that is copied and the one that is fetched into the cache: random rows are as slow as memory answers, one by one.
+_AHEAD = 8
+#: Units of a cache line.
+_LINE = 32
 
 _Integers = npt.NDArray[np.int64]
+_Units = npt.NDArray[np.uint16]
 
 
 class Wanted(NamedTuple):
@@ -24,61 +31,77 @@ class Wanted(NamedTuple):
     targets: _Integers
 
 
-@kernel
-def measure_lists(words: npt.NDArray[np.int32], places: _Integers, wanted: Wanted, lengths: _Integers) -> None:
-    """Write how long a list column's cells are.
+class Columns(NamedTuple):
+    """C columns of a shard, numbers before lists.
 
-    Parameters
-    ----------
-    words
-        The file as 32-bit words.
-    places
-        (blocks,) in words, where the column's offsets of each block begin.
-    wanted
-        Which rows.
-    lengths
-        Output, indexed by target.
+    offsets, values: (blocks, C) where in the file each block's list offsets begin, in 32-bit words, and its values, in units. widths: (C,)
+    units of a value. numbers: how many columns hold a number a row.
     """
-    for i in range(len(wanted.rows)):
-        at = places[wanted.blocks[i]] + wanted.rows[i]
-        lengths[wanted.targets[i]] = words[at + 1] - words[at]
+
+    offsets: _Integers
+    values: _Integers
+    widths: _Integers
+    numbers: int
+
+
+class Cells(NamedTuple):
+    """Cells of n rows of the output, (C, n) each: where in the file they begin, in units, and how many values they hold."""
+
+    starts: _Integers
+    sizes: _Integers
 
 
 @kernel
-def copy_lists(
-    words: npt.NDArray[np.int32],
-    places: _Integers,
-    items: npt.NDArray[Any],
-    item_places: _Integers,
-    wanted: Wanted,
-    offsets: _Integers,
-    values: npt.NDArray[Any],
-) -> None:
-    """Copy a list column's cells.
+def find_cells(words: npt.NDArray[np.int32], columns: Columns, wanted: Wanted, cells: Cells) -> None:
+    """Find the cells of some rows. words: the file; cells: output."""
+    for i in range(len(wanted.rows)):
+        block, row, target = wanted.blocks[i], wanted.rows[i], wanted.targets[i]
+        for c in range(len(columns.widths)):
+            first: Any = row
+            size: Any = 1
+            if c >= columns.numbers:
+                at = columns.offsets[block, c] + row
+                first = np.int64(words[at])
+                size = words[at + 1] - first
+            cells.starts[c, target] = columns.values[block, c] + first * columns.widths[c]
+            cells.sizes[c, target] = size
+
+
+@inlined
+def _fetch(file: _Units, cells: Cells, widths: _Integers, target: int) -> None:
+    for c in range(len(widths)):
+        start = cells.starts[c, target]
+        for at in range(start, start + cells.sizes[c, target] * widths[c], _LINE):
+            prefetch(file, at)
+
+
+@inlined
+def _copy_row(file: _Units, cells: Cells, widths: _Integers, target: int, places: Any, values: _Units) -> None:
+    bases, offsets = places
+    for c in range(len(widths)):
+        start, size = cells.starts[c, target], cells.sizes[c, target] * widths[c]
+        place = bases[c] + offsets[c, target] * widths[c]
+        copy(file[start : start + size], values[place : place + size])
+
+
+@kernel
+def copy_cells(file: _Units, targets: _Integers, cells: Cells, widths: _Integers, places: Any, values: _Units) -> None:
+    """Copy the cells of some rows.
 
     Parameters
     ----------
-    words, places, wanted
-        As for `measure_lists`.
-    items
-        The file as items of the column's width.
-    item_places
-        (blocks,) in items, where the column's values of each block begin.
-    offsets
-        (rows of the output + 1,) where cells go in ``values``.
+    file
+        Where they lie.
+    targets
+        (R,) rows of the output.
+    cells, widths
+        As `find_cells` found them, and the widths of their columns.
+    places
+        (C,) where in ``values`` each column begins, in units; (C, n + 1) where in its column each cell goes, in values.
     values
         Output.
     """
-    for i in range(len(wanted.rows)):
-        at = places[wanted.blocks[i]] + wanted.rows[i]
-        start = item_places[wanted.blocks[i]] + words[at]
-        target = wanted.targets[i]
-        size = offsets[target + 1] - offsets[target]
-        copy(items[start : start + size], values[offsets[target] : offsets[target] + size])
-
-
-@kernel
-def copy_numbers(items: npt.NDArray[Any], places: _Integers, wanted: Wanted, values: npt.NDArray[Any]) -> None:
-    """Copy a column of numbers. items: the file as such numbers; places: (blocks,) where each block's begin; values: output, by target."""
-    for i in range(len(wanted.rows)):
-        values[wanted.targets[i]] = items[places[wanted.blocks[i]] + wanted.rows[i]]
+    for i in range(len(targets)):
+        if i + _AHEAD < len(targets):
+            _fetch(file, cells, widths, targets[i + _AHEAD])
+        _copy_row(file, cells, widths, targets[i], places, values)

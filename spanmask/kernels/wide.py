@@ -1,4 +1,4 @@
-"""Wide loads and stores that array indexing cannot express: the only code here that goes around numba's arrays.
+"""Wide loads and stores, and prefetching, which array indexing cannot express: the only code here that goes around numba's arrays.
 
 None of them checks bounds; each says what its caller guarantees. Every one has a twin on plain arrays, in which a read or write out of
 bounds is an IndexError under ``NUMBA_BOUNDSCHECK=1``. The twins are taken instead where ``SPANMASK_PLAIN_LOADS`` is set, where numba checks
@@ -80,6 +80,11 @@ def _plain_start_word(flags: npt.NDArray[np.bool_], position: int) -> None:
         flags[position + i] = i == 0
 
 
+@inlined
+def _plain_prefetch(units: npt.NDArray[Any], at: int) -> None:
+    pass
+
+
 def _intrinsic(function: Callable[..., Any]) -> Any:
     return intrinsic(function)
 
@@ -159,6 +164,19 @@ def _wide_start_word(typing_context: Any, flags: Any, position: Any) -> Any:  # 
     return types.void(flags, types.int64), generate
 
 
+@_intrinsic
+def _wide_prefetch(typing_context: Any, units: Any, at: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address = _address(context, builder, signature.args[0], arguments[0], arguments[1], _I8)
+        kind = ir.FunctionType(ir.VoidType(), [_I8.as_pointer(), _I32, _I32, _I32])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [_I8.as_pointer()], kind)
+        # To be read, into every level of the cache, as data.
+        builder.call(function, [address, *(ir.Constant(_I32, value) for value in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(units, types.int64), generate
+
+
 #: ``word_length(data, at)``: how many of the 32 bytes from ``at`` are ASCII letters and digits before another one comes.
 #: The caller guarantees ``at + 32 <= len(data)``.
 word_length = _plain_word_length if PLAIN else _wide_word_length
@@ -173,3 +191,6 @@ copy_ids = _plain_copy_ids if PLAIN else _wide_copy_ids
 
 #: ``start_word(flags, position)``: true at ``position``, false at the 15 after it. The caller guarantees ``position + 16 <= len(flags)``.
 start_word = _plain_start_word if PLAIN else _wide_start_word
+
+#: ``prefetch(units, at)``: have the cache line at ``units[at]`` read from memory, and go on meanwhile. It never fails, whatever ``at`` is.
+prefetch = _plain_prefetch if PLAIN else _wide_prefetch

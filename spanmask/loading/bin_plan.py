@@ -40,7 +40,8 @@ class _Window:
         self.bins: Bins = assign(tokens, capacities, name=lambda row: name_of(self.block, row))
         targets = self.block.labels.lengths, count_targets(self.block, recipe.rule).sbo
         of_rows = np.stack((tokens, *targets, np.ones(len(self.rows), np.int64)), axis=1)
-        self.used: Offsets = np.add.reduceat(of_rows[self.bins.members], self.bins.offsets[:-1], axis=0)
+        of_bins = np.add.reduceat(of_rows[self.bins.members], self.bins.offsets[:-1], axis=0)
+        self.used: Offsets = np.concatenate((np.zeros((1, 4), np.int64), np.cumsum(of_bins, axis=0)))
 
 
 class _Run(NamedTuple):
@@ -176,8 +177,6 @@ def _cut(runs: Sequence[_Run], start: int, stop: int) -> list[_Run]:
 
 
 def _counts(runs: Sequence[_Run]) -> Counts:
-    totals = np.zeros(4, np.int64)
-    for run in runs:
-        totals += run.window.used[run.first : run.stop].sum(axis=0)
-    tokens, mlm, sbo, sequences = totals.tolist()
+    taken = [run.window.used[run.stop] - run.window.used[run.first] for run in runs]
+    tokens, mlm, sbo, sequences = sum(taken, np.zeros(4, np.int64)).tolist()
     return Counts(tokens=tokens, mlm=mlm, sbo=sbo, sequences=sequences)

@@ -59,17 +59,19 @@ class Permutation:
         return found
 
     def _forward(self, values: Any) -> Any:
-        left, right = np.divmod(values, self._low)
+        left = values // self._low
+        right = values - left * self._low
         for number in range(0, ROUNDS, 2):
-            left = (left + self._hash(right, number, self._high)) % self._high
-            right = (right + self._hash(left, number + 1, self._low)) % self._low
+            left = _wrapped(left + self._hash(right, number, self._high), self._high)
+            right = _wrapped(right + self._hash(left, number + 1, self._low), self._low)
         return left * self._low + right
 
     def _backward(self, values: Any) -> Any:
-        left, right = np.divmod(values, self._low)
+        left = values // self._low
+        right = values - left * self._low
         for number in range(ROUNDS - 2, -1, -2):
-            right = (right + self._low - self._hash(left, number + 1, self._low)) % self._low
-            left = (left + self._high - self._hash(right, number, self._high)) % self._high
+            right = _wrapped(right + (self._low - self._hash(left, number + 1, self._low)), self._low)
+            left = _wrapped(left + (self._high - self._hash(right, number, self._high)), self._high)
         return left * self._low + right
 
     def _hash(self, values: Any, number: int, base: np.uint64) -> Any:
@@ -79,3 +81,8 @@ class Permutation:
         mixed = (mixed ^ mixed >> _SHIFTS[1]) * _FACTORS[1]
         mixed ^= mixed >> _SHIFTS[2]
         return (mixed >> _32) * base >> _32
+
+
+def _wrapped(sums: Any, base: np.uint64) -> Any:
+    """Return sums of two numbers up to a base modulo it, without a division: what is below it becomes huge when the base is taken off."""
+    return np.minimum(sums, sums - base)

@@ -19,7 +19,7 @@ from spanmask.loading.targets import count_targets
 from spanmask.records import MaskedBlock, Offsets
 
 #: Rows read at once: for fewer, calls would take longer than the work.
-_READ_ROWS = 4096
+READ_ROWS = 4096
 #: Samples of about one length that stay together when a window is shuffled.
 _BUCKET = 64
 
@@ -45,7 +45,7 @@ class RowPlan:
         begin, count = self._consumed(position), self.batches_left(position, share)
         width = self._recipe.config.batch_size
         numbers = iter(range(first, count, step))
-        while chunk := list(islice(numbers, max(_READ_ROWS // width, 1))):
+        while chunk := list(islice(numbers, max(READ_ROWS // width, 1))):
             starts = begin + (np.array(chunk) * share.world + share.rank) * width
             places = starts[:, None] + np.arange(width)
             wanted = places if self._recipe.config.last is not Last.WRAP else places % self._size

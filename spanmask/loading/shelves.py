@@ -18,8 +18,10 @@ from spanmask.shard.shard_file import Verify
 from spanmask.vocab import token_dtype
 
 if TYPE_CHECKING:
-    from spanmask.kernels.gather import Wanted
+    from spanmask.kernels.gather import Cells
 
+#: The first columns of a row, its identity: a number each.
+_NUMBERS = 2
 #: Record batches that the NumPy shelf keeps at hand.
 _BLOCKS_KEPT = 256
 
@@ -50,17 +52,18 @@ class Shelf:
 
     def _by_block(self, rows: Offsets) -> Iterator[tuple[int, Offsets, Offsets]]:
         """Yield each block that rows lie in, which of them do, and where in it."""
-        blocks, inside = locate(self.shards, rows)
+        _, blocks, inside = locate(self.shards, rows)
         for block in np.unique(blocks).tolist():
             chosen = np.flatnonzero(blocks == block)
             yield block, chosen, inside[chosen]
 
 
-def locate(shards: ShardSet, rows: Offsets) -> tuple[Offsets, Offsets]:
-    """Return the blocks that rows lie in, and where in them, (R,) each."""
+def locate(shards: ShardSet, rows: Offsets) -> tuple[Offsets, Offsets, Offsets]:
+    """Return the shards and the blocks that rows lie in, and where in these, (R,) each."""
     shard = np.searchsorted(shards.row_offsets, rows, side="right") - 1
-    block, inside = np.divmod(rows - shards.row_offsets[shard], BATCH_ROWS)
-    return shards.block_offsets[shard] + block, inside
+    before = rows - shards.row_offsets[shard]
+    block = before // BATCH_ROWS
+    return shard, shards.block_offsets[shard] + block, before - block * BATCH_ROWS
 
 
 class CompiledShelf:
@@ -73,45 +76,63 @@ class CompiledShelf:
         self.shards = shards
         self._types = _types(shards)
         self._columns = list(self._types)
-        self._places = np.zeros((shards.block_count(), 2, len(self._columns)), np.int64)
+        self._widths = np.array([kind.itemsize // 2 for kind in self._types.values()])
+        self._offsets, self._values = np.zeros((2, shards.block_count(), len(self._columns)), np.int64)
         self._known = np.zeros(shards.block_count(), np.bool_)
         self._files: dict[int, npt.NDArray[np.uint8]] = {}
         self._always = shards.verify is Verify.ALWAYS
+        # A block of rows that is freed goes back to the system, to be cleared page by page for the next one, unless as large a block was
+        # freed before: this one was, though nothing touched it. It is the largest that glibc remembers.
+        np.empty(31 << 20, np.uint8)
 
     def read(self, rows: Offsets, *, whole: bool) -> MaskedBlock:
         """Return rows in the order asked for; word starts and annotated ranges only where ``whole`` is set."""
-        parts = list(self._by_shard(rows))
-        lists = {
-            name: self._lists(parts, name, len(rows))
-            for name in self._columns[2:]
-            if whole or not name.startswith(("word", "annotation"))
+        from spanmask.kernels.gather import copy_cells
+
+        names = [name for name in self._columns if whole or not name.startswith(("word", "annotation"))]
+        widths = self._widths[: len(names)]
+        cells, parts = self._cells(rows, slice(0, len(names)))
+        offsets = np.zeros((len(names), len(rows) + 1), np.int64)
+        np.cumsum(cells.sizes, axis=1, out=offsets[:, 1:])
+        sizes = offsets[:, -1] * widths
+        # Values of any type begin at multiples of 8 bytes.
+        bases = offsets_of(-(-sizes // 4) * 4)
+        units = np.empty(bases[-1], np.uint16)
+        for file, targets in parts:
+            copy_cells(file.view(np.uint16), targets, cells, widths, (bases, offsets), units)
+        made = {
+            name: Ragged(values=units[base : base + size].view(self._types[name]), offsets=of_column)
+            for name, base, size, of_column in zip(names, bases.tolist(), sizes.tolist(), offsets, strict=False)
         }
-        document_ids, segments = (self._numbers(parts, name, len(rows)) for name in self._columns[:2])
-        return from_columns(document_ids, segments, lists)
+        return from_columns(made.pop("document_id").values, made.pop("segment").values, made)
 
     def lengths(self, rows: Offsets) -> Offsets:
         """Return the tokens of rows, (R,)."""
-        lengths = np.empty(len(rows), np.int64)
-        for file, places, wanted in self._by_shard(rows):
-            self._measure(file, places, "input_ids", wanted, lengths)
+        index = self._columns.index("input_ids")
+        lengths: Offsets = self._cells(rows, slice(index, index + 1))[0].sizes[0]
         return lengths
 
-    def _by_shard(self, rows: Offsets) -> Iterator[tuple[npt.NDArray[np.uint8], Offsets, Wanted]]:
-        """Yield each shard that rows lie in: its bytes, where its columns lie (blocks, 2, columns), and the rows."""
-        from spanmask.kernels.gather import Wanted
+    def _cells(self, rows: Offsets, chosen: slice) -> tuple[Cells, list[tuple[npt.NDArray[np.uint8], Offsets]]]:
+        """Return where cells of chosen columns lie, and each file with the rows that lie in it."""
+        from spanmask.kernels.gather import Cells, Columns, Wanted, find_cells
 
-        blocks, inside = locate(self.shards, rows)
-        self._touch(np.unique(blocks))
-        owners = np.searchsorted(self.shards.block_offsets, blocks, side="right") - 1
-        for shard in np.unique(owners).tolist():
-            chosen = np.flatnonzero(owners == shard)
-            first, stop = self.shards.block_offsets[shard : shard + 2].tolist()
-            yield self._files[shard], self._places[first:stop], Wanted(blocks[chosen] - first, inside[chosen], chosen)
+        shards, blocks, inside = locate(self.shards, rows)
+        self._touch(blocks)
+        widths, numbers = self._widths[chosen], max(_NUMBERS - chosen.start, 0)
+        cells = Cells(*np.empty((2, len(widths), len(rows)), np.int64))
+        parts = []
+        for shard in np.flatnonzero(np.bincount(shards)).tolist():
+            targets = np.flatnonzero(shards == shard)
+            columns = Columns(self._offsets[:, chosen], self._values[:, chosen], widths, numbers)
+            wanted = Wanted(blocks[targets], inside[targets], targets)
+            find_cells(self._files[shard].view(np.int32), columns, wanted, cells)
+            parts.append((self._files[shard], targets))
+        return cells, parts
 
     def _touch(self, blocks: Offsets) -> None:
         """Have blocks checked, and note where their columns lie."""
         new = blocks if self._always else blocks[~self._known[blocks]]
-        for block in new.tolist():
+        for block in np.unique(new).tolist():
             shard, number = self.shards.locate_block(block)
             file = self.shards.file(shard)
             batch = file.batch(number)
@@ -120,40 +141,12 @@ class CompiledShelf:
                 self._files[shard] = whole[: len(whole) // 8 * 8]
             for index, name in enumerate(self._columns):
                 buffers = batch.column(name).buffers()
-                for side, buffer in enumerate((buffers[1], buffers[-1])):
-                    # An empty column's values may be nowhere; nothing is copied from there.
-                    self._places[block, side, index] = buffer.address - file.buffer.address if buffer.size else 0
+                # An empty column's values may be nowhere; nothing is copied from there.
+                offsets, values = (
+                    buffer.address - file.buffer.address if buffer.size else 0 for buffer in (buffers[1], buffers[-1])
+                )
+                self._offsets[block, index], self._values[block, index] = offsets // 4, values // 2
             self._known[block] = True
-
-    def _measure(
-        self, file: npt.NDArray[np.uint8], places: Offsets, name: str, wanted: Wanted, lengths: Offsets
-    ) -> None:
-        from spanmask.kernels.gather import measure_lists
-
-        measure_lists(file.view(np.int32), places[:, 0, self._columns.index(name)] // 4, wanted, lengths)
-
-    def _lists(self, parts: Any, name: str, size: int) -> Ragged[Any]:
-        from spanmask.kernels.gather import copy_lists
-
-        index, kind = self._columns.index(name), self._types[name]
-        lengths = np.empty(size, np.int64)
-        for file, places, wanted in parts:
-            self._measure(file, places, name, wanted, lengths)
-        offsets = offsets_of(lengths)
-        values = np.empty(offsets[-1], kind)
-        for file, places, wanted in parts:
-            begin, items = places[:, 0, index] // 4, places[:, 1, index] // kind.itemsize
-            copy_lists(file.view(np.int32), begin, file.view(kind), items, wanted, offsets, values)
-        return Ragged(values=values, offsets=offsets)
-
-    def _numbers(self, parts: Any, name: str, size: int) -> npt.NDArray[Any]:
-        from spanmask.kernels.gather import copy_numbers
-
-        kind = self._types[name]
-        values = np.empty(size, kind)
-        for file, places, wanted in parts:
-            copy_numbers(file.view(kind), places[:, 1, self._columns.index(name)] // kind.itemsize, wanted, values)
-        return values
 
 
 def _types(shards: ShardSet) -> dict[str, np.dtype[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,6 +53,7 @@ def sbo_argument(out: SboTargets) -> Sbo:
     return Sbo(out.left.reshape(-1), out.right.reshape(-1), out.offsets.reshape(-1), out.labels.reshape(-1))
 
 
+@cache
 def rule_argument(rule: SboRule | None) -> Rule:
     """Return a rule as kernels take it."""
     from spanmask.kernels.batches import Rule
@@ -59,6 +61,7 @@ def rule_argument(rule: SboRule | None) -> Rule:
     return Rule(0, False) if rule is None else Rule(rule.max_span_offset, rule.edges is Edges.DROP)
 
 
+@cache
 def blank_argument(pad_id: int) -> Blank:
     """Return what empty slots hold as kernels take it."""
     from spanmask.kernels.batches import Blank

@@ -93,6 +93,17 @@ def test_each_call_is_another_epoch(shards):
         one.run()
 
 
+def test_reading_is_of_every_row_once_in_another_order_each_time(shards, monkeypatch):
+    reading, seen = epochs.Reading(shards), []
+    read = reading._reader.read
+    monkeypatch.setattr(reading._reader, "read", lambda *what: seen.append(what[1]) or read(*what))
+    for _ in range(2):
+        reading.run()
+    orders = np.concatenate(seen).reshape(2, -1)
+    assert np.array_equal(np.sort(orders), [np.arange(len(shards))] * 2)
+    assert not np.array_equal(*orders)
+
+
 def test_masking_is_of_the_segments_that_the_rows_were_made_from(shards):
     masking = epochs.Masking(shards)
     rows = [masking._masker.mask(segments)[0] for segments in masking._segments]
@@ -261,11 +272,13 @@ def _result(disk=(30, 60)):
     """A result of two rounds in which everything takes a second for a million tokens, but for what is named."""
     names = [
         *loading.STREAMS,
+        "reading",
         "masking",
         *(f"{name}: {copy}" for name in (loading.PADDED, loading.PACKED) for copy in ("copy", "copy, cached")),
     ]
     names += [f"{peer}{workers}" for peer in loading.PEERS for workers in ("", ", 2 workers")]
     seconds = dict.fromkeys(names, 1.0) | {"fresh packed": 3.0, "stored packed": 2.0, "stored padded: copy": 0.5}
+    seconds["reading"] = 0.5
     taken = {
         name: {"warm_up_seconds": 0.0, "seconds": [one, one], "processor_seconds": [one, one], "tokens": 1_000_000}
         for name, one in seconds.items()
@@ -288,6 +301,8 @@ def test_figures_are_ratios_of_seconds_and_of_processor_time_for_as_many_tokens(
     result = _result()
     ratios = {name: ratio["median"] for name, ratio in result["ratios"].items()}
     assert ratios["stored padded / copy"] == 2.0
+    assert ratios["stored padded, beyond reading / copy"] == 1.0
+    assert ratios["stored packed, beyond reading / copy"] == 1.5
     assert ratios["stored packed / copy, cached"] == 2.0
     assert ratios["fresh packed, beyond stored / masking"] == 1.0
     assert ratios["processor: collator, whole words / stored padded"] == 50.0

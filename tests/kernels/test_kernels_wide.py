@@ -39,6 +39,21 @@ def wide_start(flags, position):  # type: ignore[no-untyped-def]
     WIDE_START(flags, position)
 
 
+@njit(error_model="numpy")
+def prefetched(units, at):  # type: ignore[no-untyped-def]
+    wide._wide_prefetch(units, at)
+    wide._plain_prefetch(units, at)
+    return units.sum()
+
+
+@pytest.mark.parametrize("at", [-(1 << 40), -1, 0, 31, 32, 1 << 40])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.uint32])
+def test_prefetching_changes_nothing_and_fails_nowhere(kind: type[np.unsignedinteger], at: int) -> None:
+    units = np.arange(32, dtype=kind)
+    assert prefetched(units, at) == 496
+    assert units.tolist() == list(range(32))
+
+
 def word_length(data: bytes) -> int:
     """Return how many bytes from the first on are ASCII letters and digits."""
     return next((n for n, byte in enumerate(data) if not (byte < 128 and chr(byte).isalnum())), len(data))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +175,35 @@ def test_the_expected_dataset_and_vocabulary_are_demanded(dataset: Make) -> None
     for name, found in good.items():
         with pytest.raises(MismatchError, match=f"its {name} is {found}, expected was 00"):
             spanmask.open(shards.root, **{**good, name: "00"})
+
+
+#: Prints a digest of a dataset's first batches: folder, as three layouts and with both masks.
+BATCHES = """
+import hashlib, sys
+from itertools import islice
+import spanmask
+from spanmask.loading import LoadConfig, Position, Stream
+digest = hashlib.sha256()
+for layout, masks in (("padded", "stored"), ("bucketed", "stored"), ("packed", "stored"), ("packed", "fresh")):
+    config = LoadConfig(batch_size=4, layout=layout, masks=masks, window=16, sbo=True, edges="use", engine="compiled")
+    for one in islice(Stream([spanmask.open(sys.argv[1])], config).batches(Position()), 3):
+        for name in ("input_ids", "rows"):
+            digest.update(getattr(one.batch, name).tobytes())
+        for name in ("left", "right", "offsets", "labels"):
+            digest.update(getattr(one.batch.sbo, name).tobytes())
+print(digest.hexdigest())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["paper", "annotated"])
+def test_interpreted_and_bounds_checked_kernels_load_the_same_batches(dataset: Make, tmp_path: Path, name: str) -> None:
+    folder = dataset(**SCHEMES[name]).root
+    told = []
+    for switch in ("", "NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK", "SPANMASK_PLAIN_LOADS"):
+        switches = {switch: "1", "SPANMASK_CACHE_DIR": str(tmp_path / "cache")} if switch else {}
+        command = [sys.executable, "-c", BATCHES, str(folder)]
+        ended = subprocess.run(command, env={**os.environ, **switches}, capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stderr
+        told.append(ended.stdout)
+    assert len(set(told)) == 1
