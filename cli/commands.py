@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
+import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,8 +24,10 @@ from spanmask.errors import (
     SpanmaskError,
     StorageError,
 )
+from spanmask.storage import reporting
 
 from .ending import working
+from .streams import OUTPUT
 
 #: Name and one-line help of every command, so that listing them imports none; the module is named alike, with _ for -.
 COMMANDS = {
@@ -124,20 +130,41 @@ def cli() -> None:
 def main() -> int:
     """Run the command line; return its exit code."""
     try:
-        with working():
+        with working(), warnings.catch_warnings():
+            warnings.showwarning = _warn  # type: ignore[assignment] # the place of a warning is nothing to people
             code = cli.main(prog_name="spanmask", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        told = io.StringIO()
+        error.show(told)
+        click.echo(visible(told.getvalue()), nl=False, err=True)
         return error.exit_code
     except BaseException as error:
-        return _fail(error)
+        return _fail(_told_by_storage(error))
     return code if isinstance(code, int) else 0
+
+
+def _warn(message: Warning | str, *_place: object) -> None:
+    click.echo(f"spanmask: warning: {visible(str(message))}", err=True)
+
+
+def _told_by_storage(error: BaseException) -> BaseException:
+    """Return what the system refused as an error of ours, wherever it was met; any other error as it is."""
+    if isinstance(error, ImportError) and os.strerror(errno.EMFILE) in str(error):
+        error = OSError(errno.EMFILE, os.strerror(errno.EMFILE), error.path)
+    if not isinstance(error, OSError):
+        return error
+    if error.filename == OUTPUT:
+        sys.stdout = None  # What is left in its buffer would be refused again when Python ends.
+        return StorageError(f"{OUTPUT}: could not write ({error.strerror}); free some space, or send it elsewhere")
+    try:
+        with reporting(error.filename or "a file", "use"):
+            raise error
+    except SpanmaskError as told:
+        return told
 
 
 def _fail(error: BaseException) -> int:
     """Tell an error of ours in one line; return the exit code, or raise what was not foreseen."""
-    if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
-        error = error.__context__  # click and rich end with 1 when nobody reads on
     code = next((code for kind, code in EXIT_CODES if isinstance(error, kind)), None)
     if code is None:
         raise error

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from . import ending
+from . import ending, streams
 
 
 def run() -> None:
     """Run the command line and exit. From here on an interrupt at any moment ends it with 130, and SIGTERM with 143."""
     ending.answer_signals()
-    from .commands import main
-
+    streams.prepare_streams()
+    try:
+        from .commands import main
+    except OSError as error:
+        sys.stderr.write(f"spanmask: could not begin ({error.strerror})\n")
+        sys.exit(4)
     sys.exit(main())

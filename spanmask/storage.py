@@ -45,6 +45,8 @@ def reporting(path: str | os.PathLike[str], doing: str) -> Iterator[None]:
 def _advice(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return "free some space and run the same command again: it goes on where it stopped"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "raise the limit of open files (ulimit -n), then run the same command again"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "check the permissions, or choose another place"
     return "check the disk, then run the same command again"
