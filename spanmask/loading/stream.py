@@ -37,6 +37,13 @@ class Stream:
     share
         Which part of each global batch is this rank's.
 
+    Attributes
+    ----------
+    rule
+        Which masked tokens are SBO targets; None: none.
+    capacities, slots
+        What a bin holds, and the usual P and Q of a batch and those that hold any batch; None and empty where batches are padded.
+
     Raises
     ------
     ConfigError

@@ -20,6 +20,9 @@ from spanmask.loading.torch_dataset.tensors import Datasets, Tensors, Transfer, 
 class ShardLoader(IterableDataset[Tensors]):
     """Batches of tensors, in an order that is known beforehand.
 
+    A batch has the arrays of `spanmask.batches.PaddedBatch` or `PackedBatch` by their names and in their shapes, those of SBO targets as
+    ``sbo_left``, ``sbo_right``, ``sbo_offsets`` and ``sbo_labels``.
+
     One iteration yields the batches of an epoch, from where the loader stands to the epoch's end; the next goes on with the next epoch.
     `state_dict` tells where it stands, counting the batches that were handed out and no others; loaded into a loader of any batch size,
     world size or number of workers, the stream of samples goes on there.
