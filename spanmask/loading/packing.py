@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spanmask.batches import IGNORED, Narrow, PackedBatch
+from spanmask.batches import IGNORED, PackedBatch
 from spanmask.blocks import as_stored, count_up, offsets_of, select
 from spanmask.errors import ConfigError
 from spanmask.loading.binning import Bins, Capacities, TargetSlots
@@ -107,22 +107,20 @@ def _problem(block: MaskedBlock, plan: Bins, rule: SboRule | None, capacities: C
 
 
 def _allot(bins: int, capacities: Capacities, slots: TargetSlots) -> PackedBatch:
-    def narrow(*shape: int) -> Narrow:
-        return np.empty(shape, np.int32)
-
     sequences = capacities.sequences
-    tokens = narrow(3, bins, capacities.tokens)  # One array, as `padding` says why.
+    tokens = np.empty((3, bins, capacities.tokens), np.int32)  # One array, as `padding` says why.
+    mlm, owners = np.empty((2, slots.mlm), np.int32), np.empty((2, bins, sequences), np.int64)
     return PackedBatch(
         input_ids=tokens[0],
         sequence_index=tokens[1],
         positions=tokens[2],
-        cu_seqlens=narrow(bins * (sequences + 1) + 1),
-        mlm_positions=narrow(slots.mlm),
-        mlm_labels=narrow(slots.mlm),
+        cu_seqlens=np.empty(bins * (sequences + 1) + 1, np.int32),
+        mlm_positions=mlm[0],
+        mlm_labels=mlm[1],
         sbo=empty_sbo(slots.sbo),
-        sequences=narrow(bins),
-        rows=np.empty((bins, sequences), np.int64),
-        datasets=np.empty((bins, sequences), np.int64),
+        sequences=np.empty(bins, np.int32),
+        rows=owners[0],
+        datasets=owners[1],
     )
 
 

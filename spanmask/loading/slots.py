@@ -26,7 +26,7 @@ def round_up(value: float) -> int:
 
 def empty_sbo(*shape: int) -> SboTargets:
     """Return (B, Q) or (Q,) slots that are not written yet."""
-    left, right, offsets, labels = (np.empty(shape, np.int32) for _ in range(4))
+    left, right, offsets, labels = np.empty((4, *shape), np.int32)
     return SboTargets(left=left, right=right, offsets=offsets, labels=labels)
 
 
