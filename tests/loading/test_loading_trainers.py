@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -196,26 +197,36 @@ def test_an_error_in_the_thread_ahead_is_raised_where_batches_are_taken(shards: 
 
 
 @pytest.mark.slow
-def test_a_killed_worker_is_an_error_and_leaves_nothing_behind(shards: ShardSet) -> None:
+@pytest.mark.parametrize("taken", [1, 2, 3, 4, 5, 6])
+def test_a_killed_worker_is_an_error_and_leaves_nothing_behind(shards: ShardSet, taken: int) -> None:
+    """Torch meets it in several ways, by the moment: as a signal, as a connection that was reset, as an end of file."""
     code = f"""
 import os, signal, sys
+from itertools import islice
+from spanmask import SpanmaskError
 from spanmask.loading import ShardLoader
 loader = ShardLoader({str(shards.root)!r}, batch_size=1, workers=2)
 batches = iter(loader)
-next(batches)
+for _ in islice(batches, {taken}):
+    pass
 children = open(f"/proc/self/task/{{os.getpid()}}/children").read().split()
 for child in children:
     os.kill(int(child), signal.SIGKILL)
 try:
     for _ in batches:
         pass
-except RuntimeError as error:
-    print("told:", "killed" in str(error) or "exited" in str(error))
+except SpanmaskError as error:
+    print("told:", "a worker process of the loader died" in str(error), "go on from state_dict()" in str(error))
 """
     before = set(os.listdir("/dev/shm"))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
-    assert "told: True" in done.stdout, done.stderr
-    assert set(os.listdir("/dev/shm")) <= before
+    assert "told: True True" in done.stdout, done.stderr
+    left = set(os.listdir("/dev/shm")) - before
+    # Tests beside this one use shared memory as well; theirs goes, what a killed worker left would stay.
+    until = time.monotonic() + 60
+    while left & set(os.listdir("/dev/shm")) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert not left & set(os.listdir("/dev/shm"))
 
 
 # --- Trainers

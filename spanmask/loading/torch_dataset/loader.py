@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from spanmask.errors import ConfigError
+from spanmask.errors import ConfigError, SpanmaskError
 from spanmask.loading.config import LoadConfig
 from spanmask.loading.position import Position, read_state
 from spanmask.loading.prefetching import Ahead
@@ -196,8 +197,28 @@ class ShardLoader(IterableDataset[Tensors]):
             yield *self._transfer.begin(tensors), after
 
     def _from_workers(self, source: _Batches) -> Iterator[tuple[Tensors, Position]]:
-        for tensors, (epoch, window, unit) in DataLoader(source, batch_size=None, num_workers=self._workers):
-            yield tensors, Position(epoch=epoch, window=window, unit=unit)
+        with _telling_of_dead_workers():
+            for tensors, (epoch, window, unit) in DataLoader(source, batch_size=None, num_workers=self._workers):
+                yield tensors, Position(epoch=epoch, window=window, unit=unit)
+
+
+@contextmanager
+def _telling_of_dead_workers() -> Iterator[None]:
+    """Turn what torch says of a worker that is gone into one error.
+
+    It is met as such, or first as a socket of the worker's that is closed, reset, or not there. An error that a worker raised is another
+    matter, and torch says "in DataLoader worker process" of it.
+    """
+    try:
+        yield
+    except (OSError, EOFError, RuntimeError) as error:
+        gone = not isinstance(error, RuntimeError) or "DataLoader worker (pid" in str(error)
+        if not gone or "in DataLoader worker process" in str(error):
+            raise
+        raise SpanmaskError(
+            f"a worker process of the loader died, perhaps for want of memory ({error or type(error).__name__}): go on from state_dict(), "
+            "which counts the batches that were handed out, with fewer workers"
+        ) from error
 
 
 class _Batches(IterableDataset[Any]):
