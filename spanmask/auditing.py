@@ -21,6 +21,7 @@ from spanmask.kernels.rows import count_coverage
 from spanmask.masking import Draws, Masker, length_law, segments_of
 from spanmask.records import MaskedBlock, Offsets, SequenceBlock
 from spanmask.shard.invariants import Rows, foreign_id, span_is_mixed
+from spanmask.shard.manifest import Manifest
 from spanmask.shard.reader import open_shards
 from spanmask.shard.schema import BATCH_ROWS
 from spanmask.statistics import ChiSquare, RowStatistics, chi_square, merge_counts
@@ -174,18 +175,11 @@ def audit(folder: str | os.PathLike[str], split: str = "train", *, sample: int |
             f"{folder} was masked by algorithm version {manifest.algorithm_version}, this spanmask replays "
             f"{ALGORITHM_VERSION}; use the version that wrote it"
         )
-    config, vocabulary = manifest.config, manifest.vocabulary
-    counts = manifest.unigram
-    unigram = None if counts is None else np.array(counts, np.int64)
-    masker = Masker(config.masking, vocabulary, unigram)
-    others = [
-        Masker(replace(config.masking, seed=(config.masking.seed + k) % (1 << 64)), vocabulary, unigram)
-        for k in range(1, EXPECTATION_SEEDS + 1)
-    ]
+    masker, others = _maskers(manifest)
     evidence, differences, differing, rows = Evidence(), list[Difference](), 0, 0
     for number in _chosen_blocks(shards.block_count(), sample):
         block = shards.blocks[number]
-        stored = Rows(block=block, config=config, vocabulary=vocabulary)
+        stored = Rows(block=block, config=manifest.config, vocabulary=manifest.vocabulary)
         foreign = foreign_id(stored)
         if foreign is not None:
             raise ShardError(foreign.message, row=shards.first_row_of_block(number) + foreign.row)
@@ -198,13 +192,13 @@ def audit(folder: str | os.PathLike[str], split: str = "train", *, sample: int |
         differing += len(found)
         collect(evidence, stored, segments, draws, others)
         rows += len(block)
-    gates = [_replay_gate(rows, differing), *judge(evidence, config)]
+    gates = [_replay_gate(rows, differing), *judge(evidence, manifest.config)]
     # A sample has no counts of its own in the manifest to be compared with.
     if rows == len(shards):
         gates.append(_manifest_gate(evidence, manifest.sampling[split]))
     return Audit(
         split=split,
-        config=config,
+        config=manifest.config,
         rows=rows,
         rows_in_split=len(shards),
         differing_rows=differing,
@@ -212,6 +206,15 @@ def audit(folder: str | os.PathLike[str], split: str = "train", *, sample: int |
         gates=tuple(gates),
         evidence=evidence,
     )
+
+
+def _maskers(manifest: Manifest) -> tuple[Masker, list[Masker]]:
+    """Return what masks a dataset's rows again, and, for what to expect, the same under other seeds."""
+    masking, vocabulary, counts = manifest.config.masking, manifest.vocabulary, manifest.unigram
+    unigram = None if counts is None else np.array(counts, np.int64)
+    seeds = [(masking.seed + k) % (1 << 64) for k in range(EXPECTATION_SEEDS + 1)]
+    first, *others = (Masker(replace(masking, seed=seed), vocabulary, unigram) for seed in seeds)
+    return first, others
 
 
 def _chosen_blocks(count: int, sample: int | None) -> list[int]:
