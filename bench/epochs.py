@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from spanmask.batches import PackedBatch, PaddedBatch
 from spanmask.blocks import restore
+from spanmask.loading.backend import Backend
 from spanmask.loading.config import LoadConfig
-from spanmask.loading.engine import Engine
 from spanmask.loading.order import Order, Source
 from spanmask.loading.position import Position
 from spanmask.loading.row_plan import READ_ROWS
@@ -35,7 +35,7 @@ class Epochs:
     """Takes the batches of a stream, one whole epoch a call; each call begins the next one, so that nothing is at hand from before."""
 
     def __init__(self, shards: ShardSet, **options: Any) -> None:
-        self.stream = Stream([shards], LoadConfig(engine=Engine.COMPILED, **options))
+        self.stream = Stream([shards], LoadConfig(backend=Backend.COMPILED, **options))
         self._epoch = 0
 
     def run(self) -> None:
@@ -126,7 +126,7 @@ class Reading:
     """Reads the rows of a dataset in the order of an epoch, a new one each call, and fills nothing: what every stream does first."""
 
     def __init__(self, shards: ShardSet) -> None:
-        self._reader = RowReader([shards], masks=Masks.STORED, engine=Engine.COMPILED)
+        self._reader = RowReader([shards], masks=Masks.STORED, backend=Backend.COMPILED)
         self._order = Order([Source.of(shards)], seed=0)
         self._epoch = 0
 
@@ -148,7 +148,7 @@ def plain_rows(shards: ShardSet, count: int) -> PlainRows:
 
 def _blocks(shards: ShardSet, count: int, size: int = READ_ROWS) -> Iterator[MaskedBlock]:
     """Yield the first rows as they are stored, some at once."""
-    reader = RowReader([shards], masks=Masks.STORED, engine=Engine.COMPILED)
+    reader = RowReader([shards], masks=Masks.STORED, backend=Backend.COMPILED)
     for start in range(0, count, size):
         rows = np.arange(start, min(start + size, count))
         yield reader.read(np.zeros_like(rows), rows, 0)

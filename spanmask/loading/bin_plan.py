@@ -144,7 +144,7 @@ class BinPlan:
             slots=self._slots_for(counts, block, bins.members),
             pad_id=recipe.special["pad"],
             rule=recipe.rule,
-            engine=recipe.engine,
+            backend=recipe.backend,
         )
 
     def _slots_for(self, counts: Counts, block: MaskedBlock, members: Offsets) -> TargetSlots:

@@ -7,8 +7,8 @@ from enum import StrEnum
 from typing import Annotated
 
 from spanmask.errors import ConfigError
+from spanmask.loading.backend import Backend
 from spanmask.loading.binning import Capacities
-from spanmask.loading.engine import Engine
 from spanmask.loading.order import OrderKind
 from spanmask.loading.rows import Masks
 from spanmask.loading.targets import Edges
@@ -67,7 +67,7 @@ class LoadConfig(Options):
         Whether a special token may be a boundary. None: as is the scheme's custom.
     max_span_offset
         Tokens from a span's start that have SBO targets; the rest have MLM targets only (the paper's released code: 20).
-    engine
+    backend
         Who copies and fills.
     """
 
@@ -85,7 +85,7 @@ class LoadConfig(Options):
     sbo: bool | None = None
     edges: Edges | None = None
     max_span_offset: int = 20
-    engine: Engine = Engine.AUTO
+    backend: Backend = Backend.AUTO
 
     def _check(self) -> None:
         counts = ("batch_size", "window", "width", "shuffle_blocks", "max_span_offset")

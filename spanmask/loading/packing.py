@@ -14,8 +14,8 @@ import numpy as np
 from spanmask.batches import IGNORED, PackedBatch
 from spanmask.blocks import as_stored, count_up, offsets_of, select
 from spanmask.errors import ConfigError
+from spanmask.loading.backend import Backend
 from spanmask.loading.binning import Bins, Capacities, TargetSlots
-from spanmask.loading.engine import Engine
 from spanmask.loading.slots import (
     blank_argument,
     clear_sbo,
@@ -40,7 +40,7 @@ def fill(  # noqa: PLR0913 - the one door to packed batches
     slots: TargetSlots,
     pad_id: int,
     rule: SboRule | None,
-    engine: Engine = Engine.AUTO,
+    backend: Backend = Backend.AUTO,
 ) -> PackedBatch:
     """Write rows of a block into bins.
 
@@ -63,7 +63,7 @@ def fill(  # noqa: PLR0913 - the one door to packed batches
         The padding id.
     rule
         Which masked tokens are SBO targets; None: none.
-    engine
+    backend
         Who fills the batch; the arrays are the same, bit for bit.
 
     Raises
@@ -77,7 +77,7 @@ def fill(  # noqa: PLR0913 - the one door to packed batches
     plan = bins if isinstance(bins, Bins) else Bins.of(bins)
     batch = _allot(bins_wanted, capacities, slots)
     owners = (np.ascontiguousarray(rows, np.int64), np.ascontiguousarray(datasets, np.int64))
-    if engine.resolved is Engine.COMPILED:
+    if backend.resolved is Backend.COMPILED:
         fits = _fill_compiled(block, owners, plan, (rule, pad_id, capacities), batch)
     else:
         fits = not _problem(block, plan, rule, capacities, slots)

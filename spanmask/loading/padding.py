@@ -7,7 +7,7 @@ import numpy as np
 from spanmask.batches import IGNORED, Ids, PaddedBatch
 from spanmask.blocks import as_stored, count_up
 from spanmask.errors import ConfigError
-from spanmask.loading.engine import Engine
+from spanmask.loading.backend import Backend
 from spanmask.loading.slots import (
     blank_argument,
     clear_sbo,
@@ -36,7 +36,7 @@ def pad(  # noqa: PLR0913 - the one door to padded batches
     cls_id: int,
     sep_id: int,
     rule: SboRule | None,
-    engine: Engine = Engine.AUTO,
+    backend: Backend = Backend.AUTO,
 ) -> PaddedBatch:
     """Write each row of a block into a row of a batch.
 
@@ -54,7 +54,7 @@ def pad(  # noqa: PLR0913 - the one door to padded batches
         Special ids.
     rule
         Which masked tokens are SBO targets; Q is the most of them that a row has, rounded up to a multiple of 8. None for no slots at all.
-    engine
+    backend
         Who fills the batch; the arrays are the same, bit for bit.
 
     Raises
@@ -69,7 +69,7 @@ def pad(  # noqa: PLR0913 - the one door to padded batches
     width = _width(block, lengths, width)
     slots = None if rule is None else round_up(int(count_targets(block, rule).sbo.max(initial=0)))
     batch = _allot(rows_wanted, width, slots)
-    fill = _fill_compiled if engine.resolved is Engine.COMPILED else _fill_numpy
+    fill = _fill_compiled if backend.resolved is Backend.COMPILED else _fill_numpy
     fill(block, rule, pad_id, batch)
     _name_rows(batch, rows, datasets)
     if len(block) < rows_wanted:

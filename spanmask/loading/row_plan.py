@@ -76,7 +76,7 @@ class RowPlan:
             cls_id=recipe.special["cls"],
             sep_id=recipe.special["sep"],
             rule=recipe.rule,
-            engine=recipe.engine,
+            backend=recipe.backend,
         )
         sbo = 0 if recipe.rule is None else int(count_targets(chosen, recipe.rule).sbo.sum())
         counts = Counts(

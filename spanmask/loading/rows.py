@@ -13,7 +13,7 @@ import numpy as np
 from spanmask.blocks import join, part, select
 from spanmask.config import ALGORITHM_VERSION
 from spanmask.errors import ConfigError, MismatchError
-from spanmask.loading.engine import Engine
+from spanmask.loading.backend import Backend
 from spanmask.loading.shelves import CompiledShelf, Shelf
 from spanmask.records import MaskedBlock, Offsets
 from spanmask.shard.reader import ShardSet
@@ -41,7 +41,7 @@ class RowReader:
         Open splits.
     masks
         As stored, or fresh ones for each epoch.
-    engine
+    backend
         ``compiled`` copies rows with kernels, ``numpy`` without numba; the rows are the same.
 
     Raises
@@ -50,16 +50,16 @@ class RowReader:
         The datasets have different vocabularies, or fresh masks are asked of one that other masking rules made.
     """
 
-    def __init__(self, datasets: Sequence[ShardSet], *, masks: Masks, engine: Engine) -> None:
+    def __init__(self, datasets: Sequence[ShardSet], *, masks: Masks, backend: Backend) -> None:
         self.datasets = tuple(datasets)
-        self._masks, self._engine = masks, engine
+        self._masks, self._backend = masks, backend
         self._check()
-        compiled = engine is Engine.COMPILED
+        compiled = backend is Backend.COMPILED
         self._shelves = [CompiledShelf(shards) if compiled else Shelf(shards) for shards in self.datasets]
         self._masker = lru_cache(maxsize=2 * len(self.datasets))(self._make_masker)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(RowReader, masks=self._masks, engine=self._engine), (self.datasets,)
+        return partial(RowReader, masks=self._masks, backend=self._backend), (self.datasets,)
 
     def read(self, datasets: Offsets, rows: Offsets, epoch: int) -> MaskedBlock:
         """Return rows in the order asked for. datasets, rows: (R,) which dataset, and which row of it.

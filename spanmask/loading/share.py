@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from spanmask.batches import PackedBatch, PaddedBatch
 from spanmask.errors import ConfigError
+from spanmask.loading.backend import Backend
 from spanmask.loading.config import LoadConfig
-from spanmask.loading.engine import Engine
 from spanmask.loading.order import Order
 from spanmask.loading.position import Position
 from spanmask.loading.rows import RowReader
@@ -35,7 +35,7 @@ class Recipe:
     config: LoadConfig
     width: int | None
     rule: SboRule | None
-    engine: Engine
+    backend: Backend
     special: dict[str, int]
 
 

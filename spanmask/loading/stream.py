@@ -56,8 +56,8 @@ class Stream:
         self.config = config
         self.datasets = tuple(datasets)
         self.share = share or Share()
-        engine = config.engine.resolved
-        reader = RowReader(datasets, masks=config.masks, engine=engine)
+        backend = config.backend.resolved
+        reader = RowReader(datasets, masks=config.masks, backend=backend)
         kind = resolve(config.order, datasets)
         order = Order(
             [Source.of(shards) for shards in datasets],
@@ -88,7 +88,7 @@ class Stream:
             config=config,
             width=width,
             rule=self.rule,
-            engine=engine,
+            backend=backend,
             special={name: special[name] or 0 for name in ("pad", "cls", "sep")},
         )
         self._plan: RowPlan | BinPlan = (

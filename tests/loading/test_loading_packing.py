@@ -1,4 +1,4 @@
-"""Bins: which rows share one, what is written, and that nothing is lost; against literal twins, by both engines."""
+"""Bins: which rows share one, what is written, and that nothing is lost; against literal twins, by both backends."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from spanmask.batches import PackedBatch
 from spanmask.config import MaskingConfig
 from spanmask.errors import ConfigError
 from spanmask.kernels import binning as kernels
+from spanmask.loading.backend import Backend
 from spanmask.loading.binning import Bins, Capacities, TargetSlots, assign
-from spanmask.loading.engine import Engine
 from spanmask.loading.packing import fill
 from spanmask.loading.padding import pad
 from spanmask.loading.targets import Edges, SboRule, count_targets
@@ -24,7 +24,7 @@ from spanmask.masking import mask
 from spanmask.records import MaskedBlock
 
 SAMPLERS = [pair for pair in shapes.SAMPLERS if pair[0] != "annotated"]
-ENGINES = [Engine.NUMPY, Engine.COMPILED]
+BACKENDS = [Backend.NUMPY, Backend.COMPILED]
 USE = SboRule(edges=Edges.USE)
 ROOMY = Capacities(tokens=512, sequences=512)
 MANY = TargetSlots(mlm=512, sbo=512)
@@ -144,10 +144,10 @@ def block_of(segments: list[shapes.Segment], masking, *, wide: bool = False) -> 
     return replace(block, input_ids=ids, labels=labels)
 
 
-def packed(block: MaskedBlock, bins, engine: Engine, **options) -> PackedBatch:
+def packed(block: MaskedBlock, bins, backend: Backend, **options) -> PackedBatch:
     rows, datasets = 100 + np.arange(len(block)), np.arange(len(block)) % 2
     defaults = {"bins_wanted": len(bins), "capacities": ROOMY, "slots": MANY, "rule": USE, "pad_id": shapes.PAD_ID}
-    return fill(block, rows, datasets, bins, **{**defaults, **options}, engine=engine)
+    return fill(block, rows, datasets, bins, **{**defaults, **options}, backend=backend)
 
 
 def literal(
@@ -236,13 +236,13 @@ def as_arrays(bins: list[list[int]]) -> list[np.ndarray]:
 
 @settings(deadline=None)
 @given(case=packed_cases())
-def test_both_engines_equal_the_literal_bins(case) -> None:
+def test_both_backends_equal_the_literal_bins(case) -> None:
     block, bins, wanted, capacities, slots, rule = case
     expected = literal(block, bins, wanted, capacities, slots, rule)
-    for engine in ENGINES:
+    for backend in BACKENDS:
         for given_as in (as_arrays(bins), Bins.of(as_arrays(bins))):
             options = {"bins_wanted": wanted, "capacities": capacities, "slots": slots, "rule": rule}
-            batch = packed(block, given_as, engine, **options)
+            batch = packed(block, given_as, backend, **options)
             assert as_lists(batch) == expected
         wide = {"rows", "datasets", "sbo"}
         narrow = [getattr(batch, item.name) for item in fields(PackedBatch) if item.name not in wide]
@@ -256,7 +256,7 @@ def test_both_engines_equal_the_literal_bins(case) -> None:
 def test_bounds_cut_the_slots_where_the_sequence_index_changes(case) -> None:
     block, bins, wanted, capacities, targets, rule = case
     options = {"bins_wanted": wanted, "capacities": capacities, "slots": targets, "rule": rule}
-    batch = packed(block, as_arrays(bins), Engine.COMPILED, **options)
+    batch = packed(block, as_arrays(bins), Backend.COMPILED, **options)
     bounds = batch.cu_seqlens.tolist()
     slots = wanted * capacities.tokens
     assert len(bounds) == wanted * (capacities.sequences + 1) + 1
@@ -274,7 +274,7 @@ def test_bins_unpacked_are_the_padded_batch(segments, masking) -> None:
     """Sample for sample: tokens, labels, and the targets of both objectives."""
     block = block_of(segments, masking)
     bins = assign(block.input_ids.lengths, ROOMY)
-    one = packed(block, bins, Engine.COMPILED)
+    one = packed(block, bins, Backend.COMPILED)
     other = pad(
         block,
         100 + np.arange(len(block)),
@@ -317,40 +317,40 @@ def plain(lengths: list[int]) -> MaskedBlock:
     return mask(np.full(sum(lengths), 20), np.cumsum([0, *lengths]), MaskingConfig(seed=5), VOCABULARY)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(("name", "amount"), [("tokens", 33), ("sequences", 2)])
-def test_a_bin_over_a_capacity_is_refused_not_written(engine: Engine, name: str, amount: int) -> None:
+def test_a_bin_over_a_capacity_is_refused_not_written(backend: Backend, name: str, amount: int) -> None:
     block = plain([9, 9, 20])
     bins = as_arrays([[0], [2, 1]])
     enough = Capacities(tokens=33, sequences=2)
-    assert packed(block, bins, engine, capacities=enough).sequences.tolist() == [1, 2]
+    assert packed(block, bins, backend, capacities=enough).sequences.tolist() == [1, 2]
     with pytest.raises(ConfigError, match=f"bin 1 takes {amount} of {name}, its capacity is {amount - 1}"):
-        packed(block, bins, engine, capacities=replace(enough, **{name: amount - 1}))
+        packed(block, bins, backend, capacities=replace(enough, **{name: amount - 1}))
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", ["mlm", "sbo"])
-def test_more_targets_than_slots_are_refused_not_written(engine: Engine, name: str) -> None:
+def test_more_targets_than_slots_are_refused_not_written(backend: Backend, name: str) -> None:
     block = plain([9, 9, 20])
     bins = as_arrays([[0], [2, 1]])
     enough = TargetSlots(mlm=7, sbo=7)
-    assert (packed(block, bins, engine, slots=enough).mlm_labels >= 0).all()
+    assert (packed(block, bins, backend, slots=enough).mlm_labels >= 0).all()
     message = f"the bins hold 7 {name.upper()} targets, the batch has 6 slots for them: give 7 or more"
     with pytest.raises(ConfigError, match=message):
-        packed(block, bins, engine, slots=replace(enough, **{name: 6}))
+        packed(block, bins, backend, slots=replace(enough, **{name: 6}))
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("row", [-1, 2])
-def test_a_bin_that_names_a_row_the_block_lacks_is_refused(engine: Engine, row: int) -> None:
+def test_a_bin_that_names_a_row_the_block_lacks_is_refused(backend: Backend, row: int) -> None:
     with pytest.raises(ConfigError, match=r"bins name rows .*, the block has 2: number them from 0"):
-        packed(plain([9, 9]), as_arrays([[0], [1, row]]), engine)
+        packed(plain([9, 9]), as_arrays([[0], [1, row]]), backend)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_more_bins_than_wanted_are_refused(engine: Engine) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_more_bins_than_wanted_are_refused(backend: Backend) -> None:
     with pytest.raises(ConfigError, match="2 bins do not fit a batch of 1"):
-        packed(plain([9, 9]), as_arrays([[0], [1]]), engine, bins_wanted=1)
+        packed(plain([9, 9]), as_arrays([[0], [1]]), backend, bins_wanted=1)
 
 
 def test_rows_must_each_be_named() -> None:

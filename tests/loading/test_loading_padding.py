@@ -1,4 +1,4 @@
-"""Padded batches equal a literal twin, by both engines."""
+"""Padded batches equal a literal twin, by both backends."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from spanmask.batches import PaddedBatch
 from spanmask.blocks import block_of as block_of_rows
 from spanmask.config import MaskingConfig
 from spanmask.errors import ConfigError
-from spanmask.loading.engine import Engine
+from spanmask.loading.backend import Backend
 from spanmask.loading.padding import pad
 from spanmask.loading.targets import Edges, SboRule
 from spanmask.masking import mask
 from spanmask.records import MaskedBlock
 
 SAMPLERS = [pair for pair in shapes.SAMPLERS if pair[0] != "annotated"]
-ENGINES = [Engine.NUMPY, Engine.COMPILED]
+BACKENDS = [Backend.NUMPY, Backend.COMPILED]
 SPECIAL = {"pad_id": shapes.PAD_ID, "cls_id": shapes.CLS_ID, "sep_id": shapes.SEP_ID}
 
 
@@ -39,10 +39,10 @@ def block_of(segments: list[shapes.Segment], masking, *, wide: bool = False) -> 
     return replace(block, input_ids=ids, labels=labels)
 
 
-def padded(block: MaskedBlock, engine: Engine, **options) -> PaddedBatch:
+def padded(block: MaskedBlock, backend: Backend, **options) -> PaddedBatch:
     rows, datasets = 100 + np.arange(len(block)), np.arange(len(block)) % 2
     defaults = {"rows_wanted": len(block), "width": None, "rule": None, **SPECIAL}
-    return pad(block, rows, datasets, **{**defaults, **options}, engine=engine)
+    return pad(block, rows, datasets, **{**defaults, **options}, backend=backend)
 
 
 def literal(block: MaskedBlock, rows_wanted: int, width: int | None, rule: SboRule | None) -> dict:
@@ -103,13 +103,13 @@ def rules() -> st.SearchStrategy[SboRule | None]:
     spare=st.sampled_from([None, 0, 5]),
     wide=st.booleans(),
 )
-def test_both_engines_equal_the_literal_batch(segments, masking, rule, more: int, spare: int | None, wide) -> None:
+def test_both_backends_equal_the_literal_batch(segments, masking, rule, more: int, spare: int | None, wide) -> None:
     block = block_of(segments, masking, wide=wide)
     longest = int(block.input_ids.lengths.max(initial=2))
     width = None if spare is None else longest + spare
     wanted = literal(block, len(block) + more, width, rule)
-    for engine in ENGINES:
-        batch = padded(block, engine, rows_wanted=len(block) + more, width=width, rule=rule)
+    for backend in BACKENDS:
+        batch = padded(block, backend, rows_wanted=len(block) + more, width=width, rule=rule)
         assert as_lists(batch) == {name: wanted[name] for name in as_lists(batch)}
         assert (batch.sbo is None) == (rule is None)
         assert rule is None or sbo_as_lists(batch) == wanted["sbo"]
@@ -123,15 +123,15 @@ def plain(lengths: list[int]) -> MaskedBlock:
     return mask(tokens, np.cumsum([0, *lengths]), MaskingConfig(seed=5), VOCABULARY)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_width_that_is_no_multiple_of_eight_is_kept(engine: Engine) -> None:
-    assert padded(plain([3, 9]), engine, width=11).input_ids.shape == (2, 11)
-    assert padded(plain([3, 9]), engine).input_ids.shape == (2, 16)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_width_that_is_no_multiple_of_eight_is_kept(backend: Backend) -> None:
+    assert padded(plain([3, 9]), backend, width=11).input_ids.shape == (2, 11)
+    assert padded(plain([3, 9]), backend).input_ids.shape == (2, 16)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_row_of_no_weight_is_an_empty_sequence_without_targets(engine: Engine) -> None:
-    batch = padded(plain([9]), engine, rows_wanted=3, rule=SboRule(edges=Edges.USE))
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_row_of_no_weight_is_an_empty_sequence_without_targets(backend: Backend) -> None:
+    batch = padded(plain([9]), backend, rows_wanted=3, rule=SboRule(edges=Edges.USE))
     assert batch.weights.tolist() == [1, 0, 0]
     assert batch.input_ids[1:, :3].tolist() == [[6, 7, 0]] * 2
     assert batch.attention_mask[1:].sum(axis=1).tolist() == [2, 2]
@@ -140,25 +140,25 @@ def test_a_row_of_no_weight_is_an_empty_sequence_without_targets(engine: Engine)
     assert (batch.sbo.labels[1:] == -100).all()
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_no_rows_make_a_batch_of_no_weight(engine: Engine) -> None:
-    empty = padded(block_of_rows([]), engine, rows_wanted=2)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_no_rows_make_a_batch_of_no_weight(backend: Backend) -> None:
+    empty = padded(block_of_rows([]), backend, rows_wanted=2)
     assert empty.input_ids.tolist() == [[6, 7, 0, 0, 0, 0, 0, 0]] * 2
     assert empty.weights.tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_row_over_the_width_is_named(engine: Engine) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_row_over_the_width_is_named(backend: Backend) -> None:
     with pytest.raises(
         ConfigError, match="document 1 segment 0 has 12 tokens, the batch is 8 wide: give a width of 12"
     ):
-        padded(plain([3, 10]), engine, width=8)
+        padded(plain([3, 10]), backend, width=8)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_more_rows_than_wanted_are_refused(engine: Engine) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_more_rows_than_wanted_are_refused(backend: Backend) -> None:
     with pytest.raises(ConfigError, match="2 rows do not fit a batch of 1"):
-        padded(plain([3, 10]), engine, rows_wanted=1)
+        padded(plain([3, 10]), backend, rows_wanted=1)
 
 
 def test_rows_must_each_be_named() -> None:
@@ -168,11 +168,11 @@ def test_rows_must_each_be_named() -> None:
         )
 
 
-def test_the_numpy_engine_loads_no_compiler() -> None:
+def test_the_numpy_backend_loads_no_compiler() -> None:
     code = """
 import sys
 import numpy as np
-from spanmask.loading.engine import Engine
+from spanmask.loading.backend import Backend
 from spanmask.loading.padding import pad
 from spanmask.loading.binning import Capacities, TargetSlots
 from spanmask.loading.packing import fill
@@ -184,10 +184,10 @@ block = MaskedBlock(document_ids=one[:1].astype(np.uint64), segments=one[:1].ast
     spans=Ranges(starts=np.array([1], np.uint16), ends=np.array([2], np.uint16), offsets=one),
     labels=Ragged(values=np.array([30], np.uint16), offsets=one))
 rule, zero = SboRule(edges=Edges.USE), np.zeros(1, np.int64)
-batch = pad(block, zero, zero, rows_wanted=1, width=4, pad_id=0, cls_id=6, sep_id=7, rule=rule, engine=Engine.NUMPY)
+batch = pad(block, zero, zero, rows_wanted=1, width=4, pad_id=0, cls_id=6, sep_id=7, rule=rule, backend=Backend.NUMPY)
 assert batch.labels.tolist() == [[-100, 30, -100, -100]]
 full = fill(block, zero, zero, [zero], bins_wanted=1, capacities=Capacities(tokens=5, sequences=1),
-    slots=TargetSlots(mlm=2, sbo=2), pad_id=0, rule=rule, engine=Engine.NUMPY)
+    slots=TargetSlots(mlm=2, sbo=2), pad_id=0, rule=rule, backend=Backend.NUMPY)
 assert full.mlm_labels.tolist() == [30, -100]
 print(*sorted(sys.modules))
 """

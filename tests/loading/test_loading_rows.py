@@ -1,4 +1,4 @@
-"""Rows by number: equal to the stored ones with either engine, and fresh masks equal to those that presharding would store."""
+"""Rows by number: equal to the stored ones with either backend, and fresh masks equal to those that presharding would store."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from loading.conftest import SCHEMES, Make
 
 import spanmask
 from spanmask.errors import IncompleteShards, MismatchError, ShardError
-from spanmask.loading.engine import Engine
+from spanmask.loading.backend import Backend
 from spanmask.loading.rows import Masks, RowReader
 from spanmask.records import MaskedBlock
 
-ENGINES = [Engine.NUMPY, Engine.COMPILED]
+BACKENDS = [Backend.NUMPY, Backend.COMPILED]
 PARTS = ("input_ids", "span_starts", "span_ends", "labels")
 
 
@@ -34,31 +34,31 @@ def equals(block: MaskedBlock, row: int, stored: spanmask.Row) -> bool:
     return same and (block.document_ids[row], block.segments[row]) == (stored.document_id, stored.segment)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_rows_come_as_stored_in_the_order_asked_for(dataset: Make, engine: Engine) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_rows_come_as_stored_in_the_order_asked_for(dataset: Make, backend: Backend) -> None:
     shards = dataset()
     assert len(shards.split.shards) > 3
     rows = np.random.default_rng(0).permutation(len(shards))[:1500]
-    block = RowReader([shards], masks=Masks.STORED, engine=engine).read(np.zeros(len(rows), np.int64), rows, 0)
+    block = RowReader([shards], masks=Masks.STORED, backend=backend).read(np.zeros(len(rows), np.int64), rows, 0)
     assert all(equals(block, k, shards[int(row)]) for k, row in enumerate(rows))
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_rows_of_several_datasets_come_together(dataset: Make, engine: Engine) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_rows_of_several_datasets_come_together(dataset: Make, backend: Backend) -> None:
     both = [dataset(), dataset(max_tokens=32, scheme="word")]
     rng = np.random.default_rng(1)
     datasets = rng.integers(0, 2, 300)
     rows = rng.integers(0, 800, 300)
-    block = RowReader(both, masks=Masks.STORED, engine=engine).read(datasets, rows, 0)
+    block = RowReader(both, masks=Masks.STORED, backend=backend).read(datasets, rows, 0)
     assert all(equals(block, k, both[d][int(r)]) for k, (d, r) in enumerate(zip(datasets.tolist(), rows, strict=True)))
 
 
 @pytest.mark.parametrize("scheme", list(SCHEMES))
-@pytest.mark.parametrize("engine", ENGINES)
-def test_fresh_masks_of_an_epoch_are_those_that_preshard_stores(dataset: Make, scheme: str, engine: Engine) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_fresh_masks_of_an_epoch_are_those_that_preshard_stores(dataset: Make, scheme: str, backend: Backend) -> None:
     stored, later = dataset(**SCHEMES[scheme]), dataset(**SCHEMES[scheme], mask_epoch=3)
     rows = np.random.default_rng(2).permutation(len(stored))[:700]
-    reader = RowReader([stored], masks=Masks.FRESH, engine=engine)
+    reader = RowReader([stored], masks=Masks.FRESH, backend=backend)
     for epoch, wanted in ((3, later), (0, stored)):
         block = reader.read(np.zeros(len(rows), np.int64), rows, epoch)
         assert all(equals(block, k, wanted[int(row)]) for k, row in enumerate(rows))
@@ -71,22 +71,22 @@ def test_fresh_masks_hold_for_every_tokenizer(dataset: Make, tmp_path: Path, nam
     options = {**SCHEMES[scheme], "vocab": trained.saved(getattr(trained, name)(), tmp_path)}
     stored, later = dataset(**options), dataset(**options, mask_epoch=2)
     rows = np.arange(0, len(stored), 3)
-    for engine in ENGINES:
-        block = RowReader([stored], masks=Masks.FRESH, engine=engine).read(np.zeros(len(rows), np.int64), rows, 2)
+    for backend in BACKENDS:
+        block = RowReader([stored], masks=Masks.FRESH, backend=backend).read(np.zeros(len(rows), np.int64), rows, 2)
         assert all(equals(block, k, later[int(row)]) for k, row in enumerate(rows))
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_lengths_are_those_of_the_rows(dataset: Make, engine: Engine) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_lengths_are_those_of_the_rows(dataset: Make, backend: Backend) -> None:
     shards = dataset()
     rows = np.arange(len(shards))[::-7]
-    found = RowReader([shards], masks=Masks.STORED, engine=engine).lengths(np.zeros(len(rows), np.int64), rows)
+    found = RowReader([shards], masks=Masks.STORED, backend=backend).lengths(np.zeros(len(rows), np.int64), rows)
     assert found.tolist() == [len(shards[int(row)].input_ids) for row in rows]
 
 
 def test_different_vocabularies_do_not_mix(dataset: Make) -> None:
     with pytest.raises(MismatchError, match="2 vocabularies"):
-        RowReader([dataset(), dataset(vocab="uncased")], masks=Masks.STORED, engine=Engine.NUMPY)
+        RowReader([dataset(), dataset(vocab="uncased")], masks=Masks.STORED, backend=Backend.NUMPY)
 
 
 # --- Damage
@@ -104,27 +104,29 @@ def damaged(shards: spanmask.ShardSet, folder: Path) -> tuple[Path, Path]:
     return folder, path
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_an_altered_block_is_named_when_it_is_touched(dataset: Make, tmp_path: Path, engine: Engine) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_altered_block_is_named_when_it_is_touched(dataset: Make, tmp_path: Path, backend: Backend) -> None:
     shards = dataset()
     folder, path = damaged(shards, tmp_path / "copy")
     zero = np.zeros(1, np.int64)
-    reader = RowReader([spanmask.open(folder)], masks=Masks.STORED, engine=engine)
+    reader = RowReader([spanmask.open(folder)], masks=Masks.STORED, backend=backend)
     assert len(reader.read(zero, np.array([len(shards) - 1]), 0)) == 1
     with pytest.raises(ShardError, match="checksum") as caught:
         reader.read(zero, np.array([0]), 0)
     assert caught.value.path == f"train/{path.name}"
-    unchecked = RowReader([spanmask.open(folder, verify="never")], masks=Masks.STORED, engine=engine)
+    unchecked = RowReader([spanmask.open(folder, verify="never")], masks=Masks.STORED, backend=backend)
     assert len(unchecked.read(zero, np.array([0]), 0)) == 1
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_damage_that_comes_later_is_seen_with_verify_always_only(dataset: Make, tmp_path: Path, engine: Engine) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_damage_that_comes_later_is_seen_with_verify_always_only(
+    dataset: Make, tmp_path: Path, backend: Backend
+) -> None:
     shards = dataset()
     shutil.copytree(shards.root, tmp_path / "copy")
     zero = np.zeros(1, np.int64)
     opened = [spanmask.open(tmp_path / "copy", verify=verify) for verify in ("first", "always")]
-    readers = [RowReader([one], masks=Masks.STORED, engine=engine) for one in opened]
+    readers = [RowReader([one], masks=Masks.STORED, backend=backend) for one in opened]
     for reader in readers:
         reader.read(zero, zero, 0)
     path = tmp_path / "copy" / shards.split.shards[0].path
@@ -145,13 +147,13 @@ def test_digests_of_whole_shards_are_compared_on_request(dataset: Make, tmp_path
     assert caught.value.path == f"train/{path.name}"
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_missing_shard_is_named(dataset: Make, tmp_path: Path, engine: Engine) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_missing_shard_is_named(dataset: Make, tmp_path: Path, backend: Backend) -> None:
     shards = dataset()
     shutil.copytree(shards.root, tmp_path / "copy")
     last = shards.split.shards[-1].path
     (tmp_path / "copy" / last).unlink()
-    reader = RowReader([spanmask.open(tmp_path / "copy")], masks=Masks.STORED, engine=engine)
+    reader = RowReader([spanmask.open(tmp_path / "copy")], masks=Masks.STORED, backend=backend)
     with pytest.raises(IncompleteShards, match="missing") as caught:
         reader.read(np.zeros(1, np.int64), np.array([len(shards) - 1]), 0)
     assert caught.value.path == last
@@ -159,7 +161,7 @@ def test_a_missing_shard_is_named(dataset: Make, tmp_path: Path, engine: Engine)
 
 def test_an_id_beyond_the_vocabulary_is_refused_before_any_table_is_read(dataset: Make) -> None:
     shards = dataset()
-    reader = RowReader([shards], masks=Masks.FRESH, engine=Engine.NUMPY)
+    reader = RowReader([shards], masks=Masks.FRESH, backend=Backend.NUMPY)
     block = reader._shelves[0].read(np.arange(5), whole=True)
     ids = dataclasses.replace(block.input_ids, values=block.input_ids.values.copy())
     ids[3][1] = 65_000
@@ -185,7 +187,7 @@ import spanmask
 from spanmask.loading import LoadConfig, Position, Stream
 digest = hashlib.sha256()
 for layout, masks in (("padded", "stored"), ("bucketed", "stored"), ("packed", "stored"), ("packed", "fresh")):
-    config = LoadConfig(batch_size=4, layout=layout, masks=masks, window=16, sbo=True, edges="use", engine="compiled")
+    config = LoadConfig(batch_size=4, layout=layout, masks=masks, window=16, sbo=True, edges="use", backend="compiled")
     for one in islice(Stream([spanmask.open(sys.argv[1])], config).batches(Position()), 3):
         for name in ("input_ids", "rows"):
             digest.update(getattr(one.batch, name).tobytes())

@@ -20,9 +20,9 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
     return spanmask.open(uneven.write(tmp_path_factory.mktemp("slots")))
 
 
-@pytest.mark.parametrize("engine", ["numpy", "compiled"])
-def test_batches_have_two_shapes_and_lack_no_target(shards: ShardSet, engine: str) -> None:
-    stream = Stream([shards], LoadConfig(**uneven.OPTIONS, engine=engine))
+@pytest.mark.parametrize("backend", ["numpy", "compiled"])
+def test_batches_have_two_shapes_and_lack_no_target(shards: ShardSet, backend: str) -> None:
+    stream = Stream([shards], LoadConfig(**uneven.OPTIONS, backend=backend))
     usual, most = stream.slots
     assert usual.mlm < most.mlm
     delivered = list(stream.batches(Position()))

@@ -278,8 +278,8 @@ def test_workers_go_by_the_epoch_that_is_set(shards: ShardSet, persistent: bool)
 # --- Pickled, spawned
 
 
-def doors(shards: ShardSet, engine: str) -> dict[str, Any]:
-    rows = ShardDataset(shards, masks="fresh", engine=engine)
+def doors(shards: ShardSet, backend: str) -> dict[str, Any]:
+    rows = ShardDataset(shards, masks="fresh", backend=backend)
     return {
         "shards": shards,
         "rows": rows,
@@ -302,10 +302,10 @@ def use(door: Any, shards: ShardSet) -> list[Any]:
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))], ids=["copy", "pickle"])
-@pytest.mark.parametrize("engine", ["compiled", "numpy"])
-def test_all_doors_are_pickled_before_and_after_use(dataset: Make, copied: Any, engine: str) -> None:
+@pytest.mark.parametrize("backend", ["compiled", "numpy"])
+def test_all_doors_are_pickled_before_and_after_use(dataset: Make, copied: Any, backend: str) -> None:
     shards = open_shards(dataset(max_tokens=64, shard_bytes=32 << 10).root)
-    for name, door in doors(shards, engine).items():
+    for name, door in doors(shards, backend).items():
         new = copied(door)
         assert use(new, shards) == use(door, shards), name
         if name == "rows":

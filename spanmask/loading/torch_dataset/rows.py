@@ -41,11 +41,11 @@ class ShardDataset(Dataset[Row]):
         *,
         verify: str = "first",
         masks: str = "stored",
-        engine: str = "auto",
+        backend: str = "auto",
     ) -> None:
-        options = LoadConfig.of(batch_size=1, masks=masks, engine=engine)
+        options = LoadConfig.of(batch_size=1, masks=masks, backend=backend)
         self.shards = open_datasets(dataset, split, verify)[0]
-        self._reader = RowReader([self.shards], masks=options.masks, engine=options.engine.resolved)
+        self._reader = RowReader([self.shards], masks=options.masks, backend=options.backend.resolved)
         self._epoch = SharedNumbers(torch.zeros(1, dtype=torch.int64))
 
     def set_epoch(self, epoch: int) -> None:

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from spanmask.errors import ConfigError
 
 
-class Engine(StrEnum):
+class Backend(StrEnum):
     """``numpy`` loads no compiler; ``auto`` is ``compiled`` where numba is installed."""
 
     AUTO = "auto"
@@ -17,7 +17,7 @@ class Engine(StrEnum):
     COMPILED = "compiled"
 
     @property
-    def resolved(self) -> Engine:
+    def resolved(self) -> Backend:
         """``numpy`` or ``compiled``.
 
         Raises
@@ -25,12 +25,12 @@ class Engine(StrEnum):
         ConfigError
             ``compiled`` is asked for, and numba is not installed.
         """
-        if self is Engine.COMPILED and not _has_numba():
+        if self is Backend.COMPILED and not _has_numba():
             raise ConfigError(
-                "engine compiled needs numba, which is not installed: install numba, or take engine numpy"
+                "backend compiled needs numba, which is not installed: install numba, or take backend numpy"
             )
-        if self is Engine.AUTO:
-            return Engine.COMPILED if _has_numba() else Engine.NUMPY
+        if self is Backend.AUTO:
+            return Backend.COMPILED if _has_numba() else Backend.NUMPY
         return self
 
 
