@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -10,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -214,3 +217,19 @@ def test_a_step_on_cuda_never_waits_for_the_device(shards: Path) -> None:
         finally:
             torch.cuda.set_sync_debug_mode("default")
     assert update.read().failed == 0
+
+
+def test_the_memory_of_a_run_is_its_own_whatever_started_it() -> None:
+    """The system counts a process's peak from its fork on: that of the 1.5 GiB here would be what a small child tells."""
+    held = np.ones(3 << 26)
+    code = """
+import numpy as np, torch
+from spanmask.train.metrics import peak_memory
+before = peak_memory(torch.device("cpu"))
+more = np.ones(1 << 25)
+print(before, peak_memory(torch.device("cpu")) - before)
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, more = map(int, found.stdout.split())
+    assert before < held.nbytes * 0.8
+    assert more >= (1 << 28) * 0.95
