@@ -219,6 +219,7 @@ def test_a_step_on_cuda_never_waits_for_the_device(shards: Path) -> None:
     assert update.read().failed == 0
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_run_is_its_own_whatever_started_it() -> None:
     """The system counts a process's peak from its fork on: that of the 1.5 GiB here would be what a small child tells."""
     held = np.ones(3 << 26)
