@@ -9,7 +9,7 @@ from typing import Any
 
 from spanmask.storage import publish_bytes
 
-from . import loading_table, masking, performance, presharding, tokenizing, training_table
+from . import loading_table, masking, performance, presharding, revisions, tokenizing, training_table
 
 README = Path(__file__).with_name("README.md")
 PACKAGE_README = Path(__file__).resolve().parent.parent / "README.md"
@@ -30,6 +30,8 @@ TABLES: dict[Path, dict[str, Callable[[Results], str]]] = {
         "preshard": lambda results: presharding.table(results["preshard"]),
         "load": lambda results: loading_table.table(results["loading"]),
         "train": lambda results: _training(results, "train", "cpu"),
+        "revisions": lambda results: revisions.table(results["revisions"]),
+        "revisions, training": lambda results: revisions.table(results["revisions-training"]),
         "train on a GPU": lambda results: _training(results, "train-cuda", "cuda"),
     },
     PACKAGE_README: {"performance": performance.table},
