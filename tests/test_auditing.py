@@ -195,6 +195,7 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[[Wrong], None]:
     return lambda wrong: monkeypatch.setattr(wrong.module, wrong.kernel, build(wrong))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrong", [OFF_BY_ONE, NEVER_LAST, *SHARES.values()], ids=["off by one", "never last", *map(str, SHARES)]
 )
@@ -220,6 +221,7 @@ def test_starts_that_never_reach_the_last_word_are_rejected(plant):
     assert failed(judged(segments_of(MANY))) == {STARTS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", SHARES)
 def test_another_share_of_masks_is_rejected(share, segments, plant):
     plant(SHARES[share])

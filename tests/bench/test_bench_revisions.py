@@ -39,10 +39,9 @@ def text(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    "work", [pytest.param(name, marks=() if name == "masking" else pytest.mark.slow) for name in WORK]
-)
+@pytest.mark.parametrize("work", WORK)
 def test_a_checkout_is_measured_beside_itself(text: Path, work: str) -> None:
     """One pair of training is enough: a turn takes half a minute of a processor."""
     rounds = 1 if work == "training" else 2

@@ -74,7 +74,13 @@ def around(kind: str, loader: ShardLoader, **options: Any) -> Any:
 # --- Every row once an epoch, and epochs that move on
 
 
-@pytest.mark.parametrize("persistent", [True, False], ids=["persistent", "new"])
+#: Workers that stay alive, which lost rows, by default; new ones for each iteration in the slow leg.
+either_kind = pytest.mark.parametrize(
+    "persistent", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["persistent", "new"]
+)
+
+
+@either_kind
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_each_iteration_of_workers_is_the_next_epoch_whole(shards: ShardSet, layout: str, persistent: bool) -> None:
     wanted = own_epochs(shards, layout, 3)
@@ -98,7 +104,7 @@ def test_each_iteration_is_the_next_epoch_for_any_number_of_workers(
     assert [same(list(other), wanted[epoch]) for epoch in range(3)] == [True] * 3
 
 
-@pytest.mark.parametrize("persistent", [True, False], ids=["persistent", "new"])
+@either_kind
 def test_after_a_break_workers_begin_the_next_epoch(shards: ShardSet, persistent: bool) -> None:
     wanted = own_epochs(shards, "packed", 4)
     other = DataLoader(loader_of(shards, "packed"), batch_size=None, num_workers=3, persistent_workers=persistent)
@@ -106,7 +112,7 @@ def test_after_a_break_workers_begin_the_next_epoch(shards: ShardSet, persistent
         assert same(list(itertools.islice(other, steps)), wanted[epoch][:steps])
 
 
-@pytest.mark.parametrize("persistent", [True, False], ids=["persistent", "new"])
+@either_kind
 def test_workers_begin_where_the_loader_is_told_to_be(shards: ShardSet, persistent: bool) -> None:
     wanted = own_epochs(shards, "padded", 8)
     loader = loader_of(shards)
@@ -263,7 +269,7 @@ def test_a_worker_that_starts_after_set_epoch_is_an_error_where_others_began_bef
 # --- Rows by number
 
 
-@pytest.mark.parametrize("persistent", [True, False], ids=["persistent", "new"])
+@either_kind
 def test_workers_go_by_the_epoch_that_is_set(shards: ShardSet, persistent: bool) -> None:
     rows, alone = ShardDataset(shards, masks="fresh"), ShardDataset(shards, masks="fresh")
     collate = Collator(rows, width=64)
