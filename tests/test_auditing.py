@@ -195,7 +195,6 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[[Wrong], None]:
     return lambda wrong: monkeypatch.setattr(wrong.module, wrong.kernel, build(wrong))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrong", [OFF_BY_ONE, NEVER_LAST, *SHARES.values()], ids=["off by one", "never last", *map(str, SHARES)]
 )
@@ -207,6 +206,7 @@ def test_every_planted_wrong_is_built_and_draws_otherwise(wrong, plant):
     assert not np.array_equal(drawn.input_ids, sound.input_ids)
 
 
+@pytest.mark.slow
 def test_starts_off_by_one_word_are_rejected(segments, plant):
     plant(OFF_BY_ONE)
     gates = judged(segments)
