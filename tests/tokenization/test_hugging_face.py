@@ -332,6 +332,7 @@ def prose() -> Iterator[str]:
         yield from (json.loads(line)["text"] for line in raw[: raw.rfind(b"\n")].split(b"\n"))
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.skipif(not PROSE.is_dir(), reason=f"{PROSE} is absent")
 @pytest.mark.parametrize("kind", ["byte level", "unigram", "metaspace first", "accented wordpiece"])

@@ -44,7 +44,7 @@ def assert_code_points_as_library(name: str, place: str, points: list[int]) -> N
 
 # The vocabularies of single characters see all that BERT's own do, and more.
 @pytest.mark.parametrize("place", PLACES, ids=ascii)
-@pytest.mark.parametrize("name", ["alphabet-cased", "alphabet-uncased"])
+@pytest.mark.parametrize("name", ["alphabet-cased", pytest.param("alphabet-uncased", marks=pytest.mark.slow)])
 def test_code_points_give_the_librarys_tokens(name: str, place: str) -> None:
     assert_code_points_as_library(name, place, list(filter(is_in_slice, CODE_POINTS)))
 

@@ -47,6 +47,7 @@ def batches_of(name: str, limit: int | None = None) -> Iterator[list[str]]:
     yield batch
 
 
+@pytest.mark.slow
 @each_casing
 @pytest.mark.parametrize("name", FILES)
 def test_a_slice_of_prose_gives_the_librarys_tokens(casing: str, name: str) -> None:
