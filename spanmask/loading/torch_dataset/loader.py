@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from multiprocessing import active_children
+from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -197,13 +200,15 @@ class ShardLoader(IterableDataset[Tensors]):
             yield *self._transfer.begin(tensors), after
 
     def _from_workers(self, source: _Batches) -> Iterator[tuple[Tensors, Position]]:
-        with _telling_of_dead_workers():
-            for tensors, (epoch, window, unit) in DataLoader(source, batch_size=None, num_workers=self._workers):
+        others = set(active_children())
+        batches = iter(DataLoader(source, batch_size=None, num_workers=self._workers))
+        with _telling_of_dead_workers(set(active_children()) - others):
+            for tensors, (epoch, window, unit) in batches:
                 yield tensors, Position(epoch=epoch, window=window, unit=unit)
 
 
 @contextmanager
-def _telling_of_dead_workers() -> Iterator[None]:
+def _telling_of_dead_workers(workers: set[BaseProcess]) -> Iterator[None]:
     """Turn what torch says of a worker that is gone into one error.
 
     It is met as such, or first as a socket of the worker's that is closed, reset, or not there. An error that a worker raised is another
@@ -215,10 +220,26 @@ def _telling_of_dead_workers() -> Iterator[None]:
         gone = not isinstance(error, RuntimeError) or "DataLoader worker (pid" in str(error)
         if not gone or "in DataLoader worker process" in str(error):
             raise
+        _end(workers)
         raise SpanmaskError(
             f"a worker process of the loader died, perhaps for want of memory ({error or type(error).__name__}): go on from state_dict(), "
             "which counts the batches that were handed out, with fewer workers"
         ) from error
+
+
+def _end(workers: set[BaseProcess]) -> None:
+    """End worker processes, and take away the names of shared memory that they were killed over: torch's own is gone an instant later."""
+    for worker in workers:
+        ended = False
+        while not ended:
+            with suppress(
+                RuntimeError
+            ):  # torch's signal handler tells of each death once more, wherever this has come to
+                worker.kill()
+                worker.join()
+                ended = True
+        for memory in Path("/dev/shm").glob(f"torch_{worker.pid}_*"):  # noqa: S108
+            memory.unlink(missing_ok=True)
 
 
 class _Batches(IterableDataset[Any]):
