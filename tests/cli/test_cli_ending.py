@@ -35,6 +35,8 @@ _PRELUDE = """
 import os, signal, sys
 from spanmask_cli.ending import answer_signals, working
 
+pytestmark = pytest.mark.faults
+
 def strike():
     os.kill(os.getpid(), signal.STRIKE)
     for _ in range(9): pass

@@ -137,6 +137,7 @@ def test_bad_documents_may_be_skipped(shell: Any, case: str) -> None:
     assert json.loads(result.out)["conservation"]["documents_skipped"] == 1
 
 
+@pytest.mark.faults
 @pytest.mark.slow
 def test_bad_data_met_by_a_worker_ends_with_5_and_one_line(shell: Any, one_line: Callable[[str], str]) -> None:
     path = shell.write("a.txt", TEXT * 400 + b"\nsome \xff byte\n")

@@ -14,6 +14,8 @@ import pytest
 
 from spanmask import verify
 
+pytestmark = pytest.mark.faults
+
 OPTIONS = ["--seed", "1", "--jobs", "1", "--shard-bytes", "16KiB", "--max-tokens", "32"]
 TEXT = "\n\n".join(f"document {i} tells of {i * 7919} unbelievable things and then it ends" for i in range(900))
 

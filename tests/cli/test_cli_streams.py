@@ -12,6 +12,8 @@ from spanmask_cli.commands import COMMANDS
 
 from spanmask import verify
 
+pytestmark = pytest.mark.faults
+
 OneLine = Callable[[str], str]
 FULL = "spanmask: standard output: could not write (No space left on device); free some space, or send it elsewhere\n"
 #: Redirections of a shell, and the exit code of a command that succeeds.

@@ -16,6 +16,8 @@ from engines.engine_works import Squares
 from spanmask.engines.local import TRIES, run_inline, run_processes
 from spanmask.errors import CorpusError, SpanmaskError
 
+pytestmark = pytest.mark.faults
+
 
 def _run(work: Squares, units: Any, jobs: int = 2) -> tuple[dict[int, int | None], list[tuple[int, ...]]]:
     reports: list[tuple[int, ...]] = []

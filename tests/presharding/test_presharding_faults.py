@@ -17,6 +17,8 @@ import pytest
 import spanmask
 from spanmask import StorageError, verify
 
+pytestmark = pytest.mark.faults
+
 _CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir"}
 FINISHED, KILLED, REFUSED = 0, -signal.SIGKILL, 4
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 from signals import wait_until_it_answers
 
 from spanmask import verify
+
+pytestmark = pytest.mark.faults
 
 OPTIONS = ["--seed", 7, "--shard-bytes", "32KiB", "--max-tokens", 64, "--holdout", 0.2, "--random-ids", "unigram"]
 UNITS = 16
@@ -53,11 +56,10 @@ def _assert_resumed(lab: Any, out: Path, jobs: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("at", [1, 2, 4, 6, 8, 9, 11, 13])
-def test_a_killed_run_goes_on_to_the_same_bytes(reference: Any, at: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_killed_run_goes_on_to_the_same_bytes(reference: Any, at: int, tell: Callable[[str], None]) -> None:
     out = reference.folder / f"killed-{at}"
     complete = _kill_after(reference, out, at, jobs=1 + at % 2)
-    with capsys.disabled():
-        print(f"\n  killed with {complete} of {UNITS} training shards complete", end="")
+    tell(f"killed with {complete} of {UNITS} training shards complete")
     assert complete is not None
     assert complete >= at
     _assert_resumed(reference, out, jobs=2 - at % 2)
@@ -65,12 +67,11 @@ def test_a_killed_run_goes_on_to_the_same_bytes(reference: Any, at: int, capsys:
 
 @pytest.mark.parametrize("kills", [(2, 6), pytest.param((1, 2, 4, 7, 10, 12), marks=pytest.mark.slow)])
 def test_a_run_killed_again_while_it_goes_on_ends_in_the_same_bytes(
-    reference: Any, kills: tuple[int, ...], capsys: pytest.CaptureFixture[str]
+    reference: Any, kills: tuple[int, ...], tell: Callable[[str], None]
 ) -> None:
     out = reference.folder / f"again-{len(kills)}"
     complete = [_kill_after(reference, out, at, jobs=2 - i % 2) for i, at in enumerate(kills)]
-    with capsys.disabled():
-        print(f"\n  killed with {complete} of {UNITS} training shards complete", end="")
+    tell(f"killed with {complete} of {UNITS} training shards complete")
     assert None not in complete
     reference.run(reference.path, out, shard_bytes=32 << 10, holdout=0.2, random_ids="unigram")
     assert reference.tree(out) == reference.tree("reference")
@@ -126,7 +127,7 @@ def test_a_signal_ends_the_run_with_its_code_and_the_run_goes_on_later(
 
 
 @pytest.mark.slow
-def test_an_interrupt_at_any_moment_leaves_no_traceback(reference: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupt_at_any_moment_leaves_no_traceback(reference: Any, tell: Callable[[str], None]) -> None:
     """From the first moment that is the command's own until it is gone: it imports, starts workers, runs, ends, and is taken down.
 
     What is done is done: then the code is 0.
@@ -146,8 +147,7 @@ def test_an_interrupt_at_any_moment_leaves_no_traceback(reference: Any, capsys: 
         codes.append(process.returncode)
         assert (process.returncode in (0, 130), error.strip()) == (True, ""), (moment, process.returncode)
         assert process.returncode or (out / "manifest.json").exists()
-    with capsys.disabled():
-        print(f"\n  {codes}", end="")
+    tell(f"exit codes: {codes}")
     assert codes[: moments // 3] == [130] * (moments // 3)
 
 

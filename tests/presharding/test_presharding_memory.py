@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,40 +32,29 @@ def base(make_lab: Any) -> Any:
     return lab
 
 
-def test_one_line_of_50_mb_takes_a_few_times_its_size(base: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_line_of_50_mb_takes_a_few_times_its_size(base: Any, tell: Callable[[str], None]) -> None:
     path = base.folder / "line.txt"
     text = base.text(count=4000).read_text().replace("\n", " ").encode()
     path.write_bytes(text * (50_000_000 // len(text)))
     extra = _peak(base, path, "line") - base.base
-    with capsys.disabled():
-        print(f"\n  50 MB on one line: {extra / MIB:.0f} MiB above {base.base / MIB:.0f}", end="")
+    tell(f"50 MB on one line: {extra / MIB:.0f} MiB above {base.base / MIB:.0f}")
     assert extra < 6 * 50_000_000
 
 
-def test_more_input_takes_no_more_memory(base: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_more_input_takes_no_more_memory(base: Any, tell: Callable[[str], None]) -> None:
     text = base.text(count=4000).read_bytes() + b"\n"
     peaks = []
     for size in (12_000_000, 48_000_000):
         path = base.folder / f"{size}.txt"
         path.write_bytes(text * (size // len(text)))
         peaks.append(_peak(base, path, f"more-{size}", "--shard-bytes", "4MiB") - base.base)
-    with capsys.disabled():
-        print(
-            f"\n  12 MB and 48 MB: {peaks[0] / MIB:.0f} and {peaks[1] / MIB:.0f} MiB above {base.base / MIB:.0f}",
-            end="",
-        )
+    tell(f"12 MB and 48 MB: {peaks[0] / MIB:.0f} and {peaks[1] / MIB:.0f} MiB above {base.base / MIB:.0f}")
     assert peaks[1] < peaks[0] * 1.3 + 16 * MIB
 
 
-def test_a_line_without_a_space_takes_no_more_than_one_with_spaces(
-    base: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_line_without_a_space_takes_no_more_than_one_with_spaces(base: Any, tell: Callable[[str], None]) -> None:
     path = base.folder / "ideographs.txt"
     path.write_text("漢字かな、混じり。" * 740_000)
     extra = _peak(base, path, "ideographs") - base.base
-    with capsys.disabled():
-        print(
-            f"\n  {path.stat().st_size / 1e6:.0f} MB without a space: {extra / MIB:.0f} MiB above {base.base / MIB:.0f}",
-            end="",
-        )
+    tell(f"{path.stat().st_size / 1e6:.0f} MB without a space: {extra / MIB:.0f} MiB above {base.base / MIB:.0f}")
     assert extra < 6 * path.stat().st_size

@@ -267,6 +267,7 @@ def test_a_second_process_on_the_same_folder_is_refused(lab: Any) -> None:
     assert verify(lab.folder / "out").ok
 
 
+@pytest.mark.faults
 @pytest.mark.slow
 def test_processes_racing_for_one_folder_leave_one_whole_dataset(lab: Any) -> None:
     path = lab.text(count=600)

@@ -35,6 +35,8 @@ from spanmask.shard.schema import content_chunks
 from spanmask.shard.verify import verify
 from spanmask.shard.writer import checksum
 
+pytestmark = pytest.mark.faults
+
 
 def use(folder: Path) -> list[SpanmaskError]:
     """Do with a dataset what people do; return what was raised. Anything but a SpanmaskError goes through."""

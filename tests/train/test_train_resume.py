@@ -194,6 +194,7 @@ def test_a_position_names_the_batch_that_comes_next(shards: Path, tmp_path: Path
     assert Position(epoch=state["epoch"], window=state["window"], unit=state["bin"]) == Position(unit=8)
 
 
+@pytest.mark.faults
 @pytest.mark.slow
 def test_a_run_that_is_killed_and_resumed_is_bit_for_bit_the_one_that_went_through(
     shards: Path, tmp_path: Path

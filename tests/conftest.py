@@ -1,0 +1,30 @@
+"""Figures that tests measured, told at the end of a run, whichever process they ran in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Tell a line of figures, with the test's name, whether the test passes or not."""
+    return lambda line: record_property("told", line)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    reports = [
+        report
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", None) == "call"
+    ]
+    lines = sorted(
+        {(report.nodeid, line) for report in reports for name, line in report.user_properties if name == "told"}
+    )
+    if lines:
+        terminalreporter.section("figures")
+    for test, line in lines:
+        terminalreporter.line(f"{test}: {line}")
