@@ -11,6 +11,12 @@ from spanmask.kernels._jit import copy, inlined, kernel
 from spanmask.kernels.binning import Rooms
 from spanmask.kernels.rows import Stored
 from spanmask.kernels.spans import Ints
+from spanmask.kernels.wide import LANES, prefetch, put_ids, put_series
+
+#: Rows between the one that is written and the one that is fetched into the cache: bins take rows from all over a block.
+_AHEAD = 4
+#: Bytes of a cache line.
+_LINE = 64
 
 _Narrow = npt.NDArray[np.int32]
 
@@ -94,13 +100,23 @@ def _sbo_targets(start: int, end: int, last: int, rule: Rule) -> int:
 
 
 @inlined
-def _put_sbo(label: int, start: int, end: int, k: int, place: int, sbo: Sbo) -> None:
-    """Write token k of the span [start, end) into a slot."""
-    slot = np.uint64(place + k)
-    sbo.left[slot] = start - 1
-    sbo.right[slot] = end
-    sbo.offsets[slot] = k
-    sbo.labels[slot] = label
+def _put_sbo(ids: npt.NDArray[Any], label: int, span: Any, wanted: int, place: int, sbo: Sbo) -> None:
+    """Write the first tokens of the span (start, end), as many as are wanted, into slots from ``place`` on, and anything behind them.
+
+    Spans are short and end anywhere: eight tokens at once, whatever is wanted, cost less than to guess wrong where they end.
+    """
+    start, end = span
+    if place + wanted + LANES <= len(sbo.labels) and label + wanted + LANES <= len(ids):
+        for k in range(0, wanted, LANES):
+            put_series(sbo.left, place + k, start - 1, 0)
+            put_series(sbo.right, place + k, end, 0)
+            put_series(sbo.offsets, place + k, k, 1)
+            put_ids(ids, label + k, sbo.labels, place + k)
+    else:
+        for k in range(wanted):
+            slot = np.uint64(place + k)
+            sbo.left[slot], sbo.right[slot], sbo.offsets[slot] = start - 1, end, k
+            sbo.labels[slot] = ids[label + k]
 
 
 @inlined
@@ -110,6 +126,35 @@ def _close_sbo(first: int, end: int, label: int, sbo: Sbo) -> None:
     _fill(sbo.right[first:end], 0)
     _fill(sbo.offsets[first:end], 0)
     _fill(sbo.labels[first:end], label)
+
+
+@inlined
+def _fetch_cell(values: npt.NDArray[Any], offsets: Ints, row: int) -> None:
+    for at in range(offsets[row], offsets[row + 1], _LINE // values.itemsize):
+        prefetch(values, at)
+
+
+@inlined
+def _fetch_row(rows: Stored, row: int) -> None:
+    """Have a row read into the cache, if it is one: it was not looked at yet."""
+    if row < 0 or row >= len(rows.input_offsets) - 1:
+        return
+    _fetch_cell(rows.input_ids, rows.input_offsets, row)
+    _fetch_cell(rows.labels, rows.label_offsets, row)
+    _fetch_cell(rows.span_starts, rows.span_offsets, row)
+    _fetch_cell(rows.span_ends, rows.span_offsets, row)
+
+
+@inlined
+def _put_labels(ids: npt.NDArray[Any], label: int, start: int, end: int, blank: int, labels: Ints) -> None:
+    """Write the labels of the span [start, end) into a row's, which hold no others from there on."""
+    if end + 2 * LANES <= len(labels) and label + end - start + LANES <= len(ids):
+        for k in range(0, end - start, LANES):
+            put_ids(ids, label + k, labels, start + k)
+        put_series(labels, end, blank, 0)
+    else:
+        for k in range(end - start):
+            labels[np.uint64(start + k)] = ids[np.uint64(label + k)]
 
 
 @kernel
@@ -129,10 +174,8 @@ def pad_rows(rows: Stored, rule: Rule, slots: int, blank: Blank, out: Padded) ->
             start: Any = np.int64(rows.span_starts[n])
             end: Any = np.int64(rows.span_ends[n])
             wanted = _sbo_targets(start, end, size - 1, rule)
-            for k in range(end - start):
-                labels[np.uint64(start + k)] = rows.labels[np.uint64(label + k)]
-            for k in range(wanted):
-                _put_sbo(rows.labels[np.uint64(label + k)], start, end, k, place, out.sbo)
+            _put_labels(rows.labels, label, start, end, blank.label, labels)
+            _put_sbo(rows.labels, label, (start, end), wanted, place, out.sbo)
             label += end - start
             place += wanted
         _close_sbo(place, (i + 1) * slots, blank.label, out.sbo)
@@ -147,6 +190,17 @@ def _fits(rows: Stored, members: Ints, rooms: Rooms) -> bool:
             return False
         tokens += rows.input_offsets[row + 1] - rows.input_offsets[row]
     return tokens <= rooms.tokens and len(members) <= rooms.sequences
+
+
+@inlined
+def _put_positions(start: int, end: int, place: int, positions: _Narrow) -> None:
+    """Write the positions of the span [start, end) into slots from ``place`` on, and anything behind them."""
+    if place + end - start + LANES <= len(positions):
+        for k in range(0, end - start, LANES):
+            put_series(positions, place + k, start + k, 1)
+    else:
+        for k in range(end - start):
+            positions[np.uint64(place + k)] = start + k
 
 
 @inlined
@@ -169,12 +223,8 @@ def _pack_targets(rows: Stored, row: int, shift: int, slots: Any, rule: Rule, ou
         if sbo + wanted > len(out.sbo.labels):
             return mlm, sbo + wanted
         start, end = shift + start, shift + end
-        # Unsigned indices, and loops without slices: spans are short, and what is done once for each counts.
-        for k in range(wanted):
-            out.mlm_positions[np.uint64(mlm + k)] = start + k
-            _put_sbo(rows.labels[np.uint64(label + k)], start, end, k, sbo, out.sbo)
-        for k in range(wanted, end - start):
-            out.mlm_positions[np.uint64(mlm + k)] = start + k
+        _put_positions(start, end, mlm, out.mlm_positions)
+        _put_sbo(rows.labels, label, (start, end), wanted, sbo, out.sbo)
         label += end - start
         mlm += end - start
         sbo += wanted
@@ -229,6 +279,7 @@ def pack_rows(
         out.sequences[number] = len(inside)
         for k in range(len(inside)):
             row = inside[k]
+            _fetch_row(rows, members[min(first + k + _AHEAD, len(members) - 1)])
             ids = rows.input_ids[rows.input_offsets[row] : rows.input_offsets[row + 1]]
             out.rows[number, k], out.datasets[number, k] = owners.rows[row], owners.datasets[row]
             out.cu_seqlens[mark + k] = base + size

@@ -22,6 +22,8 @@ from spanmask.kernels._jit import inlined, signed
 
 #: Bytes of a wide load.
 WIDTH = 32
+#: Numbers of a wide store.
+LANES = 8
 #: Whether the twins on plain arrays are taken.
 PLAIN = bool(os.environ.get("SPANMASK_PLAIN_LOADS") or numba.config.BOUNDSCHECK or numba.config.DISABLE_JIT)
 
@@ -81,6 +83,18 @@ def _plain_start_word(flags: npt.NDArray[np.bool_], position: int) -> None:
 
 
 @inlined
+def _plain_put_series(target: npt.NDArray[Any], at: int, first: int, step: int) -> None:
+    for i in range(LANES):
+        target[at + i] = first + step * i
+
+
+@inlined
+def _plain_put_ids(ids: npt.NDArray[Any], at: int, target: npt.NDArray[Any], place: int) -> None:
+    for i in range(LANES):
+        target[place + i] = ids[at + i]
+
+
+@inlined
 def _plain_prefetch(units: npt.NDArray[Any], at: int) -> None:
     pass
 
@@ -95,11 +109,10 @@ def _address(context: Any, builder: Any, kind: Any, value: Any, index: Any, lane
     return builder.bitcast(builder.gep(array.data, [index]), lanes.as_pointer())
 
 
-def _splat(builder: Any, value: Any) -> Any:
-    vector = builder.insert_element(ir.Constant(_LANES, ir.Undefined), value, ir.Constant(_I32, 0))
-    return builder.shuffle_vector(
-        vector, ir.Constant(_LANES, ir.Undefined), ir.Constant(ir.VectorType(_I32, WIDTH), [0] * WIDTH)
-    )
+def _splat(builder: Any, value: Any, lanes: Any = _LANES) -> Any:
+    nothing = ir.Constant(lanes, ir.Undefined)
+    vector = builder.insert_element(nothing, value, ir.Constant(_I32, 0))
+    return builder.shuffle_vector(vector, nothing, ir.Constant(ir.VectorType(_I32, lanes.count), [0] * lanes.count))
 
 
 def _constant(value: int) -> Any:
@@ -164,6 +177,36 @@ def _wide_start_word(typing_context: Any, flags: Any, position: Any) -> Any:  # 
     return types.void(flags, types.int64), generate
 
 
+def _vector(kind: Any) -> Any:
+    return ir.VectorType(ir.IntType(kind.dtype.bitwidth), LANES)
+
+
+@_intrinsic
+def _wide_put_series(typing_context: Any, target: Any, at: Any, first: Any, step: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lanes = _vector(signature.args[0])
+        value, index, *numbers = arguments
+        begin, by = (_splat(builder, builder.trunc(number, lanes.element), lanes) for number in numbers)
+        series = builder.add(begin, builder.mul(by, ir.Constant(lanes, list(range(LANES)))))
+        builder.store(series, _address(context, builder, signature.args[0], value, index, lanes), align=1)
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64, types.int64, types.int64), generate
+
+
+@_intrinsic
+def _wide_put_ids(typing_context: Any, ids: Any, at: Any, target: Any, place: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        source, first, value, index = arguments
+        narrow, lanes = _vector(signature.args[0]), _vector(signature.args[2])
+        found = builder.load(_address(context, builder, signature.args[0], source, first, narrow), align=1)
+        widened = found if narrow == lanes else builder.zext(found, lanes)
+        builder.store(widened, _address(context, builder, signature.args[2], value, index, lanes), align=1)
+        return context.get_dummy_value()
+
+    return types.void(ids, types.int64, target, types.int64), generate
+
+
 @_intrinsic
 def _wide_prefetch(typing_context: Any, units: Any, at: Any) -> Any:  # noqa: ARG001
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -191,6 +234,14 @@ copy_ids = _plain_copy_ids if PLAIN else _wide_copy_ids
 
 #: ``start_word(flags, position)``: true at ``position``, false at the 15 after it. The caller guarantees ``position + 16 <= len(flags)``.
 start_word = _plain_start_word if PLAIN else _wide_start_word
+
+#: ``put_series(target, at, first, step)``: write ``first``, ``first + step``, … to the 8 places from ``at`` on.
+#: The caller guarantees ``at + 8 <= len(target)``.
+put_series = _plain_put_series if PLAIN else _wide_put_series
+
+#: ``put_ids(ids, at, target, place)``: write the 8 unsigned ids from ``ids[at]`` on to ``target[place]`` and on, whose numbers are as wide
+#: or wider. The caller guarantees ``at + 8 <= len(ids)`` and ``place + 8 <= len(target)``.
+put_ids = _plain_put_ids if PLAIN else _wide_put_ids
 
 #: ``prefetch(units, at)``: have the cache line at ``units[at]`` read from memory, and go on meanwhile. It never fails, whatever ``at`` is.
 prefetch = _plain_prefetch if PLAIN else _wide_prefetch

@@ -214,7 +214,7 @@ def packed_cases(draw) -> tuple[MaskedBlock, list[list[int]], int, Capacities, T
     bins: list[list[int]] = [[] for _ in range(draw(st.integers(0, 4)))]
     for row in order if bins else []:
         bins[draw(st.integers(0, len(bins) - 1))].append(row)
-    spare = draw(st.sampled_from([0, 0, 3]))
+    spare = draw(st.sampled_from([0, 3, 40]))
     tokens = block.input_ids.lengths
     capacities = Capacities(
         tokens=max([1, *(int(tokens[rows].sum()) for rows in bins)]) + spare,
