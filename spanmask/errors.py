@@ -3,7 +3,7 @@
 SpanmaskError
 ├── ConfigError         an option, vocabulary or path that cannot be used
 ├── CorpusError         input text that cannot be read (path, line or row)
-├── ShardError          a shard or manifest that breaks the format (path, column, row)
+├── ShardError          a shard or manifest that breaks the format (path, row)
 │   └── IncompleteShards   shards or the manifest are missing
 ├── MismatchError       two fingerprints that must agree do not
 └── StorageError        the file system refused: unreadable, read-only, full
@@ -20,28 +20,23 @@ class ConfigError(SpanmaskError):
     """An option, a vocabulary or an input path cannot be used as given."""
 
 
-class CorpusError(SpanmaskError):
-    """Input text breaks its format.
+class _PlacedError(SpanmaskError):
+    """An error of data that stands somewhere.
 
     Parameters
     ----------
     message
-        What was found and what to do.
+        What was found, what was expected and what to do.
     path
-        The input file, when known.
+        The input file, or a shard's relative to the dataset, when known.
     line
         1-based line (text, JSONL), when known.
     row
-        0-based row (Parquet, Arrow), when known.
+        0-based row (Parquet, Arrow, a shard), when known.
     """
 
     def __init__(
-        self,
-        message: str,
-        *,
-        path: str | None = None,
-        line: int | None = None,
-        row: int | None = None,
+        self, message: str, *, path: str | None = None, line: int | None = None, row: int | None = None
     ) -> None:
         super().__init__(message)
         self.path = path
@@ -49,49 +44,20 @@ class CorpusError(SpanmaskError):
         self.row = row
 
     def __str__(self) -> str:
-        place = "" if self.path is None else self.path
+        place = self.path or ""
         if self.line is not None:
             place += f":{self.line}"
         if self.row is not None:
-            place += f" row {self.row}"
+            place += f"{' ' * bool(place)}row {self.row}"
         return f"{place}: {self.args[0]}" if place else str(self.args[0])
 
 
-class ShardError(SpanmaskError):
-    """A shard or manifest breaks the format.
+class CorpusError(_PlacedError):
+    """Input text breaks its format."""
 
-    Parameters
-    ----------
-    message
-        What was found and what was expected.
-    path
-        The file, relative to the dataset, when known.
-    column
-        The column, when known.
-    row
-        0-based row in the shard, when known.
-    """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        path: str | None = None,
-        column: str | None = None,
-        row: int | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.path = path
-        self.column = column
-        self.row = row
-
-    def __str__(self) -> str:
-        place = [] if self.path is None else [self.path]
-        if self.column is not None:
-            place.append(f"column {self.column}")
-        if self.row is not None:
-            place.append(f"row {self.row}")
-        return f"{' '.join(place)}: {self.args[0]}" if place else str(self.args[0])
+class ShardError(_PlacedError):
+    """A shard or manifest breaks the format."""
 
 
 class IncompleteShards(ShardError):

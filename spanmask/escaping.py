@@ -8,8 +8,9 @@ import unicodedata
 
 #: General categories that steer a screen or cannot be drawn: control, format (bidirectional marks too), surrogate, private, separators.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
-_DELETE = 0x7F
-_PICTURES = 0x2400
+#: The pictures of control characters, and how those read where an encoding has none of them.
+_PICTURES = {chr(code): chr(0x2400 + code) for code in range(0x20)} | {"\x7f": "␡"}
+_SPELLED = str.maketrans({picture: f"\\x{ord(control):02x}" for control, picture in _PICTURES.items()})
 
 
 def visible(text: str, encoding: str = "utf-8") -> str:
@@ -23,8 +24,7 @@ def visible(text: str, encoding: str = "utf-8") -> str:
     try:
         return shown.encode(encoding).decode(encoding)
     except UnicodeEncodeError:
-        plain = "".join(_plain(character) if character in _PICTURED else character for character in shown)
-        return plain.encode(encoding, "backslashreplace").decode(encoding)
+        return shown.translate(_SPELLED).encode(encoding, "backslashreplace").decode(encoding)
 
 
 def escape(text: object) -> str:
@@ -46,17 +46,4 @@ def code_span(text: str) -> str:
 def _shown(character: str) -> str:
     if unicodedata.category(character) not in _UNSEEN:
         return character
-    code = ord(character)
-    if code < 0x20:
-        return chr(_PICTURES + code)
-    if code == _DELETE:
-        return "␡"
-    return character.encode("ascii", "backslashreplace").decode() if code > 0xFF else f"\\x{code:02x}"
-
-
-def _plain(picture: str) -> str:
-    code = _DELETE if picture == "␡" else ord(picture) - _PICTURES
-    return f"\\x{code:02x}"
-
-
-_PICTURED = frozenset([*map(chr, range(_PICTURES, _PICTURES + 0x20)), "␡"])
+    return _PICTURES.get(character) or character.encode("ascii", "backslashreplace").decode()
