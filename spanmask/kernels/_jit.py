@@ -1,4 +1,4 @@
-"""The decorators that compile kernels; they own the flags."""
+"""The decorators that compile kernels; they own the flags. And what all kernels share: names of arrays, and what copies them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
+import numpy.typing as npt
 
 try:
     import numba
@@ -14,6 +15,9 @@ except ImportError:  # Where only stored rows are loaded, numba need not be ther
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Bytes = npt.NDArray[np.uint8]
+Flags = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
 
 #: An element of an array as a signed number: numba makes a float of what mixes signed and unsigned ones.
 signed = cast(Callable[[Any], int], np.int64)

@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.kernels._jit import copy, inlined, kernel
+from spanmask.kernels._jit import Ints, copy, inlined, kernel
 from spanmask.kernels.binning import Rooms
 from spanmask.kernels.rows import Stored
-from spanmask.kernels.spans import Ints
 from spanmask.kernels.wide import LANES, prefetch, put_ids, put_series
 
 #: Rows between the one that is written and the one that is fetched into the cache: bins take rows from all over a block.

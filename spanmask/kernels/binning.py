@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spanmask.kernels._jit import kernel
-from spanmask.kernels.spans import Ints
+from spanmask.kernels._jit import Ints, kernel
 
 
 class Rooms(NamedTuple):

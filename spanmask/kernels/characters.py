@@ -10,10 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.kernels._jit import inlined, signed
-
-_Bytes = npt.NDArray[np.uint8]
-_Integers = npt.NDArray[np.int64]
+from spanmask.kernels._jit import Bytes, Ints, inlined, signed
 
 #: Kinds of bytes, `Rules.kinds`: parts of a word; white space; newline; removed; a word by itself; the first of a longer character.
 WORD, SPACE, NEWLINE, REMOVED, ISOLATED, WIDE = 0, 1, 2, 3, 4, 5
@@ -48,7 +45,7 @@ class Rules(NamedTuple):
     point's; entries: (128 · B,); expansions: code points.
     """
 
-    kinds: _Bytes
+    kinds: Bytes
     fold: int
     blocks: npt.NDArray[np.uint16]
     entries: npt.NDArray[np.int32]
@@ -62,16 +59,16 @@ class Word(NamedTuple):
     otherwise at least one more than the characters of the longest word.
     """
 
-    text: _Bytes
-    starts: _Integers
-    ends: _Integers
-    numbers: _Integers
-    held: npt.NDArray[np.int64]
+    text: Bytes
+    starts: Ints
+    ends: Ints
+    numbers: Ints
+    held: Ints
     tracked: bool
 
 
 @inlined
-def _decode(text: _Bytes, at: int) -> tuple[int, int]:
+def _decode(text: Bytes, at: int) -> tuple[int, int]:
     """Return the code point (above 127) at a position, and its bytes."""
     first = signed(text[at])
     second = signed(text[at + 1]) & 0x3F
@@ -192,7 +189,7 @@ def _take(rules: Rules, word: Word, entry: int, point: int, start: int, end: int
 
 
 @inlined
-def take_word(text: _Bytes, at: int, end: int, rules: Rules, word: Word) -> int:
+def take_word(text: Bytes, at: int, end: int, rules: Rules, word: Word) -> int:
     """Take the word that starts at or after a position, up to what ends it; return where that stands.
 
     ``text[at]`` must be neither white space nor a word by itself. The word is empty when all of its characters are removed.
@@ -219,7 +216,7 @@ def take_word(text: _Bytes, at: int, end: int, rules: Rules, word: Word) -> int:
 
 
 @inlined
-def take_isolated(text: _Bytes, at: int, rules: Rules, word: Word) -> int:
+def take_isolated(text: Bytes, at: int, rules: Rules, word: Word) -> int:
     """Take the character above ASCII that is a word by itself at a position; return where it ends."""
     word.numbers[:] = 0
     point, width = _decode(text, at)
@@ -228,7 +225,7 @@ def take_isolated(text: _Bytes, at: int, rules: Rules, word: Word) -> int:
 
 
 @inlined
-def kind_of(text: _Bytes, at: int, rules: Rules) -> int:
+def kind_of(text: Bytes, at: int, rules: Rules) -> int:
     """Return the kind of the character at a position: `WORD`, `SPACE`, `NEWLINE`, `REMOVED` or `ISOLATED`.
 
     A mark that is removed, but sorted before, may be the first of a word.
@@ -243,7 +240,7 @@ def kind_of(text: _Bytes, at: int, rules: Rules) -> int:
 
 
 @inlined
-def width_of(text: _Bytes, at: int) -> int:
+def width_of(text: Bytes, at: int) -> int:
     """Return the bytes of the character at a position."""
     first = signed(text[at])
     if first < 0x80:

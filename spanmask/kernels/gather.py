@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.kernels._jit import copy, inlined, kernel
+from spanmask.kernels._jit import Ints, copy, inlined, kernel
 from spanmask.kernels.wide import prefetch
 
 #: Rows between the one that is copied and the one that is fetched into the cache: random rows are as slow as memory answers, one by one.
@@ -19,16 +19,15 @@ _AHEAD = 8
 #: Units of a cache line.
 _LINE = 32
 
-_Integers = npt.NDArray[np.int64]
 _Units = npt.NDArray[np.uint16]
 
 
 class Wanted(NamedTuple):
     """R rows of a shard, and where they go. blocks, rows: (R,) the block, and the row in it; targets: (R,) the row of the output."""
 
-    blocks: _Integers
-    rows: _Integers
-    targets: _Integers
+    blocks: Ints
+    rows: Ints
+    targets: Ints
 
 
 class Columns(NamedTuple):
@@ -38,17 +37,17 @@ class Columns(NamedTuple):
     units of a value. numbers: how many columns hold a number a row.
     """
 
-    offsets: _Integers
-    values: _Integers
-    widths: _Integers
+    offsets: Ints
+    values: Ints
+    widths: Ints
     numbers: int
 
 
 class Cells(NamedTuple):
     """Cells of n rows of the output, (C, n) each: where in the file they begin, in units, and how many values they hold."""
 
-    starts: _Integers
-    sizes: _Integers
+    starts: Ints
+    sizes: Ints
 
 
 @kernel
@@ -68,7 +67,7 @@ def find_cells(words: npt.NDArray[np.int32], columns: Columns, wanted: Wanted, c
 
 
 @inlined
-def _fetch(file: _Units, cells: Cells, widths: _Integers, target: int) -> None:
+def _fetch(file: _Units, cells: Cells, widths: Ints, target: int) -> None:
     for c in range(len(widths)):
         start = cells.starts[c, target]
         for at in range(start, start + cells.sizes[c, target] * widths[c], _LINE):
@@ -76,7 +75,7 @@ def _fetch(file: _Units, cells: Cells, widths: _Integers, target: int) -> None:
 
 
 @inlined
-def _copy_row(file: _Units, cells: Cells, widths: _Integers, target: int, places: Any, values: _Units) -> None:
+def _copy_row(file: _Units, cells: Cells, widths: Ints, target: int, places: Any, values: _Units) -> None:
     bases, offsets = places
     for c in range(len(widths)):
         start, size = cells.starts[c, target], cells.sizes[c, target] * widths[c]
@@ -85,7 +84,7 @@ def _copy_row(file: _Units, cells: Cells, widths: _Integers, target: int, places
 
 
 @kernel
-def copy_cells(file: _Units, targets: _Integers, cells: Cells, widths: _Integers, places: Any, values: _Units) -> None:
+def copy_cells(file: _Units, targets: Ints, cells: Cells, widths: Ints, places: Any, values: _Units) -> None:
     """Copy the cells of some rows.
 
     Parameters

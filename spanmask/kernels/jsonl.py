@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.kernels._jit import inlined, kernel
+from spanmask.kernels._jit import Bytes, Ints, inlined, kernel
 
 #: Nesting up to which values that nobody wants are read past.
 DEPTH_LIMIT = 64
@@ -27,8 +27,6 @@ STRIDE = 64
 
 _QUOTE, _BACKSLASH, _MINUS, _PLUS, _DOT, _ZERO, _UNICODE = 0x22, 0x5C, 0x2D, 0x2B, 0x2E, 0x30, 0x75
 
-_Bytes = npt.NDArray[np.uint8]
-_Integers = npt.NDArray[np.int64]
 _Places = npt.NDArray[np.int32]
 
 # Tokens, by their first byte.
@@ -73,13 +71,13 @@ _TOKENS, _AFTER = _token_table(), _grammar()
 
 
 @inlined
-def _byte(data: _Bytes, at: int, end: int) -> int:
+def _byte(data: Bytes, at: int, end: int) -> int:
     """Return a byte, or NUL from the end on: it stands nowhere in JSON."""
     return np.int64(data[at]) if at < end else np.int64(0)  # type: ignore[return-value]
 
 
 @inlined
-def _past_white(data: _Bytes, at: int, end: int) -> int:
+def _past_white(data: Bytes, at: int, end: int) -> int:
     while at < end and (data[at] == 0x20 or data[at] == 0x09 or data[at] == 0x0D):
         at += 1
     return at
@@ -91,14 +89,14 @@ def _is_digit(byte: int) -> bool:
 
 
 @inlined
-def _past_digits(data: _Bytes, at: int, end: int) -> int:
+def _past_digits(data: Bytes, at: int, end: int) -> int:
     while at < end and _is_digit(data[at]):
         at += 1
     return at
 
 
 @inlined
-def _hexadecimal(data: _Bytes, at: int, end: int) -> int:
+def _hexadecimal(data: Bytes, at: int, end: int) -> int:
     """Return the value of four hexadecimal digits, or a negative number."""
     value = 0
     for k in range(4):
@@ -114,7 +112,7 @@ def _hexadecimal(data: _Bytes, at: int, end: int) -> int:
 
 
 @inlined
-def _code_point(data: _Bytes, at: int, end: int) -> Any:
+def _code_point(data: Bytes, at: int, end: int) -> Any:
     r"""Read the ``\uXXXX``, or the pair of them, at a position; return its code point, or `UNSURE`, and the position after it."""
     first = _hexadecimal(data, at + 2, end)
     if first < 0xD800 or first > 0xDFFF:
@@ -143,7 +141,7 @@ def _unescaped(letter: int) -> int:
 
 
 @inlined
-def _escape_end(data: _Bytes, at: int, end: int) -> int:
+def _escape_end(data: Bytes, at: int, end: int) -> int:
     """Return the position after the escape at a position, or `UNSURE`."""
     letter = _byte(data, at + 1, end)
     if letter != _UNICODE:
@@ -158,7 +156,7 @@ def _is_special(byte: int) -> bool:
 
 
 @inlined
-def _has_special(data: _Bytes) -> bool:
+def _has_special(data: Bytes) -> bool:
     found = False
     for k in range(STRIDE):  # No early end: this way it is compiled to a few wide comparisons.
         found |= _is_special(data[k])
@@ -166,7 +164,7 @@ def _has_special(data: _Bytes) -> bool:
 
 
 @kernel
-def find_specials(data: _Bytes, specials: _Places) -> int:
+def find_specials(data: Bytes, specials: _Places) -> int:
     """Find the quotes, backslashes and control characters of (C,) bytes.
 
     Parameters
@@ -209,7 +207,7 @@ def _next_special(specials: _Places, cursor: int, at: int) -> int:
 
 
 @inlined
-def _past_string(data: _Bytes, specials: _Places, cursor: int, end: int) -> Any:
+def _past_string(data: Bytes, specials: _Places, cursor: int, end: int) -> Any:
     """Return the position after a string, or `UNSURE`, and the index of its last special. cursor: of its first one."""
     at: Any = np.int64(specials[cursor])
     # Kept: `at` is a special inside the string, all before it is plain or an escape. The quote of an escape is passed over with it, and a
@@ -224,7 +222,7 @@ def _past_string(data: _Bytes, specials: _Places, cursor: int, end: int) -> Any:
 
 
 @inlined
-def _number_end(data: _Bytes, first: int, end: int) -> int:
+def _number_end(data: Bytes, first: int, end: int) -> int:
     """Return the position after the number at a position, or `UNSURE`."""
     whole = first + (_byte(data, first, end) == _MINUS)
     at = _past_digits(data, whole, end)
@@ -245,7 +243,7 @@ def _number_end(data: _Bytes, first: int, end: int) -> int:
 
 
 @inlined
-def _literal_end(data: _Bytes, at: int, end: int) -> int:
+def _literal_end(data: Bytes, at: int, end: int) -> int:
     """Return the position after the ``true``, ``false`` or ``null`` at a position, or `UNSURE`."""
     word = 0
     for k in range(4):
@@ -256,13 +254,13 @@ def _literal_end(data: _Bytes, at: int, end: int) -> int:
 
 
 @inlined
-def _scalar_end(data: _Bytes, at: int, end: int) -> int:
+def _scalar_end(data: Bytes, at: int, end: int) -> int:
     """Return the position after the number or word at a position, or `UNSURE`."""
     return _literal_end(data, at, end) if data[at] >= 0x61 else _number_end(data, at, end)
 
 
 @inlined
-def _field(data: _Bytes, start: int, end: int, names: _Bytes, name_offsets: _Integers) -> int:
+def _field(data: Bytes, start: int, end: int, names: Bytes, name_offsets: Ints) -> int:
     """Return which wanted name ``data[start:end]`` is, `UNSURE` for none, `_HIDDEN` where an escape hides it."""
     for k in range(len(name_offsets) - 1):
         first = name_offsets[k]
@@ -290,7 +288,7 @@ def _nested(token: int, objects: np.uint64, depth: int, state: int) -> Any:
 
 
 @inlined
-def _note(field: int, line: int, start: int, end: int, places: _Integers) -> bool:
+def _note(field: int, line: int, start: int, end: int, places: Ints) -> bool:
     """Note where a wanted string is; tell whether it is the first of its name."""
     first = places[field, line, 0] == UNSURE
     places[field, line, 0], places[field, line, 1] = start, end
@@ -299,14 +297,14 @@ def _note(field: int, line: int, start: int, end: int, places: _Integers) -> boo
 
 @kernel
 def _read_line(
-    data: _Bytes,
+    data: Bytes,
     specials: _Places,
     at: int,
     end: int,
-    names: _Bytes,
-    name_offsets: _Integers,
+    names: Bytes,
+    name_offsets: Ints,
     line: int,
-    places: _Integers,
+    places: Ints,
     cursor: int,
 ) -> int:
     """Note a line's wanted strings; return the index of a special near its end, or `UNSURE` where it may be no object."""
@@ -337,13 +335,13 @@ def _read_line(
 
 @kernel
 def find_strings(
-    data: _Bytes,
+    data: Bytes,
     specials: _Places,
-    starts: _Integers,
-    ends: _Integers,
-    names: _Bytes,
-    name_offsets: _Integers,
-    places: _Integers,
+    starts: Ints,
+    ends: Ints,
+    names: Bytes,
+    name_offsets: Ints,
+    places: Ints,
 ) -> bool:
     """Find the strings that every one of L lines has under K names.
 
@@ -379,7 +377,7 @@ def find_strings(
 
 
 @inlined
-def _write_code_point(code: int, out: _Bytes, n: int) -> int:
+def _write_code_point(code: int, out: Bytes, n: int) -> int:
     """Write a code point in UTF-8; return the position after it."""
     if code < 0x80:
         out[n] = code
@@ -396,7 +394,7 @@ def _write_code_point(code: int, out: _Bytes, n: int) -> int:
 
 
 @inlined
-def _copy(data: _Bytes, at: int, end: int, out: _Bytes, n: int) -> int:
+def _copy(data: Bytes, at: int, end: int, out: Bytes, n: int) -> int:
     """Copy ``data[at:end]`` to ``out[n]`` and on, `STRIDE` bytes at a time while the data last; return the position after it."""
     size = end - at
     done = 0
@@ -412,7 +410,7 @@ def _copy(data: _Bytes, at: int, end: int, out: _Bytes, n: int) -> int:
 
 
 @kernel
-def unescape(data: _Bytes, specials: _Places, places: _Integers, out: _Bytes, offsets: _Integers) -> None:
+def unescape(data: Bytes, specials: _Places, places: Ints, out: Bytes, offsets: Ints) -> None:
     """Copy strings one after another, escapes resolved.
 
     Parameters

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.kernels._jit import copy, inlined, kernel
+from spanmask.kernels._jit import Ints, copy, inlined, kernel
 from spanmask.kernels.philox import (
     BATCH_DRAWS,
     RANDOM,
@@ -18,7 +18,7 @@ from spanmask.kernels.philox import (
     next_draw,
     open_stream,
 )
-from spanmask.kernels.spans import Ints, Segments, Spans
+from spanmask.kernels.spans import Segments, Spans
 
 #: What is replaced as one.
 UNIT_SPAN, UNIT_WORD, UNIT_TOKEN = 0, 1, 2

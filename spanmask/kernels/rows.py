@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.kernels._jit import copy, inlined, kernel, signed
-from spanmask.kernels.spans import Ints
+from spanmask.kernels._jit import Flags, Ints, copy, inlined, kernel, signed
 
 _Totals = namedtuple(
     "_Totals",
@@ -58,7 +57,7 @@ class Counts(NamedTuple):
 
 
 @inlined
-def _look_up(ids: npt.NDArray[Any], table: npt.NDArray[np.bool_], flags: npt.NDArray[np.bool_]) -> None:
+def _look_up(ids: npt.NDArray[Any], table: Flags, flags: Flags) -> None:
     for i in range(len(ids)):
         flags[i] = table[ids[i]]
 
@@ -72,9 +71,7 @@ def _largest(ids: npt.NDArray[Any]) -> int:
 
 
 @kernel
-def restore_rows(
-    rows: Stored, table: npt.NDArray[np.bool_], originals: npt.NDArray[Any], flags: npt.NDArray[np.bool_]
-) -> int:
+def restore_rows(rows: Stored, table: Flags, originals: npt.NDArray[Any], flags: Flags) -> int:
     """Write the rows with their labels put back, and where words start by a table of ids (V,); the first token of a row starts one.
 
     originals, flags: like input_ids. Returns the first row with an id that the table lacks, from which on nothing is written; −1 for none.
@@ -104,8 +101,8 @@ def restore_rows(
 class Words(NamedTuple):
     """Where words start: by id, table (V,); or, where rows store it, by place, stored like input_ids, else (0,)."""
 
-    table: npt.NDArray[np.bool_]
-    stored: npt.NDArray[np.bool_]
+    table: Flags
+    stored: Flags
 
 
 @inlined
@@ -211,7 +208,7 @@ def count_rows(rows: Stored, words: Words, numerator: int, denominator: int, ids
 
 
 @kernel
-def count_coverage(rows: Stored, flags: npt.NDArray[np.bool_], first: Ints, last: Ints) -> None:
+def count_coverage(rows: Stored, flags: Flags, first: Ints, last: Ints) -> None:
     """Count, for words by their place from the front and from the back, how many rows have one there and how many mask it.
 
     first, last: (K, 2): rows with a word there, rows in which its first token is masked.

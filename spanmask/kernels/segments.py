@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
-from spanmask.kernels._jit import kernel
-from spanmask.kernels.spans import Ints
+from spanmask.kernels._jit import Flags, Ints, kernel
 
 #: Layout of ``Cut.counts``: segments written, tokens dropped, words split.
 WRITTEN, DROPPED, WORDS_CUT = 0, 1, 2
@@ -25,9 +21,7 @@ class Cut(NamedTuple):
 
 
 @kernel
-def _cut_end(
-    start: int, end: int, room: int, word_starts: npt.NDArray[np.bool_], line_starts: npt.NDArray[np.bool_]
-) -> int:
+def _cut_end(start: int, end: int, room: int, word_starts: Flags, line_starts: Flags) -> int:
     """Return where a segment from ``start`` ends: at the last line start that fits (when lines are given), else word start, else full."""
     stop = start + room
     if stop >= end:
@@ -49,8 +43,8 @@ def _cut_end(
 
 @kernel
 def cut_documents(
-    word_starts: npt.NDArray[np.bool_],
-    line_starts: npt.NDArray[np.bool_],
+    word_starts: Flags,
+    line_starts: Flags,
     offsets: Ints,
     room: int,
     shortest: int,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.kernels._jit import kernel
+from spanmask.kernels._jit import Bytes, Ints, kernel
 
 _FF = np.uint64(0xFF)
 
@@ -33,7 +33,7 @@ def _round(v0: np.uint64, v1: np.uint64, v2: np.uint64, v3: np.uint64) -> Any:
 
 
 @kernel
-def _word(data: npt.NDArray[np.uint8], start: int, count: int) -> Any:
+def _word(data: Bytes, start: int, count: int) -> Any:
     word = np.uint64(0)
     for k in range(count):
         word |= np.uint64(data[start + k]) << np.uint64(8 * k)
@@ -41,7 +41,7 @@ def _word(data: npt.NDArray[np.uint8], start: int, count: int) -> Any:
 
 
 @kernel
-def siphash(data: npt.NDArray[np.uint8], start: int, end: int, key0: np.uint64, key1: np.uint64) -> Any:
+def siphash(data: Bytes, start: int, end: int, key0: np.uint64, key1: np.uint64) -> Any:
     """Return the 64-bit hash of ``data[start:end]`` under a 128-bit key. Oracle: ``siphash24``."""
     v0 = np.uint64(0x736F6D6570736575) ^ key0
     v1 = np.uint64(0x646F72616E646F6D) ^ key1
@@ -71,8 +71,8 @@ def _is_blank(byte: np.uint8) -> Any:
 
 @kernel
 def hash_documents(
-    data: npt.NDArray[np.uint8],
-    offsets: npt.NDArray[np.int64],
+    data: Bytes,
+    offsets: Ints,
     key0: np.uint64,
     key1: np.uint64,
     out: npt.NDArray[np.uint64],

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.kernels._jit import inlined, kernel
+from spanmask.kernels._jit import Flags, Ints, inlined, kernel
 from spanmask.kernels.philox import (
     BATCH_DRAWS,
     LENGTHS,
@@ -37,7 +37,6 @@ _HALF = np.uint64(1 << 31)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _1, _6, _63 = np.uint64(1), np.uint64(6), np.uint64(63)
 
-Ints = npt.NDArray[np.int64]
 Marks = npt.NDArray[np.int32]
 #: Which words are masked: bit w + 1 stands for word w, so that there is one before and after each.
 Bits = npt.NDArray[np.uint64]
@@ -46,7 +45,7 @@ Bits = npt.NDArray[np.uint64]
 class Segments(NamedTuple):
     """S segments of a token array. word_starts: (T,) bool; starts, ends: (S,); document_ids: (S,) uint64; segments: (S,) uint32."""
 
-    word_starts: npt.NDArray[np.bool_]
+    word_starts: Flags
     starts: Ints
     ends: Ints
     document_ids: npt.NDArray[np.uint64]

@@ -6,17 +6,11 @@ Lines end in a newline (0x0A) only. A line is blank when it holds white space on
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-
-from spanmask.kernels._jit import inlined, kernel
+from spanmask.kernels._jit import Bytes, Flags, Ints, inlined, kernel
 
 #: Bytes looked at together for a newline.
 _STRIDE = 256
 
-_Bytes = npt.NDArray[np.uint8]
-_Integers = npt.NDArray[np.int64]
-_Flags = npt.NDArray[np.bool_]
 
 #: What `line_before` answers.
 FILLED, BLANK, UNDECIDED = 0, 1, 2
@@ -37,7 +31,7 @@ def _wide_white(first: int, second: int, third: int) -> bool:
 
 
 @kernel
-def white_width(data: _Bytes, at: int) -> int:
+def white_width(data: Bytes, at: int) -> int:
     """Return the bytes (1 to 3) of the white space character that starts at a position, or 0."""
     first = data[at]
     if first == 0x20 or 0x09 <= first <= 0x0D:
@@ -51,7 +45,7 @@ def white_width(data: _Bytes, at: int) -> int:
 
 
 @kernel
-def white_width_before(data: _Bytes, end: int) -> int:
+def white_width_before(data: Bytes, end: int) -> int:
     """Return the bytes (1 to 3) of the white space character that ends before a position above 0, or 0."""
     last = data[end - 1]
     if last == 0x20 or 0x09 <= last <= 0x0D:
@@ -62,7 +56,7 @@ def white_width_before(data: _Bytes, end: int) -> int:
 
 
 @inlined
-def _has_newline(data: _Bytes) -> bool:
+def _has_newline(data: Bytes) -> bool:
     found = False
     for k in range(_STRIDE):  # No early end: this way it is compiled to a few wide comparisons.
         found |= data[k] == 0x0A
@@ -70,7 +64,7 @@ def _has_newline(data: _Bytes) -> bool:
 
 
 @inlined
-def _line_end(data: _Bytes, at: int) -> int:
+def _line_end(data: Bytes, at: int) -> int:
     """Return the position of the first newline at or after a position, or the length."""
     while at + _STRIDE <= len(data) and not _has_newline(data[at : at + _STRIDE]):
         at += _STRIDE
@@ -80,7 +74,7 @@ def _line_end(data: _Bytes, at: int) -> int:
 
 
 @inlined
-def _first_filled(data: _Bytes, at: int) -> int:
+def _first_filled(data: Bytes, at: int) -> int:
     """Return the position of the first byte of a line that is not white space, or of the line's end."""
     while at < len(data) and data[at] != 0x0A:
         width = white_width(data, at)
@@ -91,7 +85,7 @@ def _first_filled(data: _Bytes, at: int) -> int:
 
 
 @kernel
-def count_newlines(data: _Bytes) -> int:
+def count_newlines(data: Bytes) -> int:
     """Return how many newlines there are in (C,) bytes."""
     count = 0
     for byte in data:
@@ -100,7 +94,7 @@ def count_newlines(data: _Bytes) -> int:
 
 
 @kernel
-def find_documents(data: _Bytes, sentences: bool, previous_blank: bool, starts: _Integers) -> tuple[int, bool]:
+def find_documents(data: Bytes, sentences: bool, previous_blank: bool, starts: Ints) -> tuple[int, bool]:
     """Find where documents start in whole lines.
 
     Parameters
@@ -134,7 +128,7 @@ def find_documents(data: _Bytes, sentences: bool, previous_blank: bool, starts: 
 
 
 @inlined
-def _ends_blank_line(data: _Bytes, end: int) -> bool:
+def _ends_blank_line(data: Bytes, end: int) -> bool:
     """Tell whether the line that ends before a position holds white space only. data: begins at the start of a line."""
     while end > 0 and data[end - 1] != 0x0A:
         width = white_width_before(data, end)
@@ -145,7 +139,7 @@ def _ends_blank_line(data: _Bytes, end: int) -> bool:
 
 
 @kernel
-def last_line_is_blank(data: _Bytes, previous_blank: bool) -> bool:
+def last_line_is_blank(data: Bytes, previous_blank: bool) -> bool:
     """Tell whether the last of whole lines is blank; of no lines, whether the one before is."""
     if len(data) == 0:
         return previous_blank
@@ -153,7 +147,7 @@ def last_line_is_blank(data: _Bytes, previous_blank: bool) -> bool:
 
 
 @kernel
-def first_document(data: _Bytes, at: int, sentences: bool, previous_blank: bool) -> int:
+def first_document(data: Bytes, at: int, sentences: bool, previous_blank: bool) -> int:
     """Return where the first document that starts at or after a position does, or the length; else as `find_documents`.
 
     Only lines from there on are read, and the one before.
@@ -172,7 +166,7 @@ def first_document(data: _Bytes, at: int, sentences: bool, previous_blank: bool)
 
 
 @kernel
-def find_lines(data: _Bytes, starts: _Integers, ends: _Integers, braced: _Flags) -> int:
+def find_lines(data: Bytes, starts: Ints, ends: Ints, braced: Flags) -> int:
     """Find the filled lines, and which of them look like one JSON object.
 
     Parameters
@@ -204,7 +198,7 @@ def find_lines(data: _Bytes, starts: _Integers, ends: _Integers, braced: _Flags)
 
 
 @inlined
-def _is_braced(data: _Bytes, start: int, end: int) -> bool:
+def _is_braced(data: Bytes, start: int, end: int) -> bool:
     while start < end and data[start] in (0x20, 0x09, 0x0D):
         start += 1
     while start < end and data[end - 1] in (0x20, 0x09, 0x0D):
@@ -213,13 +207,13 @@ def _is_braced(data: _Bytes, start: int, end: int) -> bool:
 
 
 @kernel
-def _is_rest(data: _Bytes, end: int) -> bool:
+def _is_rest(data: Bytes, end: int) -> bool:
     """Tell whether the one or two bytes before a position may be the rest of a character cut off in front."""
     return bool(data[0] & 0xC0 == 0x80 and data[end - 1] & 0xC0 == 0x80)
 
 
 @kernel
-def line_before(data: _Bytes) -> int:
+def line_before(data: Bytes) -> int:
     """Tell whether the line that ends with the last of (C,) bytes is blank.
 
     Returns
@@ -239,7 +233,7 @@ def line_before(data: _Bytes) -> int:
 
 
 @kernel
-def count_code_points(text: _Bytes, offsets: _Integers, counts: _Integers) -> None:
+def count_code_points(text: Bytes, offsets: Ints, counts: Ints) -> None:
     """Count the Unicode code points of each document.
 
     Parameters

@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
-from spanmask.kernels._jit import inlined, kernel, signed
+from spanmask.kernels._jit import Bytes, Ints, inlined, kernel, signed
 
 #: Where walks start: the pieces that start a word, and those that continue one.
 FIRST, CONTINUED = 0, 1
@@ -30,12 +27,12 @@ _SPREAD = 2654435761
 class Trie(NamedTuple):
     """edges: (E,) (node · 256 + byte) · 2³² + target, or −1; E is a power of two, above the number of edges. pieces: V."""
 
-    edges: npt.NDArray[np.int64]
+    edges: Ints
     pieces: int
 
 
 @inlined
-def _follow(edges: npt.NDArray[np.int64], key: int) -> int:
+def _follow(edges: Ints, key: int) -> int:
     """Return where a key lies in the table, or −1 − the empty slot where it would."""
     mask = len(edges) - 1
     slot = ((key * _SPREAD) >> 24) & mask
@@ -50,7 +47,7 @@ def _follow(edges: npt.NDArray[np.int64], key: int) -> int:
 
 
 @kernel
-def build_trie(text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], roots: Any, order: Any, trie: Trie) -> int:
+def build_trie(text: Bytes, offsets: Ints, roots: Any, order: Any, trie: Trie) -> int:
     """Enter V different pieces.
 
     Parameters
@@ -90,7 +87,7 @@ def build_trie(text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], root
 
 
 @inlined
-def match(trie: Trie, text: npt.NDArray[np.uint8], start: int, end: int, root: int) -> tuple[int, int]:
+def match(trie: Trie, text: Bytes, start: int, end: int, root: int) -> tuple[int, int]:
     """Return the longest piece that ``text[start:end]`` begins with, −1 for none, and where it ends."""
     node, found, stop = root, -1, start
     # Kept: `node` stands for text[start:at], and found is the longest piece that ends within it. The walk goes on past it, for a longer

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-
-from spanmask.kernels._jit import inlined, kernel
+from spanmask.kernels._jit import Bytes, Flags, Ints, inlined, kernel
 from spanmask.kernels.text import white_width, white_width_before
-
-_Bytes = npt.NDArray[np.uint8]
-_Integers = npt.NDArray[np.int64]
-_Flags = npt.NDArray[np.bool_]
 
 
 @inlined
@@ -24,7 +17,7 @@ def _is_letter_or_digit(byte: int) -> bool:
 
 
 @kernel
-def cut_units(text: _Bytes, offsets: _Integers, at_marks: bool, starts: _Integers) -> int:
+def cut_units(text: Bytes, offsets: Ints, at_marks: bool, starts: Ints) -> int:
     """Cut documents before each space that follows a character other than white space.
 
     Parameters
@@ -63,7 +56,7 @@ def cut_units(text: _Bytes, offsets: _Integers, at_marks: bool, starts: _Integer
 
 
 @kernel
-def trim_documents(text: _Bytes, offsets: _Integers, ends: _Integers) -> None:
+def trim_documents(text: Bytes, offsets: Ints, ends: Ints) -> None:
     """Find where documents end without the white space behind them. ends: output, (D,); an all-white document ends where it starts."""
     for document in range(len(offsets) - 1):
         start, end = offsets[document], offsets[document + 1]
@@ -76,7 +69,7 @@ def trim_documents(text: _Bytes, offsets: _Integers, ends: _Integers) -> None:
 
 
 @kernel
-def trim_tokens(text: _Bytes, spots: _Integers, white: _Flags) -> None:
+def trim_tokens(text: Bytes, spots: Ints, white: Flags) -> None:
     """Take white space off both ends of what tokens stand for, those of white space only apart.
 
     Parameters
@@ -106,7 +99,7 @@ def trim_tokens(text: _Bytes, spots: _Integers, white: _Flags) -> None:
 
 
 @kernel
-def number_words(text: _Bytes, starts: _Integers, numbers: _Integers) -> None:
+def number_words(text: Bytes, starts: Ints, numbers: Ints) -> None:
     """Find the words that white space sets apart; white space belongs to the word behind it.
 
     Parameters

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numba
 import numpy as np
@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from spanmask.kernels._jit import inlined, signed
+from spanmask.kernels._jit import Bytes, Flags, inlined, signed
 
 #: Bytes of a wide load.
 WIDTH = 32
@@ -27,7 +27,6 @@ LANES = 8
 #: Whether the twins on plain arrays are taken.
 PLAIN = bool(os.environ.get("SPANMASK_PLAIN_LOADS") or numba.config.BOUNDSCHECK or numba.config.DISABLE_JIT)
 
-_Bytes = npt.NDArray[np.uint8]
 _Words = npt.NDArray[np.uint64]
 #: 32 bytes as four little-endian words.
 Key = tuple[np.uint64, np.uint64, np.uint64, np.uint64]
@@ -37,7 +36,7 @@ _LANES = ir.VectorType(_I8, WIDTH)
 
 
 @inlined
-def _plain_word_length(data: _Bytes, at: int) -> int:
+def _plain_word_length(data: Bytes, at: int) -> int:
     length = WIDTH
     for i in range(WIDTH):
         byte = signed(data[at + i])
@@ -48,7 +47,7 @@ def _plain_word_length(data: _Bytes, at: int) -> int:
 
 
 @inlined
-def _plain_eight(data: _Bytes, at: int, length: int, fold: int) -> np.uint64:
+def _plain_eight(data: Bytes, at: int, length: int, fold: int) -> np.uint64:
     value = np.uint64(0)
     for i in range(8):
         byte = np.uint64(data[at + i]) | np.uint64(fold)
@@ -58,7 +57,7 @@ def _plain_eight(data: _Bytes, at: int, length: int, fold: int) -> np.uint64:
 
 
 @inlined
-def _plain_load_key(data: _Bytes, at: int, length: int, fold: int) -> Key:
+def _plain_load_key(data: Bytes, at: int, length: int, fold: int) -> Key:
     return (
         _plain_eight(data, at, length, fold),
         _plain_eight(data, at + 8, length - 8, fold),
@@ -77,7 +76,7 @@ def _plain_copy_ids(lines: _Words, base: int, ids: npt.NDArray[Any], position: i
 
 
 @inlined
-def _plain_start_word(flags: npt.NDArray[np.bool_], position: int) -> None:
+def _plain_start_word(flags: Flags, position: int) -> None:
     for i in range(16):
         flags[position + i] = i == 0
 
@@ -99,8 +98,7 @@ def _plain_prefetch(units: npt.NDArray[Any], at: int) -> None:
     pass
 
 
-def _intrinsic(function: Callable[..., Any]) -> Any:
-    return intrinsic(function)
+_intrinsic = cast(Callable[..., Any], intrinsic)
 
 
 def _address(context: Any, builder: Any, kind: Any, value: Any, index: Any, lanes: Any) -> Any:

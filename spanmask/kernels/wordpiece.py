@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.kernels._jit import inlined, kernel, signed
+from spanmask.kernels._jit import Bytes, Flags, Ints, inlined, kernel, signed
 from spanmask.kernels.characters import (
     BYTES,
     CHARACTERS,
@@ -34,9 +34,6 @@ from spanmask.kernels.trie import CONTINUED, FIRST, Trie, match
 from spanmask.kernels.wide import WIDTH, Key, copy_ids, load_key, start_word, word_length
 from spanmask.kernels.wordtable import WordTable, count_at, find, keep
 
-_Bytes = npt.NDArray[np.uint8]
-_Integers = npt.NDArray[np.int64]
-
 #: Room that outputs need beyond one token for each byte: that of the widest store.
 SLACK = 16
 
@@ -50,9 +47,9 @@ class Model(NamedTuple):
     rules: Rules
     trie: Trie
     unknown: int
-    ascii_ids: _Integers
-    specials: _Bytes
-    special_ids: _Integers
+    ascii_ids: Ints
+    specials: Bytes
+    special_ids: Ints
 
 
 class Wanted(NamedTuple):
@@ -70,10 +67,10 @@ class Tokens(NamedTuple):
     """
 
     ids: npt.NDArray[Any]
-    word_starts: npt.NDArray[np.bool_]
-    offsets: _Integers
-    line_starts: npt.NDArray[np.bool_]
-    byte_offsets: _Integers
+    word_starts: Flags
+    offsets: Ints
+    line_starts: Flags
+    byte_offsets: Ints
 
 
 @inlined
@@ -142,7 +139,7 @@ def _spell(key: Key, size: int, word: Word) -> None:
 
 
 @inlined
-def _special_at(model: Model, text: _Bytes, at: int, end: int) -> tuple[int, int]:
+def _special_at(model: Model, text: Bytes, at: int, end: int) -> tuple[int, int]:
     """Return the special token that stands at a position, −1 for none, and where it ends."""
     for i in range(len(model.special_ids)):
         size = 0
@@ -156,7 +153,7 @@ def _special_at(model: Model, text: _Bytes, at: int, end: int) -> tuple[int, int
 
 
 @inlined
-def _plain_end(text: _Bytes, at: int, end: int, rules: Rules) -> int:
+def _plain_end(text: Bytes, at: int, end: int, rules: Rules) -> int:
     """Return where the word of ASCII letters and digits at a position ends; −1 where it is longer, holds others, or lies near the end."""
     # Wide loads read WIDTH bytes from `at`: never past the text. A word may not be judged by what lies beyond its document either.
     if at + WIDTH > len(text):
@@ -175,7 +172,7 @@ def _plain_end(text: _Bytes, at: int, end: int, rules: Rules) -> int:
 
 @inlined
 def _word_at(
-    text: _Bytes, at: int, end: int, model: Model, table: WordTable, word: Word, out: Tokens, position: int, base: int
+    text: Bytes, at: int, end: int, model: Model, table: WordTable, word: Word, out: Tokens, position: int, base: int
 ) -> tuple[int, int]:
     """Write the ids of the word at a position; return where the word ends, and where they do. base: −1 where no byte offsets are wanted."""
     stop = -1 if base >= 0 else _plain_end(text, at, end, model.rules)
@@ -196,7 +193,7 @@ def _word_at(
 
 @inlined
 def _isolated_at(
-    text: _Bytes, at: int, model: Model, table: WordTable, word: Word, out: Tokens, position: int, base: int
+    text: Bytes, at: int, model: Model, table: WordTable, word: Word, out: Tokens, position: int, base: int
 ) -> tuple[int, int]:
     """Write the id of the character at a position that is a word by itself; return where it ends, and where that does."""
     if text[at] < 0x80:
@@ -207,7 +204,7 @@ def _isolated_at(
 
 @inlined
 def _document(
-    text: _Bytes,
+    text: Bytes,
     start: int,
     end: int,
     model: Model,
@@ -245,9 +242,7 @@ def _document(
 
 
 @kernel
-def tokenize(
-    text: _Bytes, bounds: _Integers, model: Model, table: WordTable, word: Word, wanted: Wanted, out: Tokens
-) -> int:
+def tokenize(text: Bytes, bounds: Ints, model: Model, table: WordTable, word: Word, wanted: Wanted, out: Tokens) -> int:
     """Tokenize D documents.
 
     Parameters
