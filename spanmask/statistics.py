@@ -22,10 +22,6 @@ HISTOGRAM_LIMIT = 1024
 _HISTOGRAMS = ("row_tokens", "row_masked", "row_spans", "span_tokens", "span_words")
 
 
-def _histogram() -> Offsets:
-    return np.zeros(HISTOGRAM_LIMIT + 1, np.int64)
-
-
 @dataclass(slots=True)
 class RowStatistics:
     """Counts over rows.
@@ -36,7 +32,9 @@ class RowStatistics:
 
     rows: int = 0
     totals: Offsets = field(default_factory=lambda: np.zeros(len(kernels.TOTALS), np.int64))
-    histograms: dict[str, Offsets] = field(default_factory=lambda: {name: _histogram() for name in _HISTOGRAMS})
+    histograms: dict[str, Offsets] = field(
+        default_factory=lambda: {name: np.zeros(HISTOGRAM_LIMIT + 1, np.int64) for name in _HISTOGRAMS}
+    )
 
     def add(self, block: MaskedBlock, vocabulary: Vocabulary, ratio: Fraction) -> None:
         """Count the rows of a valid block whose budget is ``ratio`` of their tokens."""

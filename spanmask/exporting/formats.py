@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
@@ -34,17 +35,14 @@ def write_parquet(rows: VerifiedRows, split: Split, written: NewFolder, convert:
     """Write a Parquet file (zstd) for each shard of a split, under its name."""
     for shard in map(convert, rows.shards(split)):
         name = Path(shard.record.path).with_suffix(".parquet").as_posix()
-        written.write(name, _filler(shard))
+        written.write(name, partial(_write_groups, shard))
 
 
-def _filler(shard: Shard) -> Callable[[IO[bytes]], None]:
-    def fill(file: IO[bytes]) -> None:
-        with pq.ParquetWriter(file, shard.schema, compression="zstd") as writer:
-            for first in shard.batches:
-                group = [first, *islice(shard.batches, _GROUP - 1)]
-                writer.write_table(pa.Table.from_batches(group, shard.schema))
-
-    return fill
+def _write_groups(shard: Shard, file: IO[bytes]) -> None:
+    with pq.ParquetWriter(file, shard.schema, compression="zstd") as writer:
+        for first in shard.batches:
+            group = [first, *islice(shard.batches, _GROUP - 1)]
+            writer.write_table(pa.Table.from_batches(group, shard.schema))
 
 
 def write_jsonl(rows: VerifiedRows, split: Split, file: IO[bytes], compression: str | None = None) -> None:
@@ -79,7 +77,7 @@ def write_datasets(rows: VerifiedRows, split: Split, written: NewFolder) -> None
     count = len(split.shards)
     names = [f"data-{number:05}-of-{count:05}.arrow" for number in range(count)]
     for name, shard in zip(names, rows.shards(split), strict=True):
-        written.write(f"{split.name}/{name}", _streamer(shard))
+        written.write(f"{split.name}/{name}", partial(_write_stream, shard))
     identity = f"{rows.manifest.fingerprint} {split.name}".encode()
     state: dict[str, Any] = {
         "_data_files": [{"filename": name} for name in names],
@@ -95,13 +93,10 @@ def write_datasets(rows: VerifiedRows, split: Split, written: NewFolder) -> None
     _write_json(written, f"{split.name}/dataset_info.json", known)
 
 
-def _streamer(shard: Shard) -> Callable[[IO[bytes]], None]:
-    def fill(file: IO[bytes]) -> None:
-        with pa.ipc.new_stream(file, shard.schema) as writer:
-            for batch in shard.batches:
-                writer.write_batch(batch)
-
-    return fill
+def _write_stream(shard: Shard, file: IO[bytes]) -> None:
+    with pa.ipc.new_stream(file, shard.schema) as writer:
+        for batch in shard.batches:
+            writer.write_batch(batch)
 
 
 def write_splits(names: Iterable[str], written: NewFolder) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from spanmask.errors import ShardError
 from spanmask.shard.manifest import Manifest, ShardRecord, Split
 from spanmask.shard.shard_file import ShardFile
 
@@ -48,14 +47,12 @@ class VerifiedRows:
         ShardError
             It is damaged, or its kept columns have other types than those before.
         """
-        first: Shard | None = None
+        first: ShardFile | None = None
         for record in split.shards:
             file = ShardFile(self._root, record, self.manifest)
-            shard = Shard(record=record, schema=file.schema, batches=self._batches(file))
-            first = first or shard
-            if shard.schema != first.schema:
-                raise ShardError(f"its kept columns have other types than {first.record.path}", path=record.path)
-            yield shard
+            first = first or file
+            file.require_types_of(first)
+            yield Shard(record=record, schema=file.schema, batches=self._batches(file))
 
     def _batches(self, file: ShardFile) -> Iterator[pa.RecordBatch]:
         for number in range(len(file)):

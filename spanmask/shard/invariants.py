@@ -13,7 +13,7 @@ import numpy as np
 from spanmask.blocks import offsets_of, restore
 from spanmask.config import PreshardConfig, ReplacementUnit, Sampler, Scheme
 from spanmask.records import Flags, MaskedBlock, Offsets, Ragged, TokenIds
-from spanmask.shard.structure import Problem, first_problem, rows_with
+from spanmask.shard.structure import Check, Problem, first_problem, rows_with
 from spanmask.vocab import Vocabulary
 
 
@@ -63,8 +63,7 @@ def content_problem(rows: Rows) -> Problem | None:
         [
             ("I1", "a row's length is outside min_tokens to max_tokens", lambda: _length_wrong(rows)),
             ("I2", "a row does not stand between [CLS] and [SEP]", lambda: _frame_wrong(rows)),
-            ("I2", "an input id is not in the vocabulary", lambda: _ids_wrong(rows)),
-            ("I6", "a label is not in the vocabulary", lambda: _labels_wrong(rows)),
+            *_of_ids(rows),
             ("I9", "a span is partly [MASK]", lambda: _mixed_spans(rows)),
             ("I10", "masked tokens do not fit the budget", lambda: _budget_wrong(rows)),
             ("I13", "a span does not cover whole words", lambda: _words_cut(rows)),
@@ -74,12 +73,14 @@ def content_problem(rows: Rows) -> Problem | None:
 
 def foreign_id(rows: Rows) -> Problem | None:
     """Return the first row with an id that the vocabulary does not have (I2, I6): tables must not be indexed with it."""
-    return first_problem(
-        [
-            ("I2", "an input id is not in the vocabulary", lambda: _ids_wrong(rows)),
-            ("I6", "a label is not in the vocabulary", lambda: _labels_wrong(rows)),
-        ]
-    )
+    return first_problem(_of_ids(rows))
+
+
+def _of_ids(rows: Rows) -> list[Check]:
+    return [
+        ("I2", "an input id is not in the vocabulary", lambda: _foreign(rows.block.input_ids, rows.vocabulary)),
+        ("I6", "a label is not in the vocabulary", lambda: _foreign(rows.block.labels, rows.vocabulary)),
+    ]
 
 
 def _length_wrong(rows: Rows) -> Flags:
@@ -93,14 +94,6 @@ def _frame_wrong(rows: Rows) -> Flags:
     first, last = ids.values[ids.offsets[:-1]], ids.values[ids.offsets[1:] - 1]
     bad: Flags = (first != special.cls) | (last != special.sep)
     return bad
-
-
-def _ids_wrong(rows: Rows) -> Flags:
-    return _foreign(rows.block.input_ids, rows.vocabulary)
-
-
-def _labels_wrong(rows: Rows) -> Flags:
-    return _foreign(rows.block.labels, rows.vocabulary)
 
 
 def _foreign(ids: Ragged[TokenIds], vocabulary: Vocabulary) -> Flags:

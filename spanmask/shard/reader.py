@@ -72,10 +72,8 @@ class ShardSet(Sequence[Row]):
         """Return an open shard."""
         if shard not in self._files:
             file = ShardFile(self.root, self.split.shards[shard], self.manifest, self.verify)
-            # Against any one that is open: schemas are equal to the manifest's already, but for the types of kept columns.
-            other = next(iter(self._files.values()), file)
-            if file.schema != other.schema:
-                raise ShardError(f"its kept columns have other types than {other.record.path}", path=file.record.path)
+            # Any one that is open will do: each was held against one before it.
+            file.require_types_of(next(iter(self._files.values()), file))
             self._files[shard] = file
         return self._files[shard]
 

@@ -112,9 +112,8 @@ def content_chunks(batch: pa.RecordBatch) -> list[Any]:
     chunks: list[Any] = []
     for column in batch.columns:
         if pa.types.is_list(column.type):
-            offsets = column.offsets.to_numpy(zero_copy_only=True)
-            chunks.append((offsets - offsets[0]).astype("<i4"))
-            chunks.append(np.ascontiguousarray(column.values.to_numpy(zero_copy_only=True)[offsets[0] : offsets[-1]]))
+            cells = _flat(column)
+            chunks += [cells.offsets.astype("<i4"), np.ascontiguousarray(cells.values)]
         elif pa.types.is_string(column.type):
             chunks += _string_chunks(column)
         else:

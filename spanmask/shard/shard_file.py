@@ -87,6 +87,17 @@ class ShardFile:
         """The schema as stored."""
         return self._reader.schema
 
+    def require_types_of(self, other: ShardFile) -> None:
+        """Refuse kept columns of other types than another shard's of the split; the rest of both schemas is the manifest's already.
+
+        Raises
+        ------
+        ShardError
+            A column has another type.
+        """
+        if self.schema != other.schema:
+            raise ShardError(f"its kept columns have other types than {other.record.path}", path=self.record.path)
+
     def batch(self, number: int) -> pa.RecordBatch:
         """Return a record batch after checking its structure and checksum.
 

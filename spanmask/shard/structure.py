@@ -12,6 +12,9 @@ import numpy as np
 
 from spanmask.records import Flags, MaskedBlock, Offsets, Positions, Ranges
 
+#: An invariant's number, what it is when a row breaks it, and the (S,) flags of the rows that do.
+Check = tuple[str, str, Callable[[], Flags]]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
@@ -44,7 +47,7 @@ def structure_problem(block: MaskedBlock) -> Problem | None:
     """Return what would make a kernel read outside its arrays (I1, I3, I4, I5, I11, I12 without the configuration), if anything."""
     lengths, spans = block.input_ids.lengths, block.spans
     sized = len(spans.starts) == len(spans.ends)
-    checks: list[tuple[str, str, Callable[[], Flags]]] = [
+    checks: list[Check] = [
         ("I1", "a row is shorter than three tokens", lambda: lengths < 3),
         ("I3", "span_starts and span_ends differ in length", lambda: np.full(len(block), not sized)),
         ("I3", "a span is not inside its row", lambda: _ranges_outside(spans, lengths)),
@@ -56,7 +59,7 @@ def structure_problem(block: MaskedBlock) -> Problem | None:
     return first_problem(checks)
 
 
-def first_problem(checks: list[tuple[str, str, Callable[[], Flags]]]) -> Problem | None:
+def first_problem(checks: list[Check]) -> Problem | None:
     """Return the first of some checks that finds a row; each is an invariant's number, what is wrong, and a function that flags rows."""
     for invariant, message, check in checks:
         bad = check()
