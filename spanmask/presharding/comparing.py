@@ -3,39 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from spanmask.blocks import restore
 from spanmask.corpus.inputs import InputFile, find_inputs
-from spanmask.engines.local import Outcome, run_inline, run_processes
+from spanmask.engines.local import Outcome
 from spanmask.errors import ConfigError
 from spanmask.presharding.locations import recalled_inputs
-from spanmask.presharding.plan import Plan, default_jobs, make_plan
-from spanmask.presharding.units import Pipeline, Report, Unit, all_units
+from spanmask.presharding.plan import default_jobs, make_plan
+from spanmask.presharding.run import run_units
+from spanmask.presharding.units import Pipeline, PipelineWork, Report, Unit, all_units
 from spanmask.records import MaskedBlock, Ragged, SequenceBlock, TokenIds
 from spanmask.shard.manifest import MANIFEST, Manifest, read_manifest
 from spanmask.shard.reader import ShardSet
 from spanmask.shard.verify import Finding
 from spanmask.storage import digest
 from spanmask.vocab import Vocabulary
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Work:
-    """Units are read and tokenized; what comes back is a digest of what a unit's rows must be."""
-
-    plan: Plan
-    folder: str
-
-    def prepare(self) -> Callable[[Unit, Report], list[Finding]]:
-        os.environ["TOKENIZERS_PARALLELISM"] = "false"
-        pipeline = Pipeline(self.plan, Path(self.folder))
-        manifest = read_manifest(self.folder)
-        return lambda unit, _: list(_compare_unit(pipeline, manifest, Path(self.folder), unit))
 
 
 def verify_source(
@@ -73,14 +60,9 @@ def verify_source(
     if changed:
         return changed
     plan = make_plan(manifest.config, manifest.vocabulary, files)
-    work, units = _Work(plan=plan, folder=os.fspath(folder)), all_units(plan)
-    jobs = jobs or default_jobs()
-    outcomes = run_inline(work, units, _ignore) if jobs == 1 else run_processes(work, units, jobs, _ignore)
+    work = PipelineWork(plan=plan, root=os.fspath(folder), run=partial(_compare_unit, manifest))
+    outcomes = run_units(work, all_units(plan), jobs or default_jobs(), lambda *_: None)
     return [finding for outcome in outcomes for finding in _findings(outcome)]
-
-
-def _ignore(*_: int) -> None:
-    return None
 
 
 def _findings(outcome: Outcome) -> list[Finding]:
@@ -99,23 +81,20 @@ def _inputs(manifest: Manifest, inputs: Sequence[str | os.PathLike[str]]) -> tup
     return find_inputs([item["path"] for item in known], manifest.config.corpus.format).files
 
 
-def _compare_unit(pipeline: Pipeline, manifest: Manifest, folder: Path, unit: Unit) -> Iterator[Finding]:
-    """Yield the first difference between a unit of the inputs and its rows, then what the rows have left over."""
-    readers = {name: _UnitRows(folder, manifest, name, unit) for name in manifest.splits}
+def _compare_unit(manifest: Manifest, pipeline: Pipeline, unit: Unit, _report: Report) -> list[Finding]:
+    """Return the first difference between a unit of the inputs and its rows, or else what the rows have left over."""
+    readers = {name: _UnitRows(pipeline.root, manifest, name, unit) for name in manifest.splits}
     for documents in pipeline.documents(unit):
         segments, _, _ = pipeline.sequences(documents)
         for name, part in pipeline.by_split(documents, segments):
             if name not in readers:
-                yield Finding(path=name, message="the split is missing, and the inputs hold rows for it")
-                return
+                return [Finding(path=name, message="the split is missing, and the inputs hold rows for it")]
             problem = readers[name].compare(part)
             if problem is not None:
-                yield problem
-                return
+                return [problem]
     # Only now: as long as the unit goes on, more rows may belong to it.
-    for reader in readers.values():
-        if reader.left():
-            yield Finding(path=reader.path, message="rows that the inputs do not hold")
+    over = [reader.path for reader in readers.values() if reader.left()]
+    return [Finding(path=path, message="rows that the inputs do not hold") for path in over]
 
 
 class _UnitRows:

@@ -22,7 +22,7 @@ from spanmask.presharding.locations import check_unchanged_since, digest_in_back
 from spanmask.presharding.plan import Plan, default_jobs, make_plan
 from spanmask.presharding.receipt import Receipt
 from spanmask.presharding.state import FOLDER, STDIN_FOLDER, RunState, locked
-from spanmask.presharding.units import PipelineWork, Unit, all_units, unit_order, warm_up
+from spanmask.presharding.units import Pipeline, PipelineWork, Report, Unit, all_units, unit_order, warm_up
 from spanmask.shard.card import dataset_card
 from spanmask.shard.manifest import Manifest
 from spanmask.storage import digest, make_folder, publish
@@ -210,10 +210,9 @@ class _Run:
         """Run the units that are not done, adding their receipts; return the names of those that failed."""
         for known in done.values():
             self._advance(known.disk_bytes, 0, 0, len(known.records), resumed=True)
-        work = PipelineWork(plan=plan, root=str(self._state.root))
-        units = all_units(plan, set(done))
+        work = PipelineWork(plan=plan, root=str(self._state.root), run=Pipeline.run)
         failed = []
-        for outcome in self._outcomes(work, units):
+        for outcome in run_units(work, all_units(plan, set(done)), self._jobs, self._advance):
             receipt: Receipt | None = outcome.result
             if receipt is None:
                 failed.append(outcome.unit.name)
@@ -222,17 +221,6 @@ class _Run:
             done[receipt.unit] = receipt
             self._advance(0, 0, 0, len(receipt.records))
         return failed
-
-    def _outcomes(self, work: PipelineWork, units: Iterator[Unit]) -> Iterator[Outcome]:
-        first = list(islice(units, 2))
-        # A unit may carry the bytes of a block: none is held once it is handed on.
-        remaining = chain((first.pop(0) for _ in range(len(first))), units)
-        if self._jobs == 1 or len(first) < 2:
-            return run_inline(work, remaining, self._advance)
-        # Else every worker would compile them all, at the same time.
-        if not has_compiled_kernels():
-            warm_up(work.plan)
-        return run_processes(work, remaining, self._jobs, self._advance)
 
     def _advance(
         self, disk_bytes: int, text_bytes: int, tokens: int, shards: int = 0, *, resumed: bool = False
@@ -248,3 +236,16 @@ class _Run:
         )
         if self._on_progress is not None:
             self._on_progress(self._progress)
+
+
+def run_units(work: PipelineWork, units: Iterator[Unit], jobs: int, report: Report) -> Iterator[Outcome]:
+    """Have units run, in this process where that will do, or else by as many workers as there are jobs."""
+    first = list(islice(units, 2))
+    # A unit may carry the bytes of a block: none is held once it is handed on.
+    remaining = chain((first.pop(0) for _ in range(len(first))), units)
+    if jobs == 1 or len(first) < 2:
+        return run_inline(work, remaining, report)
+    # Else every worker would compile them all, at the same time.
+    if not has_compiled_kernels():
+        warm_up(work.plan)
+    return run_processes(work, remaining, jobs, report)

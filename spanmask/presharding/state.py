@@ -54,14 +54,11 @@ class RunState:
             publish_bytes(self.folder / PLAN, canonical_json(plan))
 
     def discard(self) -> None:
-        """Remove what an unfinished run left, but for lock and standard input; its plan last, so that a kill leaves no orphans."""
-        with reporting(self.folder, "remove"):
-            if not (self.out / MANIFEST).exists():
-                for split in SPLITS:
-                    remove(self.out / split)
-            for path in sorted(self.folder.iterdir(), key=lambda path: path.name == PLAN):
-                if path.name not in (LOCK, STDIN_FOLDER):
-                    remove(path)
+        """Remove what an unfinished run left, but for lock and standard input."""
+        if not (self.out / MANIFEST).exists():
+            for split in SPLITS:
+                remove(self.out / split)
+        self.clear(STDIN_FOLDER)
 
     def save_receipt(self, receipt: Receipt) -> None:
         """Publish a unit's receipt: from then on it is done."""
@@ -109,11 +106,11 @@ class RunState:
             sync_folder(self.out)
             self.clear()
 
-    def clear(self) -> None:
-        """Remove everything in the state folder but the lock."""
+    def clear(self, *kept: str) -> None:
+        """Remove everything in the state folder but the lock and what is kept; the plan last, so that a kill leaves no orphans."""
         with reporting(self.folder, "remove"):
-            for path in self.folder.iterdir():
-                if path.name != LOCK:
+            for path in sorted(self.folder.iterdir(), key=lambda path: path.name == PLAN):
+                if path.name not in (LOCK, *kept):
                     remove(path)
 
     def _place_shards(self) -> None:

@@ -6,7 +6,9 @@ import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -83,7 +85,7 @@ class Pipeline:
 
     def __init__(self, plan: Plan, root: Path) -> None:
         self.plan = plan
-        self._root = root
+        self.root = root
         self._tokenizer = Tokenizer(plan.vocabulary)
         self._masker = Masker(plan.config.masking, plan.vocabulary, plan.unigram)
 
@@ -179,7 +181,7 @@ class Pipeline:
 
     def _flush(self, name: str, held: dict[str, list[pa.RecordBatch]], shards: dict[str, list[ShardRecord]]) -> None:
         for split, batches in held.items():
-            shards[split] += write_shards(self._root, f"{split}/shard-{name}", batches)
+            shards[split] += write_shards(self.root, f"{split}/shard-{name}", batches)
             batches.clear()
 
 
@@ -216,12 +218,13 @@ def warm_up(plan: Plan) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineWork:
-    """The work that engines hand to their workers."""
+    """The work that engines hand to their workers. run: what each has its pipeline do with a unit; it must pickle."""
 
     plan: Plan
     root: str
+    run: Callable[[Pipeline, Unit, Report], Any]
 
-    def prepare(self) -> Callable[[Unit, Report], Receipt]:
+    def prepare(self) -> Callable[[Unit, Report], Any]:
         """Return the function that runs units, tokenizing in one thread."""
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
-        return Pipeline(self.plan, Path(self.root)).run
+        return partial(self.run, Pipeline(self.plan, Path(self.root)))
