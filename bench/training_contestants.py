@@ -108,16 +108,16 @@ def ground_of(setting: Setting, variant: Variant) -> Ground:
     shape, world = model_config(config, [shards]), World(device=torch.device(setting.device))
     stream = stream_of([shards], config, shape, world)
     steps = _once(stream, config, torch.device("cpu"), setting.steps)
-    works, slots = [step.own for step in steps], [len(batch.mlm_labels) for step in steps for batch in step.batches]
+    slots = [len(batch.mlm_labels) for step in steps for batch in step.batches]
     return Ground(
         config=config,
         shards=shards,
         stream=stream,
         world=world,
-        tokens=tuple(work.tokens for work in works),
-        flops=tuple(flops(shape, work) for work in works),
+        tokens=tuple(step.own.tokens for step in steps),
+        flops=tuple(flops(shape, step.own, step.squares) for step in steps),
         target_slots={
-            "filled": sum(work.mlm for work in works) / sum(slots),
+            "filled": sum(step.own.mlm for step in steps) / sum(slots),
             "second": sum(size > stream.slots[0].mlm for size in slots) / len(slots),
         },
     )

@@ -224,11 +224,6 @@ class TrainConfig(Options):
         return cls.from_json(preset_options(preset) | options)
 
     @property
-    def warmup_steps(self) -> int:
-        """Steps with a rising learning rate."""
-        return self.warmup or 0
-
-    @property
     def shape(self) -> dict[str, int]:
         """The values given for the model's shape."""
         given = {name: getattr(self, name) for name in SHAPE}

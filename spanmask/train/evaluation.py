@@ -22,6 +22,7 @@ from spanmask.model.pretraining import SpanBertForPreTraining
 from spanmask.shard.reader import ShardSet
 from spanmask.train.config import TrainConfig
 from spanmask.train.distributed import World
+from spanmask.train.metrics import ratio
 from spanmask.train.starting import stream_of
 from spanmask.train.step import forward_of, precision_of
 
@@ -120,25 +121,21 @@ def _evaluation(sums: list[float], spans: Ids) -> Evaluation:
         Recovery(
             length=length,
             spans=of_mlm[length],
-            mlm=_share(by_mlm[length], of_mlm[length]),
+            mlm=ratio(by_mlm[length], of_mlm[length]),
             sbo_spans=of_sbo[length],
-            sbo=_share(by_sbo[length], of_sbo[length]),
+            sbo=ratio(by_sbo[length], of_sbo[length]),
         )
         for length in range(1, LONGEST + 1)
     )
     return Evaluation(
-        mlm_loss=_share(mlm_sum, mlm),
-        sbo_loss=_share(sbo_sum, sbo),
-        mlm_accuracy=_share(mlm_correct, mlm),
-        sbo_accuracy=_share(sbo_correct, sbo),
+        mlm_loss=ratio(mlm_sum, mlm),
+        sbo_loss=ratio(sbo_sum, sbo),
+        mlm_accuracy=ratio(mlm_correct, mlm),
+        sbo_accuracy=ratio(sbo_correct, sbo),
         mlm_targets=int(mlm),
         sbo_targets=int(sbo),
         recovery=recovery,
     )
-
-
-def _share(part: float, whole: float) -> float | None:
-    return part / whole if whole else None
 
 
 def mlm_recovery(batch: PackedBatch, predicted: Ids) -> Ids:

@@ -24,27 +24,18 @@ _AHEAD = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """What a rank computes on in a step: counts, and the sum of the squares of its sequences' lengths."""
-
-    tokens: int
-    mlm: int
-    sbo: int
-    squares: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StepBatches:
     """An optimizer step's micro-batches on one rank.
 
     scales: (2,) float32 on the device, of `objective_scales` by the counts of the whole step. overall: those counts, of all micro-batches
-    and ranks. own: of this rank. before, after: where the stream stands.
+    and ranks. own: of this rank; squares: the sum of the squares of its sequences' lengths. before, after: where the stream stands.
     """
 
     batches: tuple[PackedTensors, ...]
     scales: Tensor
     overall: Counts
-    own: Work
+    own: Counts
+    squares: int
     before: Position
     after: Position
 
@@ -101,7 +92,8 @@ def _begun(
         batches=moved,
         scales=scales,
         overall=overall,
-        own=_work([one.counts for one in group], batches),
+        own=_total([one.counts for one in group]),
+        squares=sum(map(_squares, batches)),
         before=before,
         after=group[-1].after,
     )
@@ -111,12 +103,6 @@ def _begun(
 def _total(counts: list[Counts]) -> Counts:
     names = Counts.__dataclass_fields__
     return Counts(**{name: sum(getattr(one, name) for one in counts) for name in names})
-
-
-def _work(counts: list[Counts], batches: list[PackedBatch]) -> Work:
-    total = _total(counts)
-    squares = sum(_squares(batch) for batch in batches)
-    return Work(tokens=total.tokens, mlm=total.mlm, sbo=total.sbo, squares=squares)
 
 
 def _squares(batch: PackedBatch) -> int:

@@ -228,7 +228,7 @@ class _Loop:
         waited = time.perf_counter() - began
         self._unread[number] = batches.before
         self._started.update(number, batches)
-        self._meter.add(batches.overall, batches.own, waited)
+        self._meter.add(batches, waited)
         line = self._look(number, batches.after) if self._due(number) else None
         if self._on_progress is not None:
             told = {"step": number, "steps": self._config.steps, "first": self._started.step}

@@ -24,7 +24,7 @@ from spanmask.loading.share import Counts
 from spanmask.model.config import Objective, SpanBertConfig
 from spanmask.storage import publish_bytes, reporting
 from spanmask.train.config import TrainConfig
-from spanmask.train.feeding import Work
+from spanmask.train.feeding import StepBatches
 from spanmask.train.optimizer import learning_rate
 from spanmask.train.step import Reading
 
@@ -32,16 +32,17 @@ from spanmask.train.step import Reading
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
 
 
-def flops(config: SpanBertConfig, work: Work) -> float:
+def flops(config: SpanBertConfig, work: Counts, squares: int) -> float:
     """Return the FLOPs that training on some sequences needs, forward and backward, without recomputation, padding or unused scores.
 
+    squares: the sum of the squares of their lengths.
     F = 6 · N · tokens + 12 · layers · H · Σ length² + 6 · MLM targets · (H² + H·V) + 6 · SBO targets · ((2·H + D) · H + H² + H·V), with
     N = layers · (4·H² + 2·H·intermediate) weights in the encoder's products, and D the width of the offset table. MFU is F a second over
     the device's peak.
     """
     wide, vocab = config.hidden, config.vocab_size
     encoder = config.layers * (4 * wide**2 + 2 * wide * config.intermediate)
-    attention = 12 * config.layers * wide * work.squares
+    attention = 12 * config.layers * wide * squares
     mlm = work.mlm * (wide**2 + wide * vocab)
     first = (2 * wide + config.span_offset_dim) * wide
     sbo = work.sbo * (first + wide**2 + wide * vocab) if config.objective is Objective.MLM_SBO else 0
@@ -77,7 +78,7 @@ class Meter:
 
     def __init__(self, config: TrainConfig, model: SpanBertConfig, device: torch.device) -> None:
         self._config, self._model, self._device = config, model, device
-        self._peak = peak_of(device) if device.type == "cuda" else None
+        self._peak = peak_of(device)
         self._tokens = 0
         self._sums = {"mlm_sum": 0.0, "sbo_sum": 0.0, "mlm_correct": 0.0, "sbo_correct": 0.0, "mlm": 0, "sbo": 0}
         self._begin()
@@ -85,13 +86,14 @@ class Meter:
     def _begin(self) -> None:
         self._began, self._waited, self._flops, self._seen = time.perf_counter(), 0.0, 0.0, 0
 
-    def add(self, overall: Counts, own: Work, waited: float) -> None:
-        """Count a step's batches. waited: seconds until they came."""
+    def add(self, step: StepBatches, waited: float) -> None:
+        """Count a step. waited: seconds until its batches came."""
+        overall = step.overall
         self._sums["mlm"] += overall.mlm
         self._sums["sbo"] += overall.sbo
         self._tokens += overall.tokens
         self._seen += overall.tokens
-        self._flops += flops(self._model, own)
+        self._flops += flops(self._model, step.own, step.squares)
         self._waited += waited
 
     def add_reading(self, reading: Reading) -> None:
@@ -106,14 +108,14 @@ class Meter:
     def line(self, step: int, reading: Reading) -> dict[str, Any]:
         """Return the interval's metrics, and begin the next one."""
         sums, seconds = self._sums, time.perf_counter() - self._began
-        mlm, sbo = (_mean(sums[f"{name}_sum"], sums[name]) for name in ("mlm", "sbo"))
+        mlm, sbo = (ratio(sums[f"{name}_sum"], sums[name]) for name in ("mlm", "sbo"))
         line = {
             "step": step,
             "loss": (mlm or 0.0) + self._config.sbo_weight * (sbo or 0.0),
             "mlm_loss": mlm,
             "sbo_loss": sbo,
-            "mlm_accuracy": _mean(sums["mlm_correct"], sums["mlm"]),
-            "sbo_accuracy": _mean(sums["sbo_correct"], sums["sbo"]),
+            "mlm_accuracy": ratio(sums["mlm_correct"], sums["mlm"]),
+            "sbo_accuracy": ratio(sums["sbo_correct"], sums["sbo"]),
             "lr": learning_rate(step, self._config),
             "gradient_norm": reading.gradient_norm,
             "tokens": self._tokens,
@@ -135,8 +137,9 @@ class Meter:
         self._tokens, self._sums = state["tokens"], dict(state["sums"])
 
 
-def _mean(total: float, count: float) -> float | None:
-    return total / count if count else None
+def ratio(part: float, whole: float) -> float | None:
+    """Return a part of a whole, None where there is no whole."""
+    return part / whole if whole else None
 
 
 class JsonLines:

@@ -61,7 +61,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> AdamW:
 
 def learning_rate(step: int, config: TrainConfig) -> float:
     """Return the learning rate of an update, counted from 1: up to the peak at the end of the warm-up, then down to 0 one past the last."""
-    warmup = config.warmup_steps
+    warmup = config.warmup or 0
     if step <= warmup:
         return config.lr * step / warmup
     return config.lr * (config.steps - step + 1) / (config.steps - warmup + 1)

@@ -22,10 +22,11 @@ from train.conftest import NO_DROPOUT, config_of
 
 import spanmask
 from spanmask.loading import Position
+from spanmask.loading.share import Counts
 from spanmask.model import PackedTensors, SboTensors, SpanBertConfig, SpanBertForPreTraining, objective_scales
 from spanmask.train import TrainConfig, TrainStep
 from spanmask.train.distributed import World
-from spanmask.train.feeding import StepBatches, Work, step_batches
+from spanmask.train.feeding import StepBatches, step_batches
 from spanmask.train.metrics import flops
 from spanmask.train.optimizer import learning_rate, moments
 from spanmask.train.starting import initial_model, stream_of
@@ -165,12 +166,12 @@ def test_the_flop_formula_is_what_torch_counts_where_nothing_is_padding() -> Non
     in_place = {torch.ops.aten.addmm_: lambda _, a, b, **__: 2 * a[0] * a[1] * b[1]}
     with FlopCounterMode(display=False, custom_mapping=in_place) as counter, sdpa_kernel(SDPBackend.MATH):
         model(batch, objective_scales(1, 1)).loss.backward()
-    work = Work(tokens=bins * width, mlm=bins * mlm, sbo=bins * sbo, squares=bins * width**2)
-    assert flops(config, work) == counter.get_total_flops()
+    counts = Counts(tokens=bins * width, mlm=bins * mlm, sbo=bins * sbo, sequences=bins)
+    assert flops(config, counts, bins * width**2) == counter.get_total_flops()
     alone = config.changed(objective="mlm")
     with FlopCounterMode(display=False, custom_mapping=in_place) as counter, sdpa_kernel(SDPBackend.MATH):
         SpanBertForPreTraining(alone)(batch, objective_scales(1, 1)).loss.backward()
-    assert flops(alone, work) == counter.get_total_flops()
+    assert flops(alone, counts, bins * width**2) == counter.get_total_flops()
 
 
 def test_the_squares_that_attention_costs_are_those_of_the_sequences_lengths(shards: Path) -> None:
@@ -180,7 +181,7 @@ def test_the_squares_that_attention_costs_are_those_of_the_sequences_lengths(sha
         first = next(iter(stream.batches(Position())))
         rows = [row for row in first.batch.rows.ravel().tolist() if row >= 0]
         lengths = [len(opened[row].input_ids) for row in rows]
-        assert steps[0].own.squares == sum(length**2 for length in lengths)
+        assert steps[0].squares == sum(length**2 for length in lengths)
         assert steps[0].own.tokens == sum(lengths)
 
 
