@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -103,40 +104,28 @@ def infill(
         )
     if top < 1:
         raise ConfigError(f"top is {top}: give 1 or more")
-    sequences = [_sequence(vocabulary, ids, where) for ids, where in _encoded(vocabulary, texts)]
-    for number, ids in enumerate(sequences, start=1):
-        _require_room(ids, model.config.max_positions, _where(number, len(texts)))
+    tokens = Tokenizer(vocabulary).encode(texts, specials="parse")
+    sequences = []
+    for number, (start, end) in enumerate(pairwise(tokens.document_offsets.tolist()), start=1):
+        where = "the text" if len(texts) == 1 else f"text {number} of {len(texts)}"
+        sequences.append(_sequence(model, vocabulary, tokens.token_ids[start:end].astype(np.int64), where))
     return (
         _infilled(model, vocabulary, text, ids, min(top, len(vocabulary)))
         for text, ids in zip(texts, sequences, strict=True)
     )
 
 
-def _encoded(vocabulary: Vocabulary, texts: Sequence[str]) -> Iterator[tuple[Offsets, str]]:
-    tokens = Tokenizer(vocabulary).encode(texts, specials="parse")
-    for number in range(len(texts)):
-        start, end = tokens.document_offsets[number : number + 2].tolist()
-        yield tokens.token_ids[start:end].astype(np.int64), _where(number + 1, len(texts))
-
-
-def _where(number: int, total: int) -> str:
-    return "the text" if total == 1 else f"text {number} of {total}"
-
-
-def _sequence(vocabulary: Vocabulary, ids: Offsets, where: str) -> Offsets:
-    """Return a text's tokens between the special ones."""
-    special = vocabulary.special
+def _sequence(model: SpanBertForPreTraining, vocabulary: Vocabulary, ids: Offsets, where: str) -> Offsets:
+    """Return a text's tokens between the special ones, if there is one to fill in and the model has room for them."""
+    special, size, positions = vocabulary.special, len(ids) + 2, model.config.max_positions
     if special.mask not in ids:
         name = vocabulary.entries[special.mask]
         raise ConfigError(f"{where} has no {name}: write {name} once for each token that is to be filled in")
-    return np.concatenate([[special.cls], ids, [special.sep]])
-
-
-def _require_room(ids: Offsets, positions: int, where: str) -> None:
-    if len(ids) > positions:
+    if size > positions:
         raise ConfigError(
-            f"{where} has {len(ids):,} tokens with the special ones, and the model {positions:,} positions: shorten it"
+            f"{where} has {size:,} tokens with the special ones, and the model {positions:,} positions: shorten it"
         )
+    return np.concatenate([[special.cls], ids, [special.sep]])
 
 
 def _infilled(model: SpanBertForPreTraining, vocabulary: Vocabulary, text: str, ids: Offsets, top: int) -> Infilled:

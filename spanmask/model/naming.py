@@ -6,8 +6,6 @@ called gamma and beta in BERT's first checkpoints and in the paper's boundary he
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
@@ -48,7 +46,6 @@ _SBO = {
     "cls.pair_target_predictions.mlp_layer_norm.layer_norm2.beta": "sbo.second.norm.bias",
     "cls.pair_target_predictions.bias": "sbo.bias",
 }
-_PARTS = ("weight", "bias")
 #: Ours whose first dimension is the padded vocabulary.
 _PADDED = ("encoder.embeddings.words.weight", "mlm.bias", "sbo.bias")
 
@@ -56,21 +53,16 @@ _PADDED = ("encoder.embeddings.words.weight", "mlm.bias", "sbo.bias")
 def bert_names(config: SpanBertConfig) -> dict[str, tuple[str, ...]]:
     """Return, for each tensor of ours that BERT has, the names of theirs that it is made of, one after another."""
     names: dict[str, tuple[str, ...]] = {ours: (theirs,) for theirs, ours in (_EMBEDDINGS | _MLM_BIAS).items()}
-    for theirs, ours in _modules(config):
-        names |= {f"{ours}.{part}": (f"{theirs}.{part}",) for part in _PARTS}
+    modules: dict[str, tuple[str, ...]] = {ours: (theirs,) for theirs, ours in _MODULES.items()}
     for layer in range(config.layers):
-        theirs = f"bert.encoder.layer.{layer}.attention.self"
-        for part in _PARTS:
-            threes = tuple(f"{theirs}.{name}.{part}" for name in ("query", "key", "value"))
-            names[f"encoder.layers.{layer}.attention.qkv.{part}"] = threes
+        theirs, ours = f"bert.encoder.layer.{layer}", f"encoder.layers.{layer}"
+        modules |= {f"{ours}.{its}": (f"{theirs}.{name}",) for name, its in _LAYER.items()}
+        modules[f"{ours}.attention.qkv"] = tuple(
+            f"{theirs}.attention.self.{name}" for name in ("query", "key", "value")
+        )
+    for module, parts in modules.items():
+        names |= {f"{module}.{part}": tuple(f"{name}.{part}" for name in parts) for part in ("weight", "bias")}
     return names
-
-
-def _modules(config: SpanBertConfig) -> Iterator[tuple[str, str]]:
-    yield from _MODULES.items()
-    for layer in range(config.layers):
-        for theirs, ours in _LAYER.items():
-            yield f"bert.encoder.layer.{layer}.{theirs}", f"encoder.layers.{layer}.{ours}"
 
 
 def boundary_names() -> dict[str, tuple[str, ...]]:

@@ -53,10 +53,11 @@ def audit_page(audit: dict[str, Any], manifest: dict[str, Any]) -> str:
         The content of the dataset's manifest: its inputs, vocabulary and fingerprint are named.
     """
     title = f"Audit of the {audit['split']} split"
+    sign, style = (UNICODE.passed, "card verdict") if audit["ok"] else (UNICODE.failed, "card verdict failed")
     body = [
         heading(1, title),
         paragraph(_subtitle(manifest), "lead muted"),
-        element("div", paragraph(_verdict(audit)), class_="card verdict" if audit["ok"] else "card verdict failed"),
+        element("div", paragraph(f"{sign} {figures.verdict(audit)}"), class_=style),
         _gates(audit["gates"]),
         *([_differences(audit)] if audit["differing_rows"] else []),
         heading(2, "What was counted"),
@@ -74,10 +75,6 @@ def _subtitle(manifest: dict[str, Any]) -> str:
     names = [item["name"] for item in manifest["inputs"]]
     more = len(names) - _INPUTS_SHOWN
     return ", ".join(names[:_INPUTS_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
-
-
-def _verdict(audit: dict[str, Any]) -> str:
-    return f"{UNICODE.passed if audit['ok'] else UNICODE.failed} {figures.verdict(audit)}"
 
 
 def _tile(total: figures.Total) -> Html:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +30,8 @@ class _AuditView:
         options = options.update_width(width)
         yield from console.render(_gates(self.audit["gates"], width, options.encoding), options)
         yield from console.render(Padding(_totals(self.audit), (1, 0, 0, 0)), options)
-        tables = [Padding(table, (1, 2, 0, 0)) for table in _tables(self.audit)]
-        yield from console.render(Columns(tables), options)
+        tables = (_lengths, _coverage, _replacements, _causes)
+        yield from console.render(Columns([Padding(table(self.audit), (1, 2, 0, 0)) for table in tables]), options)
 
 
 def render_audit(audit: dict[str, Any], width: int | None = None) -> ConsoleRenderable:
@@ -67,13 +67,6 @@ def _gates(gates: Sequence[dict[str, Any]], width: int, encoding: str) -> Table:
         told = [name, detail] if width >= _WIDE else [Text.assemble(name, "\n", (detail.plain, "dim"))]
         table.add_row(Text(sign, style), *told)
     return table
-
-
-def _tables(audit: dict[str, Any]) -> Iterator[Table]:
-    yield _lengths(audit)
-    yield _coverage(audit)
-    yield _replacements(audit)
-    yield _causes(audit)
 
 
 def _totals(audit: dict[str, Any]) -> Table:

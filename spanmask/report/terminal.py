@@ -63,14 +63,9 @@ def render_rows(views: Iterable[RowView], width: int | None = None) -> ConsoleRe
 
 def _wrapped(text: Text, width: int) -> Iterator[Text]:
     """Yield lines of a text that holds no line breaks."""
-    words = [Cell(above=word.plain, style=str(word.style)) for word in _styled_words(text)]
-    return lay_out(words, width)
-
-
-def _styled_words(text: Text) -> Iterator[Text]:
-    for word in text.split(" "):
-        style = word.spans[0].style if word.spans else ""
-        yield Text(word.plain, style)
+    words = text.split(" ")
+    styles = [str(word.spans[0].style) if word.spans else "" for word in words]
+    return lay_out((Cell(above=word.plain, style=style) for word, style in zip(words, styles, strict=True)), width)
 
 
 def _legend(marks: Marks) -> Text:
