@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import IO, Any, Protocol, cast
 
 import numpy as np
 import pyarrow as pa
@@ -148,13 +148,13 @@ def first_line(file: InputFile, start: int, stop: int) -> tuple[int, bool] | Non
     """
     if start <= len(BOM) and (start == 0 or _is_marked(file)):
         return 0, True
-    with reporting(file.path, "read"), open(file.path, "rb", buffering=0) as raw:
-        raw.seek(start - 1)
+    with reporting(file.path, "read"), open(file.path, "rb") as source:
+        source.seek(start - 1)
         at = start - 1
-        while at < stop - 1 and (data := raw.read(min(CHUNK_BYTES, stop - 1 - at))):
+        while at < stop - 1 and (data := source.read(min(CHUNK_BYTES, stop - 1 - at))):
             found = data.find(b"\n")
             if found >= 0:
-                return at + found + 1, _is_blank_before(cast(Any, raw), at + found)
+                return at + found + 1, _is_blank_before(source, at + found)
             at += len(data)
     return None
 
@@ -164,27 +164,19 @@ def _is_marked(file: InputFile) -> bool:
         return stream.read(len(BOM)) == BOM
 
 
-def _is_blank_before(raw: Any, end: int) -> bool:
-    """Tell whether the line whose newline stands at a position is blank, reading no more than needed."""
+def _is_blank_before(source: IO[bytes], end: int) -> bool:
+    """Tell whether the line whose newline stands at a position is blank, reading little of it."""
     size = _LOOK_BACK
     while True:
         begin = max(0, end - size)
-        raw.seek(begin)
-        data = _read_exactly(raw, end - begin)
+        source.seek(begin)
+        data = source.read(end - begin)
         if begin == 0:
             data = b"\n" + data.removeprefix(BOM)
         answer = line_before(as_array(data))
         if answer != UNDECIDED:
             return answer == BLANK
         size *= 8
-
-
-def _read_exactly(raw: Any, size: int) -> bytes:
-    parts = []
-    while size > 0 and (data := raw.read(size)):
-        parts.append(data)
-        size -= len(data)
-    return b"".join(parts)
 
 
 def line_number(file: InputFile, offset: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, assert_never
@@ -33,7 +33,7 @@ class Exported:
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
         known = {"to": str(self.target), "fingerprint": self.fingerprint, "rows": self.rows}
-        return known if self.sentinels is None else {**known, "sentinels": self.sentinels.to_json()}
+        return known if self.sentinels is None else {**known, "sentinels": asdict(self.sentinels)}
 
 
 def export(

@@ -52,10 +52,6 @@ class Sentinels:
         """The largest id that is a sentinel."""
         return max(self.first, self.first + self.step * (self.count - 1))
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the sentinels as plain JSON values."""
-        return asdict(self)
-
 
 def choose_sentinels(config: SentinelConfig, manifest: Manifest, splits: tuple[Split, ...]) -> Sentinels:
     """Return the sentinels for the rows of some splits.
@@ -109,9 +105,7 @@ def with_sentinels(shard: Shard, sentinels: Sentinels) -> Shard:
     ids = pa.list_(pa.field("item", pa.int32(), nullable=False))
     fields = [shard.schema.field("document_id"), shard.schema.field("segment")]
     fields += [pa.field(name, ids, nullable=False) for name in ("inputs", "targets")]
-    schema = pa.schema(
-        fields, metadata={b"spanmask.sentinels": json.dumps(sentinels.to_json(), sort_keys=True).encode()}
-    )
+    schema = pa.schema(fields, metadata={b"spanmask.sentinels": json.dumps(asdict(sentinels), sort_keys=True).encode()})
     return replace(shard, schema=schema, batches=(_converted(batch, sentinels, schema) for batch in shard.batches))
 
 

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save
 
 from spanmask.errors import ConfigError
 from spanmask.model.config import Objective, SpanBertConfig
-from spanmask.model.naming import State, bert_names, boundary_names, modern_names, to_ours, to_theirs
+from spanmask.model.naming import BOUNDARY_NAMES, State, bert_names, modern_names, to_ours, to_theirs
 from spanmask.model.pretraining import SpanBertForPreTraining
 from spanmask.model.tokenizer_files import FILES, read_json, tokenizer_files
 from spanmask.storage import publish_folder, reporting
@@ -124,7 +124,7 @@ def export(
     with publish_folder(folder) as written:
         written.write_bytes(_MODEL, _saved(to_theirs(state, bert_names(config), config)))
         if model.sbo is not None:
-            written.write_bytes(_HEAD, _saved(to_theirs(state, boundary_names(), config)))
+            written.write_bytes(_HEAD, _saved(to_theirs(state, BOUNDARY_NAMES, config)))
         for name, data in files.items():
             written.write_bytes(name, data)
 
@@ -211,7 +211,7 @@ def import_model(folder: str | Path, *, objective: Objective = Objective.MLM_SBO
             f"tokenizer it was trained with, or rows for all entries (transformers' resize_token_embeddings({config.vocab_size}))"
         )
     model = SpanBertForPreTraining(config)
-    names = bert_names(config) | (boundary_names() if model.sbo is not None else {})
+    names = bert_names(config) | (BOUNDARY_NAMES if model.sbo is not None else {})
     initialised = _fill(folder, model, to_ours(theirs | head, names, config, dropped=dropped))
     used = {part for parts in names.values() for part in parts} | {"cls.predictions.decoder.weight"}
     unused = tuple(sorted((theirs | head).keys() - used))

@@ -13,18 +13,15 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from spanmask.errors import ConfigError
 from spanmask.model.inputs import PackedTensors, SboTensors, padded_tensors
 from spanmask.model.pretraining import SpanBertForPreTraining
-from spanmask.records import Offsets
+from spanmask.records import Flags, Offsets
 from spanmask.tokenization import Tokenizer
 from spanmask.vocab import Vocabulary
-
-Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

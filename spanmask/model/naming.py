@@ -33,18 +33,18 @@ _LAYER = {
     "output.LayerNorm": "output_norm",
 }
 _MLM_BIAS = {"cls.predictions.bias": "mlm.bias"}
-#: The boundary head, under the names of the paper's code.
-_SBO = {
-    "cls.pair_target_predictions.position_embeddings.weight": "sbo.offsets.weight",
-    "cls.pair_target_predictions.mlp_layer_norm.linear1.weight": "sbo.first.dense.weight",
-    "cls.pair_target_predictions.mlp_layer_norm.linear1.bias": "sbo.first.dense.bias",
-    "cls.pair_target_predictions.mlp_layer_norm.layer_norm1.gamma": "sbo.first.norm.weight",
-    "cls.pair_target_predictions.mlp_layer_norm.layer_norm1.beta": "sbo.first.norm.bias",
-    "cls.pair_target_predictions.mlp_layer_norm.linear2.weight": "sbo.second.dense.weight",
-    "cls.pair_target_predictions.mlp_layer_norm.linear2.bias": "sbo.second.dense.bias",
-    "cls.pair_target_predictions.mlp_layer_norm.layer_norm2.gamma": "sbo.second.norm.weight",
-    "cls.pair_target_predictions.mlp_layer_norm.layer_norm2.beta": "sbo.second.norm.bias",
-    "cls.pair_target_predictions.bias": "sbo.bias",
+#: For each tensor of our boundary head, its name in the paper's code.
+BOUNDARY_NAMES: dict[str, tuple[str, ...]] = {
+    "sbo.offsets.weight": ("cls.pair_target_predictions.position_embeddings.weight",),
+    "sbo.first.dense.weight": ("cls.pair_target_predictions.mlp_layer_norm.linear1.weight",),
+    "sbo.first.dense.bias": ("cls.pair_target_predictions.mlp_layer_norm.linear1.bias",),
+    "sbo.first.norm.weight": ("cls.pair_target_predictions.mlp_layer_norm.layer_norm1.gamma",),
+    "sbo.first.norm.bias": ("cls.pair_target_predictions.mlp_layer_norm.layer_norm1.beta",),
+    "sbo.second.dense.weight": ("cls.pair_target_predictions.mlp_layer_norm.linear2.weight",),
+    "sbo.second.dense.bias": ("cls.pair_target_predictions.mlp_layer_norm.linear2.bias",),
+    "sbo.second.norm.weight": ("cls.pair_target_predictions.mlp_layer_norm.layer_norm2.gamma",),
+    "sbo.second.norm.bias": ("cls.pair_target_predictions.mlp_layer_norm.layer_norm2.beta",),
+    "sbo.bias": ("cls.pair_target_predictions.bias",),
 }
 #: Ours whose first dimension is the padded vocabulary.
 _PADDED = ("encoder.embeddings.words.weight", "mlm.bias", "sbo.bias")
@@ -63,11 +63,6 @@ def bert_names(config: SpanBertConfig) -> dict[str, tuple[str, ...]]:
     for module, parts in modules.items():
         names |= {f"{module}.{part}": tuple(f"{name}.{part}" for name in parts) for part in ("weight", "bias")}
     return names
-
-
-def boundary_names() -> dict[str, tuple[str, ...]]:
-    """Return, for each tensor of our boundary head, its name in the paper's code."""
-    return {ours: (theirs,) for theirs, ours in _SBO.items()}
 
 
 def to_theirs(state: State, names: dict[str, tuple[str, ...]], config: SpanBertConfig) -> State:

@@ -48,35 +48,35 @@ class Receipt:
         return cls(**{**content, "shards": shards})
 
 
+def _nothing_counted() -> dict[str, Any]:
+    documents = dict.fromkeys(("documents_in", "documents_skipped", "documents_empty"), 0)
+    return {"tokens": {"in": 0, "dropped": {}}, **documents, "words_cut": 0}
+
+
 @dataclass(slots=True)
 class Ledger:
     """What a unit's receipt will say, while it is being counted."""
 
     statistics: dict[str, RowStatistics] = field(default_factory=dict)
     sampling: dict[str, dict[str, Any]] = field(default_factory=dict)
-    tokens_in: int = 0
-    dropped: dict[str, int] = field(default_factory=dict)
-    words_cut: int = 0
-    documents: int = 0
-    skipped: int = 0
-    empty: int = 0
+    conservation: dict[str, Any] = field(default_factory=_nothing_counted)
     source_bytes: int = 0
     supplied: dict[str, int] = field(default_factory=lambda: {"spans_field": 0, "words_field": 0})
 
     def add_documents(self, documents: DocumentBlock) -> None:
         """Count a block of documents."""
-        self.documents += len(documents) + documents.skipped
-        self.skipped += documents.skipped
+        self._count(documents_in=len(documents) + documents.skipped, documents_skipped=documents.skipped)
         self.source_bytes += documents.source_bytes
         self.supplied["spans_field"] += 0 if documents.annotations is None else len(documents.annotations.starts)
         self.supplied["words_field"] += 0 if documents.words is None else len(documents.words.values)
 
     def add_segments(self, segments: SequenceBlock, tokens: int, empty: int) -> None:
         """Count the segments of a block of documents, the tokens they were cut from, and the documents that have none."""
-        self.tokens_in += tokens
-        self.empty += empty
-        self.words_cut += segments.words_cut
-        self.dropped = merge_counts(self.dropped, segments.dropped)
+        counts = {"in": tokens, "dropped": segments.dropped}
+        self._count(tokens=counts, documents_empty=empty, words_cut=segments.words_cut)
+
+    def _count(self, **counts: Any) -> None:
+        self.conservation = merge_counts(self.conservation, counts)
 
     def add_rows(self, split: str, block: MaskedBlock, draws: Draws, vocabulary: Vocabulary, ratio: Fraction) -> None:
         """Count masked rows of a split, whose budget is ``ratio`` of their tokens."""
@@ -86,19 +86,12 @@ class Ledger:
     def receipt(self, unit: str, disk_bytes: int, shards: Mapping[str, Sequence[ShardRecord]]) -> Receipt:
         """Return the receipt of a unit that is done, and published these shards."""
         kept = sum(statistics.tokens for statistics in self.statistics.values())
-        conservation = {
-            "tokens": {"in": self.tokens_in, "kept": kept, "dropped": self.dropped},
-            "documents_in": self.documents,
-            "documents_skipped": self.skipped,
-            "documents_empty": self.empty,
-            "words_cut": self.words_cut,
-        }
         return Receipt(
             unit=unit,
             shards={name: tuple(records) for name, records in shards.items() if records},
             statistics={name: statistics.to_json() for name, statistics in self.statistics.items()},
             sampling=self.sampling,
-            conservation=conservation,
+            conservation=merge_counts(self.conservation, {"tokens": {"kept": kept}}),
             source_bytes=self.source_bytes,
             disk_bytes=disk_bytes,
             supplied=self.supplied,

@@ -35,12 +35,12 @@ STDIN = "-"
 class Progress:
     """How far a run is. disk_bytes of disk_total input bytes; text_bytes decompressed and tokens since it began; units done before it."""
 
-    disk_bytes: int
     disk_total: int
-    text_bytes: int
-    tokens: int
-    shards: int
-    resumed_disk_bytes: int
+    disk_bytes: int = 0
+    text_bytes: int = 0
+    tokens: int = 0
+    shards: int = 0
+    resumed_disk_bytes: int = 0
 
 
 #: Told of progress after every few MiB of text.
@@ -120,7 +120,8 @@ def preshard(  # noqa: PLR0913 - the one door
         finished = finished_dataset(folder, config, files, overwrite=overwrite, rehash=rehash)
         if finished is not None:
             return finished
-        return _Run(folder, config, files, jobs, overwrite, on_progress).execute()
+        progress = Progress(disk_total=sum(file.size for file in files))
+        return _Run(RunState(folder), config, files, jobs, overwrite, on_progress, progress).execute()
 
 
 def _find_files(paths: list[Any], folder: Path, config: PreshardConfig) -> tuple[InputFile, ...]:
@@ -148,76 +149,64 @@ def _spool(folder: Path, config: PreshardConfig) -> Path:
     return path
 
 
+@dataclass(slots=True)
 class _Run:
     """One run, under the lock of its folder."""
 
-    def __init__(
-        self,
-        folder: Path,
-        config: PreshardConfig,
-        files: tuple[InputFile, ...],
-        jobs: int,
-        overwrite: bool,
-        on_progress: OnProgress | None,
-    ) -> None:
-        self._folder = folder
-        self._files = files
-        self._jobs = jobs
-        self._overwrite = overwrite
-        self._on_progress = on_progress
-        self._config = config
-        self._state = RunState(folder)
-        total = sum(file.size for file in files)
-        self._progress = Progress(
-            disk_bytes=0, disk_total=total, text_bytes=0, tokens=0, shards=0, resumed_disk_bytes=0
-        )
+    state: RunState
+    config: PreshardConfig
+    files: tuple[InputFile, ...]
+    jobs: int
+    overwrite: bool
+    on_progress: OnProgress | None
+    progress: Progress
 
     def execute(self) -> Manifest:
         """Resume or begin, run what is left, and finish."""
-        vocabulary = load_vocabulary(self._config.vocabulary)
-        plan = make_plan(self._config, vocabulary, self._files)
+        vocabulary = load_vocabulary(self.config.vocabulary)
+        plan = make_plan(self.config, vocabulary, self.files)
         self._begin(plan.to_json())
         # Every input is read once more, in a thread beside the work.
-        digests = digest_in_background(self._files)
-        done = {receipt.unit: receipt for receipt in self._state.receipts()}
+        digests = digest_in_background(self.files)
+        done = {receipt.unit: receipt for receipt in self.state.receipts()}
         failed = self._run_units(plan, done)
         if failed:
             raise IncompleteShards(
                 f"{len(failed)} units failed after three tries ({', '.join(failed[:5])}): their worker died, perhaps for want of memory; "
                 "the others are complete, run the same command again with fewer --jobs",
-                path=str(self._folder),
+                path=str(self.state.out),
             )
         # Before anything is staged: rows of a file that changed on the way belong to no text that exists.
-        check_unchanged_since(self._files)
+        check_unchanged_since(self.files)
         receipts = [done[name] for name in sorted(done, key=unit_order)]
         manifest = assemble(plan, receipts, digests.result())
-        self._state.stage(manifest, dataset_card(manifest))
-        self._state.commit()
-        remember_inputs(manifest, self._files)
+        self.state.stage(manifest, dataset_card(manifest))
+        self.state.commit()
+        remember_inputs(manifest, self.files)
         return manifest
 
     def _begin(self, plan: dict[str, Any]) -> None:
-        saved = self._state.saved_plan()
+        saved = self.state.saved_plan()
         if saved != plan:
-            some_done = next(self._state.receipts(), None) is not None
+            some_done = next(self.state.receipts(), None) is not None
             # A plan without a receipt has nothing to lose: the run failed or was killed before its first shard.
-            if saved is not None and some_done and not self._overwrite:
-                raise MismatchError(refusal(self._folder, "an unfinished run", differences(saved, plan)))
-            self._state.discard()
-        self._state.start(plan)
+            if saved is not None and some_done and not self.overwrite:
+                raise MismatchError(refusal(self.state.out, "an unfinished run", differences(saved, plan)))
+            self.state.discard()
+        self.state.start(plan)
 
     def _run_units(self, plan: Plan, done: dict[str, Receipt]) -> list[str]:
         """Run the units that are not done, adding their receipts; return the names of those that failed."""
         for known in done.values():
             self._advance(known.disk_bytes, 0, 0, len(known.records), resumed=True)
-        work = PipelineWork(plan=plan, root=str(self._state.root), run=Pipeline.run)
+        work = PipelineWork(plan=plan, root=str(self.state.root), run=Pipeline.run)
         failed = []
-        for outcome in run_units(work, all_units(plan, set(done)), self._jobs, self._advance):
+        for outcome in run_units(work, all_units(plan, set(done)), self.jobs, self._advance):
             receipt: Receipt | None = outcome.result
             if receipt is None:
                 failed.append(outcome.unit.name)
                 continue
-            self._state.save_receipt(receipt)
+            self.state.save_receipt(receipt)
             done[receipt.unit] = receipt
             self._advance(0, 0, 0, len(receipt.records))
         return failed
@@ -225,8 +214,8 @@ class _Run:
     def _advance(
         self, disk_bytes: int, text_bytes: int, tokens: int, shards: int = 0, *, resumed: bool = False
     ) -> None:
-        progress = self._progress
-        self._progress = replace(
+        progress = self.progress
+        self.progress = replace(
             progress,
             disk_bytes=progress.disk_bytes + disk_bytes,
             text_bytes=progress.text_bytes + text_bytes,
@@ -234,8 +223,8 @@ class _Run:
             shards=progress.shards + shards,
             resumed_disk_bytes=progress.resumed_disk_bytes + (disk_bytes if resumed else 0),
         )
-        if self._on_progress is not None:
-            self._on_progress(self._progress)
+        if self.on_progress is not None:
+            self.on_progress(self.progress)
 
 
 def run_units(work: PipelineWork, units: Iterator[Unit], jobs: int, report: Report) -> Iterator[Outcome]:

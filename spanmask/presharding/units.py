@@ -109,13 +109,13 @@ class Pipeline:
             if unit.raw is None and size >= limit:
                 self._flush(f"{unit.task:05}-{block:05}", held, shards)
                 block, size = block + 1, 0
-            tokens = ledger.tokens_in
+            tokens = ledger.conservation["tokens"]["in"]
             for name, batch in self.rows(documents, ledger):
                 held[name].append(batch)
             size += documents.source_bytes
             # Only an estimate: what is told never passes the unit's bytes, and their rest is told at the end.
             done = min(unit.disk_bytes * ledger.source_bytes // self._text_bytes(unit), unit.disk_bytes)
-            report(done - told, documents.source_bytes, ledger.tokens_in - tokens)
+            report(done - told, documents.source_bytes, ledger.conservation["tokens"]["in"] - tokens)
             told = done
         self._flush(f"{unit.task:05}-{block:05}", held, shards)
         report(unit.disk_bytes - told, 0, 0)

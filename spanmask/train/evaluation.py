@@ -19,6 +19,7 @@ from spanmask.loading.rows import Masks
 from spanmask.model.inputs import packed_tensors
 from spanmask.model.loss import objective_scales
 from spanmask.model.pretraining import SpanBertForPreTraining
+from spanmask.records import Flags
 from spanmask.shard.reader import ShardSet
 from spanmask.train.config import TrainConfig
 from spanmask.train.distributed import World
@@ -30,7 +31,6 @@ from spanmask.train.step import forward_of, precision_of
 LONGEST = 10
 
 Ids = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
