@@ -26,8 +26,8 @@ from spanmask.records import MaskedBlock, Offsets
 class _Window:
     """Some consecutive samples of an epoch, packed.
 
-    block: their S rows. datasets, rows: (S,). bins: which rows share one. used: (n, 4) tokens, MLM targets, SBO targets and sequences of
-    each bin.
+    block: their S rows. datasets, rows: (S,). bins: which rows share one. used: (n + 1, 4) tokens, MLM targets, SBO targets and sequences
+    of the bins before each, and of all.
     """
 
     def __init__(self, recipe: Recipe, capacities: Capacities, epoch: int, number: int) -> None:
@@ -38,10 +38,9 @@ class _Window:
         self.block: MaskedBlock = recipe.reader.read(self.datasets, self.rows, epoch)
         tokens = self.block.input_ids.lengths
         self.bins: Bins = assign(tokens, capacities, name=lambda row: name_of(self.block, row))
-        targets = self.block.labels.lengths, count_targets(self.block, recipe.rule).sbo
-        of_rows = np.stack((tokens, *targets, np.ones(len(self.rows), np.int64)), axis=1)
-        of_bins = np.add.reduceat(of_rows[self.bins.members], self.bins.offsets[:-1], axis=0)
-        self.used: Offsets = np.concatenate((np.zeros((1, 4), np.int64), np.cumsum(of_bins, axis=0)))
+        of_rows = (tokens, self.block.labels.lengths, count_targets(self.block, recipe.rule).sbo)
+        of_bins = [offsets_of(column[self.bins.members])[self.bins.offsets] for column in of_rows]
+        self.used: Offsets = np.stack((*of_bins, self.bins.offsets), axis=1)
 
 
 class _Run(NamedTuple):
