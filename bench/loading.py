@@ -26,6 +26,7 @@ STREAMS: dict[str, dict[str, Any]] = {
     "stored padded, batches of 64": {"batch_size": 64},
     "fresh padded": {"batch_size": 256, "masks": "fresh"},
     PACKED: {"batch_size": 64, "layout": "packed"},
+    "stored packed, batches of 256": {"batch_size": 256, "layout": "packed"},
     FRESH: {"batch_size": 64, "layout": "packed", "masks": "fresh"},
 }
 #: The peers: whether whole words are masked.
@@ -147,7 +148,7 @@ def run(*, folder: str, rounds: int, peer_sequences: int) -> dict[str, Any]:
 
 def _ours(shards: Any) -> tuple[dict[str, Callable[[], object]], int, dict[str, Any]]:
     """Return what runs on all rows, their tokens, and the batches of one epoch of the streams that are copied."""
-    from .epochs import Epochs, Held, Masking, Reading
+    from .epochs import Epochs, Held, Masking, Reading, copies_of_files
 
     streams = {name: Epochs(shards, **options) for name, options in STREAMS.items()}
     held = {name: Held(streams[name]) for name in (PADDED, PACKED)}
@@ -160,7 +161,11 @@ def _ours(shards: Any) -> tuple[dict[str, Callable[[], object]], int, dict[str, 
     tokens = {one.tokens for one in held.values()}
     if tokens != {sum(shard.tokens for shard in shards.split.shards)}:
         raise AssertionError(f"epochs hold {tokens} tokens, which are not those of the shards")
-    alone = {"reading": Reading(shards).run, "masking": Masking(shards).run}
+    alone = {
+        "shards: copy": copies_of_files(shards),
+        "reading": Reading(shards).run,
+        "masking": Masking(shards).run,
+    }
     return {**contestants, **copies, **alone}, tokens.pop(), held
 
 
@@ -199,8 +204,11 @@ def _clock_ratios(taken: Mapping[str, Any]) -> dict[str, Any]:
     for name in (PADDED, PACKED):
         for copy in ("copy", "copy, cached"):
             ratios[f"{name} / {copy}"] = protocol.ratio(taken[name]["seconds"], taken[f"{name}: {copy}"]["seconds"])
-        beyond = _beyond(taken, name, "reading")
-        ratios[f"{name}, beyond reading / copy"] = protocol.ratio(beyond, taken[f"{name}: copy"]["seconds"])
+        copied, written = taken[f"{name}: copy"]["seconds"], taken[f"{name}: copy, cached"]["seconds"]
+        roofline = [a + b for a, b in zip(taken["shards: copy"]["seconds"], written, strict=True)]
+        ratios[f"{name}: roofline / copy"] = protocol.ratio(roofline, copied)
+        ratios[f"{name} / roofline"] = protocol.ratio(taken[name]["seconds"], roofline)
+        ratios[f"{name}, beyond reading / copy"] = protocol.ratio(_beyond(taken, name, "reading"), copied)
     beyond = _beyond(taken, FRESH, PACKED)
     return {**ratios, f"{FRESH}, beyond stored / masking": protocol.ratio(beyond, taken["masking"]["seconds"])}
 

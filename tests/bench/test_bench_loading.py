@@ -272,6 +272,7 @@ def _result(disk=(30, 60)):
     """A result of two rounds in which everything takes a second for a million tokens, but for what is named."""
     names = [
         *loading.STREAMS,
+        "shards: copy",
         "reading",
         "masking",
         *(f"{name}: {copy}" for name in (loading.PADDED, loading.PACKED) for copy in ("copy", "copy, cached")),
@@ -304,6 +305,8 @@ def test_figures_are_ratios_of_seconds_and_of_processor_time_for_as_many_tokens(
     assert ratios["stored padded, beyond reading / copy"] == 1.0
     assert ratios["stored packed, beyond reading / copy"] == 1.5
     assert ratios["stored packed / copy, cached"] == 2.0
+    assert (ratios["stored packed: roofline / copy"], ratios["stored packed / roofline"]) == (2.0, 1.0)
+    assert (ratios["stored padded: roofline / copy"], ratios["stored padded / roofline"]) == (4.0, 0.5)
     assert ratios["fresh packed, beyond stored / masking"] == 1.0
     assert ratios["processor: collator, whole words / stored padded"] == 50.0
     assert ratios["disk bytes / useful bytes"] == 2.25
