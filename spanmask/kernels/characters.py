@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask.kernels._jit import Bytes, Ints, inlined, signed
+from spanmask.kernels.text import write_code_point
 
 #: Kinds of bytes, `Rules.kinds`: parts of a word; white space; newline; removed; a word by itself; the first of a longer character.
 WORD, SPACE, NEWLINE, REMOVED, ISOLATED, WIDE = 0, 1, 2, 3, 4, 5
@@ -87,16 +88,6 @@ def entry_of(rules: Rules, point: int) -> int:
 
 
 @inlined
-def _put_byte(word: Word, byte: int, start: int, end: int) -> None:
-    size = word.numbers[BYTES]
-    word.text[size] = byte
-    if word.tracked:
-        word.starts[size] = start
-        word.ends[size] = end
-    word.numbers[BYTES] = size + 1
-
-
-@inlined
 def _put(word: Word, point: int, start: int, end: int) -> None:
     """Add a code point in UTF-8; of those beyond the limit nothing but their number and place is kept."""
     if word.numbers[CHARACTERS] == 0:
@@ -105,19 +96,12 @@ def _put(word: Word, point: int, start: int, end: int) -> None:
     word.numbers[CHARACTERS] += 1
     if word.numbers[CHARACTERS] > MAX_CHARACTERS:
         return
-    if point < 0x80:
-        _put_byte(word, point, start, end)
-        return
-    if point < 0x800:
-        _put_byte(word, 0xC0 | point >> 6, start, end)
-    else:
-        if point < 0x10000:
-            _put_byte(word, 0xE0 | point >> 12, start, end)
-        else:
-            _put_byte(word, 0xF0 | point >> 18, start, end)
-            _put_byte(word, 0x80 | point >> 12 & 0x3F, start, end)
-        _put_byte(word, 0x80 | point >> 6 & 0x3F, start, end)
-    _put_byte(word, 0x80 | point & 0x3F, start, end)
+    size = word.numbers[BYTES]
+    stop = write_code_point(point, word.text, size)
+    if word.tracked:
+        for place in range(size, stop):
+            word.starts[place], word.ends[place] = start, end
+    word.numbers[BYTES] = stop
 
 
 @inlined

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask.kernels._jit import Bytes, Ints, inlined, kernel
+from spanmask.kernels.text import write_code_point
 
 #: Nesting up to which values that nobody wants are read past.
 DEPTH_LIMIT = 64
@@ -68,6 +69,9 @@ def _grammar() -> npt.NDArray[np.int8]:
 
 
 _TOKENS, _AFTER = _token_table(), _grammar()
+#: What a backslash and a letter other than u stand for.
+_UNESCAPED = np.full(256, UNSURE, np.int16)
+_UNESCAPED[[*b'"\\/bfnrt']] = [*b'"\\/\b\f\n\r\t']
 
 
 @inlined
@@ -125,27 +129,11 @@ def _code_point(data: Bytes, at: int, end: int) -> Any:
 
 
 @inlined
-def _unescaped(letter: int) -> int:
-    r"""Return the byte that a backslash and a letter other than u stand for, or `UNSURE`."""
-    if letter in (_QUOTE, _BACKSLASH, 0x2F):
-        return letter
-    if letter == 0x6E:
-        return 0x0A
-    if letter == 0x74:
-        return 0x09
-    if letter == 0x72:
-        return 0x0D
-    if letter == 0x62:
-        return 0x08
-    return 0x0C if letter == 0x66 else UNSURE
-
-
-@inlined
 def _escape_end(data: Bytes, at: int, end: int) -> int:
     """Return the position after the escape at a position, or `UNSURE`."""
     letter = _byte(data, at + 1, end)
     if letter != _UNICODE:
-        return at + 2 if _unescaped(letter) >= 0 else UNSURE
+        return at + 2 if _UNESCAPED[letter] >= 0 else UNSURE
     code, after = _code_point(data, at, end)
     return after if code >= 0 else UNSURE
 
@@ -377,23 +365,6 @@ def find_strings(
 
 
 @inlined
-def _write_code_point(code: int, out: Bytes, n: int) -> int:
-    """Write a code point in UTF-8; return the position after it."""
-    if code < 0x80:
-        out[n] = code
-        return n + 1
-    if code < 0x800:
-        out[n], out[n + 1] = 0xC0 | code >> 6, 0x80 | code & 0x3F
-        return n + 2
-    if code < 0x10000:
-        out[n], out[n + 1], out[n + 2] = 0xE0 | code >> 12, 0x80 | code >> 6 & 0x3F, 0x80 | code & 0x3F
-        return n + 3
-    out[n], out[n + 1] = 0xF0 | code >> 18, 0x80 | code >> 12 & 0x3F
-    out[n + 2], out[n + 3] = 0x80 | code >> 6 & 0x3F, 0x80 | code & 0x3F
-    return n + 4
-
-
-@inlined
 def _copy(data: Bytes, at: int, end: int, out: Bytes, n: int) -> int:
     """Copy ``data[at:end]`` to ``out[n]`` and on, `STRIDE` bytes at a time while the data last; return the position after it."""
     size = end - at
@@ -437,8 +408,8 @@ def unescape(data: Bytes, specials: _Places, places: Ints, out: Bytes, offsets: 
             if data[escape + 1] == _UNICODE:
                 code, at = _code_point(data, escape, end)
             else:
-                code, at = _unescaped(np.int64(data[escape + 1])), escape + 2  # type: ignore[arg-type]
-            n = _write_code_point(code, out, n)
+                code, at = np.int64(_UNESCAPED[data[escape + 1]]), escape + 2
+            n = write_code_point(code, out, n)
             cursor = _next_special(specials, cursor, at)
         n = _copy(data, at, end, out, n)
         offsets[line + 1] = n

@@ -66,15 +66,8 @@ def _draw_id(rule: Replacement, stream: RandomStream) -> Any:
     if len(rule.cumulative) == 0:
         return rule.ordinary[draw_below(len(rule.ordinary), stream)]
     target = draw_below(rule.cumulative[-1], stream)
-    # Kept: the answer lies in [low, high]. Ids that were never counted share their cumulative count with the one before, so never win.
-    low, high = 0, len(rule.cumulative) - 1
-    while low < high:
-        middle = (low + high) // 2
-        if rule.cumulative[middle] > target:
-            high = middle
-        else:
-            low = middle + 1
-    return rule.ordinary[low]
+    # Ids that were never counted share their cumulative count with the one before, so never win.
+    return rule.ordinary[np.searchsorted(rule.cumulative, target, side="right")]
 
 
 @kernel

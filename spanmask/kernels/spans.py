@@ -132,15 +132,6 @@ def _open(segments: Segments, i: int, purpose: int, key: Key, stream: RandomStre
 
 
 @inlined
-def _most_frequent(failed: Ints) -> int:
-    cause = LONG_WORD
-    for other in range(1, 3):
-        if failed[other] > failed[cause]:
-            cause = other
-    return cause
-
-
-@inlined
 def _emit(start: int, end: int, n: int, spans: Spans) -> int:
     spans.starts[n] = start + 1
     spans.ends[n] = end + 1
@@ -253,7 +244,7 @@ def _count(failed: Ints, short: bool, tally: Tally) -> None:
     for cause in range(len(failed)):
         tally.failed[cause] += failed[cause]
     if short:
-        tally.short[_most_frequent(failed)] += 1
+        tally.short[np.argmax(failed)] += 1
 
 
 @kernel

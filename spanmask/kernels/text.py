@@ -250,3 +250,20 @@ def count_code_points(text: Bytes, offsets: Ints, counts: Ints) -> None:
         for at in range(offsets[document], offsets[document + 1]):
             count += text[at] & 0xC0 != 0x80
         counts[document] = count
+
+
+@inlined
+def write_code_point(code: int, out: Bytes, n: int) -> int:
+    """Write a code point in UTF-8; return the position after it."""
+    if code < 0x80:
+        out[n] = code
+        return n + 1
+    if code < 0x800:
+        out[n], out[n + 1] = 0xC0 | code >> 6, 0x80 | code & 0x3F
+        return n + 2
+    if code < 0x10000:
+        out[n], out[n + 1], out[n + 2] = 0xE0 | code >> 12, 0x80 | code >> 6 & 0x3F, 0x80 | code & 0x3F
+        return n + 3
+    out[n], out[n + 1] = 0xF0 | code >> 18, 0x80 | code >> 12 & 0x3F
+    out[n + 2], out[n + 3] = 0x80 | code >> 6 & 0x3F, 0x80 | code & 0x3F
+    return n + 4
