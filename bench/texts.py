@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from spanmask.config import Format, PreshardConfig
 from spanmask.corpus.inputs import find_inputs
-from spanmask.corpus.reading import read_documents
+from spanmask.corpus.reading import read_part
 from spanmask.errors import ConfigError
 from spanmask.presharding.plan import make_plan
 from spanmask.vocab import load_vocabulary
@@ -90,7 +90,7 @@ def _documents(files: Sequence[Any]) -> Iterator[str]:
     config = PreshardConfig.of(seed=0)
     for task in make_plan(config, load_vocabulary(config.vocabulary), files).tasks:
         for part in task.parts:
-            for block in read_documents(part, config.corpus, _BLOCK_BYTES):
+            for block in read_part(part, config.corpus, _BLOCK_BYTES):
                 data = memoryview(block.text.data)
                 for start, end in pairwise(block.document_offsets.tolist()):
                     lines = str(data[start:end], "utf-8").split("\n")

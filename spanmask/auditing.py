@@ -95,8 +95,7 @@ class Audit:
 
     def to_json(self) -> dict[str, Any]:
         """Return the audit as plain JSON values."""
-        evidence = self.evidence
-        law = expected_lengths(self.config)
+        evidence, counts = self.evidence, self.evidence.statistics.to_json()
         return {
             "ok": self.ok,
             "split": self.split,
@@ -106,11 +105,11 @@ class Audit:
             "differing_rows": self.differing_rows,
             "differences": [asdict(difference) for difference in self.differences],
             "gates": [asdict(gate) for gate in self.gates],
-            "mask_rate": mask_rate(evidence.statistics),
+            "mask_rate": float(counts["masked_tokens"] / max(counts["tokens"], 1)),
             "span_lengths": {
-                "law": law,
+                "law": expected_lengths(self.config),
                 "drawn": evidence.sampling["lengths"],
-                "realised": evidence.statistics.to_json()["histograms"]["span_words"],
+                "realised": counts["histograms"]["span_words"],
             },
             "first_starts": {
                 "observed": evidence.starts_seen.tolist(),
@@ -123,14 +122,8 @@ class Audit:
                 "expected_last_words": _rates(evidence.expected_coverage[1]),
             },
             "sampling": evidence.sampling,
-            "statistics": evidence.statistics.to_json(),
+            "statistics": counts,
         }
-
-
-def mask_rate(statistics: RowStatistics) -> float:
-    """Return masked tokens as a share of all but special ones."""
-    totals = statistics.to_json()
-    return float(totals["masked_tokens"] / max(totals["tokens"], 1))
 
 
 def _rates(counts: Offsets) -> list[float | None]:
@@ -192,7 +185,8 @@ def audit(folder: str | os.PathLike[str], split: str = "train", *, sample: int |
         differing += len(found)
         collect(evidence, stored, segments, draws, others)
         rows += len(block)
-    gates = [_replay_gate(rows, differing), *judge(evidence, manifest.config)]
+    told = f"{differing:,} of {rows:,} rows differ"
+    gates = [Gate(name="replay equals disk", passed=differing == 0, detail=told), *judge(evidence, manifest.config)]
     # A sample has no counts of its own in the manifest to be compared with.
     if rows == len(shards):
         gates.append(_manifest_gate(evidence, manifest.sampling[split]))
@@ -241,8 +235,7 @@ def collect(evidence: Evidence, rows: Rows, segments: SequenceBlock, draws: Draw
     """Add what a block's rows and draws show. others: maskers of other seeds, for the coverage to expect."""
     config = rows.config
     evidence.statistics.add(rows.block, rows.vocabulary, config.masking.mask_fraction)
-    known = draws.to_json()
-    evidence.sampling = merge_counts(evidence.sampling, known) if evidence.sampling else known
+    evidence.sampling = merge_counts(evidence.sampling, draws.to_json())
     places = _places(rows, config)
     if places is not None:
         _count_starts(evidence, draws.first_starts, places)
@@ -316,10 +309,6 @@ def _law_gate(name: str, test: ChiSquare, size: str) -> Gate:
         return Gate(name=name, passed=True, detail=f"{size}: too few to test")
     detail = f"{size}, chi-square {test.statistic:.2f} with {test.degrees} degrees of freedom, p = {test.p_value:.3g}"
     return Gate(name=name, passed=test.p_value >= FALSE_ALARM, detail=detail, p_value=test.p_value)
-
-
-def _replay_gate(rows: int, differing: int) -> Gate:
-    return Gate(name="replay equals disk", passed=differing == 0, detail=f"{differing:,} of {rows:,} rows differ")
 
 
 def _manifest_gate(evidence: Evidence, stated: dict[str, Any]) -> Gate:

@@ -43,11 +43,12 @@ class _Table(Protocol):
 
 
 @contextlib.contextmanager
-def _decoding(file: InputFile) -> Iterator[None]:
-    """Turn what Arrow refuses into a `CorpusError`, and what the file system refuses into a `StorageError`."""
+def _opened(file: InputFile) -> Iterator[_Table]:
+    """Open a file; turn what Arrow refuses into a `CorpusError`, and what the file system refuses into a `StorageError`."""
     with reporting(file.path, "read"):
         try:
-            yield
+            with contextlib.ExitStack() as stack:
+                yield _Parquet(file, stack) if file.format is Format.PARQUET else _Arrow(file, stack)
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             if getattr(error, "errno", None) is not None:
                 raise
@@ -56,12 +57,6 @@ def _decoding(file: InputFile) -> Iterator[None]:
                 f"not {kind}, or a damaged one ({error}); fetch it again, or name its format with --format",
                 path=file.path,
             ) from error
-
-
-@contextlib.contextmanager
-def _opened(file: InputFile) -> Iterator[_Table]:
-    with _decoding(file), contextlib.ExitStack() as stack:
-        yield _Parquet(file, stack) if file.format is Format.PARQUET else _Arrow(file, stack)
 
 
 def row_bounds(file: InputFile, config: CorpusConfig, target_bytes: int) -> list[int]:

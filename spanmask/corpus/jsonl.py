@@ -161,9 +161,7 @@ class _Reader:
     def _joined(self, batches: list[pa.RecordBatch]) -> pa.RecordBatch:
         if len(batches) == 1:
             return batches[0]
-        table = pa.Table.from_batches(batches, schema=self._schema).combine_chunks()
-        columns = [column.combine_chunks() for column in table.columns]
-        return pa.RecordBatch.from_arrays(columns, schema=self._schema)
+        return pa.concat_batches([pa.RecordBatch.from_pylist([], schema=self._schema), *batches])
 
     def _error(self, start: int, reason: str) -> CorpusError:
         line = line_number(self._file, self._origin + int(start))

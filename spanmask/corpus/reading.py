@@ -50,8 +50,8 @@ def divide(file: InputFile, config: CorpusConfig, target_bytes: int) -> list[Par
     return [Part(file=file, start=start, stop=stop) for start, stop in pairwise(bounds)]
 
 
-def read_part(part: Part, config: CorpusConfig) -> Iterator[DocumentBlock]:
-    """Yield the documents of a part, in blocks of about 4 MiB of text.
+def read_part(part: Part, config: CorpusConfig, window_bytes: int = BLOCK_BYTES) -> Iterator[DocumentBlock]:
+    """Yield the documents of a part in blocks of about 4 MiB of text, of a whole compressed file by windows of some bytes.
 
     Raises
     ------
@@ -62,22 +62,14 @@ def read_part(part: Part, config: CorpusConfig) -> Iterator[DocumentBlock]:
     StorageError
         The file system refused.
     """
-    if part.file.format in (Format.TEXT, Format.JSONL):
-        for raw in _cut_part(part, config):
-            yield from parse_block(part.file, raw, config)
-    else:
+    if part.file.format in (Format.PARQUET, Format.ARROW):
         from spanmask.corpus.columnar import read_rows
 
         yield from read_rows(part, config)
-
-
-def read_documents(part: Part, config: CorpusConfig, block_bytes: int) -> Iterator[DocumentBlock]:
-    """Yield the documents of a part, or of a whole compressed file by windows of ``block_bytes``; raises as `read_part` does."""
-    if part.file.compression is None:
-        yield from read_part(part, config)
-    else:
-        for raw in stream_blocks(part.file, config, block_bytes):
-            yield from parse_block(part.file, raw, config)
+        return
+    streamed = part.file.compression is not None
+    for raw in stream_blocks(part.file, config, window_bytes) if streamed else _cut_part(part, config):
+        yield from parse_block(part.file, raw, config)
 
 
 def _cut_part(part: Part, config: CorpusConfig) -> Iterator[RawBlock]:

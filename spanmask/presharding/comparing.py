@@ -111,7 +111,7 @@ class _UnitRows:
             if (record.path.startswith(exact) if unit.raw is not None else record.path.startswith(prefix))
         ]
         self.path = f"{exact}.arrow"
-        blocks = (block for number in chosen for block in shards.blocks_of(number))
+        blocks = (shards.blocks[k] for number in chosen for k in range(*shards.block_offsets[number : number + 2]))
         self._rows = (row for block in blocks for row in _originals(block, manifest.vocabulary))
 
     def compare(self, segments: SequenceBlock) -> Finding | None:

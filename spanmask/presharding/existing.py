@@ -9,6 +9,7 @@ from typing import Any
 from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION, PreshardConfig
 from spanmask.corpus.inputs import InputFile
 from spanmask.errors import ConfigError, MismatchError, ShardError
+from spanmask.escaping import first_of
 from spanmask.presharding.locations import unchanged
 from spanmask.presharding.state import FOLDER, RunState
 from spanmask.shard.manifest import MANIFEST, Manifest, config_fingerprint, read_manifest
@@ -103,12 +104,6 @@ def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     if found["versions"] != wanted["versions"]:
         lines.append(f"versions: {found['versions']} there, {wanted['versions']} here")
     if found["inputs"] != wanted["inputs"]:
-        lines.append(
-            f"inputs: {_names(found['inputs'])} there, {_names(wanted['inputs'])} here (or their content changed)"
-        )
+        there, here = (first_of([item["name"] for item in known["inputs"]], 3) for known in (found, wanted))
+        lines.append(f"inputs: {there} there, {here} here (or their content changed)")
     return lines
-
-
-def _names(inputs: list[dict[str, Any]]) -> str:
-    names = ", ".join(item["name"] for item in inputs[:3])
-    return names + (f" and {len(inputs) - 3} more" if len(inputs) > 3 else "")

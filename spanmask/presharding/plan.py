@@ -21,7 +21,7 @@ from spanmask.config import (
     Segmentation,
 )
 from spanmask.corpus.inputs import InputFile, Part
-from spanmask.corpus.reading import divide, read_documents
+from spanmask.corpus.reading import divide, read_part
 from spanmask.errors import ConfigError
 from spanmask.records import DocumentBlock
 from spanmask.tokenization import Tokenizer
@@ -166,7 +166,7 @@ def _count_unigrams(tasks: Sequence[Task], config: PreshardConfig, vocabulary: V
 
 def _first_documents(task: Task, config: CorpusConfig, wanted: int) -> Iterator[DocumentBlock]:
     for part in task.parts:
-        for block in read_documents(part, config, 1 << 20):
+        for block in read_part(part, config, 1 << 20):
             ends = block.document_offsets[1:] - block.document_offsets[0]
             count = min(int(np.searchsorted(ends, wanted)) + 1, len(block))
             yield DocumentBlock(

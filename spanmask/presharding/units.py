@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from spanmask.corpus.cutting import RawBlock
-from spanmask.corpus.reading import parse_block, read_documents, stream_blocks
+from spanmask.corpus.reading import parse_block, read_part, stream_blocks
 from spanmask.kernels.siphash import hash_documents
 from spanmask.masking import Draws, Masker
 from spanmask.presharding.plan import Plan, Task
@@ -129,7 +129,7 @@ class Pipeline:
             yield from parse_block(parts[0].file, unit.raw, corpus)
             return
         for part in parts:
-            yield from read_documents(part, corpus, self.plan.config.output.shard_bytes)
+            yield from read_part(part, corpus, self.plan.config.output.shard_bytes)
 
     def _text_bytes(self, unit: Unit) -> int:
         """Return about how many bytes of text a unit has."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from spanmask.auditing import FALSE_ALARM
+from spanmask.escaping import first_of
 from spanmask.report import figures
 from spanmask.report.audit_charts import charts
 from spanmask.report.marks import UNICODE
@@ -56,7 +57,7 @@ def audit_page(audit: dict[str, Any], manifest: dict[str, Any]) -> str:
     sign, style = (UNICODE.passed, "card verdict") if audit["ok"] else (UNICODE.failed, "card verdict failed")
     body = [
         heading(1, title),
-        paragraph(_subtitle(manifest), "lead muted"),
+        paragraph(first_of([item["name"] for item in manifest["inputs"]], _INPUTS_SHOWN), "lead muted"),
         element("div", paragraph(f"{sign} {figures.verdict(audit)}"), class_=style),
         _gates(audit["gates"]),
         *([_differences(audit)] if audit["differing_rows"] else []),
@@ -69,12 +70,6 @@ def audit_page(audit: dict[str, Any], manifest: dict[str, Any]) -> str:
         element("footer", text(_origin(manifest))),
     ]
     return page(title, body, _STYLE)
-
-
-def _subtitle(manifest: dict[str, Any]) -> str:
-    names = [item["name"] for item in manifest["inputs"]]
-    more = len(names) - _INPUTS_SHOWN
-    return ", ".join(names[:_INPUTS_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _tile(total: figures.Total) -> Html:

@@ -64,11 +64,8 @@ def _subtitle(metrics: Lines, run: Mapping[str, Any]) -> str:
 
 def _curves(metrics: Lines) -> list[Html]:
     thin = _thinned(metrics)
-    losses = (("mlm_loss", "MLM"), ("sbo_loss", "SBO"))
-    right = (("mlm_accuracy", "MLM"), ("sbo_accuracy", "SBO"))
     drawn = [
-        _figure(thin, "Loss, nats a target", losses),
-        _figure(thin, "Targets predicted right", right, percent),
+        *_of_targets(thin),
         _figure(thin, "Learning rate", (("lr", ""),)),
         _figure(thin, "Gradient norm", (("gradient_norm", ""),)),
         _figure(thin, "Tokens a second, no padding", (("tokens_per_second", ""),)),
@@ -76,6 +73,13 @@ def _curves(metrics: Lines) -> list[Html]:
         _figure(thin, "Seconds of waiting for batches, between two lines", (("data_wait_seconds", ""),)),
     ]
     return [figure for figure in drawn if figure]
+
+
+def _of_targets(lines: Lines) -> list[Html]:
+    return [
+        _figure(lines, "Loss, nats a target", (("mlm_loss", "MLM"), ("sbo_loss", "SBO"))),
+        _figure(lines, "Targets predicted right", (("mlm_accuracy", "MLM"), ("sbo_accuracy", "SBO")), percent),
+    ]
 
 
 def _figure(lines: Lines, title: str, names: Sequence[tuple[str, str]], written: Any = short_number) -> Html:
@@ -113,15 +117,7 @@ def _held_out(evaluations: Lines) -> list[Html]:
         f"{name.replace('_', ' ')} {_number(last[name])}"
         for name in ("mlm_loss", "sbo_loss", "mlm_accuracy", "sbo_accuracy")
     ]
-    charts = [
-        _figure(_thinned(evaluations), "Loss, nats a target", (("mlm_loss", "MLM"), ("sbo_loss", "SBO"))),
-        _figure(
-            _thinned(evaluations),
-            "Targets predicted right",
-            (("mlm_accuracy", "MLM"), ("sbo_accuracy", "SBO")),
-            percent,
-        ),
-    ]
+    charts = _of_targets(_thinned(evaluations)) if len(evaluations) > 1 else []
     rows = [
         (text(row["length"]), count(row["spans"]), share(row["mlm"]), count(row["sbo_spans"]), share(row["sbo"]))
         for row in last["recovery"]
@@ -130,7 +126,7 @@ def _held_out(evaluations: Lines) -> list[Html]:
     return [
         heading(2, "Validation split"),
         paragraph(f"After step {last['step']:,}: {', '.join(told)}, of {last['mlm_targets']:,} masked tokens."),
-        element("div", *(chart for chart in charts if chart and len(evaluations) > 1), class_="grid"),
+        element("div", *(chart for chart in charts if chart), class_="grid"),
         table(_RECOVERY, columns, rows),
     ]
 

@@ -90,9 +90,5 @@ svg .line-law { stroke: var(--series-law); } svg .line-2 { stroke: var(--muted);
 
 def style_sheet(extra: str = "") -> str:
     """Return the style sheet, with rules of one page's own at its end."""
-    light, dark = (_variables(scheme) for scheme in (0, 1))
+    light, dark = (" ".join(f"--{name}: {pair[k]};" for name, pair in COLOURS.items()) for k in (0, 1))
     return f":root {{{light}}}\n@media screen and (prefers-color-scheme: dark) {{ :root {{{dark}}} }}\n{_RULES}{extra}"
-
-
-def _variables(scheme: int) -> str:
-    return " ".join(f"--{name}: {colours[scheme]};" for name, colours in COLOURS.items())

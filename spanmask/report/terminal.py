@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import accumulate, groupby
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderResult
@@ -128,12 +128,8 @@ def _plain_cell(piece: Piece, marks: Marks, encoding: str) -> Cell:
 
 def _groups(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
     """Yield the pieces of a span as words or parts of words of one role."""
-    word = 0
-    keyed = []
-    for piece in pieces:
-        word += not piece.attached
-        keyed.append(((word, piece.role), piece))
-    for _, group in groupby(keyed, key=lambda pair: pair[0]):
+    words = accumulate(not piece.attached for piece in pieces)
+    for _, group in groupby(zip(words, pieces, strict=True), key=lambda pair: (pair[0], pair[1].role)):
         yield [piece for _, piece in group]
 
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from spanmask.corpus.inputs import PLACE_BITS
+from spanmask.records import Row
 from spanmask.report.entries import raw_entry, readable_entries
 from spanmask.vocab import Vocabulary
-
-if TYPE_CHECKING:
-    from spanmask.records import Row
 
 
 class Role(StrEnum):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from spanmask.escaping import code_span
-from spanmask.shard.manifest import InputRecord, Manifest
+from spanmask.escaping import code_span, first_of
+from spanmask.shard.manifest import Manifest
 
 _CARD = """\
 ---
@@ -71,7 +70,7 @@ def dataset_card(manifest: Manifest) -> str:
         vocabulary=code_span(vocabulary.name),
         casing={True: "cased", False: "uncased", None: "its own tokenizer"}[vocabulary.cased],
         table="\n".join(_line(name, manifest, statistics[name]) for name in splits),
-        inputs=_inputs(manifest.inputs),
+        inputs=first_of([code_span(item.name) for item in manifest.inputs], 10),
         fingerprint=manifest.fingerprint,
     )
 
@@ -82,8 +81,3 @@ def _line(name: str, manifest: Manifest, counts: dict[str, Any]) -> str:
         f"| {name} | {split.rows:,} | {split.tokens:,} | {counts['masked_tokens']:,} "
         f"| {counts['spans']:,} | {len(split.shards)} |"
     )
-
-
-def _inputs(inputs: Sequence[InputRecord]) -> str:
-    names = ", ".join(code_span(item.name) for item in inputs[:10])
-    return names + (f" and {len(inputs) - 10} more" if len(inputs) > 10 else "")

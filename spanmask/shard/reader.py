@@ -98,11 +98,6 @@ class ShardSet(Sequence[Row]):
         for shard in range(len(self.split.shards)):
             self.check_digest(shard)
 
-    def blocks_of(self, shard: int) -> Iterator[MaskedBlock]:
-        """Yield the record batches of one shard as masked rows."""
-        file = self.file(shard)
-        return (from_record_batch(file.batch(number)) for number in range(len(file)))
-
     def locate_block(self, index: int) -> tuple[int, int]:
         """Return the shard of a global record batch, and its number in it."""
         return _split_index(self.block_offsets, index)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import io
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -57,16 +58,22 @@ def derive() -> dict[str, npt.NDArray[Any]]:
     return tables
 
 
+def _between_letters(change: Callable[[str], str], texts: Iterable[str]) -> list[str]:
+    """Return what a change of the library makes of each text between two letters."""
+    return [part[1:-1] for part in change(_APART.join(f"a{text}a" for text in texts)).split(_APART)]
+
+
 class _Derivation:
     """What the library does with each code point, under one casing."""
 
     def __init__(self, *, lower: bool) -> None:
         from tokenizers import normalizers, pre_tokenizers
 
-        self._normalize = normalizers.BertNormalizer(
+        bert = normalizers.BertNormalizer(
             clean_text=True, handle_chinese_chars=True, strip_accents=lower, lowercase=lower
-        ).normalize_str
-        self._decompose = normalizers.NFD().normalize_str
+        )
+        self._normalized = partial(_between_letters, bert.normalize_str)
+        self._decomposed = partial(_between_letters, normalizers.NFD().normalize_str)
         self._split = pre_tokenizers.BertPreTokenizer().pre_tokenize_str
         self._becomes = dict(zip(POINTS, self._normalized(map(chr, POINTS)), strict=True))
         self._alone = self._isolated_points()
@@ -83,10 +90,6 @@ class _Derivation:
         unique, blocks = np.unique(entries.reshape(-1, _BLOCK), axis=0, return_inverse=True)
         expansions = np.array([ord(character) for text in self._expansions for character in text], np.int32)
         return self._kinds(entries), blocks.reshape(-1).astype(np.uint16), unique.reshape(-1), expansions
-
-    def _normalized(self, texts: Iterable[str]) -> list[str]:
-        """Return what each text becomes between two letters."""
-        return [part[1:-1] for part in self._normalize(_APART.join(f"a{text}a" for text in texts)).split(_APART)]
 
     def _entry(self, point: int) -> int:
         """Return the entry of a character, from what the library's normalizer makes of it between two letters.
@@ -126,10 +129,6 @@ class _Derivation:
             known = self._expansions[content] = self._size
             self._size += len(content)
         return known
-
-    def _decomposed(self, texts: Iterable[str]) -> list[str]:
-        """Return the canonical decomposition of each text between two letters."""
-        return [part[1:-1] for part in self._decompose(_APART.join(f"a{text}a" for text in texts)).split(_APART)]
 
     def _isolated_points(self) -> set[str]:
         """Return the characters that the pre-tokenizer makes words of their own, after the normalizer."""

@@ -61,7 +61,9 @@ class Tokenizer:
         if isinstance(vocabulary, str):
             vocabulary = load_vocabulary(VocabularyConfig(vocab=vocabulary))
         self.vocabulary = vocabulary
-        self._backend = _backend(vocabulary)
+        self._backend: Backend = (
+            WordPiece(vocabulary) if vocabulary.tokenizer is None else HuggingFaceTokenizer(vocabulary)
+        )
         # Engines remember words, and kernels run without the GIL: two at once would tear what is remembered.
         self._lock = threading.Lock()
 
@@ -119,10 +121,6 @@ class Tokenizer:
         with self._lock:
             tokens = self._backend.run(text, offsets, lines=lines, byte_offsets=supplied, parse=False)
         return replace(align(tokens, block), byte_offsets=None) if supplied else tokens
-
-
-def _backend(vocabulary: Vocabulary) -> Backend:
-    return WordPiece(vocabulary) if vocabulary.tokenizer is None else HuggingFaceTokenizer(vocabulary)
 
 
 def _trimmed(block: DocumentBlock) -> DocumentBlock:
