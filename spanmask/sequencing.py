@@ -39,11 +39,13 @@ def sequence(block: TokenizedBlock, document_ids: Identities, config: SequenceCo
         A document has more segments than an identity can number.
     """
     room = config.max_tokens - SPECIAL_TOKENS
-    cut = _allocate(4 * len(block.token_ids) // room + len(document_ids) + 1)
-    by_lines = config.segmentation is Segmentation.SENTENCE and block.line_starts is not None
-    lines = block.line_starts if by_lines and block.line_starts is not None else np.zeros(0, np.bool_)
+    capacity = 4 * len(block.token_ids) // room + len(document_ids) + 1
+    starts, ends, document_index, numbers = (np.empty(capacity, np.int64) for _ in range(4))
+    cut = segments.Cut(starts, ends, document_index, numbers, np.zeros(3, np.int64))
+    lines = block.line_starts if config.segmentation is Segmentation.SENTENCE else None
+    line_starts = np.zeros(0, np.bool_) if lines is None else lines
     shortest = max(config.min_tokens - SPECIAL_TOKENS, 1)
-    segments.cut_documents(block.word_starts, lines, block.document_offsets, room, shortest, cut)
+    segments.cut_documents(block.word_starts, line_starts, block.document_offsets, room, shortest, cut)
     size = int(cut.counts[segments.WRITTEN])
     cut = cut._replace(starts=cut.starts[:size], ends=cut.ends[:size], document_index=cut.document_index[:size])
     numbers = cut.numbers[:size]
@@ -60,16 +62,6 @@ def sequence(block: TokenizedBlock, document_ids: Identities, config: SequenceCo
         annotations=None if block.annotations is None else _cut_ranges(cut, block.document_offsets, block.annotations),
         dropped={SHORT: int(cut.counts[segments.DROPPED])},
         words_cut=int(cut.counts[segments.WORDS_CUT]),
-    )
-
-
-def _allocate(capacity: int) -> segments.Cut:
-    return segments.Cut(
-        starts=np.empty(capacity, np.int64),
-        ends=np.empty(capacity, np.int64),
-        document_index=np.empty(capacity, np.int64),
-        numbers=np.empty(capacity, np.int64),
-        counts=np.zeros(3, np.int64),
     )
 
 

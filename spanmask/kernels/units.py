@@ -55,17 +55,21 @@ def cut_units(text: Bytes, offsets: Ints, at_marks: bool, starts: Ints) -> int:
     return count
 
 
+@inlined
+def _end_without_white(text: Bytes, start: int, end: int) -> int:
+    while end > start:
+        width = white_width_before(text[start:end], end - start)
+        if width == 0:
+            break
+        end -= width
+    return end
+
+
 @kernel
 def trim_documents(text: Bytes, offsets: Ints, ends: Ints) -> None:
     """Find where documents end without the white space behind them. ends: output, (D,); an all-white document ends where it starts."""
     for document in range(len(offsets) - 1):
-        start, end = offsets[document], offsets[document + 1]
-        while end > start:
-            width = white_width_before(text[start:end], end - start)
-            if width == 0:
-                break
-            end -= width
-        ends[document] = end
+        ends[document] = _end_without_white(text, offsets[document], offsets[document + 1])
 
 
 @kernel
@@ -90,12 +94,7 @@ def trim_tokens(text: Bytes, spots: Ints, white: Flags) -> None:
             start += width
         white[i] = start == end
         if not white[i]:
-            while True:
-                width = white_width_before(text[start:end], end - start)
-                if width == 0:
-                    break
-                end -= width
-            spots[i, 0], spots[i, 1] = start, end
+            spots[i, 0], spots[i, 1] = start, _end_without_white(text, start, end)
 
 
 @kernel

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import accumulate
 from typing import Any
 
 from spanmask.report import figures
@@ -202,9 +203,5 @@ def _histogram(
 
 def _median(counts: Sequence[int]) -> int:
     """Return the largest value that at least half of what was counted reaches."""
-    above, total = 0, sum(counts)
-    for value in range(len(counts) - 1, -1, -1):
-        above += counts[value]
-        if 2 * above >= total:
-            return value
-    return 0
+    total, above = sum(counts), enumerate(accumulate(reversed(counts)), start=1)
+    return next((len(counts) - values for values, number in above if 2 * number >= total), 0)

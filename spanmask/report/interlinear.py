@@ -37,9 +37,9 @@ class Cell:
 def lay_out(cells: Iterable[Cell], width: int) -> Iterator[Text]:
     """Yield lines of at most ``width`` terminal cells; a line with nothing beneath is single."""
     for line in _lines(_words(cells), width):
-        yield _above(line)
+        yield _drawn(line, beneath=False)
         if any(cell.beneath for cell in line):
-            yield _beneath(line)
+            yield _drawn(line, beneath=True)
 
 
 def _words(cells: Iterable[Cell]) -> Iterator[list[Cell]]:
@@ -87,28 +87,15 @@ def _chopped(cell: Cell, width: int) -> list[Cell]:
     ]
 
 
-def _above(line: Sequence[Cell]) -> Text:
+def _drawn(line: Sequence[Cell], *, beneath: bool) -> Text:
+    """Return what stands in a line's cells, or beneath them: words apart, parts of a word joined there by their gap's sign."""
     text = Text(no_wrap=True, overflow="ignore", end="\n")
-    for cell, _ in _spaced(line, text):
-        text.append(cell.above, cell.style)
-        text.append(" " * (cell.width - cell_len(cell.above)))
-    text.rstrip()
-    return text
-
-
-def _beneath(line: Sequence[Cell]) -> Text:
-    text = Text(no_wrap=True, overflow="ignore", end="\n")
-    for cell, following in _spaced(line, text):
-        joined = cell.beneath and following is not None and following.glued and following.beneath
-        text.append(cell.beneath, cell.beneath_style)
-        text.append((cell.gap if joined else " ") * (cell.width - cell_len(cell.beneath)))
-    text.rstrip()
-    return text
-
-
-def _spaced(line: Sequence[Cell], text: Text) -> Iterator[tuple[Cell, Cell | None]]:
-    """Yield cells, each with the next, writing the spaces between words."""
     for cell, following in zip_longest(line, line[1:]):
         if text.plain and not cell.glued:
             text.append(" ")
-        yield cell, following
+        joined = beneath and cell.beneath and following is not None and following.glued and following.beneath
+        shown, style = (cell.beneath, cell.beneath_style) if beneath else (cell.above, cell.style)
+        text.append(shown, style)
+        text.append((cell.gap if joined else " ") * (cell.width - cell_len(shown)))
+    text.rstrip()
+    return text
