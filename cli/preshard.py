@@ -97,7 +97,7 @@ def _written_at(out: str) -> int | None:
 
 
 def _show_first(inputs: tuple[str, ...], config: PreshardConfig, count: int) -> None:
-    from spanmask.presharding.preview import preview
+    from spanmask.presharding.run import preview
 
     from .rows import print_rows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import reduce
@@ -9,7 +10,7 @@ from typing import Any
 
 from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION
 from spanmask.errors import CorpusError
-from spanmask.presharding.plan import Plan, unigram_json
+from spanmask.presharding.plan import Plan
 from spanmask.presharding.receipt import Receipt
 from spanmask.shard.manifest import (
     SPLITS,
@@ -55,7 +56,8 @@ def assemble(plan: Plan, receipts: Sequence[Receipt], digests: Sequence[str]) ->
         "splits": {name: split.to_json() for name, split in splits.items()},
     }
     if plan.unigram is not None:
-        content["unigram"] = unigram_json(plan.unigram)
+        digest = hashlib.sha256(plan.unigram.astype("<u8").tobytes()).hexdigest()
+        content["unigram"] = {"sha256": digest, "counts": plan.unigram.tolist()}
     return seal(content)
 
 

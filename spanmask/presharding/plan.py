@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -186,12 +185,6 @@ def _clip(block: DocumentBlock, count: int, wanted: int) -> npt.NDArray[np.int64
         spaces = np.flatnonzero(block.text[limit : offsets[-1]] == ord(" "))
         offsets[-1] = limit + spaces[0] if len(spaces) else offsets[-1]
     return offsets
-
-
-def unigram_json(unigram: npt.NDArray[np.int64]) -> dict[str, Any]:
-    """Return unigram counts as the manifest writes them."""
-    digest = hashlib.sha256(unigram.astype("<u8").tobytes()).hexdigest()
-    return {"sha256": digest, "counts": unigram.tolist()}
 
 
 def default_jobs() -> int:

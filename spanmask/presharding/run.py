@@ -1,4 +1,4 @@
-"""`preshard`: plan the work, have it run, put the finished dataset in its place."""
+"""`preshard`: plan the work, have it run, put the finished dataset in its place. `preview`: its first rows, without writing anything."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from spanmask.blocks import row_of
 from spanmask.config import Format, PreshardConfig
 from spanmask.corpus.inputs import InputFile, find_inputs
 from spanmask.engines.local import Outcome, run_inline, run_processes
@@ -23,10 +24,11 @@ from spanmask.presharding.plan import Plan, default_jobs, make_plan
 from spanmask.presharding.receipt import Receipt
 from spanmask.presharding.state import FOLDER, STDIN_FOLDER, RunState, locked
 from spanmask.presharding.units import Pipeline, PipelineWork, Report, Unit, all_units, unit_order, warm_up
+from spanmask.records import Row
 from spanmask.shard.card import dataset_card
 from spanmask.shard.manifest import Manifest
 from spanmask.storage import digest, make_folder, publish
-from spanmask.vocab import load_vocabulary
+from spanmask.vocab import Vocabulary, load_vocabulary
 
 STDIN = "-"
 
@@ -122,6 +124,22 @@ def preshard(  # noqa: PLR0913 - the one door
             return finished
         progress = Progress(disk_total=sum(file.size for file in files))
         return _Run(RunState(folder), config, files, jobs, overwrite, on_progress, progress).execute()
+
+
+def preview(
+    inputs: Sequence[str | os.PathLike[str]], config: PreshardConfig, count: int
+) -> tuple[list[tuple[int, Row]], Vocabulary]:
+    """Return the first ``count`` sequences with their numbers, and the vocabulary they are in; see `preshard` for the errors."""
+    vocabulary = load_vocabulary(config.vocabulary)
+    plan = make_plan(config, vocabulary, find_inputs(inputs, config.corpus.format).files)
+    pipeline = Pipeline(plan, Path())
+    blocks = (
+        pipeline.mask(pipeline.sequences(documents)[0])[0]
+        for unit in all_units(plan)
+        for documents in pipeline.documents(unit)
+    )
+    rows = (row_of(block, number) for block in blocks for number in range(len(block)))
+    return list(enumerate(islice(rows, count))), vocabulary
 
 
 def _find_files(paths: list[Any], folder: Path, config: PreshardConfig) -> tuple[InputFile, ...]:

@@ -231,8 +231,15 @@ class _Loop:
         self._meter.add(batches, waited)
         line = self._look(number, batches.after) if self._due(number) else None
         if self._on_progress is not None:
-            told = {"step": number, "steps": self._config.steps, "first": self._started.step}
-            self._on_progress(Progress(**told, seconds=time.perf_counter() - self._began, line=line))
+            self._on_progress(
+                Progress(
+                    step=number,
+                    steps=self._config.steps,
+                    first=self._started.step,
+                    seconds=time.perf_counter() - self._began,
+                    line=line,
+                )
+            )
 
     def _is(self, number: int, every: int) -> bool:
         return number == self._config.steps or bool(every and number % every == 0)

@@ -15,7 +15,7 @@ import spanmask
 from spanmask import CorpusError, verify
 from spanmask.auditing import audit
 from spanmask.errors import ConfigError
-from spanmask.presharding.preview import preview
+from spanmask.presharding.run import preview
 
 Rows = dict[tuple[int, int], dict[str, Any]]
 

@@ -18,7 +18,7 @@ from spanmask.config import VocabularyConfig
 from spanmask.errors import ConfigError, MismatchError, ShardError
 from spanmask.masking import segments_of
 from spanmask.presharding.comparing import verify_source
-from spanmask.presharding.preview import preview
+from spanmask.presharding.run import preview
 from spanmask.shard.invariants import Rows
 from spanmask.shard.manifest import read_manifest, seal, write_manifest
 
