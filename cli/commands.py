@@ -136,7 +136,7 @@ def main() -> int:
     except click.ClickException as error:
         told = io.StringIO()
         error.show(told)
-        click.echo(visible(told.getvalue()), nl=False, err=True)
+        click.echo(printable(told.getvalue()), nl=False, err=True)
         return error.exit_code
     except BaseException as error:
         return _fail(_told_by_storage(error))
@@ -144,7 +144,7 @@ def main() -> int:
 
 
 def _warn(message: Warning | str, *_place: object) -> None:
-    click.echo(f"spanmask: warning: {visible(str(message))}", err=True)
+    click.echo(f"spanmask: warning: {printable(str(message))}", err=True)
 
 
 def _told_by_storage(error: BaseException) -> BaseException:
@@ -169,10 +169,10 @@ def _fail(error: BaseException) -> int:
     if code is None:
         raise error
     if isinstance(error, SpanmaskError):
-        click.echo(f"spanmask: {visible(str(error))}", err=True)
+        click.echo(f"spanmask: {printable(str(error))}", err=True)
     return code
 
 
-def visible(text: str) -> str:
+def printable(text: str) -> str:
     """Return a text with its control characters escaped, so that a file's name or content cannot drive the terminal."""
     return "".join(char if char.isprintable() or char in "\n " else repr(char)[1:-1] for char in text)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from .commands import examples, visible
+from .commands import examples, printable
 from .summary import counted, print_json
 
 
@@ -46,7 +46,7 @@ def command(folder: str, source: bool, inputs: tuple[str, ...], jobs: int | None
         )
     else:
         for finding in findings:
-            click.echo(visible(f"{finding.path}: {finding.message}"))
+            click.echo(printable(f"{finding.path}: {finding.message}"))
         compared = ", and equals its inputs" if source else ""
         if not findings:
             click.echo(

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from spanmask_cli.commands import visible
+from spanmask_cli.commands import printable
 
 import spanmask
 
@@ -276,9 +276,9 @@ def test_control_characters_in_names_are_escaped(shell: Any, one_line: Callable[
         assert not {"\x1b", "\x07", "\u202e"} & set(error)
 
 
-def test_what_is_visible_keeps_text_and_escapes_the_rest() -> None:
-    assert visible("naïve 漢字 – a/b") == "naïve 漢字 – a/b"
-    assert visible("\x00\x1b\x7f\x9b\u2028\u200b\ud800") == r"\x00\x1b\x7f\x9b\u2028\u200b\ud800"
+def test_what_is_printable_keeps_text_and_escapes_the_rest() -> None:
+    assert printable("naïve 漢字 – a/b") == "naïve 漢字 – a/b"
+    assert printable("\x00\x1b\x7f\x9b\u2028\u200b\ud800") == r"\x00\x1b\x7f\x9b\u2028\u200b\ud800"
 
 
 # --- verify
