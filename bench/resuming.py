@@ -9,8 +9,9 @@ import numpy as np
 from spanmask.loading.config import BatchLayout
 from spanmask.loading.order import Order, OrderKind, Source
 from spanmask.loading.position import Position
-from spanmask.shard.manifest import ShardRecord, Split, seal
+from spanmask.shard.manifest import seal
 from spanmask.shard.reader import ShardSet
+from spanmask.shard.table import ShardRecord, Split
 
 from . import peers, protocol
 
@@ -60,9 +61,9 @@ def huge(shards: ShardSet) -> ShardSet:
         first=(0, 0),
         last=(1, 0),
     )
-    split = Split(name=shards.split.name, shards=(record,) * SHARDS)
+    split = Split.of(shards.split.name, [record] * SHARDS)
     content = {key: value for key, value in shards.manifest.content.items() if key not in ("digest", "fingerprint")}
-    return ShardSet(shards.root, seal({**content, "splits": {split.name: split.to_json()}}), split)
+    return ShardSet(shards.root, seal({**content, "splits": {split.name: split.to_json()}}, {split.name: split}), split)
 
 
 def _loading(shards: ShardSet, layout: BatchLayout) -> tuple[Any, Any]:

@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask.blocks import as_stored, columns_of
-from spanmask.config import ALGORITHM_VERSION, PreshardConfig, ReplacementUnit, Sampler, Scheme
-from spanmask.errors import ConfigError, MismatchError, ShardError
+from spanmask.config import PreshardConfig, ReplacementUnit, Sampler, Scheme
+from spanmask.errors import ConfigError
 from spanmask.kernels.rows import count_coverage
 from spanmask.masking import Draws, Masker, length_law, segments_of
 from spanmask.records import MaskedBlock, Offsets, SequenceBlock
-from spanmask.shard.invariants import Rows, foreign_id, span_is_mixed
-from spanmask.shard.manifest import Manifest
+from spanmask.shard.invariants import Rows, span_is_mixed
+from spanmask.shard.manifest import Manifest, require_current
 from spanmask.shard.reader import open_shards
 from spanmask.shard.schema import BATCH_ROWS
 from spanmask.statistics import ChiSquare, RowStatistics, chi_square, merge_counts
@@ -155,7 +155,7 @@ def audit(folder: str | os.PathLike[str], split: str = "train", *, sample: int |
     ConfigError
         There is no such folder or split, or the sample is not positive.
     MismatchError
-        Another version of the masking rules wrote it.
+        It is of an earlier format, or another version of the masking rules wrote it.
     ShardError
         A shard or the manifest is damaged.
     """
@@ -163,19 +163,12 @@ def audit(folder: str | os.PathLike[str], split: str = "train", *, sample: int |
         raise ConfigError(f"sample is {sample}: give 1 or more rows")
     shards = open_shards(folder, split)
     manifest = shards.manifest
-    if manifest.algorithm_version != ALGORITHM_VERSION:
-        raise MismatchError(
-            f"{folder} was masked by algorithm version {manifest.algorithm_version}, this spanmask replays "
-            f"{ALGORITHM_VERSION}; use the version that wrote it"
-        )
+    require_current(manifest, folder, "audit")
     masker, others = _maskers(manifest)
     evidence, differences, differing, rows = Evidence(), list[Difference](), 0, 0
     for number in _chosen_blocks(shards.block_count(), sample):
         block = shards.blocks[number]
         stored = Rows(block=block, config=manifest.config, vocabulary=manifest.vocabulary)
-        foreign = foreign_id(stored)
-        if foreign is not None:
-            raise ShardError(foreign.message, row=shards.first_row_of_block(number) + foreign.row)
         segments = segments_of(block, *stored.restored)
         replayed, draws = masker.mask(segments, store_words=manifest.words_stored)
         first_row = shards.first_row_of_block(number)

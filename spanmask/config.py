@@ -20,7 +20,7 @@ from spanmask.options import Form, Options
 #: Names the masking rules of FORMAT.md §6. Any change of a mask raises it.
 ALGORITHM_VERSION = 1
 #: Version of the dataset format (FORMAT.md).
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 #: The widest row: positions are stored in 16 bits.
 MAX_TOKENS_LIMIT = 65_535
@@ -97,6 +97,8 @@ COLUMNS = (
     *("document_id", "segment", "input_ids", "span_starts", "span_ends", "labels"),
     *("word_starts", "annotation_starts", "annotation_ends"),
 )
+#: Columns that a later release may write.
+RESERVED_COLUMNS = ("pair_border", "pair_label", "pair_document_id", "pair_segment")
 #: The finest ratio: budgets are computed in 64-bit integers.
 _FINEST = 10**9
 
@@ -155,9 +157,9 @@ class CorpusConfig(Options):
         if not all(names):
             raise ConfigError("a field's name is empty: give the name of a field of the input")
         for name in names:
-            if name in self.keep and name in COLUMNS:
+            if name in self.keep and name in (*COLUMNS, *RESERVED_COLUMNS):
                 raise ConfigError(
-                    f"field {name!r} cannot be kept: shards have a column of that name; rename it in the input"
+                    f"field {name!r} cannot be kept: shards have, or may come to have, a column of that name; rename it in the input"
                 )
             if names.count(name) > 1:
                 raise ConfigError(f"field {name!r} is named twice: text, spans, words and kept fields must differ")

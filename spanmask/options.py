@@ -111,6 +111,18 @@ class Options:
         """Return the resolved options as plain JSON values, those of a section together."""
         return {name: _plain(getattr(self, name)) for name in kinds(type(self))}
 
+    def differing(self) -> dict[str, Any]:
+        """Return what `to_json` does, without the options that have their defaults, and without sections that have no other."""
+        known, told = kinds(type(self)), self.to_json()
+        # Of a section, which has no default of its own, nothing is left where none of its options differs.
+        defaults = {field.name: _plain(field.default) for field in fields(self)}  # type: ignore[arg-type] # as in `from_json`
+        parts = {
+            name: getattr(self, name).differing() if is_section(known[name]) else value for name, value in told.items()
+        }
+        return {
+            name: part for name, part in parts.items() if part != ({} if is_section(known[name]) else defaults[name])
+        }
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Return the configuration that `to_json` wrote; options left out have their defaults. Errors are those of `of`."""

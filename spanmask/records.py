@@ -8,6 +8,7 @@ item i is ``flat[offsets[i]:offsets[i + 1]]``. Intervals are half-open.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 import numpy as np
@@ -87,14 +88,37 @@ class Ranges(Cells, Generic[Flat]):
         return sizes
 
 
+#: Documents left out that are told of one by one; all are counted.
+SKIPPED_LIMIT = 10_000
+
+
+class SkipReason(StrEnum):
+    """Why a document was left out (FORMAT.md §4)."""
+
+    ENCODING = "encoding"
+    JSON = "json"
+    FIELD = "field"
+    RANGES = "ranges"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkippedDocument:
+    """A document that was left out. detail: what was found, for people."""
+
+    document_id: int
+    reason: SkipReason
+    detail: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentBlock:
     """Some documents of one input, in order, as readers hand them on.
 
     text: (C,) uint8, valid UTF-8. Document i is ``text[document_offsets[i]:document_offsets[i + 1]]``; it may end in white space
     (blank lines up to the next document). document_offsets: (D + 1,), the first may be above 0. document_ids: (D,), ascending.
-    annotations, words: code points of the document's text. kept: D rows. skipped: documents left out for ``on_error = skip``.
-    source_bytes: decompressed input bytes this block stands for.
+    annotations, words: code points of the document's text. kept: D rows. skipped: how many documents were left out for
+    ``on_error = skip``; skipped_documents: those, ascending, at most `SKIPPED_LIMIT`. source_bytes: decompressed input bytes this
+    block stands for.
     """
 
     text: Bytes
@@ -104,6 +128,7 @@ class DocumentBlock:
     words: Ragged[Offsets] | None = None
     kept: pa.RecordBatch | None = None
     skipped: int = 0
+    skipped_documents: tuple[SkippedDocument, ...] = ()
     source_bytes: int = 0
 
     def __len__(self) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from planted import Wrong, build
+from resealed import records_of, reseal
 
 from spanmask import masking
 from spanmask.auditing import FALSE_ALARM, Evidence, Gate, audit, collect, expected_lengths, judge
@@ -27,7 +28,7 @@ from spanmask.masking import Masker
 from spanmask.presharding.run import preshard
 from spanmask.records import SequenceBlock
 from spanmask.shard.invariants import Rows
-from spanmask.shard.manifest import Split, read_manifest, seal, write_manifest
+from spanmask.shard.manifest import read_manifest
 from spanmask.shard.reader import open_shards
 from spanmask.shard.schema import BATCH_ROWS
 from spanmask.shard.verify import verify
@@ -282,12 +283,9 @@ def test_audit_passes_a_sound_dataset(recipe, tmp_path):
 
 def put_rows(folder: Path, tables: list[pa.Table]) -> None:
     """Write the train shards anew and seal the manifest: every digest is right."""
-    content = json.loads((folder / "manifest.json").read_bytes())
-    del content["digest"]
-    paths = [entry["path"] for entry in content["splits"]["train"]["shards"]]
-    records = [write_shard(folder, path, table) for path, table in zip(paths, tables, strict=True)]
-    content["splits"]["train"] = Split(name="train", shards=tuple(records)).to_json()
-    write_manifest(folder, seal(content))
+    records = records_of(folder)
+    written = [write_shard(folder, record.path, table) for record, table in zip(records, tables, strict=True)]
+    reseal(folder, records={"train": written})
 
 
 def move_last_span(row: dict[str, Any]) -> None:
@@ -337,10 +335,7 @@ def test_a_replacement_changed_on_disk_is_named_by_replay(tmp_path):
 
 def test_differences_shown_are_ten_and_counted_are_all(tmp_path):
     folder = make(tmp_path, "paper")
-    content = json.loads((folder / "manifest.json").read_bytes())
-    del content["digest"]
-    content["config"]["masking"]["seed"] += 1
-    write_manifest(folder, seal(content))
+    reseal(folder, lambda content: content["config"]["masking"].update(seed=content["config"]["masking"]["seed"] + 1))
     result = audit(folder)
     assert len(result.differences) == 10
     assert result.differing_rows > 50
@@ -349,10 +344,11 @@ def test_differences_shown_are_ten_and_counted_are_all(tmp_path):
 
 def test_counts_of_draws_must_be_the_manifests(tmp_path):
     folder = make(tmp_path, "paper")
-    content = json.loads((folder / "manifest.json").read_bytes())
-    del content["digest"]
-    content["sampling"]["train"]["lengths"][3] += 1
-    write_manifest(folder, seal(content))
+
+    def miscount(content: dict[str, Any]) -> None:
+        content["sampling"]["train"]["lengths"][3] += 1
+
+    reseal(folder, miscount)
     (gate,) = (gate for gate in audit(folder).gates if not gate.passed)
     assert gate.name == "draws equal the manifest's"
     assert "lengths" in gate.detail

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from spanmask.config import CorpusConfig, Format
-from spanmask.corpus.columns import column_names, conform, is_plain_text_type, require_columns
+from spanmask.corpus.columns import column_names, conform, is_plain_text_type, kept_types, require_columns
 from spanmask.corpus.cutting import BLOCK_BYTES, block_bounds
 from spanmask.corpus.identity import identities, places
 from spanmask.corpus.inputs import InputFile, Part
@@ -66,6 +66,19 @@ def row_bounds(file: InputFile, config: CorpusConfig, target_bytes: int) -> list
         return table.bounds(config.text_field, target_bytes)
 
 
+def kept_in_columns(file: InputFile, config: CorpusConfig) -> dict[str, pa.DataType]:
+    """Return the types of the columns to keep that a file has; errors as of `divide`."""
+    with _opened(file) as table:
+        require_columns(file, table.schema, config)
+        return kept_types(table.schema, config)
+
+
+def names_in_columns(file: InputFile) -> list[str]:
+    """Return the columns of a file."""
+    with _opened(file) as table:
+        return list(table.schema.names)
+
+
 def read_rows(part: Part, config: CorpusConfig) -> Iterator[DocumentBlock]:
     """Yield the documents of a range of rows; see `read_part`."""
 
@@ -77,31 +90,33 @@ def read_rows(part: Part, config: CorpusConfig) -> Iterator[DocumentBlock]:
         ids = identities(part.file, np.arange(row, row + len(batch), dtype=np.int64))
         offsets = text_offsets(batch.column(config.text_field))
         size = int(offsets[-1] - offsets[0])
-        yield documents(InputRows(batch=batch, ids=ids, skipped=0, source_bytes=size), config, complain)
+        yield documents(InputRows(batch=batch, ids=ids, source_bytes=size), config, complain)
 
 
 def _small_batches(part: Part, config: CorpusConfig) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Yield the rows of a part in batches of about `BLOCK_BYTES` of text, each with the number of its first row."""
     with _opened(part.file) as table:
         require_columns(part.file, table.schema, config)
-        for row, batch in table.batches(column_names(config), part.start, part.stop):
+        names = [name for name in column_names(config) if name in table.schema.names]
+        for row, batch in table.batches(names, part.start, part.stop):
             first, last = max(0, part.start - row), min(len(batch), part.stop - row)
-            for at, piece in _split(batch.slice(first, last - first), config.text_field, config):
+            for at, piece in _split(batch.slice(first, last - first), config, part.file.kept):
                 yield row + first + at, piece
 
 
-def _split(batch: pa.RecordBatch, text: str, config: CorpusConfig) -> Iterator[tuple[int, pa.RecordBatch]]:
+def _split(batch: pa.RecordBatch, config: CorpusConfig, kept: pa.Schema | None) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Yield slices of about `BLOCK_BYTES` of text, each with its first row; dictionaries and views are decoded."""
+    text = config.text_field
     if not is_plain_text_type(batch.column(text).type):
         for at in range(0, len(batch), _BLIND_ROWS):
-            plain = conform(batch.slice(at, _BLIND_ROWS), config)
-            yield from ((at + inner, piece) for inner, piece in _split(plain, text, config))
+            plain = conform(batch.slice(at, _BLIND_ROWS), config, kept)
+            yield from ((at + inner, piece) for inner, piece in _split(plain, config, kept))
         return
     if len(batch):
         offsets = text_offsets(batch.column(text))
         bounds = block_bounds(offsets[:-1] - offsets[0])
         for first, last in pairwise(bounds):
-            yield first, conform(batch.slice(first, last - first), config)
+            yield first, conform(batch.slice(first, last - first), config, kept)
 
 
 class _Parquet:

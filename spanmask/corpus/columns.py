@@ -28,23 +28,28 @@ def require_columns(file: InputFile, schema: pa.Schema, config: CorpusConfig) ->
         A kept column is no string, number or boolean.
     """
     for name in column_names(config):
-        _require_one(file, schema, name)
+        _require_one(file, schema, name, optional=name in config.keep)
     _require_type(file, schema, config.text_field, is_text_type, "strings; name another with --text-field")
     if config.spans_field is not None:
         _require_type(file, schema, config.spans_field, is_ranges_type, "lists of pairs [start, end] of integers")
     if config.words_field is not None:
         _require_type(file, schema, config.words_field, is_points_type, "lists of integers")
-    for name in config.keep:
-        kind = schema.field(name).type
+    for name, kind in kept_types(schema, config).items():
         if not is_kept_type(kind):
             raise ConfigError(
                 f"{file.path}: column {name!r} is {kind}; kept columns are booleans, integers, floats or strings"
             )
 
 
-def _require_one(file: InputFile, schema: pa.Schema, name: str) -> None:
+def kept_types(schema: pa.Schema, config: CorpusConfig) -> dict[str, pa.DataType]:
+    """Return the types as which the columns to keep that are there are kept."""
+    types = {name: schema.field(name).type for name in config.keep if name in schema.names}
+    return {name: pa.string() if pa.types.is_large_string(kind) else kind for name, kind in types.items()}
+
+
+def _require_one(file: InputFile, schema: pa.Schema, name: str, *, optional: bool) -> None:
     count = len(schema.get_all_field_indices(name))
-    if count == 0:
+    if count == 0 and not optional:
         there = ", ".join(repr(other) for other in schema.names[:50]) or "none"
         raise CorpusError(f"no column {name!r}; columns of this file: {there}", path=file.path)
     if count > 1:
@@ -73,17 +78,18 @@ def is_text_type(kind: pa.DataType) -> bool:
 
 def is_kept_type(kind: pa.DataType) -> bool:
     """Tell whether a column can be passed through."""
-    known = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, is_plain_text_type)
+    known = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, is_plain_text_type, pa.types.is_null)
     return any(fits(kind) for fits in known)
 
 
-def conform(batch: pa.RecordBatch, config: CorpusConfig) -> pa.RecordBatch:
-    """Return the columns of a configuration, text as string or large_string, kept strings as string."""
-    columns = {name: batch.column(name) for name in column_names(config)}
+def conform(batch: pa.RecordBatch, config: CorpusConfig, kept: pa.Schema | None) -> pa.RecordBatch:
+    """Return the columns of a configuration, text as string or large_string, kept ones as in their schema, null where there is none."""
+    names = column_names(config)
+    columns = {name: batch.column(name) if name in batch.schema.names else pa.nulls(len(batch)) for name in names}
     text = columns[config.text_field]
     if not is_plain_text_type(text.type):
         columns[config.text_field] = text.cast(pa.large_string())
-    for name in config.keep:
-        if pa.types.is_large_string(columns[name].type):
-            columns[name] = columns[name].cast(pa.string())
+    for field in kept or ():
+        if columns[field.name].type != field.type:
+            columns[field.name] = columns[field.name].cast(field.type)
     return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))

@@ -9,10 +9,14 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spanmask.config import Format
 from spanmask.errors import ConfigError, CorpusError
 from spanmask.storage import reporting
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 #: Bits of a document's identity that count input files, and places in one.
 INDEX_LIMIT = 1 << 24
@@ -38,8 +42,10 @@ _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 class InputFile:
     """One file of the corpus.
 
-    index: its place in the order given. path: absolute. name: base name. size: bytes on disk. mtime_ns: nanoseconds.
-    format: never ``auto``. compression: ``gzip``, ``zstd`` or None.
+    index: its place in the order given. path: absolute. name: its path below the folder that was given, else its base name; several may
+    have one. size: bytes on disk. mtime_ns: nanoseconds.
+    format: never ``auto``. compression: ``gzip``, ``zstd`` or None. kept: the fields to keep, with the types they have in the whole
+    corpus; None until those are known.
     """
 
     index: int
@@ -49,6 +55,7 @@ class InputFile:
     mtime_ns: int
     format: Format
     compression: str | None
+    kept: pa.Schema | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,14 +99,17 @@ def find_inputs(paths: Sequence[str | os.PathLike[str]], format: Format) -> Inpu
     StorageError
         A folder cannot be listed.
     """
-    found: list[str] = []
+    found: list[tuple[str, str]] = []
     ignored: list[str] = []
-    for path in paths:
-        for name, explicit in _expand(os.fspath(path)):
-            known = _is_readable(name, format)
-            (found if explicit or known else ignored).append(name)
-    _refuse_unusable(found)
-    files = tuple(_describe(index, path, format) for index, path in enumerate(found))
+    for given in paths:
+        folder = os.fspath(given) if os.path.isdir(given) else None
+        for path, explicit in _expand(os.fspath(given)):
+            if explicit or _is_readable(path, format):
+                found.append((path, os.path.basename(path) if folder is None else os.path.relpath(path, folder)))
+            else:
+                ignored.append(path)
+    _refuse_unusable([path for path, _ in found])
+    files = tuple(_describe(index, path, name, format) for index, (path, name) in enumerate(found))
     if not files:
         raise ConfigError(_nothing_found(paths, ignored))
     return Inputs(files=files, ignored=tuple(ignored))
@@ -214,9 +224,8 @@ def _is_readable(path: str, format: Format) -> bool:  # noqa: A002
     return known and (not os.path.exists(path) or os.path.isfile(path))
 
 
-def _describe(index: int, path: str, format: Format) -> InputFile:  # noqa: A002
-    name = os.path.basename(path)
-    kind, compression = _kind(name, format)
+def _describe(index: int, path: str, name: str, format: Format) -> InputFile:  # noqa: A002
+    kind, compression = _kind(os.path.basename(path), format)
     with reporting(path, "read"):
         status = os.stat(path)
     return InputFile(

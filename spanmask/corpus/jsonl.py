@@ -26,7 +26,7 @@ from spanmask.corpus.streams import as_array, line_number
 from spanmask.corpus.text import SKIP_ADVICE, invalid_utf8, is_utf8
 from spanmask.errors import CorpusError
 from spanmask.kernels.text import count_newlines, find_lines
-from spanmask.records import DocumentBlock, Flags, Offsets
+from spanmask.records import SKIPPED_LIMIT, DocumentBlock, Flags, Identities, Offsets, SkippedDocument
 
 #: Arrow's parser counts the bytes of a block in 31 bits.
 _LINE_LIMIT = (1 << 31) - 64
@@ -68,8 +68,6 @@ def parse(file: InputFile, raw: RawBlock, config: CorpusConfig) -> Iterator[Docu
     ------
     CorpusError
         A line is not an object with the fields asked for, unless the configuration skips such lines.
-    ConfigError
-        A kept field is no string, number or boolean in the file's first line.
     """
     schema = schema_of(file, config)
     lines = _find_lines(raw.data)
@@ -104,19 +102,30 @@ class _Reader:
         batch = self._read_strings(lines)
         if batch is None:
             batch = self._joined(list(self._read_good(lines, good)))
+        ids = identities(self._file, self._origin + lines.starts)
+        bad = np.flatnonzero(~good)
         parsed = rows.InputRows(
             batch=batch,
-            ids=identities(self._file, self._origin + lines.starts[good]),
-            skipped=int(np.count_nonzero(~good)),
+            ids=ids[good],
+            skipped=len(bad),
+            skipped_documents=tuple(self._left_out(lines, ids, number) for number in bad[:SKIPPED_LIMIT].tolist()),
             source_bytes=len(lines.extent()),
         )
 
-        def complain(identity: np.uint64, message: str) -> CorpusError:
-            start = int(places(np.array([identity], np.uint64))[0]) - self._origin
-            line = lines.line(int(np.searchsorted(lines.starts, start)))
-            return self._error(start, explain_missing(line, [self._config.text_field, *self._config.keep]) or message)
+        def place(identity: np.uint64) -> int:
+            return int(places(np.array([identity], np.uint64))[0]) - self._origin
 
-        return rows.documents(parsed, self._config, complain)
+        def explained(identity: np.uint64, message: str) -> str:
+            line = lines.line(int(np.searchsorted(lines.starts, place(identity))))
+            return explain_missing(line, self._config.text_field) or message
+
+        return rows.documents(
+            parsed, self._config, lambda identity, message: self._error(place(identity), message), explained
+        )
+
+    def _left_out(self, lines: _Lines, ids: Identities, number: int) -> SkippedDocument:
+        fault = explain(lines.line(number), self._schema)
+        return SkippedDocument(document_id=int(ids[number]), reason=fault.kind, detail=fault.message)
 
     def _read_strings(self, lines: _Lines) -> pa.RecordBatch | None:
         """Read lines the fast way, or return None where that will not do."""
@@ -131,7 +140,7 @@ class _Reader:
             if table is not None:
                 yield from table.to_batches()
             elif self._config.on_error is OnError.FAIL:
-                raise self._error(lines.starts[first], explain(lines.line(first), self._schema))
+                raise self._error(lines.starts[first], explain(lines.line(first), self._schema).message)
             else:
                 good[first:last] = False
 

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from spanmask.config import CorpusConfig, OnError
+from spanmask.config import CorpusConfig
 from spanmask.corpus.cutting import document_starts
 from spanmask.corpus.inputs import InputFile
 from spanmask.corpus.streams import as_array, lines, open_stream
-from spanmask.corpus.text import SKIP_ADVICE, invalid_utf8
-from spanmask.errors import ConfigError, CorpusError
+from spanmask.corpus.text import invalid_utf8
+from spanmask.errors import ConfigError
+from spanmask.records import SkipReason
 
 _POINTS = pa.list_(pa.int64())
 _RANGES = pa.list_(_POINTS)
-_KEPT = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+#: Of a file, how much is looked at for the types of kept fields.
+KEPT_BYTES = 1 << 20
+_KEPT = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(), type(None): pa.null()}
 _JSON_NAMES = {str: "string", int: "integer", float: "number", bool: "boolean", list: "list", dict: "object"}
 _EXPECTED = {
     pa.large_string(): "a string",
@@ -32,48 +34,57 @@ _EXPECTED = {
 }
 
 
-@functools.lru_cache(maxsize=256)
+class LineFault(NamedTuple):
+    """What is wrong with a line."""
+
+    kind: SkipReason
+    message: str
+
+
 def schema_of(file: InputFile, config: CorpusConfig) -> pa.Schema:
-    """Return the fields to read from a file of JSON lines.
-
-    Kept fields have the types that the file's first line gives them.
-
-    Raises
-    ------
-    ConfigError
-        A kept field is no string, number or boolean.
-    CorpusError
-        The first line lacks a kept field (when errors are not skipped).
-    """
+    """Return the fields to read from a file of JSON lines; kept ones have the types that the corpus gives them."""
     fields = [(config.text_field, pa.large_string())]
     if config.spans_field is not None:
         fields.append((config.spans_field, _RANGES))
     if config.words_field is not None:
         fields.append((config.words_field, _POINTS))
-    return pa.schema([*fields, *(_kept_types(file, config) if config.keep else ())])
+    return pa.schema([*fields, *(file.kept or ())])
 
 
-def _kept_types(file: InputFile, config: CorpusConfig) -> list[tuple[str, pa.DataType]]:
-    for number, line in _filled_lines(file):
-        values, reason = _object(line)
-        missing = reason or _missing(values, config.keep)
-        if missing is None:
-            return [(name, _kept_type(file, name, values[name])) for name in config.keep]
-        if config.on_error is OnError.FAIL:
-            raise CorpusError(f"{missing}; {SKIP_ADVICE}", path=file.path, line=number)
-    return [(name, pa.string()) for name in config.keep]
+def kept_in_lines(file: InputFile, names: Collection[str]) -> dict[str, pa.DataType]:
+    """Return the types of fields to keep by their first values in the first `KEPT_BYTES` of a file; null: it is there, and always null.
+
+    Raises
+    ------
+    ConfigError
+        A value is no string, number or boolean.
+    """
+    found: dict[str, pa.DataType] = {}
+    read = 0
+    for line in _filled_lines(file):
+        values = _object(line)[0]
+        for name in names:
+            if name in values and found.get(name, pa.null()) == pa.null():
+                found[name] = _kept_type(file, name, values[name])
+        read += len(line)
+        if read >= KEPT_BYTES or (len(found) == len(names) and pa.null() not in found.values()):
+            break
+    return found
 
 
-def _filled_lines(file: InputFile) -> Iterator[tuple[int, bytes]]:
-    """Yield the filled lines of a file and their 1-based numbers."""
-    number = 0
+def names_in_lines(file: InputFile) -> list[str]:
+    """Return the fields of the first line of a file."""
+    return list(next(map(_object, _filled_lines(file)), ({}, None))[0])
+
+
+def _filled_lines(file: InputFile) -> Iterator[bytes]:
+    """Yield the filled lines of a file."""
     with open_stream(file) as stream:
         for chunk in lines(stream, 0):
             # Split at newlines alone, as everywhere here: splitlines would end lines at a carriage return, too.
             for line in io.BytesIO(chunk.data):
-                number += 1
                 if len(document_starts(as_array(line), False, True)[0]):
-                    yield number, line
+                    yield line
 
 
 def _kept_type(file: InputFile, name: str, value: object) -> pa.DataType:
@@ -86,41 +97,47 @@ def _kept_type(file: InputFile, name: str, value: object) -> pa.DataType:
     return kind
 
 
-def explain(line: bytes, schema: pa.Schema) -> str:
+def explain(line: bytes, schema: pa.Schema) -> LineFault:
     """Say why a line is not one object with the fields of a schema, asking Python's parser, the more talkative one."""
-    values, reason = _object(line)
-    reason = reason or _missing(values, schema.names[:1])
-    if reason is not None:
-        return reason
+    values, fault = _object(line)
+    if fault is not None:
+        return fault
+    missing = _missing(values, schema.names[0])
+    if missing is not None:
+        return LineFault(SkipReason.FIELD, missing)
     for field in schema:
         value = values.get(field.name)
         if value is not None and not _fits(value, field.type):
-            return f"field {field.name!r} is {_json_name(value)}, expected {_EXPECTED[field.type]}"
-    return (
-        "this line cannot be read as one JSON object (a lone surrogate, a name given twice, or a number out of range?)"
+            message = f"field {field.name!r} is {_json_name(value)}, expected {_expected(field.type)}"
+            return LineFault(SkipReason.FIELD, message)
+    return LineFault(
+        SkipReason.JSON,
+        "this line cannot be read as one JSON object (a lone surrogate, a name given twice, or a number out of range?)",
     )
 
 
-def explain_missing(line: bytes, names: Sequence[str]) -> str | None:
-    """Say which of the fields that a line must have is missing or null, or return None."""
-    return _missing(_object(line)[0], names)
+def explain_missing(line: bytes, name: str) -> str | None:
+    """Say whether a field that a line must have is missing or null, or return None."""
+    return _missing(_object(line)[0], name)
 
 
-def _object(line: bytes) -> tuple[dict[str, Any], str | None]:
+def _object(line: bytes) -> tuple[dict[str, Any], LineFault | None]:
     """Parse a line; return its fields, and what is wrong if it is no object."""
     wrong = invalid_utf8(line)
     if wrong is not None:
-        return {}, f"{wrong[1]}, in column {wrong[0] + 1}; expected JSON lines in UTF-8"
+        message = f"{wrong[1]}, in column {wrong[0] + 1}; expected JSON lines in UTF-8"
+        return {}, LineFault(SkipReason.ENCODING, message)
     try:
         # Only for lines that the fast readers would not take: it may be slow, and it says most about what is wrong.
         value = json.loads(line)
     except json.JSONDecodeError as error:
-        return {}, _malformed(error)
+        return {}, LineFault(SkipReason.JSON, _malformed(error))
     except (RecursionError, ValueError) as error:
-        return {}, f"not readable JSON ({error})"
+        return {}, LineFault(SkipReason.JSON, f"not readable JSON ({error})")
     if isinstance(value, dict):
         return value, None
-    return {}, f"{_json_name(value)} instead of a JSON object; expected one object a line"
+    message = f"{_json_name(value)} instead of a JSON object; expected one object a line"
+    return {}, LineFault(SkipReason.JSON, message)
 
 
 def _malformed(error: json.JSONDecodeError) -> str:
@@ -129,24 +146,26 @@ def _malformed(error: json.JSONDecodeError) -> str:
     return f"malformed JSON: {error.msg} (column {error.colno}); expected one object a line"
 
 
-def _missing(values: dict[str, Any], names: Sequence[str]) -> str | None:
-    for name in names:
-        if name not in values:
-            there = ", ".join(repr(other) for other in list(values)[:20]) or "none"
-            return f"no field {name!r}; fields of this line: {there}"
-        if values[name] is None:
-            return f"field {name!r} is null, expected a value"
-    return None
+def _missing(values: dict[str, Any], name: str) -> str | None:
+    if name not in values:
+        there = ", ".join(repr(other) for other in list(values)[:20]) or "none"
+        return f"no field {name!r}; fields of this line: {there}"
+    return f"field {name!r} is null, expected a value" if values[name] is None else None
+
+
+def _expected(kind: pa.DataType) -> str:
+    return _EXPECTED.get(kind) or ("a number" if pa.types.is_floating(kind) else f"an integer ({kind})")
 
 
 def _fits(value: object, kind: pa.DataType) -> bool:
     """Tell whether a JSON value has the type of a field."""
     if pa.types.is_list(kind):
         return isinstance(value, list) and all(item is None or _fits(item, kind.value_type) for item in value)
-    if pa.types.is_int64(kind):
+    if pa.types.is_integer(kind):
+        bits, signed = kind.bit_width, pa.types.is_signed_integer(kind)
         # Not isinstance: true and false are ints to Python, and no integers to JSON.
-        return type(value) is int and -(1 << 63) <= value < 1 << 63
-    if pa.types.is_float64(kind):
+        return type(value) is int and 0 <= value + (1 << bits >> 1) * signed < 1 << bits
+    if pa.types.is_floating(kind):
         return type(value) in (int, float)
     return type(value) is (bool if pa.types.is_boolean(kind) else str)
 

@@ -13,14 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from spanmask.blocks import offsets_of
-from spanmask.records import Flags, Offsets, Ragged, Ranges
+from spanmask.records import Flags, Offsets, Ragged, Ranges, SkipReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """Rows that break a rule. bad: (D,), at least one true. reason: says what is wrong with a bad row."""
+    """Rows that break a rule. bad: (D,), at least one true. kind: of the rule. reason: says what is wrong with a bad row."""
 
     bad: Flags
+    kind: SkipReason
     reason: Callable[[int], str]
 
 
@@ -89,7 +90,8 @@ def read_points(column: pa.Array, lengths: Offsets) -> tuple[Ragged[Offsets], Fa
 def _fault(owners: Offsets, rows: int, reason: Callable[[int], str]) -> Fault | None:
     if not len(owners):
         return None
-    return Fault(bad=np.bincount(owners, minlength=rows).astype(np.bool_), reason=reason)
+    bad = np.bincount(owners, minlength=rows).astype(np.bool_)
+    return Fault(bad=bad, kind=SkipReason.RANGES, reason=reason)
 
 
 def _lengths(column: pa.Array) -> Offsets:

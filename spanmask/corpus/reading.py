@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from itertools import pairwise
 
 from spanmask.config import CorpusConfig, Format, Layout
@@ -62,6 +63,7 @@ def read_part(part: Part, config: CorpusConfig, window_bytes: int = BLOCK_BYTES)
     StorageError
         The file system refused.
     """
+    part = replace(part, file=_knowing(part.file, config))
     if part.file.format in (Format.PARQUET, Format.ARROW):
         from spanmask.corpus.columnar import read_rows
 
@@ -70,6 +72,16 @@ def read_part(part: Part, config: CorpusConfig, window_bytes: int = BLOCK_BYTES)
     streamed = part.file.compression is not None
     for raw in stream_blocks(part.file, config, window_bytes) if streamed else _cut_part(part, config):
         yield from parse_block(part.file, raw, config)
+
+
+@lru_cache(maxsize=256)
+def _knowing(file: InputFile, config: CorpusConfig) -> InputFile:
+    """Return a file that knows the types of the fields to keep: by itself, where nobody asked the whole corpus."""
+    if file.kept is not None or not config.keep:
+        return file
+    from spanmask.corpus.kept import with_kept
+
+    return with_kept([file], config)[0]
 
 
 def _cut_part(part: Part, config: CorpusConfig) -> Iterator[RawBlock]:
@@ -132,4 +144,4 @@ def parse_block(file: InputFile, raw: RawBlock, config: CorpusConfig) -> Iterato
         A kept field has a type that cannot be kept.
     """
     parser = text.parse if file.format is Format.TEXT else jsonl.parse
-    yield from parser(file, raw, config)
+    yield from parser(_knowing(file, config), raw, config)

@@ -19,8 +19,19 @@ from spanmask.corpus.streams import as_view
 from spanmask.corpus.text import invalid_utf8
 from spanmask.errors import CorpusError
 from spanmask.kernels.text import count_code_points
-from spanmask.records import Bytes, DocumentBlock, Flags, Identities, Offsets
+from spanmask.records import (
+    SKIPPED_LIMIT,
+    Bytes,
+    DocumentBlock,
+    Flags,
+    Identities,
+    Offsets,
+    SkippedDocument,
+    SkipReason,
+)
 
+#: Says more of what is wrong with a document: takes its identity and what is wrong, returns both told better.
+Explain = Callable[[np.uint64, str], str]
 #: Says where a document stands: takes its identity and what is wrong, returns the error.
 Complain = Callable[[np.uint64, str], CorpusError]
 
@@ -30,12 +41,13 @@ class InputRows:
     """Rows as a reader hands them on.
 
     batch: D rows; text is string or large_string, ranges are nested lists, kept columns have their final types.
-    ids: (D,). skipped: rows left out already. source_bytes: decompressed input bytes.
+    ids: (D,). skipped, skipped_documents: left out already, as in `DocumentBlock`. source_bytes: decompressed input bytes.
     """
 
     batch: pa.RecordBatch
     ids: Identities
-    skipped: int
+    skipped: int = 0
+    skipped_documents: tuple[SkippedDocument, ...] = ()
     source_bytes: int
 
 
@@ -53,20 +65,26 @@ def _text_bytes(column: pa.Array) -> Bytes:
     return np.frombuffer(b"" if buffer is None else buffer, np.uint8)
 
 
-def documents(rows: InputRows, config: CorpusConfig, complain: Complain) -> DocumentBlock:
+def documents(
+    rows: InputRows, config: CorpusConfig, complain: Complain, explain: Explain = lambda _, reason: reason
+) -> DocumentBlock:
     """Check rows and return them as documents.
 
     Raises
     ------
     CorpusError
-        A row has no text, text that is not UTF-8, no value to keep, or ranges that do not fit its text;
+        A row has no text, text that is not UTF-8, or ranges that do not fit its text;
         unless the configuration skips such rows.
     """
     bad = np.zeros(len(rows.batch), np.bool_)
+    skipped = list(rows.skipped_documents)
     for fault in _faults(rows.batch, config):
         first = int(np.argmax(fault.bad))
         if config.on_error is OnError.FAIL:
-            raise complain(rows.ids[first], fault.reason(first))
+            raise complain(rows.ids[first], explain(rows.ids[first], fault.reason(first)))
+        for row in np.flatnonzero(fault.bad & ~bad)[:SKIPPED_LIMIT].tolist():
+            detail = explain(rows.ids[row], fault.reason(row))
+            skipped.append(SkippedDocument(document_id=int(rows.ids[row]), reason=fault.kind, detail=detail))
         bad |= fault.bad
     if not bad.any():
         return _block(rows, config)
@@ -76,6 +94,7 @@ def documents(rows: InputRows, config: CorpusConfig, complain: Complain) -> Docu
             batch=rows.batch.filter(pa.array(good)),
             ids=rows.ids[good],
             skipped=rows.skipped + int(np.count_nonzero(bad)),
+            skipped_documents=tuple(sorted(skipped, key=lambda document: document.document_id)[:SKIPPED_LIMIT]),
             source_bytes=rows.source_bytes,
         ),
         config,
@@ -96,6 +115,7 @@ def _block(rows: InputRows, config: CorpusConfig) -> DocumentBlock:
         words=None if words is None else read_points(rows.batch.column(words), lengths)[0],
         kept=rows.batch.select(list(config.keep)) if config.keep else None,
         skipped=rows.skipped,
+        skipped_documents=rows.skipped_documents,
         source_bytes=rows.source_bytes,
     )
 
@@ -110,9 +130,13 @@ def _code_points(column: pa.Array, config: CorpusConfig) -> Offsets:
 
 def _faults(batch: pa.RecordBatch, config: CorpusConfig) -> Iterator[Fault]:
     """Yield what is wrong with any row; ranges are judged against the text only where it is sound."""
-    yield from _column_faults(batch, config.text_field)
-    for name in config.keep:
-        yield from _column_faults(batch, name)
+    text = batch.column(config.text_field)
+    if text.null_count:
+        bad: Flags = text.is_null().to_numpy(zero_copy_only=False)
+        reason = f"field {config.text_field!r} is null, expected a value"
+        yield Fault(bad=bad, kind=SkipReason.FIELD, reason=lambda _: reason)
+    for name in (config.text_field, *config.keep):
+        yield from _encoding_faults(batch.column(name), name)
     lengths = _code_points(batch.column(config.text_field), config)
     if config.spans_field is not None:
         yield from _named(read_ranges(batch.column(config.spans_field), lengths)[1], config.spans_field)
@@ -122,19 +146,12 @@ def _faults(batch: pa.RecordBatch, config: CorpusConfig) -> Iterator[Fault]:
 
 def _named(fault: Fault | None, name: str) -> Iterator[Fault]:
     if fault is not None:
-        yield Fault(bad=fault.bad, reason=lambda row: f"field {name!r}: {fault.reason(row)}")
-
-
-def _column_faults(batch: pa.RecordBatch, name: str) -> Iterator[Fault]:
-    column = batch.column(name)
-    if column.null_count:
-        bad: Flags = column.is_null().to_numpy(zero_copy_only=False)
-        yield Fault(bad=bad, reason=lambda _: f"field {name!r} is null, expected a value")
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        yield from _encoding_faults(column, name)
+        yield Fault(bad=fault.bad, kind=fault.kind, reason=lambda row: f"field {name!r}: {fault.reason(row)}")
 
 
 def _encoding_faults(column: pa.Array, name: str) -> Iterator[Fault]:
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return
     try:
         column.validate(full=True)
     except pa.ArrowInvalid:
@@ -143,5 +160,6 @@ def _encoding_faults(column: pa.Array, name: str) -> Iterator[Fault]:
         reasons: npt.NDArray[np.object_] = np.array([None if what is None else what[1] for what in found], np.object_)
         yield Fault(
             bad=np.array([reason is not None for reason in reasons]),
+            kind=SkipReason.ENCODING,
             reason=lambda row: f"field {name!r}: {reasons[row]}; expected UTF-8 text",
         )

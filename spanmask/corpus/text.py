@@ -15,7 +15,7 @@ from spanmask.corpus.identity import identities
 from spanmask.corpus.inputs import InputFile
 from spanmask.corpus.streams import as_array, as_view, line_number
 from spanmask.errors import CorpusError
-from spanmask.records import Bytes, DocumentBlock, Offsets, Ragged
+from spanmask.records import SKIPPED_LIMIT, Bytes, DocumentBlock, Offsets, Ragged, SkippedDocument, SkipReason
 
 #: What an error about a document says last.
 SKIP_ADVICE = "correct it, or leave such documents out with --on-error skip"
@@ -63,19 +63,28 @@ def _block(file: InputFile, origin: int, data: Bytes, offsets: Offsets, config: 
     UTF-8 is checked for the whole block at once, and document by document only where that fails. origin: decompressed offset of data[0].
     """
     text, ids = data[offsets[0] : offsets[-1]], identities(file, origin + offsets[:-1])
-    documents, skipped = Ragged(values=text, offsets=offsets - offsets[0]), 0
+    documents, skipped = Ragged(values=text, offsets=offsets - offsets[0]), np.zeros(0, np.int64)
+    told: tuple[SkippedDocument, ...] = ()
     if not is_utf8(text):
         if config.on_error is OnError.FAIL:
             raise _encoding_error(file, origin + int(offsets[0]), as_view(text))
         good = np.array([is_utf8(documents[number]) for number in range(len(documents))])
-        documents, ids, skipped = keep(documents, good), ids[good], int(np.count_nonzero(~good))
+        skipped = np.flatnonzero(~good)
+        told = tuple(_left_out(int(ids[number]), documents[number]) for number in skipped[:SKIPPED_LIMIT])
+        documents, ids = keep(documents, good), ids[good]
     return DocumentBlock(
         text=documents.values,
         document_offsets=documents.offsets,
         document_ids=ids,
-        skipped=skipped,
+        skipped=len(skipped),
+        skipped_documents=told,
         source_bytes=len(text),
     )
+
+
+def _left_out(identity: int, text: Bytes) -> SkippedDocument:
+    found = invalid_utf8(as_view(text))
+    return SkippedDocument(document_id=identity, reason=SkipReason.ENCODING, detail=found[1] if found else "not UTF-8")
 
 
 def _encoding_error(file: InputFile, origin: int, text: memoryview) -> CorpusError:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from spanmask.config import canonical_json
 from spanmask.exporting.verified import Shard, VerifiedRows
-from spanmask.shard.manifest import Split
+from spanmask.shard.table import Split
 from spanmask.storage import NewFolder
 
 #: Record batches of a Parquet row group.

@@ -14,7 +14,8 @@ from spanmask.exporting.config import ExportConfig, Target
 from spanmask.exporting.formats import JSONL_SUFFIXES, write_datasets, write_jsonl, write_parquet, write_splits
 from spanmask.exporting.sentinels import Sentinels, choose_sentinels, with_sentinels
 from spanmask.exporting.verified import OnProgress, VerifiedRows
-from spanmask.shard.manifest import Manifest, Split, read_manifest
+from spanmask.shard.manifest import Manifest, read_manifest
+from spanmask.shard.table import Split
 from spanmask.storage import NewFolder, publish, publish_folder, reporting
 
 #: The file in an exported folder that says what it is, written last. Readers of data skip names that begin with an underscore.

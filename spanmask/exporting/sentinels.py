@@ -19,8 +19,9 @@ from spanmask.errors import ConfigError
 from spanmask.exporting.config import SentinelConfig
 from spanmask.exporting.verified import Shard
 from spanmask.records import Flags, MaskedBlock, Offsets, Ragged
-from spanmask.shard.manifest import Manifest, Split
+from spanmask.shard.manifest import Manifest
 from spanmask.shard.schema import from_record_batch
+from spanmask.shard.table import Split
 
 Ids = npt.NDArray[np.int32]
 

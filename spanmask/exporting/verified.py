@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from spanmask.shard.manifest import Manifest, ShardRecord, Split
+from spanmask.shard.manifest import Manifest
 from spanmask.shard.shard_file import ShardFile
+from spanmask.shard.table import ShardRecord, Split
 
 #: Called with the rows read, of all rows to read.
 OnProgress = Callable[[int, int], None]

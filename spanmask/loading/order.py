@@ -220,7 +220,7 @@ def resolve(kind: OrderKind, datasets: Sequence[ShardSet]) -> OrderKind:
     """Return the kind that ``auto`` stands for."""
     if kind is not OrderKind.AUTO:
         return kind
-    size = sum(shard.bytes for dataset in datasets for shard in dataset.split.shards)
+    size = sum(int(dataset.split.shards.counts("bytes").sum()) for dataset in datasets)
     return OrderKind.BLOCK if size > GLOBAL_LIMIT else OrderKind.GLOBAL
 
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spanmask.blocks import join, part, select
-from spanmask.config import ALGORITHM_VERSION
 from spanmask.errors import ConfigError, MismatchError
 from spanmask.loading.backend import Backend
 from spanmask.loading.shelves import CompiledShelf, Shelf
 from spanmask.records import MaskedBlock, Offsets
+from spanmask.shard.manifest import require_current
 from spanmask.shard.reader import ShardSet
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class RowReader:
     Raises
     ------
     MismatchError
-        The datasets have different vocabularies, or fresh masks are asked of one that other masking rules made.
+        The datasets have different vocabularies, or fresh masks are asked of one of an earlier format or other masking rules.
     """
 
     def __init__(self, datasets: Sequence[ShardSet], *, masks: Masks, backend: Backend) -> None:
@@ -112,10 +112,6 @@ class RowReader:
         hashes = {shards.manifest.stated_vocabulary.sha256 for shards in self.datasets}
         if len(hashes) > 1:
             raise MismatchError(f"the datasets have {len(hashes)} vocabularies: give datasets that share one")
-        for shards in self.datasets:
-            version = shards.manifest.algorithm_version
-            if self._masks is Masks.FRESH and version != ALGORITHM_VERSION:
-                raise MismatchError(
-                    f"{shards.root} was masked by algorithm version {version}, this spanmask masks by {ALGORITHM_VERSION}: "
-                    "load its stored masks, or preshard the text again"
-                )
+        if self._masks is Masks.FRESH:
+            for shards in self.datasets:
+                require_current(shards.manifest, shards.root, "masking anew")

@@ -52,7 +52,8 @@ class Shelf:
 
     def _by_block(self, rows: Offsets) -> Iterator[tuple[int, Offsets, Offsets]]:
         """Yield each block that rows lie in, which of them do, and where in it."""
-        _, blocks, inside = locate(self.shards, rows)
+        shards, blocks, inside = locate(self.shards, rows)
+        self.shards.look_again(np.unique(shards).tolist())
         for block in np.unique(blocks).tolist():
             chosen = np.flatnonzero(blocks == block)
             yield block, chosen, inside[chosen]
@@ -121,7 +122,9 @@ class CompiledShelf:
         widths, numbers = self._widths[chosen], max(_NUMBERS - chosen.start, 0)
         cells = Cells(*np.empty((2, len(widths), len(rows)), np.int64))
         parts = []
-        for shard in np.flatnonzero(np.bincount(shards)).tolist():
+        wanted_shards = np.flatnonzero(np.bincount(shards)).tolist()
+        self.shards.look_again(wanted_shards)
+        for shard in wanted_shards:
             targets = np.flatnonzero(shards == shard)
             columns = Columns(self._offsets[:, chosen], self._values[:, chosen], widths, numbers)
             wanted = Wanted(blocks[targets], inside[targets], targets)

@@ -18,7 +18,7 @@ from spanmask.presharding.plan import default_jobs, make_plan
 from spanmask.presharding.run import run_units
 from spanmask.presharding.units import Pipeline, PipelineWork, Report, Unit, all_units
 from spanmask.records import MaskedBlock, Ragged, SequenceBlock, TokenIds
-from spanmask.shard.manifest import MANIFEST, Manifest, read_manifest
+from spanmask.shard.manifest import MANIFEST, Manifest, input_names, read_manifest, require_current
 from spanmask.shard.reader import ShardSet
 from spanmask.shard.verify import Finding
 from spanmask.storage import digest
@@ -43,14 +43,17 @@ def verify_source(
     ------
     ConfigError
         The inputs are not known here, or are missing.
+    MismatchError
+        The dataset is of an earlier format, or another version of the masking rules wrote it.
     CorpusError
         An input cannot be read.
     """
     manifest = read_manifest(folder)
+    require_current(manifest, folder, "comparing it with its inputs")
     # Names, sizes and digests come first: a changed input would otherwise be told as thousands of rows that differ.
     files = _inputs(manifest, inputs)
-    if [file.name for file in files] != [item.name for item in manifest.inputs]:
-        names = ", ".join(item.name for item in manifest.inputs)
+    if [Path(file.path).name for file in files] != [Path(item.name).name for item in manifest.inputs]:
+        names = ", ".join(input_names(manifest.inputs))
         return [Finding(path=MANIFEST, message=f"the inputs given are not its own: {names}")]
     changed = [
         Finding(path=file.path, message="its content is not what the dataset was made from (SHA-256)")
@@ -76,7 +79,7 @@ def _inputs(manifest: Manifest, inputs: Sequence[str | os.PathLike[str]]) -> tup
         return find_inputs(inputs, manifest.config.corpus.format).files
     known = recalled_inputs(manifest)
     if known is None:
-        names = ", ".join(item.name for item in manifest.inputs)
+        names = ", ".join(input_names(manifest.inputs))
         raise ConfigError(f"where its inputs lie is not known here; name them in order after --source: {names}")
     return find_inputs([item["path"] for item in known], manifest.config.corpus.format).files
 
@@ -102,15 +105,9 @@ class _UnitRows:
 
     def __init__(self, folder: Path, manifest: Manifest, split: str, unit: Unit) -> None:
         shards = ShardSet(folder, manifest, manifest.splits[split])
-        prefix = f"{split}/shard-{unit.task:05}-"
-        exact = f"{prefix}{unit.block:05}"
-        chosen = [
-            number
-            for number, record in enumerate(shards.split.shards)
-            # A streamed task has a unit for each block, any other is one unit of several shards.
-            if (record.path.startswith(exact) if unit.raw is not None else record.path.startswith(prefix))
-        ]
-        self.path = f"{exact}.arrow"
+        # A streamed task has a unit for each block, any other is one unit of several shards.
+        chosen = shards.split.shards.of_unit(unit.task, None if unit.raw is None else unit.block)
+        self.path = f"{split}/shard-{unit.name}.arrow"
         blocks = (shards.blocks[k] for number in chosen for k in range(*shards.block_offsets[number : number + 2]))
         self._rows = (row for block in blocks for row in _originals(block, manifest.vocabulary))
 

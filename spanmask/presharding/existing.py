@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,11 @@ def finished_dataset(
         raise MismatchError(
             f"{folder}: a damaged dataset stands there ({error}); choose another --out, or give --overwrite"
         ) from error
+    if manifest.format_version != FORMAT_VERSION and not overwrite:
+        raise MismatchError(
+            f"{folder}: a dataset of format {manifest.format_version} stands there, which stays readable; this spanmask writes format "
+            f"{FORMAT_VERSION}: choose another --out, or give --overwrite"
+        )
     wanted = config_fingerprint(config, load_vocabulary(config.vocabulary))
     if manifest.config_fingerprint == wanted and unchanged(manifest, files, rehash=rehash):
         return manifest
@@ -70,14 +76,14 @@ def finished_dataset(
 def _differences_of(manifest: Manifest, config: PreshardConfig, files: Sequence[InputFile]) -> list[str]:
     """Say how a finished dataset differs from the one asked for."""
     found = {
-        "versions": {"algorithm": manifest.algorithm_version, "format": FORMAT_VERSION},
-        "config": manifest.content["config"],
+        "versions": {"algorithm": manifest.algorithm_version},
+        "config": manifest.config.differing(),
         "vocabulary": manifest.stated_vocabulary.sha256,
         "inputs": [{"name": f"{item.name} ({item.size:,} bytes)"} for item in manifest.inputs],
     }
     wanted = {
-        "versions": {"algorithm": ALGORITHM_VERSION, "format": FORMAT_VERSION},
-        "config": config.to_json(),
+        "versions": {"algorithm": ALGORITHM_VERSION},
+        "config": config.differing(),
         "vocabulary": load_vocabulary(config.vocabulary).sha256,
         "inputs": [{"name": f"{file.name} ({file.size:,} bytes)"} for file in files],
     }
@@ -92,18 +98,21 @@ def refusal(folder: Path, what: str, lines: list[str]) -> str:
 
 def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """Return what differs between two descriptions of a run, one line each."""
-    lines = []
-    # As JSON, so that a dataset of an older release, with other options, can be described too.
-    for section, values in wanted["config"].items():
-        for name, value in values.items():
-            known = found["config"].get(section, {}).get(name)
-            if known != value:
-                lines.append(f"{name}: {known!r} there, {value!r} here")
+    there, here = (_options(known["config"]) for known in (found, wanted))
+    unlike = [name for name, value in here.items() if there.get(name) != value]
+    lines = [f"{name}: {there.get(name)!r} there, {here[name]!r} here" for name in unlike]
     if found["vocabulary"] != wanted["vocabulary"]:
         lines.append("vocabulary: its entries differ")
     if found["versions"] != wanted["versions"]:
         lines.append(f"versions: {found['versions']} there, {wanted['versions']} here")
     if found["inputs"] != wanted["inputs"]:
-        there, here = (first_of([item["name"] for item in known["inputs"]], 3) for known in (found, wanted))
-        lines.append(f"inputs: {there} there, {here} here (or their content changed)")
+        found_names, names = (first_of([item["name"] for item in known["inputs"]], 3) for known in (found, wanted))
+        lines.append(f"inputs: {found_names} there, {names} here (or their content changed)")
     return lines
+
+
+def _options(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a configuration as JSON, without sections; as they stand where another release has others."""
+    with suppress(ConfigError):
+        config = PreshardConfig.from_json(config).to_json()
+    return {name: value for section in config.values() for name, value in section.items()}

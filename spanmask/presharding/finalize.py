@@ -4,76 +4,110 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
-from functools import reduce
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+import numpy as np
 
 from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION
 from spanmask.errors import CorpusError
 from spanmask.presharding.plan import Plan
 from spanmask.presharding.receipt import Receipt
+from spanmask.records import SKIPPED_LIMIT
+from spanmask.shard.listed import describe_file
 from spanmask.shard.manifest import (
+    SKIPPED,
     SPLITS,
     InputRecord,
     Manifest,
-    Split,
     config_fingerprint,
     describe_vocabulary,
     seal,
 )
+from spanmask.shard.skipped import describe_skipped
+from spanmask.shard.table import SHARDS, Shards, Split, table_bytes
 from spanmask.statistics import merge_counts
+from spanmask.tokenization.tokenizer import tokenized_by
 
 
-def assemble(plan: Plan, receipts: Sequence[Receipt], digests: Sequence[str]) -> Manifest:
-    """Build the manifest from the receipts in order of units, and the SHA-256 of every input.
+@dataclass(slots=True)
+class _Sums:
+    """Receipts added up: counts as numbers, shards as rows of arrays, so that many shards take little memory."""
+
+    conservation: dict[str, Any] = field(default_factory=dict)
+    statistics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sampling: dict[str, dict[str, Any]] = field(default_factory=dict)
+    supplied: dict[str, int] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    shards: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in SPLITS})
+
+    def add(self, receipt: Receipt) -> None:
+        for name in ("conservation", "statistics", "sampling", "supplied"):
+            setattr(self, name, merge_counts(getattr(self, name), getattr(receipt, name)))
+        self.skipped += receipt.skipped[: SKIPPED_LIMIT - len(self.skipped)]
+        for name, records in receipt.shards.items():
+            self.shards[name].append(Shards.of(name, records).array)
+
+    def splits(self) -> dict[str, Split]:
+        """Return the splits that have shards, in their order."""
+        return {
+            name: Split(name=name, shards=Shards(name, np.concatenate(arrays)))
+            for name, arrays in self.shards.items()
+            if arrays
+        }
+
+
+def assemble(plan: Plan, receipts: Iterable[Receipt], digests: Sequence[str]) -> tuple[Manifest, bytes]:
+    """Build the manifest, and the bytes of `skipped.jsonl`, from the receipts in order of units, and the SHA-256 of every input.
 
     Raises
     ------
     CorpusError
         There are no rows, or a field that was named holds nothing in any document.
     """
-    conservation: dict[str, Any] = reduce(merge_counts, (receipt.conservation for receipt in receipts), {})
-    shards = {name: tuple(record for receipt in receipts for record in receipt.shards.get(name, ())) for name in SPLITS}
+    sums = _Sums()
     # Receipts come in order of units whatever worker wrote them, so sums and lists are the same for any number of jobs.
-    if not any(shards.values()):
-        raise CorpusError(_nothing(conservation, plan))
-    _check_supplied(plan, receipts)
-    splits = {name: Split(name=name, shards=records) for name, records in shards.items() if records}
+    for receipt in receipts:
+        sums.add(receipt)
+    splits = sums.splits()
+    if not splits:
+        raise CorpusError(_nothing(sums.conservation, plan))
+    _check_supplied(plan, sums.supplied)
+    skipped = "".join(f"{line}\n" for line in sums.skipped).encode()
     content: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "algorithm_version": ALGORITHM_VERSION,
         "config": plan.config.to_json(),
         "config_fingerprint": config_fingerprint(plan.config, plan.vocabulary),
         "vocabulary": describe_vocabulary(plan.vocabulary),
+        "tokenized_by": tokenized_by(plan.vocabulary),
         "words": "stored" if plan.words_stored else "table",
         "inputs": [
             asdict(InputRecord(index=file.index, name=file.name, size=file.size, sha256=sha256))
             for file, sha256 in zip(plan.files, digests, strict=True)
         ],
-        "conservation": conservation,
-        "statistics": _by_split(splits, [receipt.statistics for receipt in receipts]),
-        "sampling": _by_split(splits, [receipt.sampling for receipt in receipts]),
+        "conservation": sums.conservation,
+        "statistics": sums.statistics,
+        "sampling": sums.sampling,
         "splits": {name: split.to_json() for name, split in splits.items()},
+        "files": {SHARDS: describe_file(table_bytes(splits))}
+        | ({SKIPPED: describe_skipped(skipped)} if skipped else {}),
     }
     if plan.unigram is not None:
         digest = hashlib.sha256(plan.unigram.astype("<u8").tobytes()).hexdigest()
         content["unigram"] = {"sha256": digest, "counts": plan.unigram.tolist()}
-    return seal(content)
+    return seal(content, splits), skipped
 
 
-def _check_supplied(plan: Plan, receipts: Sequence[Receipt]) -> None:
+def _check_supplied(plan: Plan, supplied: dict[str, int]) -> None:
     """Refuse a corpus in which no document has what a field was named for: the name is likely wrong."""
     for option in ("spans_field", "words_field"):
         name = getattr(plan.config.corpus, option)
-        if name is not None and not any(receipt.supplied[option] for receipt in receipts):
+        if name is not None and not supplied[option]:
             flag = option.replace("_", "-")
             raise CorpusError(
                 f"no document has anything in the field {name!r} of --{flag}; name the field that holds it"
             )
-
-
-def _by_split(splits: Iterable[str], counts: Sequence[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
-    return {name: reduce(merge_counts, (known[name] for known in counts if name in known)) for name in splits}
 
 
 def _nothing(conservation: dict[str, Any], plan: Plan) -> str:

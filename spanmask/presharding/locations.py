@@ -42,7 +42,9 @@ def recalled_inputs(manifest: Manifest) -> list[dict[str, Any]] | None:
 
 def unchanged(manifest: Manifest, files: Sequence[InputFile], *, rehash: bool) -> bool:
     """Say whether files are the inputs of a dataset: by size and modification time where those are known, else by their content."""
-    if [(item.name, item.size) for item in manifest.inputs] != [(file.name, file.size) for file in files]:
+    # By base names: the same files may be given as a folder or one by one.
+    told = [(Path(item.name).name, item.size) for item in manifest.inputs]
+    if told != [(Path(file.path).name, file.size) for file in files]:
         return False
     known = recalled_inputs(manifest) or []
     times = {item["path"]: item["mtime_ns"] for item in known}

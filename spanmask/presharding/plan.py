@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,10 +21,12 @@ from spanmask.config import (
     Segmentation,
 )
 from spanmask.corpus.inputs import InputFile, Part
+from spanmask.corpus.kept import with_kept
 from spanmask.corpus.reading import divide, read_part
 from spanmask.errors import ConfigError
 from spanmask.records import DocumentBlock
 from spanmask.tokenization import Tokenizer
+from spanmask.tokenization.tokenizer import tokenized_by
 from spanmask.vocab import Vocabulary
 
 #: What a compressed file is taken to grow to, when small files are joined into tasks.
@@ -71,10 +74,15 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Return what two runs must share for one to go on with the other's work."""
-        inputs = [{"name": file.name, "size": file.size, "mtime_ns": file.mtime_ns} for file in self.files]
+        # By base names: the same files may be given as a folder or one by one.
+        inputs = [{"name": Path(file.path).name, "size": file.size, "mtime_ns": file.mtime_ns} for file in self.files]
         return {
-            "versions": {"algorithm": ALGORITHM_VERSION, "format": FORMAT_VERSION},
-            "config": self.config.to_json(),
+            "versions": {
+                "algorithm": ALGORITHM_VERSION,
+                "format": FORMAT_VERSION,
+                "tokenized_by": tokenized_by(self.vocabulary),
+            },
+            "config": self.config.differing(),
             "vocabulary": self.vocabulary.sha256,
             "inputs": inputs,
         }
@@ -86,11 +94,12 @@ def make_plan(config: PreshardConfig, vocabulary: Vocabulary, files: Sequence[In
     Raises
     ------
     CorpusError
-        An input is not what it claims, or the sample for unigram counts holds no ordinary token.
+        An input is not what it claims, no input has a field to keep, or the sample for unigram counts holds no ordinary token.
     ConfigError
-        A field that the configuration names cannot be read from this kind of input.
+        A field that the configuration names cannot be read from this kind of input, or has two types.
     """
     _check_fields(config.corpus, files)
+    files = with_kept(files, config.corpus)
     tasks = tuple(_tasks(files, config))
     unigram = None
     if config.masking.random_ids is RandomIds.UNIGRAM:

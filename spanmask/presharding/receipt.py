@@ -8,8 +8,9 @@ from fractions import Fraction
 from typing import Any, Self
 
 from spanmask.masking import Draws
-from spanmask.records import DocumentBlock, MaskedBlock, SequenceBlock
-from spanmask.shard.manifest import ShardRecord
+from spanmask.records import SKIPPED_LIMIT, DocumentBlock, MaskedBlock, SequenceBlock
+from spanmask.shard.skipped import skipped_line
+from spanmask.shard.table import ShardRecord
 from spanmask.statistics import RowStatistics, merge_counts
 from spanmask.vocab import Vocabulary
 
@@ -20,7 +21,7 @@ class Receipt:
 
     unit: its name. shards, statistics, sampling: by split, of those that have some; counts as the manifest writes them, conservation too.
     source_bytes: decompressed input bytes. disk_bytes: input bytes on disk. supplied: how much the documents held in the fields of
-    ``spans_field`` and ``words_field``.
+    ``spans_field`` and ``words_field``. skipped: lines of `skipped.jsonl`, at most `SKIPPED_LIMIT`.
     """
 
     unit: str
@@ -31,6 +32,7 @@ class Receipt:
     source_bytes: int
     disk_bytes: int
     supplied: dict[str, int]
+    skipped: tuple[str, ...]
 
     @property
     def records(self) -> tuple[ShardRecord, ...]:
@@ -45,7 +47,7 @@ class Receipt:
     def from_json(cls, content: dict[str, Any]) -> Self:
         """Build what `to_json` and JSON made of a receipt."""
         shards = {name: tuple(map(ShardRecord.from_json, records)) for name, records in content["shards"].items()}
-        return cls(**{**content, "shards": shards})
+        return cls(**{**content, "shards": shards, "skipped": tuple(content["skipped"])})
 
 
 def _nothing_counted() -> dict[str, Any]:
@@ -60,12 +62,14 @@ class Ledger:
     statistics: dict[str, RowStatistics] = field(default_factory=dict)
     sampling: dict[str, dict[str, Any]] = field(default_factory=dict)
     conservation: dict[str, Any] = field(default_factory=_nothing_counted)
+    skipped: list[str] = field(default_factory=list)
     source_bytes: int = 0
     supplied: dict[str, int] = field(default_factory=lambda: {"spans_field": 0, "words_field": 0})
 
     def add_documents(self, documents: DocumentBlock) -> None:
         """Count a block of documents."""
         self._count(documents_in=len(documents) + documents.skipped, documents_skipped=documents.skipped)
+        self.skipped += map(skipped_line, documents.skipped_documents[: SKIPPED_LIMIT - len(self.skipped)])
         self.source_bytes += documents.source_bytes
         self.supplied["spans_field"] += 0 if documents.annotations is None else len(documents.annotations.starts)
         self.supplied["words_field"] += 0 if documents.words is None else len(documents.words.values)
@@ -95,4 +99,5 @@ class Ledger:
             source_bytes=self.source_bytes,
             disk_bytes=disk_bytes,
             supplied=self.supplied,
+            skipped=tuple(self.skipped),
         )

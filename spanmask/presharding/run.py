@@ -186,7 +186,7 @@ class _Run:
         self._begin(plan.to_json())
         # Every input is read once more, in a thread beside the work.
         digests = digest_in_background(self.files)
-        done = {receipt.unit: receipt for receipt in self.state.receipts()}
+        done = set[str]()
         failed = self._run_units(plan, done)
         if failed:
             raise IncompleteShards(
@@ -196,9 +196,10 @@ class _Run:
             )
         # Before anything is staged: rows of a file that changed on the way belong to no text that exists.
         check_unchanged_since(self.files)
-        receipts = [done[name] for name in sorted(done, key=unit_order)]
-        manifest = assemble(plan, receipts, digests.result())
-        self.state.stage(manifest, dataset_card(manifest))
+        # Read again one by one: receipts of many units are more than memory need hold.
+        receipts = map(self.state.receipt, sorted(done, key=unit_order))
+        manifest, skipped = assemble(plan, receipts, digests.result())
+        self.state.stage(manifest, dataset_card(manifest), skipped)
         self.state.commit()
         remember_inputs(manifest, self.files)
         return manifest
@@ -206,26 +207,26 @@ class _Run:
     def _begin(self, plan: dict[str, Any]) -> None:
         saved = self.state.saved_plan()
         if saved != plan:
-            some_done = next(self.state.receipts(), None) is not None
             # A plan without a receipt has nothing to lose: the run failed or was killed before its first shard.
-            if saved is not None and some_done and not self.overwrite:
+            if saved is not None and self.state.has_receipts and not self.overwrite:
                 raise MismatchError(refusal(self.state.out, "an unfinished run", differences(saved, plan)))
             self.state.discard()
         self.state.start(plan)
 
-    def _run_units(self, plan: Plan, done: dict[str, Receipt]) -> list[str]:
-        """Run the units that are not done, adding their receipts; return the names of those that failed."""
-        for known in done.values():
+    def _run_units(self, plan: Plan, done: set[str]) -> list[str]:
+        """Run the units that are not done yet, adding the names of all that are; return the names of those that failed."""
+        for known in self.state.receipts():
             self._advance(known.disk_bytes, 0, 0, len(known.records), resumed=True)
+            done.add(known.unit)
         work = PipelineWork(plan=plan, root=str(self.state.root), run=Pipeline.run)
         failed = []
-        for outcome in run_units(work, all_units(plan, set(done)), self.jobs, self._advance):
+        for outcome in run_units(work, all_units(plan, frozenset(done)), self.jobs, self._advance):
             receipt: Receipt | None = outcome.result
             if receipt is None:
                 failed.append(outcome.unit.name)
                 continue
             self.state.save_receipt(receipt)
-            done[receipt.unit] = receipt
+            done.add(receipt.unit)
             self._advance(0, 0, 0, len(receipt.records))
         return failed
 

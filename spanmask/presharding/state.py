@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from spanmask.config import canonical_json, fingerprint
-from spanmask.errors import MismatchError
+from spanmask.errors import IncompleteShards, MismatchError
 from spanmask.presharding.receipt import Receipt
-from spanmask.shard.manifest import MANIFEST, SPLITS, Manifest, ShardRecord, write_manifest
+from spanmask.shard.manifest import MANIFEST, SKIPPED, SPLITS, Manifest, write_manifest
+from spanmask.shard.table import SHARDS, ShardRecord
 from spanmask.storage import digest, make_folder, publish_bytes, remove, remove_temporaries, reporting, sync_folder
 
 FOLDER = ".spanmask"
@@ -69,20 +70,38 @@ class RunState:
     def receipts(self) -> Iterator[Receipt]:
         """Yield the receipts whose shards are there as they were written."""
         for path in sorted(self.receipts_folder.glob("*.json")):
-            content = _read_json(path)
-            if content is None or content.pop("digest", None) != fingerprint(content):
-                continue
-            receipt = Receipt.from_json(content)
-            if all(map(self._is_there, receipt.records)):
+            receipt = _read_receipt(path)
+            if receipt is not None and all(map(self._is_there, receipt.records)):
                 yield receipt
+
+    def receipt(self, unit: str) -> Receipt:
+        """Return the receipt of a unit that is done.
+
+        Raises
+        ------
+        IncompleteShards
+            It is gone or damaged.
+        """
+        path = self.receipts_folder / f"{unit}.json"
+        receipt = _read_receipt(path)
+        if receipt is None:
+            raise IncompleteShards("it is gone, or damaged; run the same command again", path=str(path))
+        return receipt
+
+    @property
+    def has_receipts(self) -> bool:
+        """Whether a run that began here has done anything."""
+        return any(self.receipts_folder.glob("*.json"))
 
     def _is_there(self, record: ShardRecord) -> bool:
         path = self.root / record.path
         return path.is_file() and digest(path) == record.sha256
 
-    def stage(self, manifest: Manifest, card: str) -> None:
-        """Write down the finished dataset's manifest and card; `commit` may then be repeated until it ends."""
+    def stage(self, manifest: Manifest, card: str, skipped: bytes) -> None:
+        """Write down what will lie beside the shards, the manifest last; `commit` may then be repeated until it ends."""
         publish_bytes(self.folder / CARD, card.encode())
+        if skipped:
+            publish_bytes(self.folder / SKIPPED, skipped)
         write_manifest(self.folder, manifest)
 
     @property
@@ -99,7 +118,7 @@ class RunState:
         """Put everything in its place, the manifest last, and remove the state but for the lock."""
         with reporting(self.out, "finish the dataset"):
             self._place_shards()
-            os.replace(self.folder / CARD, self.out / CARD)
+            self._place_files()
             # The staged manifest says that a run waits to be committed: it goes last, so that a kill before it only repeats this.
             (self.folder / PLAN).unlink(missing_ok=True)
             os.replace(self.folder / MANIFEST, self.out / MANIFEST)
@@ -131,8 +150,26 @@ class RunState:
                 remove_temporaries(folder)
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
-        if not (self.folder / CARD).exists():
-            publish_bytes(self.folder / CARD, (self.out / CARD).read_bytes())
+
+    def _place_files(self) -> None:
+        """Move what the staged manifest lists to its place, and the card; a file that a replaced dataset had and this one has not goes."""
+        listed = json.loads((self.folder / MANIFEST).read_bytes())["files"]
+        for name in (CARD, SHARDS, SKIPPED):
+            if name == SKIPPED and name not in listed:
+                remove(self.out / name)
+            elif (self.folder / name).exists():
+                os.replace(self.folder / name, self.out / name)
+
+
+def _read_receipt(path: Path) -> Receipt | None:
+    """Return a receipt, or None where it is missing, damaged or an earlier release's."""
+    content = _read_json(path)
+    if not isinstance(content, dict) or content.pop("digest", None) != fingerprint(content):
+        return None
+    try:
+        return Receipt.from_json(content)
+    except (KeyError, TypeError):
+        return None
 
 
 def _read_json(path: Path) -> Any:

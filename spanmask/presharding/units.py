@@ -21,9 +21,10 @@ from spanmask.presharding.plan import Plan, Task
 from spanmask.presharding.receipt import Ledger, Receipt
 from spanmask.records import DocumentBlock, Flags, MaskedBlock, Ragged, Ranges, SequenceBlock
 from spanmask.sequencing import select, sequence
-from spanmask.shard.manifest import SPLITS, ShardRecord
+from spanmask.shard.manifest import SPLITS
 from spanmask.shard.schema import shard_schema, to_record_batch
-from spanmask.shard.writer import write_shards
+from spanmask.shard.table import ShardRecord
+from spanmask.shard.writer import file_limit, write_shards
 from spanmask.statistics import RowStatistics
 from spanmask.tokenization import Tokenizer
 
@@ -181,7 +182,8 @@ class Pipeline:
 
     def _flush(self, name: str, held: dict[str, list[pa.RecordBatch]], shards: dict[str, list[ShardRecord]]) -> None:
         for split, batches in held.items():
-            shards[split] += write_shards(self.root, f"{split}/shard-{name}", batches)
+            limit = file_limit(self.plan.config.output.shard_bytes)
+            shards[split] += write_shards(self.root, f"{split}/shard-{name}", batches, limit)
             batches.clear()
 
 

@@ -13,6 +13,7 @@ from spanmask.report.audit_charts import charts
 from spanmask.report.marks import UNICODE
 from spanmask.report.page import Html, count, element, heading, join, page, paragraph, prose_table, text
 from spanmask.report.view import split_document_id
+from spanmask.shard.manifest import InputRecord, input_names
 
 #: What each gate asks, by its name.
 _GATES = {
@@ -57,7 +58,9 @@ def audit_page(audit: dict[str, Any], manifest: dict[str, Any]) -> str:
     sign, style = (UNICODE.passed, "card verdict") if audit["ok"] else (UNICODE.failed, "card verdict failed")
     body = [
         heading(1, title),
-        paragraph(first_of([item["name"] for item in manifest["inputs"]], _INPUTS_SHOWN), "lead muted"),
+        paragraph(
+            first_of(input_names([InputRecord(**item) for item in manifest["inputs"]]), _INPUTS_SHOWN), "lead muted"
+        ),
         element("div", paragraph(f"{sign} {figures.verdict(audit)}"), class_=style),
         _gates(audit["gates"]),
         *([_differences(audit)] if audit["differing_rows"] else []),

@@ -185,4 +185,6 @@ def _role(now: int, was: int, vocabulary: Vocabulary) -> Role:
 
 
 def _value(value: Any) -> str:
+    if value is None:
+        return "null"
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)

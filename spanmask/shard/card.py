@@ -6,7 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 from spanmask.escaping import code_span, first_of
-from spanmask.shard.manifest import Manifest
+from spanmask.shard.manifest import Manifest, input_names
 
 _CARD = """\
 ---
@@ -70,7 +70,7 @@ def dataset_card(manifest: Manifest) -> str:
         vocabulary=code_span(vocabulary.name),
         casing={True: "cased", False: "uncased", None: "its own tokenizer"}[vocabulary.cased],
         table="\n".join(_line(name, manifest, statistics[name]) for name in splits),
-        inputs=first_of([code_span(item.name) for item in manifest.inputs], 10),
+        inputs=first_of([code_span(name) for name in input_names(manifest.inputs)], 10),
         fingerprint=manifest.fingerprint,
     )
 

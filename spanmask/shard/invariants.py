@@ -13,7 +13,7 @@ import numpy as np
 from spanmask.blocks import offsets_of, restore
 from spanmask.config import PreshardConfig, ReplacementUnit, Sampler, Scheme
 from spanmask.records import Flags, MaskedBlock, Offsets, Ragged, TokenIds
-from spanmask.shard.structure import Check, Problem, first_problem, rows_with
+from spanmask.shard.structure import Problem, first_problem, rows_with
 from spanmask.vocab import Vocabulary
 
 
@@ -58,29 +58,16 @@ class Rows:
 
 
 def content_problem(rows: Rows) -> Problem | None:
-    """Return the first invariant that a block of sound structure breaks (I1, I2, I6, I9, I10, I13), if any."""
+    """Return the first invariant that a block of sound structure breaks (I1, I2, I9, I10, I13), if any."""
     return first_problem(
         [
             ("I1", "a row's length is outside min_tokens to max_tokens", lambda: _length_wrong(rows)),
             ("I2", "a row does not stand between [CLS] and [SEP]", lambda: _frame_wrong(rows)),
-            *_of_ids(rows),
             ("I9", "a span is partly [MASK]", lambda: _mixed_spans(rows)),
             ("I10", "masked tokens do not fit the budget", lambda: _budget_wrong(rows)),
             ("I13", "a span does not cover whole words", lambda: _words_cut(rows)),
         ]
     )
-
-
-def foreign_id(rows: Rows) -> Problem | None:
-    """Return the first row with an id that the vocabulary does not have (I2, I6): tables must not be indexed with it."""
-    return first_problem(_of_ids(rows))
-
-
-def _of_ids(rows: Rows) -> list[Check]:
-    return [
-        ("I2", "an input id is not in the vocabulary", lambda: _foreign(rows.block.input_ids, rows.vocabulary)),
-        ("I6", "a label is not in the vocabulary", lambda: _foreign(rows.block.labels, rows.vocabulary)),
-    ]
 
 
 def _length_wrong(rows: Rows) -> Flags:
@@ -94,10 +81,6 @@ def _frame_wrong(rows: Rows) -> Flags:
     first, last = ids.values[ids.offsets[:-1]], ids.values[ids.offsets[1:] - 1]
     bad: Flags = (first != special.cls) | (last != special.sep)
     return bad
-
-
-def _foreign(ids: Ragged[TokenIds], vocabulary: Vocabulary) -> Flags:
-    return rows_with(ids.values >= len(vocabulary), ids.owners, len(ids))
 
 
 def _mixed_spans(rows: Rows) -> Flags:

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
-import stat
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION, PreshardConfig, canonical_json, fingerprint
-from spanmask.errors import ConfigError, IncompleteShards, ShardError
-from spanmask.storage import publish_bytes, reporting
+from spanmask.errors import ConfigError, IncompleteShards, MismatchError, ShardError
+from spanmask.shard.listed import read_regular
+from spanmask.shard.table import SHARDS, ShardRecord, Split, read_table, table_bytes
+from spanmask.storage import publish_bytes
 from spanmask.vocab import BUILT_IN, SpecialIds, Vocabulary, vocabulary_from_entries, vocabulary_from_tokenizer
 
 MANIFEST = "manifest.json"
 SPLITS = ("train", "validation")
+SKIPPED = "skipped.jsonl"
 _SIZE_LIMIT = 64 << 20
-_SHARD_PATH = re.compile(r"(train|validation)/shard-[0-9]{5,}-[0-9]{5,}(_[0-9]{2,})?\.arrow")
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-#: The parts of a manifest, and of an input in it.
+#: Formats that are read. Of format 1 masks are only taken as they are stored.
+_READABLE = (1, FORMAT_VERSION)
+#: The parts of a manifest, those that format 1 does not have, and those of an input and of a file beside the manifest.
 _PARTS: dict[str, type] = {
     "format_version": int,
     "algorithm_version": int,
@@ -38,36 +41,30 @@ _PARTS: dict[str, type] = {
     "fingerprint": str,
     "digest": str,
 }
+_NEW_PARTS: dict[str, type] = {"files": dict, "tokenized_by": dict}
 _INPUT_PARTS: dict[str, type] = {"index": int, "name": str, "size": int, "sha256": str}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShardRecord:
-    """One shard file: where it lies in the dataset, what it holds, and its digests. first, last: identities of its outer rows."""
-
-    path: str
-    rows: int
-    tokens: int
-    bytes: int
-    sha256: str
-    content_sha256: str
-    first: tuple[int, int]
-    last: tuple[int, int]
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Self:
-        """Read what `dataclasses.asdict` and JSON made of a record."""
-        return cls(**{**value, "first": tuple(value["first"]), "last": tuple(value["last"])})
+_FILE_PARTS: dict[str, type] = {"bytes": int, "sha256": str}
+#: What the fingerprint leaves out: how content became bytes, and which release made it.
+_NOT_CONTENT = ("digest", "fingerprint", "files", "tokenized_by")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputRecord:
-    """One input file, whose ``index`` is in the identities of its documents. name: base name. size: bytes on disk."""
+    """One input file, whose ``index`` is in the identities of its documents. size: bytes on disk.
+
+    name: its path below the folder that was given, else its base name; of format 1, the base name. Several may have one name.
+    """
 
     index: int
     name: str
     size: int
     sha256: str
+
+
+def input_names(inputs: Sequence[InputRecord]) -> list[str]:
+    """Return the names of inputs for people: those that several have are told apart by their numbers."""
+    count = Counter(item.name for item in inputs)
+    return [f"{item.name} (input {item.index})" if count[item.name] > 1 else item.name for item in inputs]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,42 +84,15 @@ class StatedVocabulary:
         return cls(**known, special=SpecialIds(**value["special_ids"]))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Split:
-    """The shards of a split, in order."""
-
-    name: str
-    shards: tuple[ShardRecord, ...]
-
-    @property
-    def rows(self) -> int:
-        """Rows in all shards."""
-        return sum(shard.rows for shard in self.shards)
-
-    @property
-    def tokens(self) -> int:
-        """Tokens in all shards, special ones included."""
-        return sum(shard.tokens for shard in self.shards)
-
-    @property
-    def content_digest(self) -> str:
-        """SHA-256 of the shards' content digests in order."""
-        return hashlib.sha256(b"".join(bytes.fromhex(shard.content_sha256) for shard in self.shards)).hexdigest()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the split as the manifest writes it."""
-        shards = [asdict(shard) for shard in self.shards]
-        return {"rows": self.rows, "tokens": self.tokens, "content_digest": self.content_digest, "shards": shards}
-
-
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """A finished dataset: configuration, vocabulary, inputs, counts and shards.
 
-    ``content`` is the JSON object as read or written, ``digest`` included; the properties are its parts.
+    ``content`` is the JSON object as read or written, ``digest`` included; the properties are its parts. ``splits`` have the shards.
     """
 
     content: dict[str, Any]
+    splits: dict[str, Split]
 
     @cached_property
     def config(self) -> PreshardConfig:
@@ -144,9 +114,10 @@ class Manifest:
                 vocabulary = vocabulary_from_entries(known["name"], known.get("entries"), cased=known["cased"])
         except ConfigError as error:
             raise ShardError(str(error), path=MANIFEST) from None
-        if vocabulary.sha256 != known["sha256"]:
+        if (vocabulary.sha256, len(vocabulary)) != (known["sha256"], known["size"]):
             raise ShardError(
-                f"vocabulary {known['name']} hashes to {vocabulary.sha256}, the manifest says {known['sha256']}; "
+                f"vocabulary {known['name']} has {len(vocabulary)} entries and hashes to {vocabulary.sha256}, "
+                f"the manifest says {known['size']} and {known['sha256']}; "
                 "use the spanmask version that wrote the dataset",
                 path=MANIFEST,
             )
@@ -156,6 +127,11 @@ class Manifest:
     def stated_vocabulary(self) -> StatedVocabulary:
         """What is said of the vocabulary, whether it is true or not (`verify` compares)."""
         return StatedVocabulary.from_json(self.content["vocabulary"])
+
+    @property
+    def format_version(self) -> int:
+        """The version of the format that it is written in."""
+        return int(self.content["format_version"])
 
     @property
     def algorithm_version(self) -> int:
@@ -198,13 +174,11 @@ class Manifest:
         unigram = self.content.get("unigram")
         return None if unigram is None else list(unigram["counts"])
 
-    @cached_property
-    def splits(self) -> dict[str, Split]:
-        """The splits by name."""
-        return {
-            name: Split(name=name, shards=tuple(ShardRecord.from_json(shard) for shard in value["shards"]))
-            for name, value in self.content["splits"].items()
-        }
+    @property
+    def skipped(self) -> dict[str, Any] | None:
+        """Lines, size and digest of `skipped.jsonl`, where there is one."""
+        files: dict[str, Any] = self.content.get("files", {})
+        return files.get(SKIPPED)
 
     @property
     def fingerprint(self) -> str:
@@ -222,15 +196,46 @@ class Manifest:
 
 
 def config_fingerprint(config: PreshardConfig, vocabulary: Vocabulary) -> str:
-    """Return the digest of everything that decides how a text becomes rows, inputs apart."""
+    """Return the digest of everything that decides how a text becomes rows, inputs apart.
+
+    Options that have their defaults are no part of it: a later release may add some, which leave a dataset as it was.
+    """
+    return _config_fingerprint(config.differing(), vocabulary.sha256, ALGORITHM_VERSION, FORMAT_VERSION)
+
+
+def _config_fingerprint(config: dict[str, Any], vocabulary: str, algorithm_version: int, format_version: int) -> str:
     return fingerprint(
         {
-            "config": config.to_json(),
-            "vocabulary": vocabulary.sha256,
-            "algorithm_version": ALGORITHM_VERSION,
-            "format_version": FORMAT_VERSION,
+            "config": config,
+            "vocabulary": vocabulary,
+            "algorithm_version": algorithm_version,
+            "format_version": format_version,
         }
     )
+
+
+def expected_config_fingerprint(manifest: Manifest) -> str:
+    """Return the fingerprint that a manifest of any format must have for its configuration."""
+    # Of format 1: of all options, as they are written.
+    config = manifest.content["config"] if manifest.format_version == 1 else manifest.config.differing()
+    versions = (manifest.algorithm_version, manifest.format_version)
+    return _config_fingerprint(config, manifest.stated_vocabulary.sha256, *versions)
+
+
+def require_current(manifest: Manifest, folder: str | os.PathLike[str], what: str) -> None:
+    """Refuse a dataset whose masks this release does not draw. what: that needs them.
+
+    Raises
+    ------
+    MismatchError
+        It is of an earlier format, or other masking rules made it.
+    """
+    found, wanted = (manifest.format_version, manifest.algorithm_version), (FORMAT_VERSION, ALGORITHM_VERSION)
+    if found != wanted:
+        raise MismatchError(
+            f"{folder} has format {found[0]} and was masked by algorithm version {found[1]}; {what} takes format {wanted[0]} "
+            f"and algorithm version {wanted[1]}: preshard the text again (the masks that are stored stay readable)"
+        )
 
 
 def describe_vocabulary(vocabulary: Vocabulary) -> dict[str, Any]:
@@ -249,11 +254,11 @@ def describe_vocabulary(vocabulary: Vocabulary) -> dict[str, Any]:
     return described
 
 
-def seal(content: dict[str, Any]) -> Manifest:
-    """Return the manifest of a content, with its fingerprint and digest."""
+def seal(content: dict[str, Any], splits: dict[str, Split]) -> Manifest:
+    """Return the manifest of a content, with its fingerprint and digest. splits: whose shards it tells of."""
     content = json.loads(canonical_json(content))
     content["fingerprint"] = _content_fingerprint(content)
-    return Manifest(content={**content, "digest": fingerprint(content)})
+    return Manifest(content={**content, "digest": fingerprint(content)}, splits=splits)
 
 
 def _content_fingerprint(content: dict[str, Any]) -> str:
@@ -261,11 +266,12 @@ def _content_fingerprint(content: dict[str, Any]) -> str:
         name: {key: value for key, value in split.items() if key != "shards"}
         for name, split in content["splits"].items()
     }
-    return fingerprint({**{k: v for k, v in content.items() if k not in ("digest", "fingerprint")}, "splits": splits})
+    return fingerprint({**{k: v for k, v in content.items() if k not in _NOT_CONTENT}, "splits": splits})
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Publish a manifest in a folder, under its name."""
+    """Publish the table of shards and then the manifest in a folder, under their names."""
+    publish_bytes(folder / SHARDS, table_bytes(manifest.splits))
     publish_bytes(folder / MANIFEST, manifest.to_bytes())
 
 
@@ -290,15 +296,10 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
             "no manifest: not a spanmask dataset, or its run did not finish; run the same preshard command again",
             path=str(path),
         )
-    return Manifest(content=_checked(_read_regular(path)))
-
-
-def _read_regular(path: Path) -> bytes:
-    with reporting(path, "read"):
-        state = path.lstat()
-        if not stat.S_ISREG(state.st_mode) or state.st_size > _SIZE_LIMIT:
-            raise ShardError(f"not a regular file of at most {_SIZE_LIMIT} bytes", path=MANIFEST)
-        return path.read_bytes()
+    content = _checked(read_regular(path, _SIZE_LIMIT))
+    manifest = Manifest(content=content, splits=_read_splits(root, content))
+    _check_splits(manifest)
+    return manifest
 
 
 def _checked(data: bytes) -> dict[str, Any]:
@@ -314,8 +315,9 @@ def _checked(data: bytes) -> dict[str, Any]:
     if not isinstance(content, dict) or canonical != data:
         raise ShardError("not canonical JSON; the file is damaged or was edited", path=MANIFEST)
     version = content.get("format_version")
-    if version != FORMAT_VERSION:
-        raise ShardError(f"format version is {version!r}, this spanmask reads {FORMAT_VERSION}", path=MANIFEST)
+    if type(version) is not int or version not in _READABLE:
+        known = " and ".join(map(str, _READABLE))
+        raise ShardError(f"format version is {version!r}, this spanmask reads {known}", path=MANIFEST)
     if content.get("digest") != fingerprint({key: value for key, value in content.items() if key != "digest"}):
         raise ShardError("its digest does not match its content; the file is damaged or was edited", path=MANIFEST)
     _check_shape(content)
@@ -324,22 +326,58 @@ def _checked(data: bytes) -> dict[str, Any]:
 
 def _check_shape(content: dict[str, Any]) -> None:
     """Refuse a manifest that lacks or garbles a part, so that nothing else need look twice."""
-    try:
+    with _telling_parts():
         _require_parts(content, _PARTS)
+        if content["format_version"] != 1:
+            _require_parts(content, _NEW_PARTS)
+            _require_files(content["files"])
         for item in content["inputs"]:
             _require_parts(item, _INPUT_PARTS)
             InputRecord(**item)
-        manifest = Manifest(content=content)
         _require_vocabulary(content["vocabulary"], content["words"])
         StatedVocabulary.from_json(content["vocabulary"])
         _require_counts(content)
-        for split in manifest.splits.values():
-            _require_split(split, content["splits"][split.name])
-        manifest.config  # noqa: B018
-    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
-        raise ShardError(f"it lacks or garbles a part ({error})", path=MANIFEST) from None
+        PreshardConfig.from_json(content["config"])
     if content["fingerprint"] != _content_fingerprint(content):
         raise ShardError("its fingerprint does not match its content", path=MANIFEST)
+
+
+@contextmanager
+def _telling_parts() -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ConfigError) as error:
+        raise ShardError(f"it lacks or garbles a part ({error})", path=MANIFEST) from None
+
+
+def _read_splits(root: Path, content: dict[str, Any]) -> dict[str, Split]:
+    """Return the splits: of format 1 from the manifest itself, else from the table beside it."""
+    stated = content["splits"]
+    if content["format_version"] == 1:
+        with _telling_parts():
+            return {name: Split.of(name, map(ShardRecord.from_json, known["shards"])) for name, known in stated.items()}
+    return read_table(root, content["files"][SHARDS], {name: known["shards"] for name, known in stated.items()})
+
+
+def _check_splits(manifest: Manifest) -> None:
+    with _telling_parts():
+        for name, split in manifest.splits.items():
+            split.check()
+            stated = manifest.content["splits"][name]
+            _require(
+                (split.rows, split.tokens, split.content_digest)
+                == tuple(stated[key] for key in ("rows", "tokens", "content_digest")),
+                f"rows, tokens or content digest of {name} are not those of its shards",
+            )
+
+
+def _require_files(files: dict[str, Any]) -> None:
+    for name, parts in ((SHARDS, _FILE_PARTS), (SKIPPED, _FILE_PARTS | {"lines": int})):
+        if name == SHARDS or name in files:
+            _require_parts(files[name], parts)
+            _require(
+                _are_counts([files[name][key] for key in parts if key != "sha256"]), f"sizes of {name} are no counts"
+            )
 
 
 def _require(condition: bool, message: str) -> None:
@@ -370,6 +408,8 @@ def _require_counts(content: dict[str, Any]) -> None:
     names = set(content["splits"])
     _require(names <= set(SPLITS) and bool(names), f"its splits are {sorted(names)}")
     _require(names == set(content["statistics"]) == set(content["sampling"]), "its counts are not of its splits")
+    if content["format_version"] != 1:
+        _require(_are_counts([split["shards"] for split in content["splits"].values()]), "its shards are no counts")
     tokens = content["conservation"]["tokens"]
     _require(_are_counts([tokens["in"], tokens["kept"], *tokens["dropped"].values()]), "tokens are no counts")
     _require(content["words"] in ("table", "stored"), "words are neither table nor stored")
@@ -379,26 +419,3 @@ def _require_counts(content: dict[str, Any]) -> None:
 
 def _are_counts(values: list[Any], limit: int = 1 << 48) -> bool:
     return all(type(value) is int and 0 <= value < limit for value in values)
-
-
-def _require_split(split: Split, stated: dict[str, Any]) -> None:
-    """Refuse a split whose shards lie outside its folder, are named twice or have impossible figures, or do not add up to its own."""
-    for shard in split.shards:
-        known = isinstance(shard.path, str) and _SHARD_PATH.fullmatch(shard.path)
-        _require(bool(known) and shard.path.startswith(f"{split.name}/"), f"{shard.path!r} is no shard of {split.name}")
-        _require(_are_counts([shard.rows, shard.tokens, shard.bytes]), f"{shard.path}: its sizes are no counts")
-        identities = (shard.first, shard.last)
-        _require(
-            all(len(pair) == 2 and _are_counts([*pair], 1 << 64) for pair in identities), f"{shard.path}: no identities"
-        )
-        _require(
-            all(_DIGEST.fullmatch(digest) for digest in (shard.sha256, shard.content_sha256)),
-            f"{shard.path}: no digests",
-        )
-    _require(bool(split.shards), f"{split.name} has no shard")
-    _require(len({shard.path for shard in split.shards}) == len(split.shards), f"{split.name} names a shard twice")
-    found = (split.rows, split.tokens, split.content_digest)
-    _require(
-        found == tuple(stated[name] for name in ("rows", "tokens", "content_digest")),
-        f"rows, tokens or content digest of {split.name} are not those of its shards",
-    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -13,10 +14,14 @@ import numpy.typing as npt
 from spanmask import blocks
 from spanmask.errors import ConfigError, MismatchError, ShardError
 from spanmask.records import MaskedBlock, Row
-from spanmask.shard.manifest import Manifest, Split, read_manifest
+from spanmask.shard.manifest import Manifest, read_manifest
 from spanmask.shard.schema import BATCH_ROWS, from_record_batch
-from spanmask.shard.shard_file import ShardFile, Verify, regular_size
+from spanmask.shard.shard_file import ShardFile, Verify, regular_state
+from spanmask.shard.table import Split
 from spanmask.storage import digest, reporting
+
+#: How long rows of an open shard are handed on without looking whether the file changed.
+LOOK_SECONDS = 1.0
 
 
 class ShardSet(Sequence[Row]):
@@ -33,12 +38,14 @@ class ShardSet(Sequence[Row]):
         self.split = split
         self._files: dict[int, ShardFile] = {}
         self._kept = manifest.config.corpus.keep
-        self.row_offsets = blocks.offsets_of([shard.rows for shard in split.shards])
-        self.block_offsets = blocks.offsets_of([-(-shard.rows // BATCH_ROWS) for shard in split.shards])
+        self._looked_at: dict[int, float] = {}
+        rows = split.shards.counts("rows")
+        self.row_offsets = blocks.offsets_of(rows)
+        self.block_offsets = blocks.offsets_of(-(-rows // BATCH_ROWS))
 
     def __getstate__(self) -> dict[str, Any]:
         # Files are mapped, and checked, anew.
-        return {**self.__dict__, "_files": {}}
+        return {**self.__dict__, "_files": {}, "_looked_at": {}}
 
     def __len__(self) -> int:
         return int(self.row_offsets[-1])
@@ -75,7 +82,26 @@ class ShardSet(Sequence[Row]):
             # Any one that is open will do: each was held against one before it.
             file.require_types_of(next(iter(self._files.values()), file))
             self._files[shard] = file
+            self._looked_at[shard] = time.monotonic()
+        self.look_again([shard])
         return self._files[shard]
+
+    def look_again(self, shards: Iterable[int]) -> None:
+        """Refuse those of some shards that are open and changed.
+
+        Each is looked at `LOOK_SECONDS` after it was looked at last, with `Verify.ALWAYS` each time.
+
+        Raises
+        ------
+        ShardError
+            The size or modification time of one is another.
+        """
+        now = time.monotonic()
+        late = now if self.verify is Verify.ALWAYS else now - LOOK_SECONDS
+        for shard in shards:
+            if self._looked_at.get(shard, now + 1) <= late:
+                self._files[shard].check_unchanged()
+                self._looked_at[shard] = now
 
     def check_digest(self, shard: int) -> None:
         """Read a whole shard and compare its SHA-256 with the manifest's.
@@ -86,7 +112,7 @@ class ShardSet(Sequence[Row]):
             It is another file.
         """
         record = self.split.shards[shard]
-        regular_size(self.root, record.path)
+        regular_state(self.root, record.path)
         found = digest(self.root / record.path)
         if found != record.sha256:
             raise ShardError(

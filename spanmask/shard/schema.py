@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from spanmask.blocks import columns_of, from_columns
 from spanmask.config import FORMAT_VERSION, Scheme
@@ -14,10 +15,9 @@ from spanmask.records import MaskedBlock, Ragged
 
 #: Rows of a record batch, but for the last of a shard.
 BATCH_ROWS = 1024
-#: Bytes a shard never exceeds.
-SHARD_LIMIT = 64 << 20
+#: Bytes a shard never exceeds, but for one of a single record batch.
+SHARD_LIMIT = 1 << 30
 
-_METADATA = {b"spanmask.format_version": str(FORMAT_VERSION).encode()}
 #: Types that a kept column may have.
 KEPT_TYPES = (
     pa.bool_(),
@@ -26,13 +26,21 @@ KEPT_TYPES = (
     *(pa.float32(), pa.float64()),
     pa.string(),
 )
+_ZEROS = {kind: pa.scalar("" if kind == pa.string() else 0).cast(kind) for kind in KEPT_TYPES}
 
 
 def _list_field(name: str, item: pa.DataType) -> pa.Field:
     return pa.field(name, pa.list_(pa.field("item", item, nullable=False)), nullable=False)
 
 
-def shard_schema(ids: np.dtype[Any], *, words_stored: bool, scheme: Scheme, kept: Sequence[pa.Field] = ()) -> pa.Schema:
+def shard_schema(
+    ids: np.dtype[Any],
+    *,
+    words_stored: bool,
+    scheme: Scheme,
+    kept: Sequence[pa.Field] = (),
+    format_version: int = FORMAT_VERSION,
+) -> pa.Schema:
     """Return the schema of a shard.
 
     Parameters
@@ -44,7 +52,9 @@ def shard_schema(ids: np.dtype[Any], *, words_stored: bool, scheme: Scheme, kept
     scheme
         With ``annotated``, rows carry their annotated ranges.
     kept
-        Fields passed through, in order.
+        Fields passed through, in order. They may be null, but for format 1.
+    format_version
+        Of the format.
     """
     token = pa.from_numpy_dtype(ids)
     fields = [
@@ -59,8 +69,8 @@ def shard_schema(ids: np.dtype[Any], *, words_stored: bool, scheme: Scheme, kept
         fields.append(_list_field("word_starts", pa.uint16()))
     if scheme is Scheme.ANNOTATED:
         fields += [_list_field("annotation_starts", pa.uint16()), _list_field("annotation_ends", pa.uint16())]
-    fields += [pa.field(field.name, field.type, nullable=False) for field in kept]
-    return pa.schema(fields, metadata=_METADATA)
+    fields += [pa.field(field.name, field.type, nullable=format_version > 1) for field in kept]
+    return pa.schema(fields, metadata={b"spanmask.format_version": str(format_version).encode()})
 
 
 def _list_array(column: Ragged[Any], kind: pa.DataType) -> pa.Array:
@@ -91,9 +101,10 @@ def _flat(column: pa.ListArray) -> Ragged[Any]:
 
 
 def has_nulls(batch: pa.RecordBatch) -> bool:
-    """Return whether any value is null, inside lists too."""
-    lists = [column.values for column in batch.columns if pa.types.is_list(column.type)]
-    return any(column.null_count for column in [*batch.columns, *lists])
+    """Return whether any value is null that may not be, inside lists too."""
+    fixed = [column for field, column in zip(batch.schema, batch.columns, strict=True) if not field.nullable]
+    lists = [column.values for column in fixed if pa.types.is_list(column.type)]
+    return any(column.null_count for column in [*fixed, *lists])
 
 
 def first_unpaired(batch: pa.RecordBatch) -> tuple[str, int] | None:
@@ -115,10 +126,18 @@ def content_chunks(batch: pa.RecordBatch) -> list[Any]:
             cells = _flat(column)
             chunks += [cells.offsets.astype("<i4"), np.ascontiguousarray(cells.values)]
         elif pa.types.is_string(column.type):
-            chunks += _string_chunks(column)
+            chunks += _string_chunks(without_nulls(column))
         else:
-            chunks.append(np.ascontiguousarray(column.to_numpy(zero_copy_only=False)))
+            chunks.append(np.ascontiguousarray(without_nulls(column).to_numpy(zero_copy_only=False)))
+    for number, column in enumerate(batch.columns):
+        if column.null_count:
+            chunks += [np.array([number], "<i4"), column.is_null().to_numpy(zero_copy_only=False)]
     return [chunk.view(np.uint8) if isinstance(chunk, np.ndarray) else chunk for chunk in chunks]
+
+
+def without_nulls(column: pa.Array) -> pa.Array:
+    """Return a kept column with zero, false or an empty string in place of each null."""
+    return pc.fill_null(column, _ZEROS[column.type]) if column.null_count else column
 
 
 def _string_chunks(column: pa.Array) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 import stat
 import struct
 from enum import StrEnum
@@ -13,7 +14,7 @@ import pyarrow as pa
 
 from spanmask.errors import IncompleteShards, ShardError
 from spanmask.shard.framing import has_compressed_batches, record_batches
-from spanmask.shard.manifest import Manifest, ShardRecord
+from spanmask.shard.manifest import Manifest
 from spanmask.shard.schema import (
     BATCH_ROWS,
     KEPT_TYPES,
@@ -24,6 +25,7 @@ from spanmask.shard.schema import (
     shard_schema,
 )
 from spanmask.shard.structure import structure_problem
+from spanmask.shard.table import ShardRecord
 from spanmask.shard.writer import checksum
 from spanmask.vocab import token_dtype
 
@@ -58,11 +60,14 @@ class ShardFile:
         self.record = record
         self._verify = verify
         self._touched: set[int] = set()
-        size = regular_size(root, record.path)
-        if size != record.bytes:
-            raise ShardError(f"{size} bytes, the manifest says {record.bytes}", path=record.path)
+        self._vocabulary_size = manifest.stated_vocabulary.size
+        self._path = root / record.path
+        state = regular_state(root, record.path)
+        self._modified = state.st_mtime_ns
+        if state.st_size != record.bytes:
+            raise ShardError(f"{state.st_size} bytes, the manifest says {record.bytes}", path=record.path)
         try:
-            with (root / record.path).open("rb") as file:
+            with self._path.open("rb") as file:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             self.buffer = pa.py_buffer(self._map)
             self._advise("MADV_RANDOM", 0, len(self._map))
@@ -125,6 +130,24 @@ class ShardFile:
             self._touched.add(number)
         return batch
 
+    def check_unchanged(self) -> None:
+        """Refuse the file if its size or modification time is not what it was when it was opened.
+
+        Raises
+        ------
+        ShardError
+            It was written to, or another one has its name.
+        """
+        try:
+            state = self._path.stat()
+        except OSError as error:
+            raise ShardError(f"it is gone since it was opened ({error.strerror})", path=self.record.path) from None
+        if (state.st_size, state.st_mtime_ns) != (self.record.bytes, self._modified):
+            message = (
+                "it changed since it was opened: nothing may write to a dataset; restore the file, and open it again"
+            )
+            raise ShardError(message, path=self.record.path)
+
     def _advise(self, advice: str, start: int, stop: int) -> None:
         """Tell the system how bytes [start, stop) will be read, where it listens: record batches in any order, each of them whole.
 
@@ -157,14 +180,14 @@ class ShardFile:
             name, row = unpaired
             message = f"record batch {number}: {name} differ in length"
             raise ShardError(message, path=self.record.path, row=number * BATCH_ROWS + row)
-        problem = structure_problem(from_record_batch(batch))
+        problem = structure_problem(from_record_batch(batch), self._vocabulary_size)
         if problem is not None:
             message = f"record batch {number}: {problem.message}"
             raise ShardError(message, path=self.record.path, row=number * BATCH_ROWS + problem.row)
 
 
-def regular_size(root: Path, relative: str) -> int:
-    """Return a shard's size, having made sure that it is a plain file in a plain folder of the dataset.
+def regular_state(root: Path, relative: str) -> os.stat_result:
+    """Return what the file system says of a shard, having made sure that it is a plain file in a plain folder of the dataset.
 
     Raises
     ------
@@ -181,7 +204,7 @@ def regular_size(root: Path, relative: str) -> int:
         raise IncompleteShards("the file is missing; restore it, or run preshard again", path=relative) from None
     if not stat.S_ISREG(state.st_mode) or not stat.S_ISDIR(folder.st_mode):
         raise ShardError("not a regular file inside the dataset's folder", path=relative)
-    return state.st_size
+    return state
 
 
 def expected_schema(manifest: Manifest, found: pa.Schema) -> pa.Schema:
@@ -191,4 +214,10 @@ def expected_schema(manifest: Manifest, found: pa.Schema) -> pa.Schema:
     types = {field.name: field.type for field in found if field.type in KEPT_TYPES}
     kept = [pa.field(name, types[name]) for name in config.corpus.keep if name in types]
     ids = token_dtype(manifest.stated_vocabulary.size)
-    return shard_schema(ids, words_stored=manifest.words_stored, scheme=config.masking.scheme, kept=kept)
+    return shard_schema(
+        ids,
+        words_stored=manifest.words_stored,
+        scheme=config.masking.scheme,
+        kept=kept,
+        format_version=manifest.format_version,
+    )

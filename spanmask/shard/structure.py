@@ -1,4 +1,4 @@
-"""The invariants of FORMAT.md §2 that concern offsets and positions alone; they must hold before any kernel reads the rows.
+"""The invariants of FORMAT.md §2 that concern offsets, positions and ids alone; they must hold before any kernel reads the rows.
 
 NumPy only, so that stored rows are read without numba.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spanmask.records import Flags, MaskedBlock, Offsets, Positions, Ranges
+from spanmask.records import Flags, MaskedBlock, Offsets, Positions, Ragged, Ranges, TokenIds
 
 #: An invariant's number, what it is when a row breaks it, and the (S,) flags of the rows that do.
 Check = tuple[str, str, Callable[[], Flags]]
@@ -43,8 +43,11 @@ def _ranges_disordered(ranges: Ranges[Positions], gap: int) -> Flags:
     return rows_with(same & (start[1:] < end[:-1] + gap), owner[1:], len(ranges))
 
 
-def structure_problem(block: MaskedBlock) -> Problem | None:
-    """Return what would make a kernel read outside its arrays (I1, I3, I4, I5, I11, I12 without the configuration), if anything."""
+def structure_problem(block: MaskedBlock, vocabulary_size: int) -> Problem | None:
+    """Return what would make a kernel read outside its arrays, if anything.
+
+    These are I1, I3, I4, I5, I11 and I12 without the configuration, and the ids of I2 and I6.
+    """
     lengths, spans = block.input_ids.lengths, block.spans
     sized = len(spans.starts) == len(spans.ends)
     checks: list[Check] = [
@@ -53,6 +56,8 @@ def structure_problem(block: MaskedBlock) -> Problem | None:
         ("I3", "a span is not inside its row", lambda: _ranges_outside(spans, lengths)),
         ("I4", "spans overlap, touch or do not ascend", lambda: _ranges_disordered(spans, 1)),
         ("I5", "labels do not match the spans", lambda: _labels_unmatched(block)),
+        ("I2", "an input id is not in the vocabulary", lambda: _foreign(block.input_ids, vocabulary_size)),
+        ("I6", "a label is not in the vocabulary", lambda: _foreign(block.labels, vocabulary_size)),
         ("I11", "word_starts are not positions of the row that ascend from 1", lambda: _words_wrong(block, lengths)),
         ("I12", "annotated ranges are not ascending ranges of the row", lambda: _annotations_wrong(block, lengths)),
     ]
@@ -72,6 +77,12 @@ def _labels_unmatched(block: MaskedBlock) -> Flags:
     masked = np.bincount(block.spans.owners, weights=block.spans.sizes, minlength=len(block)).astype(np.int64)
     bad: Flags = masked != block.labels.lengths
     return bad
+
+
+def _foreign(ids: Ragged[TokenIds], size: int) -> Flags:
+    if not len(ids.values) or ids.values.max() < size:
+        return np.zeros(len(ids), np.bool_)
+    return rows_with(ids.values >= size, ids.owners, len(ids))
 
 
 def _words_wrong(block: MaskedBlock, lengths: Offsets) -> Flags:

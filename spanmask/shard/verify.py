@@ -8,12 +8,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from spanmask.config import ALGORITHM_VERSION
 from spanmask.errors import ShardError
 from spanmask.shard.invariants import Rows, content_problem
-from spanmask.shard.manifest import MANIFEST, SPLITS, Manifest, config_fingerprint, describe_vocabulary, read_manifest
+from spanmask.shard.manifest import (
+    MANIFEST,
+    SKIPPED,
+    SPLITS,
+    Manifest,
+    describe_vocabulary,
+    expected_config_fingerprint,
+    read_manifest,
+)
 from spanmask.shard.reader import ShardSet
 from spanmask.shard.schema import content_chunks, from_record_batch
+from spanmask.shard.skipped import check_skipped
 from spanmask.statistics import RowStatistics
 
 
@@ -57,7 +65,11 @@ def verify(folder: str | os.PathLike[str]) -> Verdict:
         return Verdict(
             findings=(Finding(path=error.path or MANIFEST, message=str(error.args[0])),), shards=0, rows=0, tokens=0
         )
-    findings = [*_stray_files(Path(folder), manifest), *_compare_config(manifest)]
+    findings = [
+        *_stray_files(Path(folder), manifest),
+        *_compare_config(manifest),
+        *_check_skipped(Path(folder), manifest),
+    ]
     kept, damaged = 0, False
     for split in manifest.splits.values():
         counted = RowStatistics()
@@ -105,12 +117,17 @@ def _stray_files(root: Path, manifest: Manifest) -> Iterator[Finding]:
                 yield Finding(path=relative, message="not in the manifest; remove it")
 
 
+def _check_skipped(root: Path, manifest: Manifest) -> Iterator[Finding]:
+    try:
+        check_skipped(root, manifest)
+    except ShardError as error:
+        yield Finding(path=SKIPPED, message=_located(error))
+
+
 def _compare_config(manifest: Manifest) -> Iterator[Finding]:
     if manifest.content["vocabulary"] != describe_vocabulary(manifest.vocabulary):
-        yield Finding(path=MANIFEST, message="size, special ids or entries of its vocabulary are not the vocabulary's")
-    if manifest.algorithm_version != ALGORITHM_VERSION:
-        return
-    if manifest.config_fingerprint != config_fingerprint(manifest.config, manifest.vocabulary):
+        yield Finding(path=MANIFEST, message="special ids or entries of its vocabulary are not the vocabulary's")
+    if manifest.config_fingerprint != expected_config_fingerprint(manifest):
         yield Finding(path=MANIFEST, message="config_fingerprint is not that of its configuration")
 
 

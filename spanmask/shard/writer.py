@@ -9,17 +9,26 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from spanmask.shard.manifest import ShardRecord
 from spanmask.shard.schema import BATCH_ROWS, SHARD_LIMIT, content_chunks
+from spanmask.shard.table import ShardRecord
 from spanmask.storage import publish_bytes
 
+#: Bytes of a file beyond which a block's rows go on in another one, where ``shard_bytes`` asks for no more.
+_FILE_LIMIT = 64 << 20
 #: What IPC framing and padding may add to a record batch, and the schema and footer to a file.
 _BATCH_OVERHEAD = 16 << 10
 _FILE_OVERHEAD = 1 << 20
 
 
-def write_shards(root: Path, stem: str, batches: Sequence[pa.RecordBatch]) -> list[ShardRecord]:
-    """Publish the rows of a block, in one file or, beyond the limit of a shard, in several.
+def file_limit(shard_bytes: int) -> int:
+    """Return the bytes that the file of so many bytes of text may have: twice as many, within 64 MiB and a shard's limit."""
+    return min(max(2 * shard_bytes, _FILE_LIMIT), SHARD_LIMIT)
+
+
+def write_shards(
+    root: Path, stem: str, batches: Sequence[pa.RecordBatch], limit: int = _FILE_LIMIT
+) -> list[ShardRecord]:
+    """Publish the rows of a block, in one file or, beyond a limit, in several.
 
     Parameters
     ----------
@@ -29,6 +38,8 @@ def write_shards(root: Path, stem: str, batches: Sequence[pa.RecordBatch]) -> li
         The first shard's path in it without ``.arrow``; its folder exists. The others are ``stem_01`` and so on.
     batches
         Rows in order, in record batches of any size.
+    limit
+        Bytes that a file has at most, but for one of a single record batch.
 
     Raises
     ------
@@ -37,16 +48,16 @@ def write_shards(root: Path, stem: str, batches: Sequence[pa.RecordBatch]) -> li
     """
     if not batches:
         return []
-    parts = enumerate(_cut(pa.Table.from_batches(batches)))
+    parts = enumerate(_cut(pa.Table.from_batches(batches), limit))
     return [write_shard(root, f"{stem}{f'_{number:02}' if number else ''}.arrow", part) for number, part in parts]
 
 
-def _cut(rows: pa.Table) -> Iterator[pa.Table]:
+def _cut(rows: pa.Table, limit: int) -> Iterator[pa.Table]:
     """Cut rows into runs that fit in a file, after whole record batches."""
     first, size = 0, _FILE_OVERHEAD
     for start in range(0, rows.num_rows, BATCH_ROWS):
         batch = rows.slice(start, BATCH_ROWS).nbytes + _BATCH_OVERHEAD
-        if start > first and size + batch > SHARD_LIMIT:
+        if start > first and size + batch > limit:
             yield rows.slice(first, start - first)
             first, size = start, _FILE_OVERHEAD
         size += batch

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from typing import Literal, Protocol
 
 import numpy as np
@@ -121,6 +122,12 @@ class Tokenizer:
         with self._lock:
             tokens = self._backend.run(text, offsets, lines=lines, byte_offsets=supplied, parse=False)
         return replace(align(tokens, block), byte_offsets=None) if supplied else tokens
+
+
+def tokenized_by(vocabulary: Vocabulary) -> dict[str, str]:
+    """Return the library that turns text into this vocabulary's ids, and its version."""
+    library = "spanmask" if vocabulary.tokenizer is None else "tokenizers"
+    return {"library": library, "version": version(library)}
 
 
 def _trimmed(block: DocumentBlock) -> DocumentBlock:

@@ -12,6 +12,7 @@ import pytest
 from spanmask.config import CorpusConfig, OnError
 from spanmask.corpus import columnar, cutting
 from spanmask.corpus.inputs import Part
+from spanmask.corpus.kept import with_kept
 from spanmask.corpus.reading import divide
 from spanmask.errors import ConfigError, CorpusError, SpanmaskError, StorageError
 
@@ -151,13 +152,30 @@ def test_kept_columns_pass_through(corpus: Any, layout: str) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_kept_null_is_an_error_or_skipped(corpus: Any, layout: str) -> None:
-    file = save(corpus, pa.table({"text": ["a", "b", "c"], "id": [1, None, 3]}), layout)
-    with pytest.raises(CorpusError, match="field 'id' is null") as caught:
-        corpus.parts(file, keep=("id",))
-    assert caught.value.row == 1
-    found = corpus.parts(file, keep=("id",), on_error=OnError.SKIP)
-    assert (found.kept, found.texts, found.skipped) == ([{"id": 1}, {"id": 3}], [b"a", b"c"], 1)
+def test_a_kept_null_is_null_and_a_column_of_nulls_too(corpus: Any, layout: str) -> None:
+    table = pa.table({"text": ["a", "b", "c"], "id": [1, None, 3], "none": pa.nulls(3)})
+    found = corpus.parts(save(corpus, table, layout), keep=("id", "none"))
+    assert found.kept == [{"id": 1, "none": None}, {"id": None, "none": None}, {"id": 3, "none": None}]
+    assert (found.texts, found.skipped) == ([b"a", b"b", b"c"], 0)
+    assert [str(kind) for kind in found.blocks[0].kept.schema.types] == ["int64", "string"]
+
+
+def test_a_kept_column_that_some_files_lack_is_null_there(corpus: Any) -> None:
+    files = [
+        save(corpus, pa.table({"text": ["a"]}), "parquet"),
+        save(corpus, pa.table({"text": ["b"], "id": pa.array([2], pa.int16())}), "file"),
+        corpus.write(".jsonl", b'{"text": "c", "id": 7}\n{"text": "d"}\n'),
+    ]
+    config = CorpusConfig(keep=("id",))
+    known = with_kept(files, config)
+    found = [corpus.parts(file, keep=("id",)) for file in known]
+    assert [row for documents in found for row in documents.kept] == [{"id": None}, {"id": 2}, {"id": 7}, {"id": None}]
+    assert {str(documents.blocks[0].kept.schema.field("id").type) for documents in found} == {"int16"}
+    with pytest.raises(CorpusError, match="no field 'name'; fields of the first document: 'text'"):
+        with_kept(files, CorpusConfig(keep=("name",)))
+    wide = save(corpus, pa.table({"text": ["b"], "id": ["x"]}), "parquet")
+    with pytest.raises(ConfigError, match=r"field 'id' is int16 in .*, and string in .*: a kept field has one type"):
+        with_kept([*files, wide], config)
 
 
 PAIRS = [[[2, 3], [0, 1]], None, [], [[0, 2]]]

@@ -34,6 +34,19 @@ def test_files_count_in_the_order_given(tmp_path: Path) -> None:
     assert found.ignored == ()
 
 
+def test_a_name_is_the_path_below_the_folder_given_else_the_base_name(tmp_path: Path) -> None:
+    paths = make(tmp_path, "c/a/x.txt", "c/b/x.txt", "c/x.txt", "d/x.txt")
+
+    def found(*given: str | Path) -> list[str]:
+        return [file.name for file in find_inputs(list(given), Format.AUTO).files]
+
+    assert found(tmp_path / "c", paths[3]) == ["a/x.txt", "b/x.txt", "x.txt", "x.txt"]
+    assert found(f"{tmp_path}/c/", f"{tmp_path}/d/../d") == ["a/x.txt", "b/x.txt", "x.txt", "x.txt"]
+    assert found(tmp_path / "c" / "a") == ["x.txt"]
+    assert found(f"{tmp_path}/c/*/*.txt") == found(*paths[:2]) == ["x.txt", "x.txt"]
+    assert found(f"{tmp_path}/*") == ["x.txt"] * 4
+
+
 @pytest.mark.parametrize(
     ("name", "format", "compression"),
     [

@@ -72,7 +72,7 @@ def test_deep_nesting_is_read_past(corpus: Any) -> None:
     assert corpus.parts(corpus.write(".jsonl", jsonl(line))).texts == [b"a"]
 
 
-def test_kept_fields_take_their_types_from_the_first_line(corpus: Any) -> None:
+def test_kept_fields_take_their_types_from_their_first_values(corpus: Any) -> None:
     rows = [{"text": "a", "s": "x", "i": 1, "f": 1.5, "b": True}, {"text": "b", "s": "é", "i": -2, "f": 2, "b": False}]
     for target in (1, 1000):
         found = corpus.parts(corpus.write(".jsonl", jsonl(*rows)), target, keep=("b", "s", "i", "f"))
@@ -87,7 +87,6 @@ def test_kept_fields_take_their_types_from_the_first_line(corpus: Any) -> None:
         ("x", "field 'id' is a string, expected an integer"),
         (1.5, "field 'id' is a number, expected an integer"),
         (2**63, "field 'id' is an integer, expected an integer of 64 bits"),
-        (None, "field 'id' is null"),
         (True, "field 'id' is a boolean"),
     ],
 )
@@ -103,10 +102,27 @@ def test_a_kept_value_of_another_type_is_an_error(corpus: Any, value: Any, reaso
 def test_kept_fields_must_be_simple_and_there(corpus: Any) -> None:
     assert isinstance(fails(corpus, jsonl({"text": "a", "id": [1]}), keep=("id",)), ConfigError)
     error = fails(corpus, jsonl("", {"text": "a", "name": 1}), keep=("id",))
-    assert "no field 'id'; fields of this line: 'text', 'name'" in str(error)
-    data = jsonl("{", {"text": "a"}, {"text": "b", "id": 7})
-    found = corpus.parts(corpus.write(".jsonl", data), keep=("id",), on_error=OnError.SKIP)
-    assert (found.kept, found.skipped) == ([{"id": 7}], 2)
+    assert isinstance(error, CorpusError)
+    assert "no field 'id'; fields of the first document: 'text', 'name'" in str(error)
+    assert isinstance(fails(corpus, jsonl({"text": "a"}, {"text": "b", "id": {}}), keep=("id",)), ConfigError)
+
+
+def test_a_kept_field_that_is_null_or_missing_is_null(corpus: Any) -> None:
+    data = jsonl("{", {"text": "a"}, {"text": "b", "id": 7}, {"text": "c", "id": None})
+    file = corpus.write(".jsonl", data)
+    for target in (1, 1000):
+        found = corpus.parts(file, target, keep=("id",), on_error=OnError.SKIP)
+        assert (found.kept, found.skipped) == ([{"id": None}, {"id": 7}, {"id": None}], 1)
+        assert {str(block.kept.schema.field("id").type) for block in found.blocks} == {"int64"}
+    null = corpus.write(".jsonl", jsonl({"text": "a", "id": None}, {"text": "b"}))
+    found = corpus.parts(null, keep=("id",))
+    assert (found.kept, str(found.blocks[0].kept.schema.field("id").type)) == ([{"id": None}] * 2, "string")
+    mixed = jsonl(
+        {"text": "a", "s": "x", "t": "y"}, {"text": "b", "s": None}, {"text": "c"}, {"text": "d", "s": "", "t": "z"}
+    )
+    found = corpus.parts(corpus.write(".jsonl", mixed), keep=("s", "t"))
+    assert [row["s"] for row in found.kept] == ["x", None, None, ""]
+    assert [row["t"] for row in found.kept] == ["y", None, None, "z"]
 
 
 def test_ranges_and_word_starts_count_code_points_and_come_sorted(corpus: Any) -> None:

@@ -50,7 +50,7 @@ def test_parquet_has_a_file_for_each_shard_with_its_rows_and_types(
         stored = pa.ipc.open_file(folder / shard.with_suffix(".arrow")).read_all()
         found = pq.read_table(out / shard.with_suffix(".parquet"), partitioning=None)
         assert found.schema.equals(stored.schema)
-        assert found.schema.metadata[b"spanmask.format_version"] == b"1"
+        assert found.schema.metadata[b"spanmask.format_version"] == b"2"
         assert found.to_pylist() == stored.to_pylist()
         metadata = pq.read_metadata(out / shard.with_suffix(".parquet"))
         codecs = {metadata.row_group(0).column(k).compression for k in range(metadata.num_columns)}

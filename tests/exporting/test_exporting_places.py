@@ -16,11 +16,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from finished import stored_rows
+from resealed import records_of, reseal
 
 from spanmask.errors import ConfigError, IncompleteShards, ShardError
 from spanmask.exporting.config import ExportConfig, Target
 from spanmask.exporting.run import export
-from spanmask.shard.manifest import ShardRecord, Split, seal, write_manifest
 from spanmask.shard.writer import write_shard
 from spanmask.storage import _put
 
@@ -203,17 +203,13 @@ def test_a_flipped_bit_ends_with_the_shards_name_and_nothing_left(
 def test_a_shard_whose_kept_columns_have_other_types_is_refused(finished: Finished, tmp_path: Path) -> None:
     """No run of ours writes one; its digests are right."""
     folder = Path(shutil.copytree(finished("stored"), tmp_path / "shards"))
-    content = json.loads((folder / "manifest.json").read_bytes())
-    last = content["splits"]["train"]["shards"][-1]
-    table = pa.ipc.open_file(folder / last["path"]).read_all()
+    *records, last = records_of(folder)
+    table = pa.ipc.open_file(folder / last.path).read_all()
     place = table.schema.get_field_index("number")
-    field = pa.field("number", pa.int32(), nullable=False)
-    records = [ShardRecord.from_json(shard) for shard in content["splits"]["train"]["shards"][:-1]]
+    field = pa.field("number", pa.int32())
     changed = table.set_column(place, field, table.column(place).cast(pa.int32()))
-    records.append(write_shard(folder, last["path"], changed))
-    content["splits"]["train"] = Split(name="train", shards=tuple(records)).to_json()
-    write_manifest(folder, seal({key: value for key, value in content.items() if key != "digest"}))
-    with pytest.raises(ShardError, match=rf"{last['path']}: its kept columns have other types than {records[0].path}"):
+    reseal(folder, records={"train": [*records, write_shard(folder, last.path, changed)]})
+    with pytest.raises(ShardError, match=rf"{last.path}: its kept columns have other types than {records[0].path}"):
         export(folder, tmp_path / "out", PARQUET)
     assert names(tmp_path) == ["shards"]
 
@@ -267,8 +263,6 @@ import signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 from spanmask.exporting.config import ExportConfig, Target
 from spanmask.exporting.run import export
-from spanmask.shard.manifest import ShardRecord, Split, seal, write_manifest
-from spanmask.shard.writer import write_shard
 def wait(done, total):
     print(done, flush=True)
     time.sleep(0.2)

@@ -26,8 +26,8 @@ from spanmask.exporting.sentinels import Sentinels, with_sentinels
 from spanmask.exporting.verified import Shard
 from spanmask.presharding.run import preshard
 from spanmask.records import Ragged
-from spanmask.shard.manifest import ShardRecord
 from spanmask.shard.schema import shard_schema, to_record_batch
+from spanmask.shard.table import ShardRecord
 
 Finished = Callable[[str], Path]
 Sentinel = Callable[[int], int]

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,15 @@ import numpy as np
 import pytest
 
 import spanmask
+from spanmask import PreshardConfig, preshard
+from spanmask.auditing import audit
+from spanmask.config import canonical_json
+from spanmask.errors import MismatchError, ShardError
 from spanmask.exporting.config import ExportConfig
 from spanmask.exporting.run import export
 from spanmask.loading import ShardLoader
+from spanmask.presharding.comparing import verify_source
+from spanmask.shard.manifest import read_manifest
 from spanmask.shard.verify import verify
 
 FOLDER = Path(__file__).parent / "format-1"
@@ -87,3 +95,74 @@ def test_a_dataset_of_format_1_is_verified(name: str, tmp_path: Path) -> None:
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     assert [finding.path for finding in verify(folder).findings] == [path.relative_to(folder).as_posix()]
+
+
+# --- What format 1 is refused for
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Any:
+    def run(*arguments: object) -> tuple[int, str, str]:
+        command = [sys.executable, "-c", "from spanmask_cli.main import run; run()", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+OLD = r"has format 1 and was masked by algorithm version 1; .* takes format 2 .*: preshard the text again"
+
+
+def test_masks_of_format_1_are_neither_drawn_anew_nor_audited_nor_compared() -> None:
+    folder = FOLDER / "cased"
+    with pytest.raises(MismatchError, match=OLD):
+        ShardLoader(folder, batch_size=2, masks="fresh")
+    with pytest.raises(MismatchError, match=OLD):
+        audit(folder)
+    with pytest.raises(MismatchError, match=OLD):
+        verify_source(folder, [FOLDER / "tales.txt"], jobs=1)
+
+
+@pytest.mark.parametrize("command", [["audit"], ["verify", "--source"], ["train", "--seed", 1, "--masks", "fresh"]])
+def test_commands_that_need_new_masks_end_with_2(command: list[Any], shell: Any) -> None:
+    inputs = [FOLDER / "tales.txt"] if "--source" in command else ["--out", "run"] if "train" in command else []
+    code, _, error = shell(command[0], FOLDER / "cased", *command[1:], *inputs)
+    assert (code, "preshard the text again" in " ".join(error.split())) == (2, True)
+
+
+@pytest.mark.parametrize("command", [["show"], ["verify"]])
+def test_commands_that_read_what_is_stored_do(command: list[str], shell: Any) -> None:
+    code, out, _ = shell(*command, FOLDER / "words")
+    assert (code, bool(out)) == (0, True)
+
+
+@pytest.mark.parametrize("target", ["parquet", "datasets", "t5"])
+def test_other_exports_hold_the_same_rows(target: str, tmp_path: Path) -> None:
+    for name, splits in EXPECTED.items():
+        exported = export(FOLDER / name, tmp_path / name, ExportConfig.of(target=target))
+        assert exported.rows == {split: len(spanmask.open(FOLDER / name, split)) for split in splits}
+
+
+def test_nothing_is_presharded_on_top_of_format_1_unasked(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    shutil.copytree(FOLDER / "cased", folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    config = PreshardConfig.of(seed=5, max_tokens=64, vocab="cased", shard_bytes=1024)
+    with pytest.raises(
+        MismatchError, match=r"a dataset of format 1 stands there, which stays readable; .* --overwrite"
+    ):
+        preshard(FOLDER / "tales.txt", folder, config, jobs=1)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    preshard(FOLDER / "tales.txt", folder, config, jobs=1, overwrite=True)
+    assert read_manifest(folder).format_version == 2
+    assert verify(folder).ok
+
+
+def test_a_dataset_of_format_1_with_a_made_up_format_is_refused(tmp_path: Path) -> None:
+    """Its version is under its digest: neither a shard nor a manifest passes for one of the other format."""
+    folder = tmp_path / "out"
+    shutil.copytree(FOLDER / "cased", folder)
+    content = json.loads((folder / "manifest.json").read_bytes())
+    (folder / "manifest.json").write_bytes(canonical_json({**content, "format_version": 2}) + b"\n")
+    with pytest.raises(ShardError, match="digest does not match"):
+        read_manifest(folder)

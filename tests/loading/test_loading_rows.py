@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from spanmask.errors import IncompleteShards, MismatchError, ShardError
 from spanmask.loading.backend import Backend
 from spanmask.loading.rows import Masks, RowReader
 from spanmask.records import MaskedBlock
+from spanmask.shard import reader as reader_module
 
 BACKENDS = [Backend.NUMPY, Backend.COMPILED]
 PARTS = ("input_ids", "span_starts", "span_ends", "labels")
@@ -119,9 +122,10 @@ def test_an_altered_block_is_named_when_it_is_touched(dataset: Make, tmp_path: P
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_damage_that_comes_later_is_seen_with_verify_always_only(
-    dataset: Make, tmp_path: Path, backend: Backend
+def test_damage_that_comes_later_and_keeps_size_and_time_is_seen_with_verify_always_only(
+    dataset: Make, tmp_path: Path, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reader_module, "LOOK_SECONDS", 0)
     shards = dataset()
     shutil.copytree(shards.root, tmp_path / "copy")
     zero = np.zeros(1, np.int64)
@@ -130,12 +134,68 @@ def test_damage_that_comes_later_is_seen_with_verify_always_only(
     for reader in readers:
         reader.read(zero, zero, 0)
     path = tmp_path / "copy" / shards.split.shards[0].path
+    before = path.stat()
     with path.open("r+b") as file:
         file.seek(path.read_bytes().find(shards[0].labels.tobytes()))
         file.write(b"\xff")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert len(readers[0].read(zero, zero, 0)) == 1
     with pytest.raises(ShardError, match="checksum"):
         readers[1].read(zero, zero, 0)
+
+
+def _written_over(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(1000)
+        file.write(b"\xff")
+
+
+def _replaced(path: Path) -> None:
+    data = path.read_bytes()
+    path.unlink()
+    path.write_bytes(data)
+
+
+def _grown(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"\0")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_written_over, "it changed since it was opened"),
+        (_replaced, "it changed since it was opened"),
+        (_grown, "it changed since it was opened"),
+        (Path.unlink, "it is gone since it was opened"),
+    ],
+)
+def test_a_shard_that_changes_is_seen_a_second_later_at_most(
+    dataset: Make,
+    tmp_path: Path,
+    backend: Backend,
+    change: Callable[[Path], Any],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shards = dataset()
+    shutil.copytree(shards.root, tmp_path / "copy")
+    zero = np.zeros(1, np.int64)
+    opened = [spanmask.open(tmp_path / "copy", verify=verify) for verify in ("first", "always", "never")]
+    readers = [RowReader([one], masks=Masks.STORED, backend=backend) for one in opened]
+    for one in readers:
+        one.read(zero, zero, 0)
+    change(tmp_path / "copy" / shards.split.shards[0].path)
+    with pytest.raises(ShardError, match=message):
+        readers[1].read(zero, zero, 0)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 1.1 * reader_module.LOOK_SECONDS)
+    for one in (readers[0], readers[2]):
+        with pytest.raises(ShardError, match=message):
+            one.read(zero, zero, 0)
+    with pytest.raises(ShardError, match=message):
+        opened[0][0]
 
 
 def test_digests_of_whole_shards_are_compared_on_request(dataset: Make, tmp_path: Path) -> None:

@@ -69,7 +69,9 @@ def test_a_row_with_more_masked_tokens_than_its_masking_allows_is_named(shards: 
     """As if another program had masked it: the manifest says one token in fifty."""
     content = {key: value for key, value in shards.manifest.content.items() if key not in ("digest", "fingerprint")}
     config = content["config"]
-    foreign = seal({**content, "config": {**config, "masking": {**config["masking"], "mask_ratio": 0.02}}})
+    foreign = seal(
+        {**content, "config": {**config, "masking": {**config["masking"], "mask_ratio": 0.02}}}, shards.manifest.splits
+    )
     options = {**uneven.OPTIONS, "capacities": Capacities(tokens=48, sequences=1)}
     stream = Stream([ShardSet(shards.root, foreign, shards.split)], LoadConfig(**options))
     with pytest.raises(ShardError, match=r"document \d+ segment \d+ has \d+ masked tokens of \d+, more than .*verify"):

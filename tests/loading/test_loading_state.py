@@ -20,7 +20,8 @@ from spanmask.errors import ConfigError, MismatchError
 from spanmask.loading import LoadConfig, Position, ShardLoader, Share, Stream
 from spanmask.loading.order import Order, OrderKind, Source
 from spanmask.loading.position import read_state
-from spanmask.shard.manifest import Manifest, ShardRecord, Split, seal
+from spanmask.shard.manifest import Manifest, seal
+from spanmask.shard.table import ShardRecord, Split
 
 LAYOUTS = ["padded", "bucketed", "packed"]
 OPTIONS: dict[str, Any] = {"seed": 11, "masks": "fresh", "window": 100}
@@ -310,9 +311,9 @@ def huge(shards: ShardSet, count: int) -> ShardSet:
         first=(0, 0),
         last=(1, 0),
     )
-    split = Split(name="train", shards=(record,) * count)
+    split = Split.of("train", [record] * count)
     content = {key: value for key, value in shards.manifest.content.items() if key not in ("digest", "fingerprint")}
-    manifest: Manifest = seal({**content, "splits": {"train": split.to_json()}})
+    manifest: Manifest = seal({**content, "splits": {"train": split.to_json()}}, {"train": split})
     return ShardSet(shards.root, manifest, split)
 
 

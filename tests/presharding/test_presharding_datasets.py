@@ -8,13 +8,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 import spanmask
 from spanmask import CorpusError, verify
 from spanmask.auditing import audit
-from spanmask.errors import ConfigError
+from spanmask.errors import ConfigError, ShardError
+from spanmask.presharding.comparing import verify_source
 from spanmask.presharding.run import preview
 
 Rows = dict[tuple[int, int], dict[str, Any]]
@@ -192,6 +194,86 @@ def test_kept_fields_stand_beside_their_rows(lab: Any, holdout: float) -> None:
     for row in rows.values():
         i = offsets[row["document_id"] & ((1 << 40) - 1)]
         assert (row["id"], row["rank"], row["score"], row["good"]) == (f"n{i}", i, i / 2, i % 2 == 0)
+
+
+def _with_nulls(lab: Any) -> list[dict[str, Any]]:
+    """Rows of which some have no value of a field, or no such field, or a field that is always null."""
+    values = {"name": "é", "rank": 7, "score": 0.5, "good": True, "never": None}
+    rows = []
+    for number, text in enumerate(lab.text(count=150).read_text().split("\n\n")):
+        kept = {name: None if (number + k) % 3 == 0 else value for k, (name, value) in enumerate(values.items())}
+        rows.append({"text": text, **{name: value for name, value in kept.items() if value is not None or number % 2}})
+    return rows
+
+
+def test_a_field_that_is_null_or_missing_is_kept_as_null(lab: Any) -> None:
+    rows = _with_nulls(lab)
+    names = ["name", "rank", "score", "good", "never"]
+    path = lab.jsonl(rows)
+    for jobs in (1, 2):
+        lab.run(path, f"out{jobs}", keep=names, holdout=0.2, jobs=jobs)
+    assert lab.tree("out1") == lab.tree("out2")
+    assert verify(lab.folder / "out1").findings == ()
+    starts, place = {}, 0
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True)):
+        starts[place] = number
+        place += len(line)
+    for split in ("train", "validation"):
+        for row in spanmask.open(lab.folder / "out1", split):
+            known = rows[starts[row.document_id & ((1 << 40) - 1)]]
+            assert row.kept == {name: known.get(name) for name in names}
+
+
+def test_a_null_that_is_changed_is_found(lab: Any) -> None:
+    lab.run(lab.jsonl(_with_nulls(lab)), "out", keep=["rank", "name"], shard_bytes=1 << 20)
+    (path,) = (lab.folder / "out" / "train").glob("*")
+    column = pa.ipc.open_file(path).get_batch(0).column("rank")
+    bitmap = column.buffers()[0].to_pybytes()[: len(column) // 8]
+    data = path.read_bytes()
+    assert data.count(bitmap) == 1
+    valid, null = ([1 << k for k in range(8) if (bitmap[0] >> k & 1) == known] for known in (1, 0))
+    # Alone a bit contradicts the number of nulls that Arrow states; two make up for each other.
+    for bits, message in ((valid[0], "damaged"), (null[0], "damaged"), (valid[0] | null[0], "checksum")):
+        path.write_bytes(data.replace(bitmap, bytes([bitmap[0] ^ bits]) + bitmap[1:]))
+        with pytest.raises(ShardError, match=message):
+            spanmask.open(lab.folder / "out")[0]
+
+
+def test_what_lies_under_a_null_is_not_written(lab: Any) -> None:
+    """Arrow leaves open what a buffer holds where a value is null: datasets do not depend on it."""
+    trees = []
+    for garbage in (0, 77):
+        numbers = pa.py_buffer(np.array([1, garbage, garbage, 4], np.int64))
+        texts = pa.array(["a", "bb" if garbage else "", "c", "d"])
+        column = pa.Array.from_buffers(pa.int64(), 4, [pa.py_buffer(bytes([0b1001])), numbers])
+        names = pa.Array.from_buffers(pa.string(), 4, [pa.py_buffer(bytes([0b1101])), *texts.buffers()[1:]])
+        flags = pa.Array.from_buffers(
+            pa.bool_(), 4, [pa.py_buffer(bytes([0b0011])), pa.py_buffer(bytes([garbage & 0b1110]))]
+        )
+        text = pa.array([f"a text that is long enough to be kept {k}" for k in range(4)])
+        table = pa.table({"text": text, "number": column, "name": names, "flag": flags})
+        with pa.ipc.new_file(lab.folder / "rows.arrow", table.schema) as writer:
+            writer.write_table(table)
+        lab.run(lab.folder / "rows.arrow", f"out{garbage}", keep=["number", "name", "flag"], overwrite=True)
+        trees.append({name: data for name, data in lab.tree(f"out{garbage}").items() if name.startswith("train/")})
+    assert trees[0] == trees[1]
+    kept = [row.kept for row in spanmask.open(lab.folder / "out77")]
+    assert [row["number"] for row in kept] == [1, None, None, 4]
+    assert [row["name"] for row in kept] == ["a", None, "c", "d"]
+
+
+def test_inputs_are_named_below_the_folder_given_and_ties_are_told_apart(lab: Any) -> None:
+    for name in ("c/a/x.txt", "c/b/x.txt", "d/x.txt", "e/x.txt"):
+        (lab.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        lab.text(name, 20, seed=len(name))
+    given = [lab.folder / "c", lab.folder / "d" / "x.txt", lab.folder / "e" / "x.txt"]
+    manifest = lab.run(given, "out")
+    assert [item.name for item in manifest.inputs] == ["a/x.txt", "b/x.txt", "x.txt", "x.txt"]
+    card = (lab.folder / "out" / "README.md").read_text()
+    assert "`a/x.txt`, `b/x.txt`, `x.txt (input 2)`, `x.txt (input 3)`" in card
+    one_by_one = [lab.folder / name for name in ("c/a/x.txt", "c/b/x.txt", "d/x.txt", "e/x.txt")]
+    assert lab.run(one_by_one, "out").digest == manifest.digest, "the same files, however they were given"
+    assert verify_source(lab.folder / "out", one_by_one, jobs=1) == []
 
 
 @pytest.mark.parametrize(

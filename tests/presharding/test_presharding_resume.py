@@ -8,13 +8,19 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from spanmask import ConfigError, CorpusError, MismatchError, verify
+from spanmask import ConfigError, CorpusError, MismatchError, PreshardConfig, preshard, verify
+from spanmask.config import SequenceConfig, VocabularyConfig
+from spanmask.presharding import existing
 from spanmask.presharding.state import RunState
+from spanmask.shard import manifest as manifests
+from spanmask.shard.manifest import config_fingerprint, read_manifest
+from spanmask.vocab import load_vocabulary
 
 
 def _times(folder: Path) -> dict[str, int]:
@@ -28,9 +34,9 @@ def finished(lab: Any) -> Any:
     return lab
 
 
-def test_a_finished_run_has_only_manifest_card_and_shards(finished: Any) -> None:
+def test_a_finished_run_has_only_manifest_table_card_and_shards(finished: Any) -> None:
     names = {name.split("/")[0] for name in finished.tree("out")}
-    assert names == {"manifest.json", "README.md", "train", "validation"}
+    assert names == {"manifest.json", "shards.arrow", "README.md", "train", "validation"}
     assert all(name.endswith((".arrow", "/")) for name in finished.tree("out") if "/" in name)
     assert verify(finished.folder / "out").ok
 
@@ -153,6 +159,87 @@ def _stop_early(lab: Any, path: Path, out: str, **options: Any) -> None:
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaterSequence(SequenceConfig):
+    """The section of a later release.
+
+    Attributes
+    ----------
+    novelty
+        What this release does not know.
+    """
+
+    novelty: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaterConfig(PreshardConfig):
+    """The configuration of a later release, which has an option more."""
+
+    sequence: LaterSequence = field(default_factory=LaterSequence)
+
+
+def test_an_option_of_a_later_release_leaves_earlier_datasets_as_they_are(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = lab.text()
+    _stop_early(lab, path, "half", holdout=0.2)
+    options = {"seed": 7, "shard_bytes": 4096, "max_tokens": 64, "holdout": 0.2}
+    now = preshard(path, lab.folder / "out", PreshardConfig.of(**options), jobs=1)
+    tree = lab.tree("out")
+    vocabulary = load_vocabulary(VocabularyConfig())
+    same, other = LaterConfig.of(**options), LaterConfig.of(**options, novelty=1)
+    assert config_fingerprint(same, vocabulary) == now.config_fingerprint
+    assert config_fingerprint(other, vocabulary) != now.config_fingerprint
+    for module in (manifests, existing):
+        monkeypatch.setattr(module, "PreshardConfig", LaterConfig)
+    assert verify(lab.folder / "out").findings == ()
+    assert read_manifest(lab.folder / "out").config == same
+    assert preshard(path, lab.folder / "out", same, jobs=1).digest == now.digest
+    assert lab.tree("out") == tree
+    before = {path: path.stat().st_mtime_ns for path in (lab.folder / "half").rglob("*.arrow")}
+    preshard(path, lab.folder / "half", same, jobs=1)
+    assert before
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "the shards that were there are kept"
+    for folder in ("out", "half"):
+        with pytest.raises(MismatchError, match=r"configuration stands there .novelty: 0 there, 1 here.; choose"):
+            preshard(path, lab.folder / folder, other, jobs=1)
+    later = preshard(path, lab.folder / "later", other, jobs=1)
+    assert later.content["config"]["sequence"]["novelty"] == 1
+    assert verify(lab.folder / "later").findings == ()
+
+
+def test_every_option_that_differs_is_in_the_fingerprint() -> None:
+    vocabulary = load_vocabulary(VocabularyConfig())
+    base: dict[str, Any] = {"seed": 7}
+    changes = {
+        "seed": 8,
+        "sampler": "reference",
+        "scheme": "token",
+        "mask_ratio": 0.2,
+        "geometric_p": 0.3,
+        "max_words": 9,
+        "replacement_unit": "word",
+        "random_ids": "unigram",
+        "mask_epoch": 1,
+        "format": "text",
+        "layout": "documents",
+        "text_field": "body",
+        "words_field": "words",
+        "keep": ["id"],
+        "on_error": "skip",
+        "segmentation": "sentence",
+        "max_tokens": 128,
+        "min_tokens": 9,
+        "holdout": 0.1,
+        "shard_bytes": 4096,
+    }
+    found = [
+        config_fingerprint(PreshardConfig.of(**base | {name: value}), vocabulary) for name, value in changes.items()
+    ]
+    assert len({*found, config_fingerprint(PreshardConfig.of(**base), vocabulary)}) == len(changes) + 1
+
+
 def test_an_unfinished_run_of_another_configuration_is_refused_then_overwritten(lab: Any) -> None:
     path = lab.text()
     _stop_early(lab, path, "out", seed=8, holdout=0.3)
@@ -212,7 +299,7 @@ def test_a_receipt_keeps_its_bytes_read_and_written_again(lab: Any) -> None:
     before = {path.name: path.read_bytes() for path in state.receipts_folder.iterdir()}
     receipts = list(state.receipts())
     assert sorted(f"{receipt.unit}.json" for receipt in receipts) == sorted(before)
-    parts = "conservation digest disk_bytes sampling shards source_bytes statistics supplied unit"
+    parts = "conservation digest disk_bytes sampling shards skipped source_bytes statistics supplied unit"
     for receipt in receipts:
         (state.receipts_folder / f"{receipt.unit}.json").unlink()
         state.save_receipt(receipt)

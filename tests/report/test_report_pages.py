@@ -224,7 +224,7 @@ def test_verdict_tells_of_a_sample(audited: dict[str, Any], shards: ShardSet) ->
 def test_names_of_inputs_are_escaped(audited: dict[str, Any], shards: ShardSet) -> None:
     inputs = [{"index": k, "name": "<b>\x1b", "size": 1, "sha256": ""} for k in range(12)]
     shown = Reader(audit_page(audited, {**shards.manifest.content, "inputs": inputs})).text()
-    assert "<b>␛, <b>␛" in shown
+    assert "<b>␛ (input 0), <b>␛ (input 1)" in shown
     assert "and 2 more" in shown
 
 

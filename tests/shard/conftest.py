@@ -12,13 +12,13 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from resealed import reseal
 
 from spanmask.config import PreshardConfig
 from spanmask.presharding.run import preshard
 from spanmask.records import MaskedBlock
 from spanmask.shard import manifest as manifests
-from spanmask.shard.invariants import Rows, foreign_id
-from spanmask.shard.manifest import Manifest, Split, read_manifest, seal, write_manifest
+from spanmask.shard.manifest import Manifest, read_manifest
 from spanmask.shard.schema import BATCH_ROWS, first_unpaired, from_record_batch
 from spanmask.shard.structure import structure_problem
 from spanmask.shard.writer import write_shard
@@ -42,6 +42,7 @@ _RECIPES: dict[str, dict[str, Any]] = {
     "token": {"scheme": "token"},
     "annotated": {"scheme": "annotated", "spans_field": "spans", "format": "jsonl"},
     "stored": {"words_field": "words", "keep": _KEPT, "format": "jsonl", "shard_bytes": 4096},
+    "nulls": {"keep": ("seldom", *_KEPT, "never"), "format": "jsonl", "shard_bytes": 4096, "holdout": 0.2},
 }
 
 
@@ -54,7 +55,7 @@ def _text(documents: int) -> str:
     return "\n\n".join("\n".join(_line(rng) for _ in range(rng.randint(1, 5))) for _ in range(documents)) + "\n"
 
 
-def _json_lines(documents: int) -> str:
+def _json_lines(documents: int, *, nulls: bool) -> str:
     rng = random.Random(documents)
     lines = []
     for number in range(documents):
@@ -69,6 +70,9 @@ def _json_lines(documents: int) -> str:
             "flag": number % 2 == 0,
             "score": number / 4,
         }
+        if nulls:
+            content |= {"seldom": None if number % 7 else f"{number}é", "never": None}
+            content |= dict.fromkeys(("number", "flag", "score")) if number % 5 == 1 else {}
         lines.append(json.dumps(content) + "\n")
     return "".join(lines)
 
@@ -101,7 +105,9 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
             options = {"seed": 7, "max_tokens": 48, "min_tokens": 6, **_RECIPES[name]}
             jsonl = options.get("format") == "jsonl"
             source = folder / ("input.jsonl" if jsonl else "input.txt")
-            source.write_text(_json_lines(150) if jsonl else _text(2 if name == "single" else 60))
+            source.write_text(
+                _json_lines(150, nulls=name == "nulls") if jsonl else _text(2 if name == "single" else 60)
+            )
             preshard(source, folder / "dataset", PreshardConfig.of(**options), jobs=1)
             made[name] = folder / "dataset"
         return made[name]
@@ -119,21 +125,6 @@ def fresh(datasets: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Pa
     return copy
 
 
-def _seal_again(folder: Path, change: Callable[[dict[str, Any]], Any]) -> Manifest:
-    content = json.loads((folder / "manifest.json").read_bytes())
-    del content["digest"]
-    change(content)
-    manifest = seal(content)
-    write_manifest(folder, manifest)
-    return manifest
-
-
-@pytest.fixture(scope="session")
-def seal_again() -> Callable[[Path, Callable[[dict[str, Any]], Any]], Manifest]:
-    """Change a manifest's content; its fingerprint and digest are right again."""
-    return _seal_again
-
-
 def _blocks(table: pa.Table) -> list[pa.RecordBatch]:
     return table.combine_chunks().to_batches(max_chunksize=BATCH_ROWS)
 
@@ -143,8 +134,7 @@ def _counted(manifest: Manifest, tables: list[pa.Table]) -> RowStatistics | None
     counted = RowStatistics()
     for batch in (batch for table in tables for batch in _blocks(table)):
         block: MaskedBlock = from_record_batch(batch)
-        rows = Rows(block=block, config=manifest.config, vocabulary=manifest.vocabulary)
-        if first_unpaired(batch) or structure_problem(block) or foreign_id(rows):
+        if first_unpaired(batch) or structure_problem(block, len(manifest.vocabulary)):
             return None
         counted.add(block, manifest.vocabulary, manifest.config.masking.mask_fraction)
     return counted
@@ -161,14 +151,13 @@ def _rewrite(folder: Path, edit: Callable[[Shards], Any], split: str = "train") 
     counted = _counted(manifest, tables)
 
     def change(content: dict[str, Any]) -> None:
-        content["splits"][split] = Split(name=split, shards=tuple(records)).to_json()
         if counted is not None:
             content["statistics"][split] = counted.to_json()
             kept = sum(counts["tokens"] for counts in content["statistics"].values())
             tokens = content["conservation"]["tokens"]
             tokens.update({"in": tokens["in"] - tokens["kept"] + kept, "kept": kept})
 
-    return _seal_again(folder, change)
+    return reseal(folder, change, {split: records})
 
 
 @pytest.fixture(scope="session")

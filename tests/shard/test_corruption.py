@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from resealed import records_of, reseal
 
 import spanmask
 from spanmask.auditing import audit
@@ -36,6 +38,8 @@ from spanmask.shard.verify import verify
 from spanmask.shard.writer import checksum
 
 pytestmark = pytest.mark.faults
+
+FORMAT_1 = Path(__file__).parents[1] / "golden" / "format-1" / "cased"
 
 
 def use(folder: Path) -> list[SpanmaskError]:
@@ -410,7 +414,8 @@ HOSTILE = {
     "tokens of the split": put("splits", "train", "tokens", 3),
     "content digest of the split": put("splits", "train", "content_digest", "0" * 64),
     "format version true": put("format_version", True),
-    "format version 2": put("format_version", 2),
+    "format version 3": put("format_version", 3),
+    "format version 0": put("format_version", 0),
     "format version text": put("format_version", "1"),
     "algorithm version text": put("algorithm_version", "1"),
     "config empty": put("config", {}),
@@ -504,9 +509,22 @@ LATE = {
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_manifest_is_refused_and_opens_nothing_outside(name, fresh, opened, monkeypatch):
-    folder = fresh("paper")
+#: Of format 1, whose manifest has an object for each shard.
+OLD = {
+    name
+    for name in HOSTILE
+    if name.startswith(("path", "shard", "no shards", "the same shard", "rows ", "first", "last"))
+}
+OLD |= {"bytes beyond 64 bits", "tokens a fraction", "sha256 short", "content_sha256 no hexadecimal"}
+OLD |= {"an unknown part of a shard"}
+OLD -= {"rows of the split"}
+
+
+@pytest.mark.parametrize(
+    ("version", "name"), [(1, name) for name in HOSTILE] + [(2, name) for name in HOSTILE if name not in OLD]
+)
+def test_a_hostile_manifest_is_refused_and_opens_nothing_outside(name, version, fresh, tmp_path, opened):
+    folder = fresh("paper") if version == 2 else Path(shutil.copytree(FORMAT_1, tmp_path / "format 1"))
     path = folder / "manifest.json"
     content = json.loads(path.read_bytes())
     del content["digest"]
@@ -623,12 +641,19 @@ def test_no_folder_and_no_split_are_config_errors(tmp_path, datasets):
         open_shards(datasets("single"), "test")
 
 
-def test_rows_masked_by_other_rules_are_read_but_not_replayed(fresh, seal_again):
+def test_rows_masked_by_other_rules_are_read_but_not_replayed(fresh):
     folder = fresh("single")
-    seal_again(folder, put("algorithm_version", 2))
+    config = read_manifest(folder).config
+    vocabulary = read_manifest(folder).vocabulary
+
+    def change(content: dict[str, Any]) -> None:
+        content["algorithm_version"] = 77
+        content["config_fingerprint"] = manifests._config_fingerprint(config.differing(), vocabulary.sha256, 77, 2)
+
+    reseal(folder, change)
     assert verify(folder).ok
     assert len(open_shards(folder)[0].input_ids)
-    with pytest.raises(MismatchError, match="algorithm version 2"):
+    with pytest.raises(MismatchError, match="algorithm version 77"):
         audit(folder)
 
 
@@ -639,7 +664,7 @@ Recast = Callable[[pa.Table], pa.Table]
 
 
 @pytest.fixture
-def replace_shard(seal_again):
+def replace_shard():
     """Put a table in place of a dataset's only shard, as Arrow writes it; sizes, digests and checksums are right."""
 
     def put_table(
@@ -662,12 +687,9 @@ def replace_shard(seal_again):
         path = train_shard(folder)
         path.write_bytes(data)
 
-        def change(content: dict[str, Any]) -> None:
-            split = content["splits"]["train"]
-            split["shards"][0].update(bytes=len(data), rows=rows, sha256=hashlib.sha256(data).hexdigest())
-            split["rows"] = rows
-
-        seal_again(folder, change)
+        record, *others = records_of(folder)
+        digest = hashlib.sha256(data).hexdigest()
+        reseal(folder, records={"train": [replace(record, bytes=len(data), rows=rows, sha256=digest), *others]})
 
     put_table.bytes = put_bytes
     return put_table
@@ -780,7 +802,7 @@ def columns_reordered(table):
 
 
 def other_metadata(table):
-    return table.replace_schema_metadata({"spanmask.format_version": "2"})
+    return table.replace_schema_metadata({"spanmask.format_version": "1"})
 
 
 def field_metadata(table):
@@ -822,15 +844,10 @@ def test_other_schemas_are_refused(recast, fresh, replace_shard, rewrite):
 
 def keep_one_shard(folder: Path, replace_shard) -> None:
     """Make a dataset's first shard its only one."""
-    manifest = json.loads((folder / "manifest.json").read_bytes())
-    for entry in manifest["splits"]["train"]["shards"][1:]:
-        (folder / entry["path"]).unlink()
-    split = manifest["splits"]["train"]
-    split["shards"] = split["shards"][:1]
-    record = manifests.ShardRecord.from_json(split["shards"][0])
-    manifest["splits"]["train"] = manifests.Split(name="train", shards=(record,)).to_json()
-    del manifest["digest"]
-    manifests.write_manifest(folder, manifests.seal(manifest))
+    first, *others = records_of(folder)
+    for record in others:
+        (folder / record.path).unlink()
+    reseal(folder, records={"train": [first]})
 
 
 def test_kept_columns_have_one_type_throughout(fresh, rewrite):
@@ -907,7 +924,7 @@ def test_offsets_that_lie_never_reach_a_kernel(offset, column, fresh, replace_sh
     lying[3] = offset
     replace_shard.bytes(folder, data.replace(offsets.tobytes(), lying.tobytes(), 1), table.num_rows)
     monkeypatch.setattr(verifying, "content_problem", lambda _: pytest.fail("a kernel would be entered"))
-    monkeypatch.setattr(shard_file, "structure_problem", lambda _: pytest.fail("rows would be looked at"))
+    monkeypatch.setattr(shard_file, "structure_problem", lambda *_: pytest.fail("rows would be looked at"))
     assert_refused(folder, "record batch 0")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -17,12 +18,23 @@ import pytest
 import spanmask
 from spanmask import shard
 from spanmask.blocks import columns_of
-from spanmask.config import COLUMNS, CorpusConfig, Scheme, VocabularyConfig
+from spanmask.config import (
+    COLUMNS,
+    RESERVED_COLUMNS,
+    CorpusConfig,
+    OutputConfig,
+    PreshardConfig,
+    Scheme,
+    VocabularyConfig,
+)
 from spanmask.errors import ConfigError
+from spanmask.options import kinds
+from spanmask.records import SKIPPED_LIMIT
 from spanmask.shard.schema import BATCH_ROWS, KEPT_TYPES, SHARD_LIMIT, shard_schema
+from spanmask.shard.writer import file_limit
 
 PAGE = (Path(shard.__file__).parent / "FORMAT.md").read_text(encoding="utf-8")
-RECIPES = ("paper", "single", "reference", "word", "token", "annotated", "stored")
+RECIPES = ("paper", "single", "reference", "word", "token", "annotated", "stored", "nulls")
 
 
 def table(header: str) -> list[list[str]]:
@@ -45,8 +57,29 @@ def manifest_of(folder: Path) -> dict:
     return json.loads((folder / "manifest.json").read_bytes())
 
 
+def table_of(folder: Path) -> pa.Table:
+    return pa.ipc.open_file(folder / "shards.arrow").read_all()
+
+
+def shards_of(folder: Path) -> dict[str, list[tuple[Path, dict]]]:
+    """By split, the path of each shard and its row of the table, from the page alone."""
+    rows, found = table_of(folder).to_pylist(), {}
+    splits = manifest_of(folder)["splits"]
+    for name in (name for name in ("train", "validation") if name in splits):
+        count = splits[name]["shards"]
+        found[name] = [(folder / name / name_of(row), row) for row in rows[:count]]
+        del rows[:count]
+    assert rows == []
+    return found
+
+
+def name_of(row: dict) -> str:
+    part = f"_{row['part']:02}" if row["part"] else ""
+    return f"shard-{row['task']:05}-{row['block']:05}{part}.arrow"
+
+
 def shard_paths(folder: Path) -> list[Path]:
-    return [folder / entry["path"] for split in manifest_of(folder)["splits"].values() for entry in split["shards"]]
+    return [path for shards in shards_of(folder).values() for path, _ in shards]
 
 
 # --- §1, §2
@@ -72,16 +105,60 @@ def test_the_column_table_is_the_schema(wide, words_stored, scheme):
     )
     found = [(field.name, str(field.type).replace("item: ", "").replace(" not null", "")) for field in schema]
     assert found[: len(expected)] == expected
-    assert list(schema)[len(expected) :] == [pa.field(field.name, field.type, nullable=False) for field in kept]
-    assert not any(field.nullable for field in schema)
+    assert list(schema)[len(expected) :] == kept
+    assert [field.nullable for field in schema] == [False] * len(expected) + [True] * len(kept)
     assert not any(field.type.value_field.nullable for field in schema if pa.types.is_list(field.type))
-    assert schema.metadata == {b"spanmask.format_version": b"1"}
-    assert "`spanmask.format_version` = `1`" in PAGE
+    assert schema.metadata == {b"spanmask.format_version": b"2"}
+    assert "`spanmask.format_version` = `2`" in PAGE
 
 
 def test_numbers_of_the_page_are_the_codes():
     assert f"exactly {BATCH_ROWS:,} rows" in PAGE
-    assert f"at most {SHARD_LIMIT >> 20} MiB" in PAGE
+    assert f"at most {SHARD_LIMIT >> 30} GiB" in PAGE
+    assert file_limit(OutputConfig().shard_bytes) == file_limit(1 << 10) == 64 << 20
+    assert file_limit(200 << 20) == 400 << 20
+    assert file_limit(1 << 30) == SHARD_LIMIT
+    assert f"the first {SKIPPED_LIMIT:,} documents" in PAGE
+
+
+def test_the_defaults_of_the_page_are_the_codes():
+    known = {
+        (section, option): value for section, option, value in (row for row in table("| section | option | default |"))
+    }
+    found = {}
+    for section, kind in kinds(PreshardConfig).items():
+        for field in dataclasses.fields(kind.type):
+            value = list(field.default) if isinstance(field.default, tuple) else field.default
+            required = field.default is dataclasses.MISSING
+            found[f"`{section}`", f"`{field.name}`"] = (
+                "none: it always enters" if required else f"`{json.dumps(value)}`"
+            )
+    assert known == found
+
+
+def test_names_that_are_reserved_cannot_be_kept():
+    reserved = [name for row in table("| reserved column | type | meaning |") for name in names(row[0])]
+    assert tuple(reserved) == RESERVED_COLUMNS
+    for name in reserved:
+        with pytest.raises(ConfigError, match=name):
+            CorpusConfig(keep=("id", name))
+
+
+def test_the_table_of_shards_is_what_the_page_says(dataset):
+    kinds_by_name = {name: row[1] for row in table("| table column | type | meaning |") for name in names(row[0])}
+    order = names(PAGE.split("The columns stand in the order ", 1)[1].split(".", 1)[0])
+    found = table_of(dataset)
+    assert found.schema.names == order
+    assert {field.name: str(field.type) for field in found.schema} == kinds_by_name
+    assert not any(field.nullable for field in found.schema)
+    assert found.schema.metadata == {b"spanmask.format_version": b"2"}
+    listed = manifest_of(dataset)["files"]["shards.arrow"]
+    data = (dataset / "shards.arrow").read_bytes()
+    assert listed == {"bytes": len(data), "sha256": sha256(data)}
+    for shards in shards_of(dataset).values():
+        numbers = [(row["task"], row["block"], row["part"]) for _, row in shards]
+        assert numbers == sorted(set(numbers))
+        assert all(path.stat().st_size == row["bytes"] for path, row in shards)
 
 
 def test_each_invariant_of_the_page_is_checked_by_name():
@@ -160,7 +237,8 @@ def test_the_manifest_has_the_keys_of_the_page(dataset):
     parts |= {"unigram": content["unigram"]} if "unigram" in content else {}
     for key, value in parts.items():
         assert set(value) <= set(names(rows[key])), key
-    assert set(first["shards"][0]) <= set(names(rows["splits"]))
+    assert set(content["files"]) == {"shards.arrow"}
+    assert set(content["tokenized_by"]) == {"library", "version"}
     assert set(content["vocabulary"]["special_ids"]) <= set(names(rows["vocabulary"]))
     assert set(content["splits"]) == set(content["statistics"]) == set(content["sampling"])
 
@@ -173,6 +251,16 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def differing(config: dict) -> dict:
+    """A configuration without the options that have the page's defaults."""
+    known = {(names(row[0])[0], names(row[1])[0]): row[2].strip("`") for row in table("| section | option | default |")}
+    parts = {
+        section: {name: value for name, value in options.items() if json.dumps(value) != known[section, name]}
+        for section, options in config.items()
+    }
+    return {section: options for section, options in parts.items() if options}
+
+
 def test_the_manifest_is_canonical_and_its_digests_are_the_pages(dataset):
     data = (dataset / "manifest.json").read_bytes()
     content = json.loads(data)
@@ -180,7 +268,7 @@ def test_the_manifest_is_canonical_and_its_digests_are_the_pages(dataset):
     assert content["config_fingerprint"] == sha256(
         canonical(
             {
-                "config": content["config"],
+                "config": differing(content["config"]),
                 "vocabulary": content["vocabulary"]["sha256"],
                 "algorithm_version": content["algorithm_version"],
                 "format_version": content["format_version"],
@@ -190,6 +278,7 @@ def test_the_manifest_is_canonical_and_its_digests_are_the_pages(dataset):
     digest = content.pop("digest")
     assert digest == sha256(canonical(content))
     fingerprint = content.pop("fingerprint")
+    del content["files"], content["tokenized_by"]
     for split in content["splits"].values():
         del split["shards"]
     assert fingerprint == sha256(canonical(content))
@@ -201,8 +290,10 @@ def test_counts_of_the_manifest_fit_together(dataset):
     assert tokens["in"] == tokens["kept"] + sum(tokens["dropped"].values())
     assert tokens["kept"] == sum(counts["tokens"] for counts in content["statistics"].values())
     for name, split in content["splits"].items():
-        assert split["rows"] == sum(entry["rows"] for entry in split["shards"]) == content["statistics"][name]["rows"]
-        assert split["tokens"] == sum(entry["tokens"] for entry in split["shards"])
+        shards = [row for _, row in shards_of(dataset)[name]]
+        assert split["shards"] == len(shards)
+        assert split["rows"] == sum(row["rows"] for row in shards) == content["statistics"][name]["rows"]
+        assert split["tokens"] == sum(row["tokens"] for row in shards)
         assert split["tokens"] == content["statistics"][name]["tokens"] + 2 * split["rows"]
     source = next(dataset.parent.glob("input.*")).read_bytes()
     assert content["inputs"] == [
@@ -235,7 +326,8 @@ def values_bytes(kind: pa.DataType, values: list) -> bytes:
 def content_bytes(batch: pa.RecordBatch) -> bytes:
     out = b""
     for column in batch.columns:
-        values = column.to_pylist()
+        zero = "" if pa.types.is_string(column.type) else 0
+        values = [zero if value is None else value for value in column.to_pylist()]
         if pa.types.is_list(column.type):
             offsets = [0, *itertools.accumulate(len(value) for value in values)]
             out += struct.pack(f"<{len(offsets)}i", *offsets)
@@ -246,16 +338,19 @@ def content_bytes(batch: pa.RecordBatch) -> bytes:
             out += struct.pack(f"<{len(offsets)}q", *offsets) + b"".join(texts)
         else:
             out += values_bytes(column.type, values)
+    for number, column in enumerate(batch.columns):
+        nulls = [value is None for value in column.to_pylist()]
+        if any(nulls):
+            out += struct.pack("<i", number) + bytes(nulls)
     return out
 
 
 def test_digests_are_those_of_the_page(dataset):
-    for split in manifest_of(dataset)["splits"].values():
+    for name, split in manifest_of(dataset)["splits"].items():
         of_split = hashlib.sha256()
-        for entry in split["shards"]:
-            path = dataset / entry["path"]
+        for path, entry in shards_of(dataset)[name]:
             assert entry["bytes"] == path.stat().st_size
-            assert entry["sha256"] == sha256(path.read_bytes())
+            assert entry["sha256"].hex() == sha256(path.read_bytes())
             reader = pa.ipc.open_file(path)
             of_shard = hashlib.sha256()
             rows = []
@@ -265,11 +360,14 @@ def test_digests_are_those_of_the_page(dataset):
                 assert dict(metadata) == {b"crc32": f"{zlib.crc32(content):08x}".encode()}
                 of_shard.update(content)
                 rows += batch.select(["document_id", "segment", "input_ids"]).to_pylist()
-            assert entry["content_sha256"] == of_shard.hexdigest()
+            assert entry["content_sha256"].hex() == of_shard.hexdigest()
             assert entry["rows"] == len(rows)
             assert entry["tokens"] == sum(len(row["input_ids"]) for row in rows)
-            assert entry["first"] == [rows[0]["document_id"], rows[0]["segment"]]
-            assert entry["last"] == [rows[-1]["document_id"], rows[-1]["segment"]]
+            for outer, row in (("first", rows[0]), ("last", rows[-1])):
+                assert [entry[f"{outer}_{name}"] for name in ("document_id", "segment")] == [
+                    row["document_id"],
+                    row["segment"],
+                ]
             of_split.update(of_shard.digest())
         assert split["content_digest"] == of_split.hexdigest()
 

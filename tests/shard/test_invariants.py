@@ -383,7 +383,7 @@ def as_row(block: MaskedBlock) -> dict[str, list[int]]:
 
 
 def problem_of(rows: Rows) -> str | None:
-    problem = structure_problem(rows.block) or content_problem(rows)
+    problem = structure_problem(rows.block, len(rows.vocabulary)) or content_problem(rows)
     return problem and problem.invariant
 
 
@@ -453,7 +453,7 @@ def word_starts_of(rows: Rows, row: dict[str, list[int]]) -> list[bool] | None:
         return None
     if "word_starts" in row:
         return [k == 0 or k + 1 in row["word_starts"] for k in range(n)]
-    if structure_problem(rows.block) is not None:
+    if structure_problem(rows.block, len(rows.vocabulary)) is not None:
         return [True] * n
     originals = oracle.restore(row)
     return [k == 0 or originals[k + 1] not in shapes.PIECE_IDS for k in range(n)]

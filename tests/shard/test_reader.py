@@ -20,10 +20,11 @@ import spanmask.data
 from spanmask.blocks import columns_of
 from spanmask.config import MaskingConfig, Scheme, VocabularyConfig
 from spanmask.masking import mask
-from spanmask.shard import writer
-from spanmask.shard.manifest import Split, read_manifest, seal, write_manifest
+from spanmask.shard.listed import describe_file
+from spanmask.shard.manifest import read_manifest, seal, write_manifest
 from spanmask.shard.reader import ShardSet, open_shards
 from spanmask.shard.schema import from_record_batch, shard_schema, to_record_batch
+from spanmask.shard.table import SHARDS, Split, table_bytes
 from spanmask.shard.verify import verify
 from spanmask.shard.writer import write_shards
 from spanmask.statistics import RowStatistics
@@ -58,11 +59,13 @@ def sized(datasets: Callable[[str], Path], tmp_path: Path) -> Callable[[list[int
             row += size
             records += write_shards(folder, f"train/shard-{number:05}-00000", [batch])
             counted.add(from_record_batch(batch), VOCABULARY, CONFIG.mask_fraction)
-        content["splits"] = {"train": Split(name="train", shards=tuple(records)).to_json()}
+        splits = {"train": Split.of("train", records)}
+        content["splits"] = {"train": splits["train"].to_json()}
+        content["files"] = {SHARDS: describe_file(table_bytes(splits))}
         content["statistics"] = {"train": counted.to_json()}
         kept = content["statistics"]["train"]["tokens"]
         content["conservation"]["tokens"] = {"in": kept, "kept": kept, "dropped": {}}
-        write_manifest(folder, seal(content))
+        write_manifest(folder, seal(content, splits))
         return folder
 
     return make
@@ -176,7 +179,7 @@ def test_rows_are_views_of_the_mapped_file(sized):
 def test_a_batch_is_checked_once(sized, monkeypatch):
     shards = open_shards(sized([3]))
     checked = []
-    monkeypatch.setattr("spanmask.shard.shard_file.structure_problem", lambda block: checked.append(len(block)))
+    monkeypatch.setattr("spanmask.shard.shard_file.structure_problem", lambda block, _: checked.append(len(block)))
     for _ in range(3):
         shards[1].original()
         list(shards.blocks)
@@ -190,8 +193,14 @@ def outsiders_rows(folder: Path) -> list[tuple[int, int, list[int]]]:
     """Identities and originals by pyarrow and numpy alone, as FORMAT.md §2 says."""
     content = json.loads((folder / "manifest.json").read_bytes())
     found = []
-    for entry in (entry for split in content["splits"].values() for entry in split["shards"]):
-        for row in pa.ipc.open_file(folder / entry["path"]).read_all().to_pylist():
+    shards = pa.ipc.open_file(folder / "shards.arrow").read_all().to_pylist()
+    splits = [
+        name for name in ("train", "validation") for _ in range(content["splits"].get(name, {"shards": 0})["shards"])
+    ]
+    for split, shard in zip(splits, shards, strict=True):
+        part = f"_{shard['part']:02}" if shard["part"] else ""
+        path = folder / split / f"shard-{shard['task']:05}-{shard['block']:05}{part}.arrow"
+        for row in pa.ipc.open_file(path).read_all().to_pylist():
             ids, labels = np.array(row["input_ids"]), np.array(row["labels"])
             positions = [np.arange(*span) for span in zip(row["span_starts"], row["span_ends"], strict=True)]
             if positions:
@@ -253,12 +262,11 @@ def test_originals_of_rows_and_an_outsiders_are_the_same(datasets):
 # --- Writing
 
 
-def test_a_block_beyond_the_limit_goes_on_in_numbered_parts(tmp_path, monkeypatch):
+def test_a_block_beyond_the_limit_goes_on_in_numbered_parts(tmp_path):
     (tmp_path / "train").mkdir()
     limit = (1 << 20) + 300_000
-    monkeypatch.setattr(writer, "SHARD_LIMIT", limit)
     batches = [batch_of(range(700)), batch_of(range(700, 9000)), batch_of(range(9000, 12_000))]
-    records = write_shards(tmp_path, "train/shard-00003-00005", batches)
+    records = write_shards(tmp_path, "train/shard-00003-00005", batches, limit)
     assert len(records) > 2
     names = [
         "train/shard-00003-00005.arrow",
@@ -278,10 +286,9 @@ def test_a_block_beyond_the_limit_goes_on_in_numbered_parts(tmp_path, monkeypatc
     assert row == 12_000
 
 
-def test_a_single_batch_beyond_the_limit_is_one_file(tmp_path, monkeypatch):
+def test_a_single_batch_beyond_the_limit_is_one_file(tmp_path):
     (tmp_path / "train").mkdir()
-    monkeypatch.setattr(writer, "SHARD_LIMIT", 1000)
-    records = write_shards(tmp_path, "train/shard-00000-00000", [batch_of(range(1025))])
+    records = write_shards(tmp_path, "train/shard-00000-00000", [batch_of(range(1025))], 1000)
     assert [record.rows for record in records] == [1024, 1]
 
 

@@ -1,0 +1,234 @@
+"""`shards.arrow`: many shards without an object each, and whatever stands in it is refused or read, never followed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from resealed import records_of, reseal
+
+from spanmask.errors import IncompleteShards, ShardError
+from spanmask.shard.listed import describe_file
+from spanmask.shard.manifest import read_manifest, seal, write_manifest
+from spanmask.shard.reader import ShardSet, open_shards
+from spanmask.shard.table import SHARDS, ShardRecord, Shards, Split, table_bytes
+from spanmask.shard.verify import verify
+
+MANY = 300_000
+
+
+def many(shards: int) -> dict[str, Split]:
+    """A split of so many shards, none of which is there."""
+    array = np.zeros(shards, Shards.of("train", []).array.dtype)
+    array["task"] = np.arange(shards)
+    array["rows"], array["tokens"], array["bytes"] = 25_000, 12_500_000, 60 << 20
+    digests = np.random.default_rng(7).integers(0, 256, (2, shards, 32), np.uint8)
+    array["sha256"], array["content_sha256"] = digests.view("S32")[..., 0]
+    array["first_document_id"] = array["last_document_id"] = np.arange(shards, dtype=np.uint64) << np.uint64(40)
+    array["last_segment"] = 7
+    return {"train": Split(name="train", shards=Shards("train", array))}
+
+
+def give(folder: Path, splits: dict[str, Split], data: bytes | memoryview | None = None) -> None:
+    """Put another table beside a manifest that agrees with it."""
+    manifest = read_manifest(folder)
+    data = table_bytes(splits) if data is None else data
+    content = {key: value for key, value in manifest.content.items() if key != "digest"}
+    content |= {
+        "splits": {name: split.to_json() for name, split in splits.items()},
+        "files": {SHARDS: describe_file(data)},
+    }
+    write_manifest(folder, seal(content, splits))
+    (folder / SHARDS).write_bytes(data)
+
+
+_OPEN = """
+import resource, sys, time
+import numpy, pyarrow, spanmask.shard.reader
+def memory():
+    return next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith("VmHWM"))
+before, start = memory(), time.perf_counter()
+shards = spanmask.shard.reader.open_shards(sys.argv[1])
+print(time.perf_counter() - start, memory() - before, len(shards), len(shards.split.shards), shards.split.shards[-1].path)
+"""
+
+
+def test_300_000_shards_open_in_two_seconds_and_200_megabytes(fresh: Callable[[str], Path]) -> None:
+    folder = fresh("single")
+    give(folder, many(MANY))
+    done = subprocess.run([sys.executable, "-c", _OPEN, folder], capture_output=True, text=True, check=True)
+    seconds, size, rows, shards, path = done.stdout.split()
+    assert (int(rows), int(shards), path) == (MANY * 25_000, MANY, "train/shard-299999-00000.arrow")
+    assert float(seconds) < 2
+    assert int(size) < 200_000_000
+    assert (folder / SHARDS).stat().st_size < 40_000_000
+    assert (folder / "manifest.json").stat().st_size < 10_000
+
+
+def test_records_come_back_as_they_were_given(fresh: Callable[[str], Path]) -> None:
+    records = [
+        ShardRecord(
+            path=f"train/shard-{task:05}-{block:05}{part}.arrow",
+            rows=task,
+            tokens=block + 1,
+            bytes=(1 << 40) - 1,
+            sha256=digest,
+            content_sha256=digest[::-1],
+            first=((1 << 64) - 1, (1 << 32) - 1),
+            last=(0, block),
+        )
+        for task, block, part, digest in [
+            (0, 0, "", "00" * 32),
+            (0, 3, "_01", "ab" * 16 + "00" * 16),
+            (0, 3, "_100", "ff" * 32),
+            (123_456, 99_999, "", "0a" * 32),
+        ]
+    ]
+    shards = Shards.of("train", records)
+    assert list(shards) == records
+    assert list(shards[1:3]) == records[1:3]
+    assert shards[-1] == records[-1]
+    folder = fresh("single")
+    give(folder, {"train": Split(name="train", shards=shards)})
+    split = read_manifest(folder).splits["train"]
+    assert list(split.shards) == records
+    assert (split.rows, split.tokens) == (123_456, 100_009)
+
+
+def test_the_shards_of_a_unit_are_told_by_its_numbers() -> None:
+    shards = many(30)["train"].shards
+    shards.array["task"] = np.arange(30) // 10
+    shards.array["block"] = np.arange(30) % 10
+    assert shards.of_unit(1, None) == list(range(10, 20))
+    assert shards.of_unit(2, 3) == [23]
+    assert shards.of_unit(7, None) == []
+
+
+# --- Hostile tables, every digest right
+
+
+def change(name: str, value: int, place: int = 1) -> Callable[[Any], Any]:
+    def apply(array: Any) -> Any:
+        array[name][place] = value
+        return array
+
+    return apply
+
+
+WRONG = {
+    "rows negative": change("rows", -1),
+    "rows beyond memory": change("rows", 1 << 62),
+    "tokens negative": change("tokens", -5),
+    "bytes beyond any file": change("bytes", 1 << 40),
+    "the same shard twice": change("task", 0),
+    "out of order": change("task", 9, place=0),
+    "no shard": lambda array: array[:0],
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_figures_that_no_shards_have_are_refused(name: str, fresh: Callable[[str], Path]) -> None:
+    folder = fresh("single")
+    array = WRONG[name](many(3)["train"].shards.array)
+    give(folder, {"train": Split(name="train", shards=Shards("train", array))})
+    with pytest.raises(ShardError, match=r"lacks or garbles|not the table|do not hold"):
+        read_manifest(folder)
+    assert not verify(folder).ok
+
+
+def recast(change: Callable[[pa.Table], pa.Table], **options: Any) -> Callable[[bytes], bytes]:
+    def apply(data: bytes) -> bytes:
+        table = change(pa.ipc.open_file(pa.BufferReader(data)).read_all())
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
+            for batch in table.to_batches():
+                writer.write_batch(batch)
+        return bytes(sink.getvalue().to_pybytes())
+
+    return apply
+
+
+def with_nulls(table: pa.Table) -> pa.Table:
+    return table.set_column(3, table.schema.field(3), pa.array([None, *table.column(3).to_pylist()[1:]], pa.int64()))
+
+
+NO_TABLE = {
+    "empty": lambda _: b"",
+    "no arrow": lambda data: bytes(len(data)),
+    "cut": lambda data: data[:-100],
+    "a column less": recast(lambda table: table.drop_columns(["bytes"])),
+    "columns in another order": recast(lambda table: table.select(table.column_names[::-1])),
+    "other types": recast(lambda table: table.set_column(0, "task", table.column(0).cast(pa.uint64()))),
+    "other metadata": recast(lambda table: table.replace_schema_metadata({})),
+    "nulls": recast(with_nulls),
+    "two record batches": recast(lambda table: pa.concat_tables([table.slice(0, 5), table.slice(5)])),
+    "a row less": recast(lambda table: table.slice(1).combine_chunks()),
+    "zstd": recast(lambda table: table, compression="zstd"),
+    "lz4": recast(lambda table: table, compression="lz4"),
+}
+
+
+@pytest.mark.parametrize("name", NO_TABLE)
+def test_what_is_no_table_is_refused(name: str, fresh: Callable[[str], Path]) -> None:
+    folder = fresh("paper")
+    splits = read_manifest(folder).splits
+    give(folder, splits, NO_TABLE[name]((folder / SHARDS).read_bytes()))
+    with pytest.raises(ShardError, match=r"shards\.arrow"):
+        open_shards(folder)
+    assert not verify(folder).ok
+
+
+def test_a_flipped_bit_of_the_table_is_found(fresh: Callable[[str], Path]) -> None:
+    path = fresh("single") / SHARDS
+    data = bytearray(path.read_bytes())
+    for place in range(len(data)):
+        data[place] ^= 1 << place % 8
+        path.write_bytes(data)
+        with pytest.raises(ShardError, match=r"sha256 is .* the manifest says"):
+            read_manifest(path.parent)
+        data[place] ^= 1 << place % 8
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "link", "pipe", "longer"])
+def test_the_table_is_a_plain_file_of_its_size(kind: str, fresh: Callable[[str], Path]) -> None:
+    folder = fresh("single")
+    path = folder / SHARDS
+    held = shutil.copy(path, folder.parent / "held")
+    path.unlink()
+    {
+        "missing": lambda: None,
+        "folder": path.mkdir,
+        "link": lambda: path.symlink_to(held),
+        "pipe": lambda: os.mkfifo(path),
+        "longer": lambda: path.write_bytes(Path(held).read_bytes() + b"\0"),
+    }[kind]()
+    with pytest.raises(IncompleteShards if kind == "missing" else ShardError, match=r"shards\.arrow"):
+        open_shards(folder)
+    (finding,) = verify(folder).findings
+    assert finding.path == SHARDS
+
+
+def test_rows_that_a_manifest_makes_up_are_refused_where_they_are_read(fresh: Callable[[str], Path]) -> None:
+    folder = fresh("paper")
+    first, *others = records_of(folder)
+    reseal(folder, records={"train": [replace(first, rows=5_000), *others]})
+    with pytest.raises(ShardError, match="do not hold 5000 rows"):
+        open_shards(folder)[0]
+
+
+def test_a_pickled_set_has_the_same_shards(fresh: Callable[[str], Path]) -> None:
+    import pickle
+
+    shards = open_shards(fresh("paper"))
+    again: ShardSet = pickle.loads(pickle.dumps(shards))
+    assert list(again.split.shards) == list(shards.split.shards)
+    assert np.array_equal(again.row_offsets, shards.row_offsets)
