@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .commands import examples
+from .commands import examples, say
 from .summary import print_json
 
 
@@ -38,7 +38,7 @@ def command(folder: str, split: str, sample: int | None, as_json: bool, html: st
         from spanmask.storage import publish_bytes
 
         publish_bytes(Path(html).absolute(), audit_page(figures, read_manifest(folder).content).encode())
-        click.echo(f"wrote {html}", err=True)
+        say(f"wrote {html}", err=True)
     if as_json:
         print_json(figures)
     else:

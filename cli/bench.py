@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .commands import examples, printable
+from .commands import examples, say
 from .summary import print_json
 
 Function = Callable[..., Any]
@@ -58,7 +58,7 @@ def _deliver(result: Mapping[str, Any], table: Callable[[Mapping[str, Any]], str
     if json_file == "-":
         print_json(dict(result))
         return
-    click.echo(printable(table(result)), nl=False)
+    say(table(result).removesuffix("\n"))
     if json_file is not None:
         publish_bytes(Path(json_file), as_json(result))
 

@@ -136,7 +136,7 @@ def main() -> int:
     except click.ClickException as error:
         told = io.StringIO()
         error.show(told)
-        click.echo(printable(told.getvalue()), nl=False, err=True)
+        say(told.getvalue().removesuffix("\n"), err=True)
         return error.exit_code
     except BaseException as error:
         return _fail(_told_by_storage(error))
@@ -144,7 +144,7 @@ def main() -> int:
 
 
 def _warn(message: Warning | str, *_place: object) -> None:
-    click.echo(f"spanmask: warning: {printable(str(message))}", err=True)
+    say(f"spanmask: warning: {message}", err=True)
 
 
 def _told_by_storage(error: BaseException) -> BaseException:
@@ -169,8 +169,13 @@ def _fail(error: BaseException) -> int:
     if code is None:
         raise error
     if isinstance(error, SpanmaskError):
-        click.echo(f"spanmask: {printable(str(error))}", err=True)
+        say(f"spanmask: {error}", err=True)
     return code
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print lines for people, as `printable` has them."""
+    click.echo(printable(text), err=err)
 
 
 def printable(text: str) -> str:

@@ -11,7 +11,7 @@ import click
 
 from spanmask.config import PreshardConfig
 
-from .commands import examples
+from .commands import examples, say
 from .progress import progress_display
 from .rows import print_rows
 from .summary import dataset_summary
@@ -49,23 +49,23 @@ def _run(out: Path) -> None:
 
     console = Console()
     with resources.as_file(resources.files("spanmask.data").joinpath("poe.txt")) as text:
-        click.echo(f"$ spanmask preshard poe.txt --out {out} --seed {_SEED}")
+        say(f"$ spanmask preshard poe.txt --out {out} --seed {_SEED}")
         if not has_compiled_kernels():
-            click.echo("(compiling the kernels, once: about 20 s here, and some more for the audit)", err=True)
+            say("(compiling the kernels, once: about 20 s here, and some more for the audit)", err=True)
         with progress_display(sys.stderr) as on_progress:
             manifest = preshard(text, out, PreshardConfig.of(seed=_SEED), jobs=1, on_progress=on_progress)
-    click.echo(dataset_summary(out, manifest)["text"])
-    click.echo(f"\n$ spanmask verify {out}")
+    say(dataset_summary(out, manifest)["text"])
+    say(f"\n$ spanmask verify {out}")
     verdict = verify(out)
     for finding in verdict.findings:
-        click.echo(f"{finding.path}: {finding.message}")
-    click.echo(f"{'ok' if verdict.ok else 'not ok'}: {verdict.rows:,} sequences")
-    click.echo(f"\n$ spanmask audit {out}")
+        say(f"{finding.path}: {finding.message}")
+    say(f"{'ok' if verdict.ok else 'not ok'}: {verdict.rows:,} sequences")
+    say(f"\n$ spanmask audit {out}")
     result = audit(out)
     console.print(render_audit(result.to_json(), console.width))
-    click.echo(f"\n$ spanmask show {out} --n 1")
+    say(f"\n$ spanmask show {out} --n 1")
     shards = open_shards(out)
     print_rows([(0, shards[0])], shards.manifest.vocabulary)
-    click.echo("\nNext, on your own text: spanmask preshard YOUR.txt --out shards --seed 7")
+    say("\nNext, on your own text: spanmask preshard YOUR.txt --out shards --seed 7")
     if not (verdict.ok and result.ok):
         sys.exit(1)

@@ -11,7 +11,7 @@ import click
 
 from spanmask.exporting.config import ExportConfig
 
-from .commands import examples
+from .commands import examples, say
 from .options import GroupedCommand, config_options, given
 from .summary import print_json
 
@@ -47,7 +47,7 @@ def command(folder: str, out: str, overwrite: bool, as_json: bool, **options: An
     if as_json:
         print_json({"out": out, **exported.to_json()})
     else:
-        click.echo(_text(exported, out))
+        say(_text(exported, out))
 
 
 def _text(exported: Exported, out: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .commands import examples
+from .commands import examples, say
 
 
 @click.command(
@@ -30,4 +30,4 @@ def command(run: str, out: str, step: int | None, overwrite: bool) -> None:
     loaded = load_run(run, step=step)
     export(loaded.model, out, loaded.vocabulary, overwrite=overwrite)
     heads = "MLM head" if loaded.model.sbo is None else "MLM and span boundary heads"
-    click.echo(f"wrote {out}: step {loaded.step:,}, encoder with {heads}")
+    say(f"wrote {out}: step {loaded.step:,}, encoder with {heads}")

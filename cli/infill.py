@@ -12,7 +12,7 @@ import click
 
 from spanmask.errors import ConfigError
 
-from .commands import examples, printable
+from .commands import examples, say
 from .summary import print_json
 
 if TYPE_CHECKING:
@@ -48,14 +48,14 @@ def command(model: str, texts: tuple[str, ...], top: int, as_json: bool) -> None
 
     results = [_described(one, vocabulary) for one in infill(loaded, vocabulary, asked, top=top)]
     if loaded.sbo is None:
-        click.echo(f"{printable(model)} has no span boundary head: mlm only", err=True)
+        say(f"{model} has no span boundary head: mlm only", err=True)
     elif any(span["sbo"] is None for result in results for span in result["spans"]):
         offsets = loaded.config.max_span_offset
-        click.echo(f"the span boundary head knows the first {offsets} tokens of a span: beyond them mlm only", err=True)
+        say(f"the span boundary head knows the first {offsets} tokens of a span: beyond them mlm only", err=True)
     if as_json:
         print_json(results)
     else:
-        click.echo(printable("\n\n".join(map(_text, results))))
+        say("\n\n".join(map(_text, results)))
 
 
 def _lines(texts: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ import click
 from spanmask.config import PreshardConfig
 from spanmask.errors import IncompleteShards
 
-from .commands import examples, printable
+from .commands import examples, say
 from .options import GroupedCommand, config_options, given
 from .progress import progress_display
 from .summary import dataset_summary, print_json
@@ -82,13 +82,13 @@ def command(
                 inputs, out, config, jobs=jobs, overwrite=overwrite, rehash=rehash, on_progress=on_progress
             )
         except IncompleteShards as error:
-            click.echo(f"spanmask: {printable(str(error))}", err=True)
+            say(f"spanmask: {error}", err=True)
             sys.exit(3)
     summary = dataset_summary(out, manifest, written=before is None or before != _written_at(out))
     if as_json:
         print_json(summary)
     else:
-        click.echo(summary["text"])
+        say(summary["text"])
 
 
 def _written_at(out: str) -> int | None:

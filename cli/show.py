@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .commands import examples
+from .commands import examples, say
 from .rows import print_rows
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def command(folder: str, split: str, count: int, row: int | None, pick_seed: int
 
     views = [row_view(item, vocabulary, number) for number, item in rows]
     publish_bytes(Path(html).absolute(), rows_page(views, f"{Path(folder).name} · {split}").encode())
-    click.echo(f"wrote {html}")
+    say(f"wrote {html}")
 
 
 def _choose(shards: ShardSet, count: int, row: int | None, pick_seed: int | None) -> list[int]:

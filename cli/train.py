@@ -11,7 +11,7 @@ import click
 
 from spanmask.train.config import PRESETS, TrainConfig, preset_options
 
-from .commands import examples
+from .commands import examples, say
 from .options import GroupedCommand, config_options, given
 from .progress import duration
 from .summary import print_json
@@ -83,8 +83,8 @@ def _deliver(finished: Finished, out: str, *, as_json: bool) -> None:
         losses = ", ".join(
             f"{name.upper()} loss {told[f'{name}_loss']:.4f}" for name in ("mlm", "sbo") if told[f"{name}_loss"]
         )
-        click.echo(f"validation: {losses}, MLM accuracy {told['mlm_accuracy'] or 0:.2%}")
-    click.echo(f"wrote {out}: step {finished.step:,}, {finished.parameters:,} parameters; curves in {out}/curves.html")
+        say(f"validation: {losses}, MLM accuracy {told['mlm_accuracy'] or 0:.2%}")
+    say(f"wrote {out}: step {finished.step:,}, {finished.parameters:,} parameters; curves in {out}/curves.html")
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from .commands import examples, printable
+from .commands import examples, say
 from .summary import counted, print_json
 
 
@@ -46,10 +46,10 @@ def command(folder: str, source: bool, inputs: tuple[str, ...], jobs: int | None
         )
     else:
         for finding in findings:
-            click.echo(printable(f"{finding.path}: {finding.message}"))
+            say(f"{finding.path}: {finding.message}")
         compared = ", and equals its inputs" if source else ""
         if not findings:
-            click.echo(
+            say(
                 f"ok: {counted(verdict.shards, 'shard')}, {verdict.rows:,} sequences, {verdict.tokens:,} tokens{compared}"
             )
     sys.exit(1 if findings else 0)

@@ -276,6 +276,23 @@ def test_control_characters_in_names_are_escaped(shell: Any, one_line: Callable[
         assert not {"\x1b", "\x07", "\u202e"} & set(error)
 
 
+def test_what_a_command_says_it_wrote_drives_no_terminal(shell: Any) -> None:
+    shell.write("plain.txt", b"One night, when I was going to bed, a raven came.\n" * 40)
+    out = "evil\x1b[31m\x07\u202e"
+    commands = [
+        ("preshard", "plain.txt", "--out", out, "--max-tokens", 64, "--seed", 1),
+        ("export", out, "--to", "jsonl", "--out", f"{out}-export"),
+        ("show", out, "--html", f"{out}.html"),
+        ("audit", out, "--html", f"{out}-audit.html"),
+    ]
+    for command in commands:
+        result = shell(*command)
+        assert result.code in (0, 1), result.error
+        said = result.out + result.error
+        assert "evil\\x1b[31m\\x07\\u202e" in said, command
+        assert not {"\x1b", "\x07", "\u202e"} & set(said), command
+
+
 def test_what_is_printable_keeps_text_and_escapes_the_rest() -> None:
     assert printable("naïve 漢字 – a/b") == "naïve 漢字 – a/b"
     assert printable("\x00\x1b\x7f\x9b\u2028\u200b\ud800") == r"\x00\x1b\x7f\x9b\u2028\u200b\ud800"
