@@ -14,7 +14,7 @@ from spanmask.errors import IncompleteShards
 from .commands import examples, say
 from .options import GroupedCommand, config_options, given
 from .progress import progress_display
-from .summary import dataset_summary, print_json
+from .summary import dataset_summary, print_json, unknown_rate, unknown_warning
 
 
 def build_config(config_file: str | None, options: dict[str, Any]) -> PreshardConfig:
@@ -103,3 +103,6 @@ def _show_first(inputs: tuple[str, ...], config: PreshardConfig, count: int) -> 
 
     rows, vocabulary = preview(inputs, config, count)
     print_rows(rows, vocabulary)
+    rate = unknown_rate([row for _, row in rows], vocabulary)
+    for line in unknown_warning(rate, cased=vocabulary.cased):
+        click.echo(line, err=True)

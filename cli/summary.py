@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from spanmask.records import Row
     from spanmask.shard.manifest import Manifest
+    from spanmask.vocab import Vocabulary
+
+#: The share of unknown tokens that a warning is given above; English prose has less than 0.0002 with the vocabularies that ship.
+UNKNOWN_SHARE = 0.01
 
 
 def print_json(value: Any) -> None:
@@ -21,7 +27,9 @@ def print_json(value: Any) -> None:
 def dataset_summary(out: str | os.PathLike[str], manifest: Manifest, *, written: bool = True) -> dict[str, Any]:
     """Return a finished dataset in figures, with a text for people under ``text``. written: whether it was not there before."""
     splits, counts = manifest.splits, manifest.statistics.values()
-    masked, tokens = (sum(item[name] for item in counts) for name in ("masked_tokens", "tokens"))
+    masked, unknown, tokens = (
+        sum(item[name] for item in counts) for name in ("masked_tokens", "unknown_tokens", "tokens")
+    )
     summary = {
         "out": str(Path(out)),
         "written": written,
@@ -32,10 +40,29 @@ def dataset_summary(out: str | os.PathLike[str], manifest: Manifest, *, written:
             for name, split in splits.items()
         },
         "mask_rate": masked / max(tokens, 1),
+        "unknown_rate": unknown / max(tokens, 1),
         "conservation": manifest.conservation,
         "sampling": manifest.sampling,
     }
-    return {**summary, "text": _text(summary)}
+    warning = unknown_warning(summary["unknown_rate"], cased=manifest.stated_vocabulary.cased)
+    return {**summary, "text": "\n".join([*_lines(summary), *warning, _ending(summary)])}
+
+
+def unknown_warning(rate: float, *, cased: bool | None) -> list[str]:
+    """Return a line of warning where more than `UNKNOWN_SHARE` of the tokens are unknown, else none. cased: the vocabulary's casing."""
+    if rate <= UNKNOWN_SHARE:
+        return []
+    case = ", or --uncased if its entries are lower case" if cased else ""
+    return [
+        f"warning: {rate:.2%} of the tokens are unknown: the vocabulary does not fit this text, and a model learns nothing of them; "
+        f"give a --vocab made for it{case}"
+    ]
+
+
+def unknown_rate(rows: Sequence[Row], vocabulary: Vocabulary) -> float:
+    """Return the share of unknown tokens in the originals of rows, special ones left out."""
+    unknown = sum(int((row.original()[1:-1] == vocabulary.special.unk).sum()) for row in rows)
+    return unknown / max(sum(len(row.input_ids) - 2 for row in rows), 1)
 
 
 def counted(number: int, noun: str) -> str:
@@ -43,8 +70,8 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _text(summary: dict[str, Any]) -> str:
-    """Return a summary for people: splits, what was masked and left out, and where it is; short rows only where there are some."""
+def _lines(summary: dict[str, Any]) -> list[str]:
+    """Return a summary for people: splits, what was masked and left out; short rows only where there are some."""
     lines = [
         f"{name}: {split['rows']:,} sequences, {split['tokens']:,} tokens with special ones, in {counted(split['shards'], 'shard')}"
         for name, split in summary["splits"].items()
@@ -60,6 +87,9 @@ def _text(summary: dict[str, Any]) -> str:
     short = sum(sum(item["short_rows"].values()) for item in summary["sampling"].values())
     if short:
         lines.append(f"short of their budget: {short:,} sequences (spanmask audit tells why)")
+    return lines
+
+
+def _ending(summary: dict[str, Any]) -> str:
     done = "wrote" if summary["written"] else "nothing to do, complete already:"
-    lines.append(f"{done} {summary['out']}, fingerprint {summary['fingerprint'][:16]}")
-    return "\n".join(lines)
+    return f"{done} {summary['out']}, fingerprint {summary['fingerprint'][:16]}"

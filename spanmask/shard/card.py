@@ -23,7 +23,7 @@ tags:
 
 {rows:,} sequences of up to {max_tokens} tokens ({tokens:,} tokens with special ones), masked by spanmask {version}:
 scheme `{scheme}`{sampler}, {ratio:.4f} of the tokens masked (asked for {asked}), seed {seed}, mask epoch {epoch},
-vocabulary {vocabulary} ({casing}).
+vocabulary {vocabulary} ({casing}), {unknown:.2%} of the tokens unknown to it.
 
 | split | sequences | tokens | masked | spans | shards |
 |---|---:|---:|---:|---:|---:|
@@ -53,8 +53,9 @@ def dataset_card(manifest: Manifest) -> str:
     """Return the card of a dataset."""
     config, splits = manifest.config, manifest.splits
     statistics, vocabulary = manifest.statistics, manifest.stated_vocabulary
-    masked = sum(counts["masked_tokens"] for counts in statistics.values())
-    total = sum(counts["tokens"] for counts in statistics.values())
+    masked, unknown, total = (
+        sum(counts[name] for counts in statistics.values()) for name in ("masked_tokens", "unknown_tokens", "tokens")
+    )
     return _CARD.format(
         version=version("spanmask"),
         files="\n".join(f"  - split: {name}\n    path: {name}/*.arrow" for name in splits),
@@ -64,6 +65,7 @@ def dataset_card(manifest: Manifest) -> str:
         scheme=config.masking.scheme,
         sampler=f", sampler `{config.masking.sampler}`" if config.masking.sampler else "",
         ratio=masked / max(total, 1),
+        unknown=unknown / max(total, 1),
         asked=config.masking.mask_ratio,
         seed=config.masking.seed,
         epoch=config.masking.mask_epoch,
