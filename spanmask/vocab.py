@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import resources
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ _OTHER_NAMES = {"pad": "<pad>", "unk": "<unk>", "cls": "<s>", "sep": "</s>", "ma
 #: The most entries whose ids fit in 16 bits.
 _NARROW = 65_536
 _UNUSED = re.compile(r"\[unused\d+\]")
+#: What an entry that no text shall become is called.
+_SPARE = "[unusedN]"
 #: The parts of a tokenizer.json that make it BERT's, casing aside.
 _BERT: dict[str, dict[str, Any]] = {
     "model": {
@@ -51,6 +54,13 @@ _BERT: dict[str, dict[str, Any]] = {
 }
 #: Characters of a tokenizer.json at most: it goes into the manifest, whose size is limited.
 _TOKENIZER_LIMIT = 24 << 20
+#: Bytes of a file at most: what so many characters have in UTF-8.
+_FILE_LIMIT = 4 * _TOKENIZER_LIMIT
+_BYTE_ORDER_MARK = "\ufeff"
+#: What libraries take off the end of a line: Unicode's White_Space, from which Python's differs.
+_WHITE_SPACE = (
+    "\t\n\x0b\x0c\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +103,9 @@ class Vocabulary:
             _refuse_doubles(self.name, self.entries)
             missing = [token for token in ROLES.values() if token not in self.ids]
             if missing:
-                raise ConfigError(f"vocabulary {self.name}: it lacks {', '.join(missing)}; add an entry for each")
+                raise ConfigError(
+                    f"vocabulary {self.name}: it lacks {', '.join(missing)}; add an entry for each at its end"
+                )
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -186,10 +198,37 @@ def _refuse_doubles(name: str, entries: Iterable[str]) -> None:
     seen: dict[str, int] = {}
     for number, entry in enumerate(entries):
         if not entry:
-            raise ConfigError(f"vocabulary {name}: entry {number} (line {number + 1}) is empty; remove the line")
+            raise ConfigError(
+                f"vocabulary {name}: entry {number} is empty; call it {_SPARE}, so that no later id moves"
+            )
         if entry in seen:
-            raise ConfigError(f"vocabulary {name}: {entry!r} is there twice, as {seen[entry]} and {number}; remove one")
+            raise ConfigError(
+                f"vocabulary {name}: {entry!r} is there twice, as {seen[entry]} and {number}; "
+                f"call the first {_SPARE}, so that no later id moves"
+            )
         seen[entry] = number
+
+
+def _spares(entries: Iterable[str]) -> Iterator[str]:
+    """Yield names of unused entries that are not there."""
+    known = set(entries)
+    return (spare for number in count() if (spare := f"[unused{number}]") not in known)
+
+
+def with_spares(entries: Sequence[str]) -> tuple[str, ...]:
+    """Return the entries of a WordPiece list as a ``vocab.txt`` can hold them, under the same ids.
+
+    No text becomes an empty entry, one that comes again (the libraries give a text the last of its ids) or one that a file would give
+    back as another: they become unused entries, so that ids after them stay what a model has learnt.
+    """
+    last = {entry: number for number, entry in enumerate(entries)}
+    spares = _spares(entries)
+
+    def stands(number: int, entry: str) -> bool:
+        kept = entry.rstrip(_WHITE_SPACE) == entry and "\n" not in entry
+        return bool(entry) and kept and last[entry] == number and not entry.startswith(_BYTE_ORDER_MARK)
+
+    return tuple(entry if stands(number, entry) else next(spares) for number, entry in enumerate(entries))
 
 
 def load_vocabulary(config: VocabularyConfig) -> Vocabulary:
@@ -220,7 +259,9 @@ def vocabulary_from_entries(name: str, entries: Sequence[str] | None, *, cased: 
 
 
 def _lines(text: str) -> tuple[str, ...]:
-    return tuple(line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")) if text else ()
+    """Return the entries of a ``vocab.txt`` as the libraries read it: a line an id, without the white space behind it."""
+    text = text.rstrip(_WHITE_SPACE)
+    return with_spares([line.rstrip(_WHITE_SPACE) for line in text.split("\n")]) if text else ()
 
 
 def _agree(name: str, known: bool, given: bool | None) -> bool:
@@ -231,19 +272,43 @@ def _agree(name: str, known: bool, given: bool | None) -> bool:
 
 
 def _load_file(path: Path, cased: bool | None) -> Vocabulary:
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"vocabulary {path}: no such file; give cased, uncased or a path") from None
-    except OSError as error:
-        raise StorageError(f"vocabulary {path}: could not read it ({error.strerror}); check the path") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"vocabulary {path}: not UTF-8 at byte {error.start}; convert it to UTF-8") from None
+    text = _read_text(path)
     if path.suffix == ".json":
         return _from_tokenizer_json(path, text, cased)
     if cased is None:
         raise ConfigError(f"vocabulary {path}: say with --cased or --uncased whether its text keeps its case")
     return Vocabulary(name=path.name, entries=_lines(text), cased=cased)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_FILE_LIMIT + 1)
+    except FileNotFoundError:
+        raise ConfigError(f"vocabulary {path}: no such file; give cased, uncased or a path") from None
+    except IsADirectoryError:
+        raise ConfigError(f"vocabulary {path}: it is a folder; give the tokenizer.json or vocab.txt in it") from None
+    except OSError as error:
+        raise StorageError(f"vocabulary {path}: could not read it ({error.strerror}); check the path") from error
+    if len(data) > _FILE_LIMIT:
+        raise ConfigError(f"vocabulary {path}: more than {_FILE_LIMIT:,} bytes; give a vocab.txt or tokenizer.json")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"vocabulary {path}: not UTF-8 at byte {error.start}; convert it to UTF-8") from None
+    _refuse_odd_text(path, text)
+    return text
+
+
+def _refuse_odd_text(path: Path, text: str) -> None:
+    """Refuse what libraries read as other entries than were meant; mending it moves no id."""
+    if text.startswith(_BYTE_ORDER_MARK):
+        raise ConfigError(
+            f"vocabulary {path}: it begins with a byte-order mark, which libraries take for part of the first entry; "
+            "save it as UTF-8 without one, which moves no id"
+        )
+    if "\r" in text and "\n" not in text:
+        raise ConfigError(f"vocabulary {path}: its lines end with carriage returns only; end them with newlines")
 
 
 def _from_tokenizer_json(path: Path, text: str, cased: bool | None) -> Vocabulary:
@@ -253,7 +318,7 @@ def _from_tokenizer_json(path: Path, text: str, cased: bool | None) -> Vocabular
         bert = _is_bert(content) and set(ROLES.values()) <= set(entries)
     if bert:
         lowercase = content["normalizer"]["lowercase"]
-        return Vocabulary(name=path.name, entries=entries, cased=_agree(path.name, not lowercase, cased))
+        return Vocabulary(name=path.name, entries=with_spares(entries), cased=_agree(path.name, not lowercase, cased))
     if cased is not None:
         raise ConfigError(
             f"vocabulary {path}: its own normalizer decides about case; leave --{'cased' if cased else 'uncased'} out"
@@ -296,25 +361,36 @@ def _reading(name: str) -> Iterator[None]:
 
 
 def _tokenizer_entries(name: str, content: dict[str, Any]) -> tuple[str, ...]:
+    """Return the entries of a tokenizer.json by id; an id without one, as a list with doubles leaves behind, has an unused one."""
     vocab = content["model"]["vocab"]
     pairs = vocab.items() if isinstance(vocab, dict) else ((entry, number) for number, (entry, _) in enumerate(vocab))
     by_id = {number: str(entry) for entry, number in pairs}
     by_id |= {token["id"]: str(token["content"]) for token in content.get("added_tokens", [])}
-    if sorted(by_id) != list(range(len(by_id))):
+    if not all(type(number) is int and number >= 0 for number in by_id):
+        raise ValueError("its ids are no numbers from 0 on")
+    size = max(by_id, default=-1) + 1
+    if size > 2 * len(by_id):
         raise ConfigError(
-            f"vocabulary {name}: its ids are not 0 to {len(by_id) - 1} without gaps; add entries for the others"
+            f"vocabulary {name}: its ids go to {size - 1:,} for {len(by_id):,} entries; number them from 0"
         )
-    return tuple(by_id[number] for number in range(len(by_id)))
+    spares = _spares(by_id.values())
+    return tuple(by_id[number] if number in by_id else next(spares) for number in range(size))
 
 
 def _is_bert(content: dict[str, Any]) -> bool:
-    """Tell whether nothing but the entries and the casing is other than BERT's."""
+    """Tell whether nothing but the entries and the casing is other than BERT's, and each entry has an id of its own."""
     for part, wanted in _BERT.items():
         if not wanted.items() <= (content.get(part) or {}).items():
             return False
-    normalizer = content["normalizer"]
-    known = all(token["special"] and token["content"] in ROLES.values() for token in content.get("added_tokens", []))
-    return known and normalizer["strip_accents"] in (None, normalizer["lowercase"])
+    normalizer, vocab = content["normalizer"], content["model"]["vocab"]
+    known = all(
+        token["special"]
+        and token["content"] in ROLES.values()
+        and vocab.get(token["content"], token["id"]) == token["id"]
+        for token in content.get("added_tokens", [])
+    )
+    alone = len(set(vocab.values())) == len(vocab)
+    return known and alone and normalizer["strip_accents"] in (None, normalizer["lowercase"])
 
 
 def _special_added(content: dict[str, Any]) -> dict[str, int]:

@@ -91,8 +91,9 @@ def test_a_file_holds_an_entry_a_line(tmp_path: Path, ending: str) -> None:
 
 def test_odd_separators_inside_an_entry_are_part_of_it(tmp_path: Path) -> None:
     path = tmp_path / "vocab.txt"
-    path.write_text("\n".join([*SPECIAL, "a\u2028b", "c\x85", "d\x0b"]) + "\n")
-    assert load_vocabulary(VocabularyConfig(vocab=str(path), cased=True)).entries[5:] == ("a\u2028b", "c\x85", "d\x0b")
+    path.write_text("\n".join([*SPECIAL, "a\u2028b", "c\x85c", "d\x0bd", "e\x1c", "f\u200b"]) + "\n")
+    entries = load_vocabulary(VocabularyConfig(vocab=str(path), cased=True)).entries[5:]
+    assert entries == ("a\u2028b", "c\x85c", "d\x0bd", "e\x1c", "f\u200b")
 
 
 # --- BERT's tokenizer.json
@@ -183,7 +184,15 @@ def test_an_added_token_that_is_found_in_text_is_not_berts(tmp_path: Path) -> No
         ({"model": 3, "normalizer": None}, "not a tokenizer.json"),
         ({**_tokenizer(), "added_tokens": [{"id": 7}]}, "not a tokenizer.json"),
         (_tokenizer(model__vocab={"a": 0, "b": "1"}), "not a tokenizer.json"),
-        (_tokenizer(model__vocab={"[PAD]": 0, "a": 2}), "its ids are not 0 to 1 without gaps"),
+        (
+            _tokenizer(model__vocab={"[PAD]": 0, "a": -1}),
+            r"not a tokenizer.json \(its ids are no numbers from 0 on\); save it with the",
+        ),
+        (
+            _tokenizer(model__vocab={"[PAD]": 0, "a": True}),
+            r"not a tokenizer.json \(its ids are no numbers from 0 on\); save it with the",
+        ),
+        (_tokenizer(model__vocab={"[PAD]": 0, "a": 2**62}), "its ids go to 4,611,686,018,427,387,904 for 2 entries"),
         (_tokenizer(model__vocab={"[PAD]": 0}), "it has no token for cls, sep, mask; add <s>, </s>, <mask> to its"),
         (
             _tokenizer(model__type="BPE", model__dropout=0.1),
@@ -316,8 +325,6 @@ def test_a_casing_that_contradicts_is_refused(tmp_path: Path) -> None:
         (b"", "it is empty"),
         (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n", r"it lacks \[MASK\]; add an entry"),
         (b"a\n", r"it lacks \[PAD\], \[UNK\], \[CLS\], \[SEP\], \[MASK\]"),
-        ("\n".join([*SPECIAL, "a", "a"]).encode(), "'a' is there twice, as 5 and 6; remove one"),
-        ("\n".join([*SPECIAL, "", "a"]).encode(), r"entry 5 \(line 6\) is empty"),
         (b"[PAD]\n\xff", "not UTF-8 at byte 6"),
     ],
 )
@@ -326,6 +333,20 @@ def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path, data: bytes, expe
     path.write_bytes(data)
     with pytest.raises(ConfigError, match=expected):
         load_vocabulary(VocabularyConfig(vocab=str(path), cased=True))
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        (("a", "b", "a"), r"'a' is there twice, as 5 and 7; call the first \[unusedN\], so that no later id moves"),
+        (("", "a"), r"entry 5 is empty; call it \[unusedN\], so that no later id moves"),
+    ],
+)
+def test_entries_that_no_file_gave_are_refused_where_one_is_empty_or_there_twice(
+    entries: tuple[str, ...], expected: str
+) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        _of(*entries)
 
 
 def test_a_file_without_casing_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from spanmask.config import VocabularyConfig
 from spanmask.errors import ConfigError
 from spanmask.storage import publish_bytes, reporting
-from spanmask.vocab import Vocabulary, load_vocabulary
+from spanmask.vocab import Vocabulary, load_vocabulary, with_spares
 
 _VOCAB, _TOKENIZER, _SETTINGS = "vocab.txt", "tokenizer.json", "tokenizer_config.json"
 #: Every file this module writes.
@@ -47,7 +47,7 @@ def tokenizer_files(vocabulary: Vocabulary, *, max_tokens: int) -> dict[str, byt
     if vocabulary.tokenizer is None:
         settings |= {"tokenizer_class": "BertTokenizer", "do_lower_case": not vocabulary.cased}
         settings |= {"strip_accents": None, "tokenize_chinese_chars": True}
-        name, text = _VOCAB, "".join(f"{entry}\n" for entry in vocabulary.entries)
+        name, text = _VOCAB, "".join(f"{entry}\n" for entry in with_spares(vocabulary.entries))
     else:
         settings["tokenizer_class"] = "PreTrainedTokenizerFast"
         name, text = _TOKENIZER, vocabulary.tokenizer
