@@ -423,7 +423,7 @@ def _read_roles(vocabulary: Vocabulary, content: dict[str, Any]) -> SpecialIds:
 
 def _require_known(vocabulary: Vocabulary, roles: dict[str, Any]) -> None:
     for role, number in roles.items():
-        if number is not None and not 0 <= number < len(vocabulary):
+        if number is not None and not (type(number) is int and 0 <= number < len(vocabulary)):
             raise ConfigError(
                 f"vocabulary {vocabulary.name}: its id for {role} is {number}, and it has {len(vocabulary)} entries; correct it"
             )

@@ -12,8 +12,9 @@ import numpy as np
 from spanmask.blocks import offsets_of
 from spanmask.kernels.units import number_words, trim_tokens
 from spanmask.records import Bytes, Flags, Offsets, TokenizedBlock
+from spanmask.tokenization.library import load_library, parts_of
 from spanmask.tokenization.units import CachedUnits, kind_of
-from spanmask.tokenization.whole_documents import WholeDocuments, load_library
+from spanmask.tokenization.whole_documents import WholeDocuments
 from spanmask.vocab import Vocabulary
 
 
@@ -31,9 +32,10 @@ class HuggingFaceTokenizer:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
-        content = json.loads(vocabulary.tokenizer or "{}")
+        library = load_library(vocabulary, parse=False)
+        whole = WholeDocuments(library, vocabulary)
+        content = json.loads(vocabulary.tokenizer or "{}") | parts_of(library)
         self._words_at_white_space = _makes_no_words(content.get("pre_tokenizer"))
-        whole = WholeDocuments(load_library(vocabulary, parse=False), vocabulary)
         kind = kind_of(content)
         cached = None if kind is None else CachedUnits(content, kind, vocabulary, whole)
         self._encoder = cached if cached is not None and cached.agrees() else whole

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from spanmask.blocks import offsets_of
 from spanmask.records import Bytes, Offsets, TokenIds
+from spanmask.tokenization.library import encode_batch
 from spanmask.tokenization.whole_documents import Encoded, byte_places, code_points, starts_of_words
 from spanmask.vocab import Vocabulary
 
@@ -32,6 +33,7 @@ class UnitTable:
         self._numbers: dict[str, int] = {}
         self._lookups = np.zeros(0, np.int32)
         self._offsets = np.zeros(1, np.int64)
+        self._vocabulary = vocabulary
         self._dtype = vocabulary.dtype
         self._ids: TokenIds = np.zeros(0, self._dtype)
         self._flags = np.zeros(0, np.bool_)
@@ -78,7 +80,7 @@ class UnitTable:
         pieces = [ordered[first : min(first + _PIECE, joined)] for first in range(0, joined, _PIECE)]
         pieces += [[unit] for unit in ordered[joined:]]
         texts = [self._separator.join(piece) for piece in pieces]
-        encodings = self._library.encode_batch(texts, add_special_tokens=False)
+        encodings = encode_batch(self._library, texts, self._vocabulary)
         known = len(self._numbers)
         numbers = range(known, known + len(units))
         self._numbers.update(zip(ordered, numbers, strict=True))

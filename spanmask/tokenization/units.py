@@ -8,6 +8,7 @@ marks apart, are cut before a mark that follows a letter or digit, too: there ar
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
@@ -16,8 +17,9 @@ import numpy as np
 
 from spanmask.kernels.units import cut_units
 from spanmask.records import Bytes, Offsets
+from spanmask.tokenization.library import failing, load_library
 from spanmask.tokenization.unit_table import UnitTable
-from spanmask.tokenization.whole_documents import Encoded, WholeDocuments, load_library
+from spanmask.tokenization.whole_documents import Encoded, WholeDocuments
 from spanmask.vocab import Vocabulary
 
 #: Units looked up at a time.
@@ -28,6 +30,8 @@ LOCAL_NORMALIZERS = {"NFC", "NFD", "NFKC", "NFKD", "Lowercase"}
 #: Pre-tokenizers that split before every space that follows another character, and those that split by characters alone.
 _SPLITTING = {"BertPreTokenizer", "ByteLevel", "Metaspace", "Whitespace", "WhitespaceSplit"}
 _BY_CHARACTER = {"Digits", "Punctuation"}
+#: Regular expressions of one character or class, which may be repeated.
+_REPEATED = re.compile(r"(?:[^\\()\[\]{}|*+?^$]|\\[sSdDwWtrn]|\[[^\[\]\\]+\])(?:[*+?]|\{\d*,?\d*\})?")
 
 #: Texts in which an encoding by units would differ, were it not exact.
 _TELLING = (
@@ -80,12 +84,16 @@ def kind_of(content: dict[str, Any]) -> Kind | None:
     splits = _steps(content.get("pre_tokenizer"), "pretokenizers")
     if not any(step["type"] in _SPLITTING for step in splits) or not all(_is_known(step) for step in splits):
         return None
+    if content["model"].get("byte_fallback") and content["model"].get("end_of_word_suffix"):
+        return None  # What stands for the end of a word lies in the unit behind it for the library.
     ordinary = [token for token in content.get("added_tokens", []) if not token["special"]]
     if not all(_stays_in_unit(token) for token in ordinary):
         return None
     if all(step["type"] in LOCAL_NORMALIZERS for step in _steps(content.get("normalizer"), "normalizers")):
         regex_alone = [(step["type"], step.get("add_prefix_space")) for step in splits] == [("ByteLevel", False)]
         return Kind(at_marks=regex_alone and not ordinary, normalizes_first=False)
+    if not all(map(_takes_texts_in_one_pass, _steps(content.get("normalizer"), "normalizers"))):
+        return None
     # What begins a text is another thing after a normalizer took something off its start.
     prepends_first = any(step.get("prepend_scheme") == "first" for step in splits)
     return None if ordinary or prepends_first else Kind(at_marks=False, normalizes_first=True)
@@ -96,6 +104,12 @@ def _steps(part: dict[str, Any] | None, name: str) -> list[dict[str, Any]]:
     if part is None:
         return []
     return [step for item in part[name] for step in _steps(item, name)] if part["type"] == "Sequence" else [part]
+
+
+def _takes_texts_in_one_pass(step: dict[str, Any]) -> bool:
+    """Tell whether a normalizer surely ends: one alone can neither be watched nor ended, and most regular expressions can explode."""
+    pattern = step.get("pattern") or {}
+    return "Regex" not in pattern or _REPEATED.fullmatch(pattern["Regex"]) is not None
 
 
 def _is_known(step: dict[str, Any]) -> bool:
@@ -128,6 +142,7 @@ class CachedUnits:
 
     def __init__(self, content: dict[str, Any], kind: Kind, vocabulary: Vocabulary, whole: WholeDocuments) -> None:
         self._whole = whole
+        self._vocabulary = vocabulary
         self._at_marks = kind.at_marks
         self._names = [token["content"] for token in content.get("added_tokens", [])]
         library, self._normalizer = load_library(vocabulary, parse=False), None
@@ -158,7 +173,7 @@ class CachedUnits:
         if self._normalizer is not None:
             if spots:
                 return self._whole.encode(text, offsets, spots=True)
-            text, offsets = _normalized(self._normalizer, text, offsets)
+            text, offsets = _normalized(self._normalizer, self._vocabulary, text, offsets)
         starts = np.empty(cut_units(text, offsets, self._at_marks, np.empty(0, np.int64)), np.int64)
         cut_units(text, offsets, self._at_marks, starts)
         found = [self._table.look_up(text, bounds, spots=spots) for bounds in _slices(starts, int(offsets[-1]))]
@@ -177,10 +192,12 @@ def _slices(starts: Offsets, end: int) -> Iterator[Offsets]:
         yield bounds[first : first + _LOOKUP + 1]
 
 
-def _normalized(normalizer: Any, text: Bytes, offsets: Offsets) -> tuple[Bytes, Offsets]:
+def _normalized(normalizer: Any, vocabulary: Vocabulary, text: Bytes, offsets: Offsets) -> tuple[Bytes, Offsets]:
     """Return documents as the library's normalizer makes them, with their offsets."""
     data = memoryview(text.data)
-    made = [
-        normalizer.normalize_str(str(data[start:end], "utf-8")).encode() for start, end in pairwise(offsets.tolist())
-    ]
+    with failing(vocabulary, "its normalizer fails on a text", "mend it"):
+        made = [
+            normalizer.normalize_str(str(data[start:end], "utf-8")).encode()
+            for start, end in pairwise(offsets.tolist())
+        ]
     return np.frombuffer(b"".join(made), np.uint8), np.array([0, *accumulate(map(len, made))], np.int64)

@@ -1,24 +1,19 @@
-"""The `tokenizers` library itself: a ``tokenizer.json`` loaded so that text is text, and given whole documents."""
+"""The `tokenizers` library, given whole documents."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from spanmask.errors import ConfigError
 from spanmask.records import Bytes, Flags, Offsets, TokenIds
+from spanmask.tokenization.library import encode_batch
 from spanmask.vocab import Vocabulary
 
 #: Bytes of documents handed to the library at a time.
 _BATCH_BYTES = 1 << 20
-#: What special entries are called where text must not become them: after a noncharacter, which no text holds.
-_HIDDEN = "\U0010fffe"
-_JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 class Encoded(NamedTuple):
@@ -39,20 +34,21 @@ class WholeDocuments:
 
     def __init__(self, library: Any, vocabulary: Vocabulary) -> None:
         self._library = library
-        self._dtype = vocabulary.dtype
+        self._vocabulary = vocabulary
 
     def encode(self, text: Bytes, offsets: Offsets, *, spots: bool) -> Encoded:
         """Tokenize D documents. text, offsets: as `spanmask.tokenization.tokenizer.Backend` has them."""
-        ids, flags = [np.zeros(0, self._dtype)], [np.zeros(0, np.bool_)]
+        ids, flags = [np.zeros(0, self._vocabulary.dtype)], [np.zeros(0, np.bool_)]
         counts, places = list[int](), [np.zeros((0, 2), np.int64)]
         for first, strings in _batches(text, offsets):
-            encodings = self._library.encode_batch(strings, add_special_tokens=False)
+            encodings = encode_batch(self._library, strings, self._vocabulary)
             for start, string, encoding in zip(offsets[first:], strings, encodings, strict=False):
-                ids.append(np.array(encoding.ids, self._dtype))
+                ids.append(np.array(encoding.ids, self._vocabulary.dtype))
                 flags.append(starts_of_words(encoding))
                 counts.append(len(ids[-1]))
                 if spots:
-                    places.append(byte_places(string)[code_points(encoding)] + start)
+                    # Bytes that stand for the end of a word lie behind the text for the library.
+                    places.append(byte_places(string)[np.minimum(code_points(encoding), len(string))] + start)
         return Encoded(
             np.concatenate(ids),
             np.concatenate(flags),
@@ -89,48 +85,3 @@ def _batches(text: Bytes, offsets: Offsets) -> Iterator[tuple[int, list[str]]]:
             first, strings, size = document + 1, [], 0
     if strings:
         yield first, strings
-
-
-def load_library(vocabulary: Vocabulary, *, parse: bool) -> Any:
-    """Return the library's tokenizer of a vocabulary, without padding, truncation and post-processor.
-
-    Parameters
-    ----------
-    parse
-        Whether the literal name of a special token is that token; otherwise no text becomes a special token.
-    """
-    from tokenizers import Tokenizer as Library
-
-    names = {name: name if parse else _HIDDEN + name for name in vocabulary.special_tokens}
-    try:
-        library: Any = Library.from_str(_renamed(vocabulary.tokenizer or "", names))
-    except Exception as error:
-        raise ConfigError(
-            f"vocabulary {vocabulary.name}: the tokenizers library cannot read it ({error}); save it with this version"
-        ) from None
-    if parse:
-        library.add_special_tokens(list(names))
-    library.no_padding()
-    library.no_truncation()
-    library.post_processor = None
-    found = {name: library.token_to_id(names.get(name, name)) for name in (vocabulary.entries[-1], *names)}
-    wrong = next((name for name, number in found.items() if number != vocabulary.ids[name]), None)
-    if wrong is not None:
-        raise ConfigError(
-            f"vocabulary {vocabulary.name}: {wrong!r} has id {vocabulary.ids[wrong]}, the tokenizers library gives it {found[wrong]}; "
-            "save it with this version"
-        )
-    return library
-
-
-def _renamed(text: str, names: dict[str, str]) -> str:
-    """Rename tokens in the text of a tokenizer.json.
-
-    Its numbers keep their digits: the library does not read the nearest number to some.
-    """
-    literals = {
-        json.dumps(old, ensure_ascii=escaped): json.dumps(new)
-        for old, new in names.items()
-        for escaped in (True, False)
-    }
-    return _JSON_STRING.sub(lambda found: literals.get(found[0], found[0]), text)

@@ -24,8 +24,9 @@ from tokenizers import normalizers
 from spanmask.errors import ConfigError
 from spanmask.records import Ragged, Ranges, TokenizedBlock
 from spanmask.tokenization import Tokenizer, unit_table, units
+from spanmask.tokenization.library import load_library
 from spanmask.tokenization.units import CachedUnits, Kind, kind_of
-from spanmask.tokenization.whole_documents import WholeDocuments, load_library
+from spanmask.tokenization.whole_documents import WholeDocuments
 from spanmask.vocab import Vocabulary, vocabulary_from_tokenizer
 
 #: Unicode's White_Space.

@@ -1,0 +1,194 @@
+"""The `tokenizers` library itself: a ``tokenizer.json`` loaded so that text is text, and calls that end, in tokens or in an error."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import Thread
+from typing import Any
+
+from spanmask.errors import ConfigError
+from spanmask.vocab import Vocabulary
+
+#: A call that takes both more seconds and more processor time than these, and a second more for every so many bytes, is given up.
+PATIENCE, SLOWEST = 60.0, 10_000
+#: What special entries are called where text must not become them: after a noncharacter, which no text holds.
+_HIDDEN = "\U0010fffe"
+#: What a number stands behind in a string, so that it keeps its digits: the library does not read the nearest number to some.
+_NUMBER = "\U0010ffff number "
+_WRITTEN_NUMBER = re.compile(json.dumps(_NUMBER)[:-1].replace("\\", r"\\") + r'([^"]*)"')
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+_METASPACE = "▁"
+#: Characters of a message of the library's, or of a regular expression, that are shown.
+_SHOWN = 160
+
+
+def load_library(vocabulary: Vocabulary, *, parse: bool) -> Any:
+    """Return the library's tokenizer of a vocabulary, without padding, truncation and post-processor.
+
+    Parameters
+    ----------
+    parse
+        Whether the literal name of a special token is that token; otherwise no text becomes a special token but one that the model makes of
+        other text, too.
+
+    Raises
+    ------
+    ConfigError
+        The library cannot read it, or numbers its tokens otherwise.
+    """
+    from tokenizers import Tokenizer as Library
+
+    names = dict(zip(vocabulary.special_tokens, vocabulary.special_tokens, strict=True))
+    text = vocabulary.tokenizer or ""
+    with failing(vocabulary, "the tokenizers library cannot read it", "save it with this version"):
+        if not parse:
+            text, names = _as_text(vocabulary)
+        library: Any = Library.from_str(text)
+        if parse:
+            library.add_special_tokens(list(names))
+        library.no_padding()
+        library.no_truncation()
+        library.post_processor = None
+        _require_ids(library, vocabulary, names)
+    return library
+
+
+def parts_of(library: Any) -> dict[str, Any]:
+    """Return the library's normalizer and pre-tokenizer as a tokenizer.json has them today, in whatever form they were read."""
+    parts = {"normalizer": library.normalizer, "pre_tokenizer": library.pre_tokenizer}
+    return {name: None if part is None else json.loads(part.__getstate__()) for name, part in parts.items()}
+
+
+def _require_ids(library: Any, vocabulary: Vocabulary, names: dict[str, str]) -> None:
+    """Refuse a library that gives the last entry, a special or an added token another id than is stated, or now one and now another."""
+    added = json.loads(vocabulary.tokenizer or "").get("added_tokens", [])
+    stated = {vocabulary.entries[-1]: len(vocabulary) - 1} | {name: vocabulary.ids[name] for name in names}
+    for name, number in (stated | {token["content"]: token["id"] for token in added}).items():
+        found = library.token_to_id(names.get(name, name))
+        if found != number:
+            raise ConfigError(
+                f"vocabulary {vocabulary.name}: {name!r} has id {number}, the tokenizers library gives it {found}; "
+                "save it with this version"
+            )
+    same = dict[str, str]()
+    for name in [token["content"] for token in added if token["normalized"] and not token["special"]]:
+        other = same.setdefault(library.normalizer.normalize_str(name) if library.normalizer else name, name)
+        if other != name:
+            raise ConfigError(
+                f"vocabulary {vocabulary.name}: the added tokens {other!r} and {name!r} are one text to its normalizer, and the tokenizers "
+                "library gives that now the one's id, now the other's; take one away, or set its normalized to false"
+            )
+
+
+def _as_text(vocabulary: Vocabulary) -> tuple[str, dict[str, str]]:
+    """Return a tokenizer.json to which the names of special tokens are text, and what it calls them."""
+    content = json.loads(vocabulary.tokenizer or "", parse_float=_NUMBER.__add__)
+    model, added = content["model"], content.get("added_tokens", [])
+    listed = model["vocab"] if isinstance(model["vocab"], dict) else [entry for entry, _ in model["vocab"]]
+    roles = {vocabulary.entries[number] for number in vocabulary.special.as_dict().values() if number is not None}
+    made = _made_of_text(model, set(listed) & set(vocabulary.special_tokens)) - roles
+    names = {name: name if name in made else _HIDDEN + name for name in vocabulary.special_tokens}
+    # One that the model makes is found by the model alone. The others stay among the added tokens, whose number decides about ids; a
+    # normalizer may take away what hides them.
+    content["added_tokens"] = [
+        {**token, "content": names[token["content"]], "normalized": False} if token["special"] else token
+        for token in added
+        if token["content"] not in made or not token["special"]
+    ]
+    _rename(model, names)
+    return _WRITTEN_NUMBER.sub(r"\1", json.dumps(content)), names
+
+
+def _made_of_text(model: dict[str, Any], special: set[str]) -> set[str]:
+    """Return the special entries that a model makes of text without their names: bytes, characters, parts of words, what it merges."""
+    parts = [pair.split(" ") if isinstance(pair, str) else pair for pair in model.get("merges") or ()]
+    merged = {text for pair in parts for text in (*pair, "".join(pair))}
+    prefix, suffix = (model.get(name) or _METASPACE for name in ("continuing_subword_prefix", "end_of_word_suffix"))
+    return {
+        name
+        for name in special
+        if name in merged
+        or len(name) == 1
+        or _METASPACE in name
+        or name.startswith(prefix)
+        or name.endswith(suffix)
+        or (model.get("byte_fallback") and _BYTE.fullmatch(name))
+    }
+
+
+def _rename(model: dict[str, Any], names: dict[str, str]) -> None:
+    vocab = model["vocab"]
+    if isinstance(vocab, dict):
+        model["vocab"] = {names.get(entry, entry): number for entry, number in vocab.items()}
+    else:
+        model["vocab"] = [[names.get(entry, entry), score] for entry, score in vocab]
+    if isinstance(model.get("unk_token"), str):
+        model["unk_token"] = names.get(model["unk_token"], model["unk_token"])
+
+
+def encode_batch(library: Any, texts: Sequence[str], vocabulary: Vocabulary) -> list[Any]:
+    """Return the library's encodings of texts, without special tokens.
+
+    Raises
+    ------
+    ConfigError
+        The tokenizer fails on a text, or would go on as if without end.
+    """
+    size = sum(map(len, texts))
+    with failing(vocabulary, "its tokenizer fails on a text", "mend it"):
+        found: list[Any] = _watched(lambda: library.encode_batch(texts, add_special_tokens=False), vocabulary, size)
+        return found
+
+
+@contextmanager
+def failing(vocabulary: Vocabulary, what: str, advice: str) -> Iterator[None]:
+    """Turn what the library raises, which a panic of its own is too, into an error that says so."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        told = str(error).split("\n", 1)[0][:_SHOWN]
+        raise ConfigError(f"vocabulary {vocabulary.name}: {what} ({told}){_patterns(vocabulary)}; {advice}") from None
+
+
+def _watched(call: Callable[[], Any], vocabulary: Vocabulary, size: int) -> Any:
+    """Return what a call returns, unless it takes too long for texts of ``size`` characters: no call into the library can be ended."""
+    results, errors = list[Any](), list[BaseException]()
+
+    def run() -> None:
+        try:
+            results.append(call())
+        except BaseException as error:
+            errors.append(error)
+
+    # Processor time alone would count what other threads do, the clock alone a machine's sleep.
+    began, busy, limit = time.monotonic(), time.process_time(), PATIENCE + size / SLOWEST
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(limit)
+    while thread.is_alive():
+        if min(time.monotonic() - began, time.process_time() - busy) > limit:
+            raise ConfigError(
+                f"vocabulary {vocabulary.name}: {size:,} characters are not tokenized after {limit:.0f} s{_patterns(vocabulary)}; "
+                "simplify what is repeated in it, or leave such documents out"
+            )
+        thread.join(min(limit / 10, 1.0))
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def _patterns(vocabulary: Vocabulary) -> str:
+    """Return the regular expressions of a tokenizer.json, for an error."""
+    found = sorted(set(re.findall(r'"Regex":\s*("(?:[^"\\]|\\.)*")', vocabulary.tokenizer or "")))
+    if not found:
+        return ""
+    shown = ", ".join(pattern if len(pattern) <= _SHOWN else f"{pattern[:_SHOWN]}…" for pattern in found[:3])
+    return f", with the regular expression {shown}" if len(found) == 1 else f", with the regular expressions {shown}"
