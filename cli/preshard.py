@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,7 +14,10 @@ from spanmask.errors import IncompleteShards
 from .commands import examples, say
 from .options import GroupedCommand, config_options, given
 from .progress import progress_display
-from .summary import dataset_summary, print_json, unknown_rate, unknown_warning
+from .summary import dataset_summary, print_json, told_inputs, unknown_rate, unknown_warning
+
+if TYPE_CHECKING:
+    from spanmask.corpus.inputs import Inputs
 
 
 def build_config(config_file: str | None, options: dict[str, Any]) -> PreshardConfig:
@@ -76,15 +79,23 @@ def command(
     from spanmask.presharding.run import preshard
 
     before = _written_at(out)
+    found: list[Inputs] = []
     with progress_display(sys.stderr) as on_progress:
         try:
             manifest = preshard(
-                inputs, out, config, jobs=jobs, overwrite=overwrite, rehash=rehash, on_progress=on_progress
+                inputs,
+                out,
+                config,
+                jobs=jobs,
+                overwrite=overwrite,
+                rehash=rehash,
+                on_progress=on_progress,
+                on_inputs=found.append,
             )
         except IncompleteShards as error:
             say(f"spanmask: {error}", err=True)
             sys.exit(3)
-    summary = dataset_summary(out, manifest, written=before is None or before != _written_at(out))
+    summary = dataset_summary(out, manifest, found[-1], written=before is None or before != _written_at(out))
     if as_json:
         print_json(summary)
     else:
@@ -101,8 +112,9 @@ def _show_first(inputs: tuple[str, ...], config: PreshardConfig, count: int) -> 
 
     from .rows import print_rows
 
-    rows, vocabulary = preview(inputs, config, count)
+    rows, vocabulary, found = preview(inputs, config, count)
     print_rows(rows, vocabulary)
+    say(told_inputs(len(found.files), found.passed_over))
     rate = unknown_rate([row for _, row in rows], vocabulary)
     for line in unknown_warning(rate, cased=vocabulary.cased):
         click.echo(line, err=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from spanmask.corpus.inputs import Inputs
     from spanmask.records import Row
     from spanmask.shard.manifest import Manifest
     from spanmask.vocab import Vocabulary
@@ -18,14 +19,22 @@ if TYPE_CHECKING:
 #: The share of unknown tokens that a warning is given above; English prose has less than 0.0002 with the vocabularies that ship.
 UNKNOWN_SHARE = 0.01
 
+#: Kinds of files passed over that are told by name.
+_KINDS_TOLD = 5
+
 
 def print_json(value: Any) -> None:
     """Print a value as JSON on standard output."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True))
 
 
-def dataset_summary(out: str | os.PathLike[str], manifest: Manifest, *, written: bool = True) -> dict[str, Any]:
-    """Return a finished dataset in figures, with a text for people under ``text``. written: whether it was not there before."""
+def dataset_summary(
+    out: str | os.PathLike[str], manifest: Manifest, inputs: Inputs | None = None, *, written: bool = True
+) -> dict[str, Any]:
+    """Return a finished dataset in figures, with a text for people under ``text``.
+
+    inputs: what was found to read, if it was looked for. written: whether the dataset was not there before.
+    """
     splits, counts = manifest.splits, manifest.statistics.values()
     masked, unknown, tokens = (
         sum(item[name] for item in counts) for name in ("masked_tokens", "unknown_tokens", "tokens")
@@ -39,6 +48,7 @@ def dataset_summary(out: str | os.PathLike[str], manifest: Manifest, *, written:
             name: {"rows": split.rows, "tokens": split.tokens, "shards": len(split.shards)}
             for name, split in splits.items()
         },
+        "inputs": {"files": len(manifest.inputs), "passed_over": inputs.passed_over if inputs else {}},
         "mask_rate": masked / max(tokens, 1),
         "unknown_rate": unknown / max(tokens, 1),
         "conservation": manifest.conservation,
@@ -70,12 +80,21 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def told_inputs(files: int, passed_over: dict[str, int]) -> str:
+    """Return how many files are read, and for people what else the folders hold: most frequent kinds first."""
+    kinds = [f"{count:,} {kind}".replace("\n", "\\n") for kind, count in list(passed_over.items())[:_KINDS_TOLD]]
+    rest = sum(passed_over.values()) - sum(list(passed_over.values())[:_KINDS_TOLD])
+    told = ", ".join([*kinds, *([f"{rest:,} of other kinds"] if rest else [])])
+    return f"read: {counted(files, 'file')}" + (f"; passed over: {told}" if told else "")
+
+
 def _lines(summary: dict[str, Any]) -> list[str]:
     """Return a summary for people: splits, what was masked and left out; short rows only where there are some."""
     lines = [
         f"{name}: {split['rows']:,} sequences, {split['tokens']:,} tokens with special ones, in {counted(split['shards'], 'shard')}"
         for name, split in summary["splits"].items()
     ]
+    lines.append(told_inputs(**summary["inputs"]))
     conservation = summary["conservation"]
     dropped = sum(conservation["tokens"]["dropped"].values())
     lines.append(f"masked: {summary['mask_rate']:.2%} of the tokens")

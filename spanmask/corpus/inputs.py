@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import glob
-import json
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spanmask.config import Format
+from spanmask.corpus.listing import expand
 from spanmask.errors import ConfigError, CorpusError
 from spanmask.storage import reporting
 
@@ -73,10 +72,14 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """The files of the corpus in order, and the paths in folders passed over because no reader knows them."""
+    """The files of the corpus in order, and what folders and globs hold besides.
+
+    ignored: paths passed over; a hidden folder is one. passed_over: how many of them there are by suffix, or by what else they are.
+    """
 
     files: tuple[InputFile, ...]
     ignored: tuple[str, ...]
+    passed_over: dict[str, int]
 
 
 def find_inputs(paths: Sequence[str | os.PathLike[str]], format: Format) -> Inputs:  # noqa: A002
@@ -85,8 +88,9 @@ def find_inputs(paths: Sequence[str | os.PathLike[str]], format: Format) -> Inpu
     Parameters
     ----------
     paths
-        Files; folders, read recursively in bytewise path order without hidden entries; globs (``**`` too), in bytewise
-        order; folders that Hugging Face datasets saved, in their own order. A path that exists is never a glob.
+        Files; folders, read recursively in bytewise path order without hidden entries (names that begin with ``.`` or ``_``);
+        globs (``**`` too), in bytewise order, hidden ones only where the pattern says ``.`` or ``_``; folders that Hugging Face datasets
+        saved, in their own order. A path that exists is never a glob.
     format
         How every file is read; ``auto`` goes by the name.
 
@@ -100,24 +104,31 @@ def find_inputs(paths: Sequence[str | os.PathLike[str]], format: Format) -> Inpu
         A folder cannot be listed.
     """
     found: list[tuple[str, str]] = []
-    ignored: list[str] = []
+    ignored: dict[str, str] = {}
     for given in paths:
         folder = os.fspath(given) if os.path.isdir(given) else None
-        for path, explicit in _expand(os.fspath(given)):
-            if explicit or _is_readable(path, format):
-                found.append((path, os.path.basename(path) if folder is None else os.path.relpath(path, folder)))
+        for met in expand(os.fspath(given)):
+            aside = None if met.explicit else met.aside or _unreadable(met.path, format)
+            if aside is None:
+                found.append(
+                    (met.path, os.path.basename(met.path) if folder is None else os.path.relpath(met.path, folder))
+                )
             else:
-                ignored.append(path)
+                ignored[met.path] = aside
     _refuse_unusable([path for path, _ in found])
     files = tuple(_describe(index, path, name, format) for index, (path, name) in enumerate(found))
     if not files:
-        raise ConfigError(_nothing_found(paths, ignored))
-    return Inputs(files=files, ignored=tuple(ignored))
+        raise ConfigError(_nothing_found(paths, list(ignored)))
+    return Inputs(files=files, ignored=tuple(ignored), passed_over=dict(Counter(ignored.values()).most_common()))
 
 
 def _nothing_found(paths: Sequence[str | os.PathLike[str]], ignored: list[str]) -> str:
     named = ", ".join(os.fspath(path) for path in paths) or "no path given"
-    seen = f"; passed over {len(ignored)} files of unknown kind, such as {ignored[0]}: give --format" if ignored else ""
+    seen = (
+        f"; passed over {len(ignored)} hidden or of unknown kind, such as {ignored[0]}: name it, or give --format"
+        if ignored
+        else ""
+    )
     return f"no input file found ({named}){seen}; expected files such as .txt, .jsonl, .parquet or .arrow"
 
 
@@ -134,81 +145,6 @@ def _refuse_unusable(found: list[str]) -> None:
         seen.add(real)
 
 
-def _expand(path: str) -> Iterator[tuple[str, bool]]:
-    """Yield the absolute files a path stands for, and whether each must be read (named itself)."""
-    if os.path.isdir(path):
-        yield from ((name, False) for name in _walk(path))
-    elif os.path.lexists(path):
-        yield os.path.abspath(path), True
-    elif glob.has_magic(path):
-        yield from ((name, False) for name in _glob(path))
-    else:
-        raise ConfigError(f"{path or repr(path)}: no such file or directory")
-
-
-def _glob(pattern: str) -> list[str]:
-    matches = glob.glob(pattern, recursive=True)
-    if not matches:
-        raise ConfigError(f"{pattern}: no file matches this pattern")
-    files: set[str] = set()
-    for match in matches:
-        files.update(_walk(match) if os.path.isdir(match) else [os.path.abspath(match)])
-    return sorted(files, key=os.fsencode)
-
-
-def _walk(folder: str) -> list[str]:
-    """List a folder's files, hidden ones aside, in bytewise order of their paths."""
-    groups = list(_visit(os.path.abspath(folder), frozenset()))
-    return [name for _, names in sorted(groups) for name in names]
-
-
-def _visit(folder: str, above: frozenset[str]) -> Iterator[tuple[bytes, list[str]]]:
-    """Yield files, each with the key it sorts by; a saved dataset keeps its own order."""
-    saved = _saved_dataset(folder)
-    if saved is not None:
-        yield os.fsencode(folder), saved
-        return
-    real = os.path.realpath(folder)
-    if real in above:
-        return
-    with reporting(folder, "list the folder"):
-        names = [name for name in os.listdir(folder) if not name.startswith(".")]
-    for name in names:
-        path = os.path.join(folder, name)
-        if os.path.isdir(path):
-            yield from _visit(path, above | {real})
-        else:
-            yield os.fsencode(path), [path]
-
-
-def _saved_dataset(folder: str) -> list[str] | None:
-    """List the data files of a folder that Hugging Face ``datasets`` saved, or return None for another folder."""
-    if os.path.isfile(os.path.join(folder, "dataset_dict.json")):
-        raise ConfigError(
-            f"{folder}: holds several splits of a saved dataset; name the folder of one, such as {folder}/train"
-        )
-    entries = _data_files(Path(folder, "state.json"))
-    if entries is None:
-        return None
-    names = [entry.get("filename") if isinstance(entry, dict) else None for entry in entries]
-    for name in names:
-        if not isinstance(name, str) or name in ("", ".", "..") or name != os.path.basename(name) or "\0" in name:
-            raise CorpusError(f"state.json names the data file {name!r}: expected a file of this folder", path=folder)
-    return [os.path.join(folder, name) for name in names if name is not None]
-
-
-def _data_files(state: Path) -> list[object] | None:
-    if not state.is_file():
-        return None
-    try:
-        with reporting(state, "read"):
-            content = json.loads(state.read_bytes())
-    except ValueError:
-        return None
-    entries = content.get("_data_files") if isinstance(content, dict) else None
-    return entries if isinstance(entries, list) else None
-
-
 def _kind(name: str, format: Format) -> tuple[Format | None, str | None]:  # noqa: A002
     """Return the format and compression that a name tells, the format given taking precedence."""
     stem, suffix = os.path.splitext(name.lower())
@@ -218,10 +154,13 @@ def _kind(name: str, format: Format) -> tuple[Format | None, str | None]:  # noq
     return (_FORMATS.get(suffix) if format is Format.AUTO else format), compression
 
 
-def _is_readable(path: str, format: Format) -> bool:  # noqa: A002
-    """Tell whether a file met in a folder is one to read: of known format, and no pipe or device."""
-    known = _kind(os.path.basename(path), format)[0] is not None
-    return known and (not os.path.exists(path) or os.path.isfile(path))
+def _unreadable(path: str, format: Format) -> str | None:  # noqa: A002
+    """Return as what a file that was met is passed over: its suffix where no reader goes by it; None for one to read."""
+    name = os.path.basename(path).lower()
+    if _kind(name, format)[0] is None:
+        stem, suffix = os.path.splitext(name)
+        return (os.path.splitext(stem)[1] if suffix in _COMPRESSIONS else "") + suffix or "without a suffix"
+    return "no regular file" if os.path.exists(path) and not os.path.isfile(path) else None
 
 
 def _describe(index: int, path: str, name: str, format: Format) -> InputFile:  # noqa: A002

@@ -13,7 +13,7 @@ from typing import Any
 
 from spanmask.blocks import row_of
 from spanmask.config import Format, PreshardConfig
-from spanmask.corpus.inputs import InputFile, find_inputs
+from spanmask.corpus.inputs import InputFile, Inputs, find_inputs
 from spanmask.engines.local import Outcome, run_inline, run_processes
 from spanmask.errors import ConfigError, IncompleteShards, MismatchError
 from spanmask.kernels.cache import has_compiled_kernels
@@ -47,6 +47,8 @@ class Progress:
 
 #: Told of progress after every few MiB of text.
 OnProgress = Callable[[Progress], None]
+#: Told which files will be read, and what in folders will not.
+OnInputs = Callable[[Inputs], None]
 
 
 def preshard(  # noqa: PLR0913 - the one door
@@ -58,6 +60,7 @@ def preshard(  # noqa: PLR0913 - the one door
     overwrite: bool = False,
     rehash: bool = False,
     on_progress: OnProgress | None = None,
+    on_inputs: OnInputs | None = None,
 ) -> Manifest:
     """Turn a corpus into a finished dataset of masked shards.
 
@@ -80,6 +83,8 @@ def preshard(  # noqa: PLR0913 - the one door
         Whether a finished dataset's inputs are read again to see that they are the same, rather than trusted by size and time.
     on_progress
         Called with `Progress` as the work goes on.
+    on_inputs
+        Called with `Inputs` before anything is read.
 
     Returns
     -------
@@ -105,11 +110,11 @@ def preshard(  # noqa: PLR0913 - the one door
         raise ConfigError(f"jobs is {jobs}: give 1 or more")
     check_folder(folder)
     paths = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
+    on_inputs = on_inputs or _ignore
     if STDIN not in paths and not (folder / FOLDER).exists():
         # Looked at without a lock, so that a finished dataset may be read-only.
-        finished = finished_dataset(
-            folder, config, _find_files(paths, folder, config), overwrite=overwrite, rehash=rehash
-        )
+        files = _find_files(paths, folder, config, on_inputs)
+        finished = finished_dataset(folder, config, files, overwrite=overwrite, rehash=rehash)
         if finished is not None:
             return finished
     make_folder(folder)
@@ -118,7 +123,7 @@ def preshard(  # noqa: PLR0913 - the one door
         # A run that was killed between its last shard and its manifest's place: the rest is renaming, whatever is asked for now.
         if state.staged:
             state.commit()
-        files = _find_files(paths, folder, config)
+        files = _find_files(paths, folder, config, on_inputs)
         finished = finished_dataset(folder, config, files, overwrite=overwrite, rehash=rehash)
         if finished is not None:
             return finished
@@ -128,10 +133,11 @@ def preshard(  # noqa: PLR0913 - the one door
 
 def preview(
     inputs: Sequence[str | os.PathLike[str]], config: PreshardConfig, count: int
-) -> tuple[list[tuple[int, Row]], Vocabulary]:
-    """Return the first ``count`` sequences with their numbers, and the vocabulary they are in; see `preshard` for the errors."""
+) -> tuple[list[tuple[int, Row]], Vocabulary, Inputs]:
+    """Return the first ``count`` sequences with their numbers, their vocabulary, and what a run would read; raises as `preshard` does."""
     vocabulary = load_vocabulary(config.vocabulary)
-    plan = make_plan(config, vocabulary, find_inputs(inputs, config.corpus.format).files)
+    found = find_inputs(inputs, config.corpus.format)
+    plan = make_plan(config, vocabulary, found.files)
     pipeline = Pipeline(plan, Path())
     blocks = (
         pipeline.mask(pipeline.sequences(documents)[0])[0]
@@ -139,18 +145,23 @@ def preview(
         for documents in pipeline.documents(unit)
     )
     rows = (row_of(block, number) for block in blocks for number in range(len(block)))
-    return list(enumerate(islice(rows, count))), vocabulary
+    return list(enumerate(islice(rows, count))), vocabulary, found
 
 
-def _find_files(paths: list[Any], folder: Path, config: PreshardConfig) -> tuple[InputFile, ...]:
+def _ignore(_: Inputs) -> None:
+    return None
+
+
+def _find_files(paths: list[Any], folder: Path, config: PreshardConfig, on_inputs: OnInputs) -> tuple[InputFile, ...]:
     if STDIN in paths:
         paths = [_spool(folder, config) if path == STDIN else path for path in paths]
-    files = find_inputs(paths, config.corpus.format).files
-    for file in files:
+    inputs = find_inputs(paths, config.corpus.format)
+    for file in inputs.files:
         path = Path(file.path)
         if path.is_relative_to(folder) and not path.is_relative_to(folder / FOLDER / STDIN_FOLDER):
             raise ConfigError(f"{path}: an input lies in --out {folder}; choose another --out")
-    return files
+    on_inputs(inputs)
+    return inputs.files
 
 
 def _spool(folder: Path, config: PreshardConfig) -> Path:

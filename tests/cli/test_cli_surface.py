@@ -280,6 +280,24 @@ def test_a_dry_run_shows_sequences_and_writes_nothing(shell: Any) -> None:
     assert sorted(path.name for path in shell.folder.iterdir()) == ["a.txt"]
 
 
+def test_what_was_read_and_passed_over_is_told(shell: Any) -> None:
+    for name in ("in/a.txt", "in/b.csv", "in/c.csv", "in/_d.txt", "in/\x1b[31m.\x1bmd", "in/e.1", "in/f.2", "in/g.3"):
+        (shell.folder / name).parent.mkdir(exist_ok=True)
+        (shell.folder / name).write_text("The cat sat on the mat. " * 20)
+    arguments = ["preshard", shell.folder / "in", "--seed", 1]
+    told = shell(*arguments, "--dry-run", 1).out
+    line = next(line for line in told.splitlines() if line.startswith("read: "))
+    assert line.startswith("read: 1 file; passed over: 2 .csv, 1 ")
+    assert "1 hidden" in line
+    assert "1 .\\x1bmd" in line
+    assert line.endswith("1 of other kinds")
+    run = [*arguments, "--out", shell.folder / "out", "--jobs", 1]
+    assert line in shell(*run).out
+    again = json.loads(shell(*run, "--json").out)
+    assert again["inputs"]["files"] == 1
+    assert again["inputs"]["passed_over"] == {".csv": 2, "hidden": 1, ".\x1bmd": 1, ".1": 1, ".2": 1, ".3": 1}
+
+
 @pytest.mark.slow
 def test_progress_is_shown_on_a_terminal_only(shell: Any) -> None:
     path = shell.write("a.txt")

@@ -85,6 +85,68 @@ def test_unknown_names_in_folders_are_passed_over_and_told(tmp_path: Path) -> No
     assert names_of(tmp_path, tmp_path, format=Format.TEXT) == ["README.md", "a.txt", "b/LICENSE"]
 
 
+HIDDEN = [
+    *(
+        "_b.txt",
+        "_SUCCESS",
+        ".hidden",
+        "._a.txt",
+        ".part.txt.crc",
+        "_temporary/0/c.txt",
+        "__MACOSX/d.txt",
+        "a/_delta_log/0.json",
+    ),
+    *(".git/e.txt", "f.incomplete/g.txt"),
+]
+
+
+@pytest.mark.parametrize("format", [Format.AUTO, Format.TEXT])
+def test_what_other_programs_set_aside_is_no_input(tmp_path: Path, format: Format) -> None:
+    make(tmp_path, "a.txt", "a/b_c.txt", "z_.txt", *HIDDEN)
+    expected = ["a.txt", "a/b_c.txt", "z_.txt"]
+    assert names_of(tmp_path, tmp_path, format=format) == expected
+    for pattern in ("**", "**/*", "//**"):
+        assert names_of(tmp_path, f"{tmp_path}/{pattern}", format=format) == expected
+    told = find_inputs([tmp_path], format).passed_over
+    assert told == {"hidden": 9, ".incomplete": 1}
+
+
+def test_a_pattern_or_path_may_ask_for_hidden_files(tmp_path: Path) -> None:
+    make(tmp_path, "_b.txt", ".c.txt", "_raw/a.txt", "_raw/_d.txt", "e.txt")
+    assert names_of(tmp_path, tmp_path / "_b.txt", tmp_path / ".c.txt") == ["_b.txt", ".c.txt"]
+    assert names_of(tmp_path, f"{tmp_path}/_*.txt") == ["_b.txt"]
+    assert names_of(tmp_path, f"{tmp_path}/.*.txt") == [".c.txt"]
+    assert names_of(tmp_path, tmp_path / "_raw") == ["_raw/a.txt"]
+    assert names_of(tmp_path, f"{tmp_path}/_raw/*") == ["_raw/a.txt"]
+    assert names_of(tmp_path, f"{tmp_path}/_*/*.txt") == ["_raw/_d.txt", "_raw/a.txt"]
+    with pytest.raises(ConfigError, match="passed over 1 hidden"):
+        find_inputs([f"{tmp_path}/_raw/?d.txt"], Format.AUTO)
+
+
+def test_what_datasets_writes_about_data_is_no_input(tmp_path: Path) -> None:
+    make(tmp_path, "hub/dataset_infos.json", "hub/data/a.jsonl", "state.json", "cache-1.arrow", "dataset.json")
+    make(
+        tmp_path, *(f"cache/{name}" for name in ("dataset_info.json", "x-train.arrow", "cache-8a.arrow", "state.json"))
+    )
+    found = find_inputs([tmp_path], Format.AUTO)
+    expected = ["cache-1.arrow", "cache/x-train.arrow", "dataset.json", "hub/data/a.jsonl", "state.json"]
+    assert [os.path.relpath(file.path, tmp_path) for file in found.files] == expected
+    assert found.passed_over == {"cache-*.arrow": 1, "dataset_info.json": 1, "state.json": 1, "dataset_infos.json": 1}
+    assert names_of(tmp_path, f"{tmp_path}/*/*.json*", f"{tmp_path}/cache/*.arrow") == ["cache/x-train.arrow"]
+    assert names_of(tmp_path, tmp_path / "cache" / "cache-8a.arrow") == ["cache/cache-8a.arrow"]
+
+
+def test_files_passed_over_are_counted_by_suffix(tmp_path: Path) -> None:
+    make(tmp_path, "a.txt", "b.md", "c.MD", "d.csv.gz", "e.csv.zst", "f.bz2", "LICENSE", "b/g.md", "h.gz")
+    os.mkfifo(tmp_path / "pipe.txt")
+    found = find_inputs([tmp_path], Format.AUTO)
+    assert found.passed_over == {
+        ".md": 3, ".csv.gz": 1, ".csv.zst": 1, ".bz2": 1, "without a suffix": 1, ".gz": 1, "no regular file": 1
+    }  # fmt: skip
+    assert len(found.ignored) == 9
+    assert find_inputs([tmp_path / "a.txt"], Format.AUTO).passed_over == {}
+
+
 def test_globs_expand_in_bytewise_order(tmp_path: Path) -> None:
     make(tmp_path, "b.txt", "a.txt", "c.md", "d/e/f.txt", "d/g.txt")
     assert names_of(tmp_path, f"{tmp_path}/*.txt") == ["a.txt", "b.txt"]

@@ -349,7 +349,7 @@ def test_progress_ends_at_everything(lab: Any) -> None:
 def test_a_preview_is_the_first_rows_of_the_run(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"")))
     path = lab.text()
-    rows, vocabulary = preview([path], lab.config(), 20)
+    rows, vocabulary, _ = preview([path], lab.config(), 20)
     lab.run(path, "out")
     stored = spanmask.open(lab.folder / "out")
     assert [number for number, _ in rows] == list(range(20))

@@ -177,7 +177,7 @@ def test_another_normalizer_is_another_vocabulary(lab: Any, source: Path) -> Non
 
 def test_a_preview_is_what_the_run_stores(lab: Any, source: Path) -> None:
     vocab = trained.saved(trained.byte_level(), lab.folder)
-    shown, _ = preview([source], lab.config(vocab=vocab), 5)
+    shown, *_ = preview([source], lab.config(vocab=vocab), 5)
     lab.run(source, "out", vocab=vocab)
     for (_, row), stored in zip(shown, spanmask.open(lab.folder / "out"), strict=False):
         for name in ("input_ids", "labels", "word_starts"):

@@ -1,0 +1,151 @@
+"""List what folders and globs hold: a path flows in, paths in order flow out, those set aside marked so.
+
+Set aside is what other programs write beside data: hidden names, work that never ended, and what Hugging Face datasets says about data.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from spanmask.errors import ConfigError, CorpusError
+from spanmask.storage import reporting
+
+#: First characters of names that Spark, Hadoop and file systems set aside: markers, checksums, work that never ended.
+_HIDDEN = (".", "_")
+#: What Hugging Face datasets writes about data, and, in a folder where it did, beside them.
+_DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json")
+_BESIDE = re.compile(r"state\.json|cache-.*\.arrow")
+_UNFINISHED = ".incomplete"
+
+
+class Met(NamedTuple):
+    """A path that was named, or met in a folder or by a glob. aside: as what it is set aside, if it is. explicit: whether it was named."""
+
+    path: str
+    aside: str | None = None
+    explicit: bool = False
+
+
+def expand(path: str) -> list[Met]:
+    """Return what a folder or a glob stands for, in bytewise order of the paths; a saved dataset keeps its own.
+
+    Raises
+    ------
+    ConfigError
+        There is nothing of that name, or several splits of a saved dataset.
+    CorpusError
+        A saved dataset names files outside itself.
+    StorageError
+        A folder cannot be listed.
+    """
+    if os.path.isdir(path):
+        return _walk(path)
+    if os.path.lexists(path):
+        return [Met(os.path.abspath(path), explicit=True)]
+    if not glob.has_magic(path):
+        raise ConfigError(f"{path or repr(path)}: no such file or directory")
+    return _glob(path)
+
+
+def _glob(pattern: str) -> list[Met]:
+    pattern = re.sub(f"{os.sep}+", os.sep, pattern)
+    matches = glob.glob(pattern, recursive=True)
+    if not matches:
+        raise ConfigError(f"{pattern}: no file matches this pattern")
+    found: dict[str, Met] = {}
+    for match in matches:
+        met = _met(pattern, match)
+        if met.aside is None and os.path.isdir(met.path):
+            found.update((inner.path, inner) for inner in _walk(met.path))
+        else:
+            found[met.path] = met
+    return [found[path] for path in sorted(found, key=os.fsencode)]
+
+
+def _met(pattern: str, match: str) -> Met:
+    """Return what a glob met, or what it lies in that is set aside, unless the pattern asks for such names."""
+    wanted, parts = pattern.split(os.sep), match.split(os.sep)
+    first = next(number for number, part in enumerate(wanted) if glob.has_magic(part))
+    asked = {part[:1] for part in wanted[first:]}
+    for number in range(first, len(parts)):
+        aside = None if parts[number][:1] in asked else _aside(parts[number])
+        if aside is not None:
+            return Met(os.path.abspath(os.sep.join(parts[: number + 1])), aside)
+    path = os.path.abspath(match)
+    return Met(path, _description(path))
+
+
+def _aside(name: str) -> str | None:
+    """Return as what a file or folder of a name is set aside, or None."""
+    if name.startswith(_HIDDEN):
+        return "hidden"
+    return _UNFINISHED if name.endswith(_UNFINISHED) else None
+
+
+def _walk(folder: str) -> list[Met]:
+    """List what is in a folder, in bytewise order of the paths."""
+    groups = list(_visit(os.path.abspath(folder), frozenset()))
+    return [met for _, group in sorted(groups) for met in group]
+
+
+def _visit(folder: str, above: frozenset[str]) -> Iterator[tuple[bytes, list[Met]]]:
+    """Yield paths, each with the key it sorts by; a saved dataset keeps its own order."""
+    saved = _saved_dataset(folder)
+    if saved is not None:
+        yield os.fsencode(folder), [Met(path) for path in saved]
+        return
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    with reporting(folder, "list the folder"):
+        names = os.listdir(folder)
+    for name in names:
+        path = os.path.join(folder, name)
+        aside = _aside(name)
+        if aside is None and os.path.isdir(path):
+            yield from _visit(path, above | {real})
+        else:
+            yield os.fsencode(path), [Met(path, aside or _description(path))]
+
+
+def _description(path: str) -> str | None:
+    """Return the name of a file that Hugging Face datasets wrote about data rather than as data; None for any other."""
+    folder, name = os.path.split(path)
+    if name in _DESCRIPTIONS:
+        return name
+    described = _BESIDE.fullmatch(name) and any(os.path.exists(os.path.join(folder, other)) for other in _DESCRIPTIONS)
+    return re.sub("-.*\\.", "-*.", name) if described else None
+
+
+def _saved_dataset(folder: str) -> list[str] | None:
+    """List the data files of a folder that Hugging Face ``datasets`` saved, or return None for another folder."""
+    if os.path.isfile(os.path.join(folder, "dataset_dict.json")):
+        raise ConfigError(
+            f"{folder}: holds several splits of a saved dataset; name the folder of one, such as {folder}/train"
+        )
+    entries = _data_files(Path(folder, "state.json"))
+    if entries is None:
+        return None
+    names = [entry.get("filename") if isinstance(entry, dict) else None for entry in entries]
+    for name in names:
+        if not isinstance(name, str) or name in ("", ".", "..") or name != os.path.basename(name) or "\0" in name:
+            raise CorpusError(f"state.json names the data file {name!r}: expected a file of this folder", path=folder)
+    return [os.path.join(folder, name) for name in names if name is not None]
+
+
+def _data_files(state: Path) -> list[object] | None:
+    if not state.is_file():
+        return None
+    try:
+        with reporting(state, "read"):
+            content = json.loads(state.read_bytes())
+    except ValueError:
+        return None
+    entries = content.get("_data_files") if isinstance(content, dict) else None
+    return entries if isinstance(entries, list) else None
