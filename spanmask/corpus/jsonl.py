@@ -20,6 +20,7 @@ from spanmask.corpus import rows
 from spanmask.corpus.cutting import RawBlock, block_bounds
 from spanmask.corpus.identity import identities, places
 from spanmask.corpus.inputs import InputFile
+from spanmask.corpus.jsonl_fields import only_fields
 from spanmask.corpus.jsonl_schema import explain, explain_missing, schema_of
 from spanmask.corpus.jsonl_strings import StringReader
 from spanmask.corpus.streams import as_array, line_number
@@ -136,7 +137,8 @@ class _Reader:
 
     def _read_good(self, lines: _Lines, good: Flags) -> Iterator[pa.RecordBatch]:
         """Yield what Arrow reads in lines, noting those that are not good; or raise the first one's error."""
-        for first, last, table in self._bisect(lines, 0, len(lines)):
+        for first, last, parsed in self._bisect(lines, 0, len(lines)):
+            table = self._read_fields(lines, first) if parsed is None else parsed
             if table is not None:
                 yield from table.to_batches()
             elif self._config.on_error is OnError.FAIL:
@@ -159,13 +161,21 @@ class _Reader:
         start, stop = int(lines.starts[first]), int(lines.ends[last - 1])
         if not lines.usable[first:last].all() or stop - start > _LINE_LIMIT:
             return None
-        options = pyarrow.json.ReadOptions(use_threads=False, block_size=stop - start + 64)
-        source = pa.BufferReader(pa.py_buffer(lines.data).slice(start, stop - start))
+        return self._parse(pa.py_buffer(lines.data).slice(start, stop - start), last - first)
+
+    def _read_fields(self, lines: _Lines, index: int) -> pa.Table | None:
+        """Parse what is asked for of a line that cannot be parsed whole, or return None."""
+        fields = only_fields(lines.line(index), self._schema.names) if lines.usable[index] else None
+        return None if fields is None else self._parse(pa.py_buffer(fields), 1)
+
+    def _parse(self, data: pa.Buffer, rows: int) -> pa.Table | None:
+        """Have Arrow parse so many lines, or return None where it will not, or finds another number of objects."""
+        options = pyarrow.json.ReadOptions(use_threads=False, block_size=data.size + 64)
         try:
-            table = pyarrow.json.read_json(source, read_options=options, parse_options=self._options)
+            table = pyarrow.json.read_json(pa.BufferReader(data), read_options=options, parse_options=self._options)
         except (pa.ArrowException, UnicodeDecodeError):
             return None
-        return table.select(self._schema.names) if table.num_rows == last - first else None
+        return table.select(self._schema.names) if table.num_rows == rows else None
 
     def _joined(self, batches: list[pa.RecordBatch]) -> pa.RecordBatch:
         if len(batches) == 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
@@ -17,6 +18,8 @@ from spanmask.corpus.text import invalid_utf8
 from spanmask.errors import ConfigError
 from spanmask.records import SkipReason
 
+#: Digits that Python converts at least, whatever its limit.
+_DIGITS = sys.int_info.str_digits_check_threshold
 _POINTS = pa.list_(pa.int64())
 _RANGES = pa.list_(_POINTS)
 #: Of a file, how much is looked at for the types of kept fields.
@@ -129,7 +132,7 @@ def _object(line: bytes) -> tuple[dict[str, Any], LineFault | None]:
         return {}, LineFault(SkipReason.ENCODING, message)
     try:
         # Only for lines that the fast readers would not take: it may be slow, and it says most about what is wrong.
-        value = json.loads(line)
+        value = json.loads(line, parse_int=_integer)
     except json.JSONDecodeError as error:
         return {}, LineFault(SkipReason.JSON, _malformed(error))
     except (RecursionError, ValueError) as error:
@@ -138,6 +141,11 @@ def _object(line: bytes) -> tuple[dict[str, Any], LineFault | None]:
         return value, None
     message = f"{_json_name(value)} instead of a JSON object; expected one object a line"
     return {}, LineFault(SkipReason.JSON, message)
+
+
+def _integer(digits: str) -> int | float:
+    """Return an integer; one too long for Python as a float, since no field takes it."""
+    return int(digits) if len(digits) < _DIGITS else float(digits)
 
 
 def _malformed(error: json.JSONDecodeError) -> str:

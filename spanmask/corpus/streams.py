@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import IO, Any, Protocol, cast
 
 import numpy as np
-import pyarrow as pa
 
+from spanmask.corpus.compressed import open_compressed
 from spanmask.corpus.inputs import InputFile
-from spanmask.errors import CorpusError
 from spanmask.kernels.text import BLANK, UNDECIDED, count_newlines, line_before
 from spanmask.records import Bytes
 from spanmask.storage import reporting
@@ -72,32 +71,8 @@ def open_stream(file: InputFile, offset: int = 0) -> Iterator[ByteStream]:
                 raw.seek(offset)
                 yield cast(ByteStream, raw)
             return
-        with pa.OSFile(file.path) as raw, pa.CompressedInputStream(raw, file.compression) as stream:
-            yield _Decompressed(file, raw, stream)
-
-
-class _Decompressed:
-    """A decompressing stream that tells damaged data from a failing disk."""
-
-    def __init__(self, file: InputFile, raw: Any, stream: Any) -> None:
-        self._file = file
-        self._raw = raw
-        self._stream = stream
-
-    def tell(self) -> int:
-        return cast(int, self._raw.tell())
-
-    def read(self, size: int) -> bytes:
-        try:
-            return cast(bytes, self._stream.read(size))
-        except OSError as error:
-            if error.errno is not None:
-                raise
-            raise CorpusError(
-                f"not a whole {self._file.compression} stream ({error}): truncated, damaged or misnamed; "
-                "fetch or compress the file again",
-                path=self._file.path,
-            ) from error
+        with open_compressed(file) as stream:
+            yield stream
 
 
 def lines(stream: ByteStream, offset: int) -> Iterator[Chunk]:

@@ -50,6 +50,41 @@ def test_errors_name_the_line_and_say_why(corpus: Any, line: str, reason: str) -
         assert str(error).startswith(f"{error.path}:3: ")
 
 
+#: What JSON's grammar allows in a value that nobody asked for, and parsers refuse.
+ODD_VALUES = [
+    *('"\\ud800"', '"\\udc00\\ud800"', '"\\ud800\\u0041"', "1e999", "-1e999", "0.1e99999999999", "9" * 400 + "e0"),
+    *('{"y": ["\\udfff", {"z": -1e400}]}', '[["\\ud800"]]', '{"\\ud800": 1}', "9" * 5000),
+]
+
+
+@pytest.mark.parametrize("value", ODD_VALUES)
+def test_a_field_that_nobody_asked_for_costs_no_document(corpus: Any, value: str) -> None:
+    lines = [
+        f'{{"text": "a\\n\\u00e9", "n": 7, "s": [[0, 1]], "x": {value}}}',
+        f' {{ "x":{value} ,"text":"b","n":8}} \r',
+    ]
+    file = corpus.write(".jsonl", jsonl(*lines, '{"text": "c", "n": 9, "\\udc00": 1e999}'))
+    found = corpus.parts(file)
+    assert (found.texts, found.skipped) == (["a\né".encode(), b"b", b"c"], 0)
+    found = corpus.parts(file, keep=("n",), spans_field="s")
+    assert (found.kept, found.ranges) == ([{"n": 7}, {"n": 8}, {"n": 9}], [[(0, 1)], [], []])
+
+
+@pytest.mark.parametrize("value", ODD_VALUES)
+def test_a_line_that_is_no_object_stays_bad_whatever_its_fields(corpus: Any, value: str) -> None:
+    bad = [
+        *(f'{{"text": "a", "x": {value}', f'{{"text": "a", "x": {value},}}', f'{{"text": "a" "x": {value}}}'),
+        *(f'{{"text": "a", "x": {value}}}}}', f'{{1: "a", "text": "a", "x": {value}}}', f'{{"text": 1, "x": {value}}}'),
+        *(
+            f'{{"text": "a", "text": "b", "x": {value}}}',
+            f'{{"text": {value}}}',
+            f'{{"text": "\\ud800", "x": {value}}}',
+        ),
+    ]
+    found = corpus.parts(corpus.write(".jsonl", jsonl('{"text": "ok"}', *bad)), on_error=OnError.SKIP)
+    assert (found.texts, found.skipped) == ([b"ok"], len(bad))
+
+
 def test_bytes_that_are_not_utf8_are_told_with_their_column(corpus: Any) -> None:
     error = fails(corpus, jsonl({"text": "fine"}) + b'{"text": "a\xffb"}\n')
     assert "byte 0xff is not valid UTF-8 (invalid start byte), in column 12" in str(error)

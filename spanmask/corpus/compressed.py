@@ -1,0 +1,118 @@
+"""Decompress while reading: an `InputFile` flows in, its bytes flow out; damage is told as a `CorpusError`."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any, cast
+
+import pyarrow as pa
+
+from spanmask.corpus.inputs import InputFile
+from spanmask.errors import CorpusError
+
+#: Compressed bytes read at once.
+_PIECE_BYTES = 1 << 16
+#: The largest window that Arrow's Zstandard takes.
+_WINDOW_BITS = 27
+
+
+@contextmanager
+def open_compressed(file: InputFile) -> Iterator[_Decompressed]:
+    """Open a compressed file for reading.
+
+    Raises
+    ------
+    CorpusError
+        The compressed stream is truncated or damaged, or its window too large.
+    OSError
+        The file system refused.
+    """
+    if file.compression == "gzip":
+        with open(file.path, "rb", buffering=0) as raw:
+            yield _Decompressed(file, raw, _Gzip(raw))
+    else:
+        with pa.OSFile(file.path) as raw, pa.CompressedInputStream(raw, file.compression) as stream:
+            yield _Decompressed(file, raw, stream)
+
+
+class _Decompressed:
+    """A decompressing stream that tells damaged data from a failing disk."""
+
+    def __init__(self, file: InputFile, raw: Any, stream: Any) -> None:
+        self._file = file
+        self._raw = raw
+        self._stream = stream
+
+    def tell(self) -> int:
+        return cast(int, self._raw.tell())
+
+    def read(self, size: int) -> bytes:
+        try:
+            return cast(bytes, self._stream.read(size))
+        except zlib.error as error:
+            raise self._damaged(error) from error
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> CorpusError:
+        if "too much memory" in str(error):
+            return CorpusError(_window_refused(self._file.path), path=self._file.path)
+        return CorpusError(
+            f"not a whole {self._file.compression} stream ({error}): truncated, damaged or misnamed; "
+            "fetch or compress the file again",
+            path=self._file.path,
+        )
+
+
+class _Gzip:
+    """Members of a gzip file, one after another. Zeros after a member are padding, as gzip itself has it; Arrow takes them for damage."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self._raw = raw
+        self._held = b""
+        self._member = zlib.decompressobj(wbits=31)
+        self._begun = self._padded = False
+
+    def read(self, size: int) -> bytes:
+        """Return so many bytes, fewer at the end only."""
+        parts = []
+        while size > 0 and self._fill():
+            part = self._member.decompress(self._held, size)
+            self._held = self._member.unconsumed_tail
+            if self._member.eof:
+                self._held, self._member = self._member.unused_data, zlib.decompressobj(wbits=31)
+                self._begun, self._padded = False, True
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+    def _fill(self) -> bool:
+        """Have compressed bytes, of a member under way or a new one; tell whether there are any."""
+        while True:
+            self._held = self._held.lstrip(b"\0") if self._padded and not self._begun else self._held
+            if self._held:
+                self._begun = True
+                return True
+            self._held = self._raw.read(_PIECE_BYTES)
+            if not self._held:
+                break
+        if self._begun:
+            raise zlib.error("it ends in the middle")
+        return False
+
+
+def _window_refused(path: str) -> str:
+    """Say which window a Zstandard file has, and the way round (RFC 8878 §3.1.1.1)."""
+    with open(path, "rb") as file:
+        head = file.read(14)
+    # A frame of a single segment has no window but its content's size.
+    bits = 10 + (head[5] >> 3) if len(head) > 5 and not head[4] & 0x20 else 0
+    size, option = (f"2^{bits} bytes", f"--long={bits}") if bits > _WINDOW_BITS else ("larger", "--long=31")
+    return (
+        f"its window is {size} (zstd {option}), and 2^{_WINDOW_BITS} is the most that is read; compress it again without: "
+        f"zstd -dc {option} FILE | zstd > NEW.zst, or pass it on: zstd -dc {option} FILE | spanmask preshard -"
+    )

@@ -1,0 +1,87 @@
+"""Compressed streams: padding, members, windows, and what is said of those that cannot be read."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from spanmask.errors import CorpusError
+
+TEXT = b"one\n\ntwo\n"
+GZIP, ZSTD = gzip.compress(TEXT), bytes(pa.Codec("zstd").compress(TEXT))
+SKIPPABLE = b"\x50\x2a\x4d\x18\x04\x00\x00\x00abcd"
+
+
+def read(corpus: Any, suffix: str, data: bytes) -> list[bytes]:
+    path = corpus.folder / f"a.txt{suffix}"
+    path.write_bytes(data)
+    return [text.strip() for text in corpus.stream(corpus.find(path)).texts]
+
+
+@pytest.mark.parametrize("zeros", [1, 2, 512, 1 << 16, (1 << 18) + 1])
+def test_zeros_after_a_gzip_member_are_padding(corpus: Any, zeros: int) -> None:
+    padding = bytes(zeros)
+    assert read(corpus, ".gz", GZIP + padding) == [b"one", b"two"]
+    assert read(corpus, ".gz", GZIP + padding + GZIP + padding) == [b"one", b"two\none", b"two"]
+    assert read(corpus, ".gz", gzip.compress(b"") + padding + GZIP) == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("data", [bytes(30), b"\0" + GZIP, GZIP + b"\0junk", GZIP + b"\0" + GZIP[:-1], GZIP[:-1]])
+def test_what_gzip_itself_refuses_is_refused(corpus: Any, data: bytes) -> None:
+    with pytest.raises(OSError, match=r".") if data[:2] != GZIP[:2] else pytest.raises((OSError, EOFError)):
+        gzip.GzipFile(fileobj=io.BytesIO(data)).read()
+    with pytest.raises(CorpusError, match="not a whole gzip stream"):
+        read(corpus, ".gz", data)
+
+
+def test_a_checksum_that_differs_is_damage(corpus: Any) -> None:
+    with pytest.raises(CorpusError, match="incorrect data check"):
+        read(corpus, ".gz", GZIP[:-8] + bytes(4) + GZIP[-4:])
+
+
+@pytest.mark.parametrize("size", [0, 1, 4096, 1 << 17, 1 << 22])
+def test_gzip_is_read_in_any_pieces(corpus: Any, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = b"".join(b"line %d\n" % number for number in range(size // 8))
+    members = gzip.compress(text[: size // 3]) + gzip.compress(b"") + gzip.compress(text[size // 3 :], 0)
+    for piece in (7, 1 << 16) if size < 1 << 20 else (1 << 16,):
+        monkeypatch.setattr("spanmask.corpus.compressed._PIECE_BYTES", piece)
+        assert b"".join(read(corpus, ".gz", members)) == text.strip()
+
+
+def test_frames_to_skip_are_skipped(corpus: Any) -> None:
+    assert read(corpus, ".zst", SKIPPABLE + ZSTD + SKIPPABLE + ZSTD) == [b"one", b"two\none", b"two"]
+
+
+def frame(bits: int) -> bytes:
+    """A Zstandard frame of one raw block, with a window of so many bits (RFC 8878 §3.1.1)."""
+    return b"\x28\xb5\x2f\xfd\x00" + bytes([bits - 10 << 3]) + (len(TEXT) << 3 | 1).to_bytes(3, "little") + TEXT
+
+
+@pytest.mark.parametrize("bits", [10, 20, 27])
+def test_windows_up_to_128_mib_are_read(corpus: Any, bits: int) -> None:
+    assert read(corpus, ".zst", frame(bits)) == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("bits", [28, 29, 30, 31])
+def test_larger_windows_are_named_with_the_way_round(corpus: Any, bits: int) -> None:
+    with pytest.raises(
+        CorpusError, match=rf"its window is 2\^{bits} bytes \(zstd --long={bits}\), and 2\^27"
+    ) as caught:
+        read(corpus, ".zst", frame(bits))
+    assert f"zstd -dc --long={bits} FILE | zstd > NEW.zst" in str(caught.value)
+
+
+def test_a_large_window_further_on_is_told_too(corpus: Any) -> None:
+    for first in (ZSTD, SKIPPABLE, frame(20)):
+        with pytest.raises(CorpusError, match=r"its window is larger \(zstd --long=31\)"):
+            read(corpus, ".zst", first + frame(31))
+
+
+def test_a_large_single_segment_is_told_as_a_window(corpus: Any) -> None:
+    head = b"\x28\xb5\x2f\xfd\xe0" + (10 << 30).to_bytes(8, "little")
+    with pytest.raises(CorpusError, match=r"its window is larger"):
+        read(corpus, ".zst", head + b"\x01\x00\x00")
