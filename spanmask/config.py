@@ -118,6 +118,7 @@ def _size(text: str) -> int:
     return int(found[1]) << 10 * ("", "KiB", "MiB", "GiB").index(found[2])
 
 
+Size = Annotated[int, Form("bytes, or a number with KiB, MiB or GiB", "SIZE", parse=_size)]
 FieldName = Annotated[str, Form("the name of a field", "NAME")]
 
 
@@ -141,6 +142,8 @@ class CorpusConfig(Options):
         Field to pass through to the rows; may be repeated.
     on_error
         A document that cannot be read ends the run, or is left out.
+    max_document_bytes
+        A longer document (JSON: line; columns: row) cannot be read. [256MiB]
     """
 
     format: Format = Format.AUTO
@@ -150,8 +153,10 @@ class CorpusConfig(Options):
     words_field: FieldName | None = None
     keep: Annotated[tuple[str, ...], Form("a list of field names", "NAME")] = ()
     on_error: OnError = OnError.FAIL
+    max_document_bytes: Size = 256 << 20
 
     def _check(self) -> None:
+        self._require(lambda value: 1 <= value <= 1 << 40, "1 byte to 1024GiB", "max_document_bytes")
         names = [self.text_field, self.spans_field, self.words_field, *self.keep]
         names = [name for name in names if name is not None]
         if not all(names):
@@ -306,7 +311,7 @@ class OutputConfig(Options):
     """
 
     holdout: float = 0.0
-    shard_bytes: Annotated[int, Form("bytes, or a number with KiB, MiB or GiB", "SIZE", parse=_size)] = 32 << 20
+    shard_bytes: Size = 32 << 20
 
     def _check(self) -> None:
         self._require(lambda value: 0 <= value < 1, "a share of documents from 0 to below 1", "holdout")

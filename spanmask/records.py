@@ -99,6 +99,7 @@ class SkipReason(StrEnum):
     JSON = "json"
     FIELD = "field"
     RANGES = "ranges"
+    LENGTH = "length"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

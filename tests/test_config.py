@@ -35,6 +35,7 @@ def test_the_defaults_are_those_promised() -> None:
             "format": "auto",
             "keep": [],
             "layout": "sentences",
+            "max_document_bytes": 256 << 20,
             "on_error": "fail",
             "spans_field": None,
             "text_field": "text",
@@ -117,6 +118,8 @@ ACCEPTED = [
     {"holdout": 0.999},
     {"shard_bytes": 1 << 10},
     {"shard_bytes": 1 << 30},
+    {"max_document_bytes": 1},
+    {"max_document_bytes": 1 << 40},
     {"keep": ["a", "b"]},
 ]
 
@@ -155,6 +158,8 @@ REFUSED = [
     ({"holdout": float("nan")}, "holdout is nan"),
     ({"shard_bytes": 1023}, "shard_bytes is 1023"),
     ({"shard_bytes": (1 << 30) + 1}, "shard_bytes is"),
+    ({"max_document_bytes": 0}, "max_document_bytes is 0"),
+    ({"max_document_bytes": (1 << 40) + 1}, "max_document_bytes is"),
     ({"scheme": "spam"}, "scheme is 'spam': give one of span, word, token, annotated"),
     ({"format": "csv"}, "format is 'csv': give one of auto, text, jsonl, parquet, arrow"),
     ({"layout": "x"}, "give one of sentences, documents"),
@@ -283,6 +288,7 @@ def test_the_fingerprint_changes_with_every_option() -> None:
         "words_field": "w",
         "keep": ["k"],
         "on_error": "skip",
+        "max_document_bytes": 1 << 20,
         "vocab": "uncased",
         "cased": True,
         "segmentation": "sentence",

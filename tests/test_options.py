@@ -51,6 +51,7 @@ BEYOND: dict[str, dict[str, tuple[Any, ...]]] = {
         "spans_field": ("",),
         "words_field": ("text",),
         "keep": (["labels"], ("text",)),
+        "max_document_bytes": (0, -1, "3 MB", (1 << 40) + 1),
     },
     "LoadConfig": dict.fromkeys(("batch_size", "window", "width", "shuffle_blocks", "max_span_offset"), (0, -1))
     | {"seed": (), "weights": ()},

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from spanmask.corpus.streams import Chunk, as_array
+from spanmask.corpus.streams import CUT, Chunk, Whiteness, as_array, character_start
 from spanmask.kernels.text import count_newlines, find_documents, first_document, last_line_is_blank
 from spanmask.records import Bytes, Offsets
 
@@ -21,6 +21,8 @@ from spanmask.records import Bytes, Offsets
 BLOCK_BYTES = 4 << 20
 
 _NO_WINDOW = -1
+#: What is cut short ends where a character does: at most so many bytes before.
+_CHARACTER_BYTES = 4
 _NEVER = 1 << 62
 
 
@@ -28,7 +30,8 @@ _NEVER = 1 << 62
 class RawBlock:
     """The documents of a text or JSONL file that start in one window of its bytes.
 
-    number: of the window. offset: decompressed offset of data[0]. data: whole documents, from the start of the first.
+    number: of the window. offset: decompressed offset of data[0]. data: whole documents, from the start of the first, but for the last one
+    where it is too long.
     disk_offset: bytes of the file on disk that had been read by then.
     """
 
@@ -51,13 +54,21 @@ class Windows:
     """Which documents are wanted, and how they are joined.
 
     Those that start before `stop`, joined by windows of `width` bytes, but for windows in `skip`.
-    sentences: documents are paragraphs between blank lines, rather than lines.
+    sentences: documents are paragraphs between blank lines, rather than lines. limit: of a longer document only so much is handed on, and
+    `CUT`. patient: whether reading goes on behind one.
     """
 
     width: int
     sentences: bool
+    limit: int
+    patient: bool
     skip: Container[int] = ()
     stop: int = _NEVER
+
+    @property
+    def most(self) -> int:
+        """The bytes of a line to hold: a longer one reaches so far beyond its window that it is too long wherever it begins."""
+        return self.width + self.limit + 2 * _CHARACTER_BYTES
 
 
 def document_starts(data: Bytes, sentences: bool, previous_blank: bool) -> tuple[Offsets, bool]:
@@ -78,6 +89,9 @@ class _Cutter:
         self._windows = windows
         self._held: list[memoryview] = []
         self._origin = 0
+        self._room = 0
+        self._rest = Whiteness()
+        self.is_full = False
         self.number = _NO_WINDOW
         self.end = 0
 
@@ -87,13 +101,22 @@ class _Cutter:
         if place < windows.stop:
             self.number = place // windows.width
             self.end = min((self.number + 1) * windows.width, windows.stop)
+            # Every document begins before the end: one that is not too long lies within.
+            self._room = self.end - place + windows.limit + _CHARACTER_BYTES
+            self._rest, self.is_full = Whiteness(), False
         else:
             self.number, self.end = _NO_WINDOW, _NEVER
 
     def hold(self, data: memoryview) -> None:
         """Keep whole lines of the window under way. Those of a window to skip are passed over here, so that its place is still counted."""
-        if self.number != _NO_WINDOW and self.number not in self._windows.skip and len(data):
-            self._held.append(data)
+        if self.number == _NO_WINDOW or self.number in self._windows.skip or self.is_full or not len(data):
+            return
+        end = character_start(data, self._room)
+        self._held.append(data[:end])
+        rest, self._room = data[end:], max(0, self._room - len(data))
+        if rest and not self._rest.goes_on(rest):
+            self.is_full = True
+            self._held.append(memoryview(CUT))
 
     def close(self) -> Iterator[RawBlock]:
         """Hand on the window under way, if any of it was held."""
@@ -101,6 +124,7 @@ class _Cutter:
             block = RawBlock(number=self.number, offset=self._origin, data=b"".join(self._held))
             self._held.clear()
             yield block
+        self.is_full = False
         self.number, self.end = _NO_WINDOW, 0
 
 
@@ -128,6 +152,8 @@ def cut(chunks: Iterable[Chunk], windows: Windows, previous_blank: bool = True) 
             # Whether a line starts a paragraph depends on the line before it, which may lie in the chunk before.
             previous_blank = last_line_is_blank(as_array(chunk.data), before)
         yield from _cut_chunk(cutter, chunk, before, windows)
+        if cutter.is_full and not windows.patient:
+            break
         # The last document may reach far beyond the stop: reading ends only when the one after it has begun.
         if chunk.offset + len(chunk.data) >= windows.stop and cutter.number == _NO_WINDOW:
             return

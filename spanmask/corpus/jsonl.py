@@ -21,13 +21,13 @@ from spanmask.corpus.cutting import RawBlock, block_bounds
 from spanmask.corpus.identity import identities, places
 from spanmask.corpus.inputs import InputFile
 from spanmask.corpus.jsonl_fields import only_fields
-from spanmask.corpus.jsonl_schema import explain, explain_missing, schema_of
+from spanmask.corpus.jsonl_schema import LineFault, explain, explain_missing, schema_of
 from spanmask.corpus.jsonl_strings import StringReader
 from spanmask.corpus.streams import as_array, line_number
-from spanmask.corpus.text import SKIP_ADVICE, invalid_utf8, is_utf8
+from spanmask.corpus.text import SKIP_ADVICE, invalid_utf8, is_utf8, too_long
 from spanmask.errors import CorpusError
 from spanmask.kernels.text import count_newlines, find_lines
-from spanmask.records import SKIPPED_LIMIT, DocumentBlock, Flags, Identities, Offsets, SkippedDocument
+from spanmask.records import SKIPPED_LIMIT, DocumentBlock, Flags, Identities, Offsets, SkippedDocument, SkipReason
 
 #: Arrow's parser counts the bytes of a block in 31 bits.
 _LINE_LIMIT = (1 << 31) - 64
@@ -35,7 +35,7 @@ _LINE_LIMIT = (1 << 31) - 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Lines:
-    """L filled lines. data: the bytes around them. starts, ends: (L,). usable: (L,) UTF-8 in braces, worth parsing."""
+    """L filled lines. data: the bytes around them. starts, ends: (L,). usable: (L,) UTF-8 in braces, not too long."""
 
     data: bytes | memoryview
     starts: Offsets
@@ -51,8 +51,8 @@ class _Lines:
 
     def in_utf8(self) -> _Lines:
         """Return the same lines, those that are not UTF-8 marked as unusable."""
-        valid = np.array([invalid_utf8(self.line(index)) is None for index in range(len(self))], np.bool_)
-        return _Lines(data=self.data, starts=self.starts, ends=self.ends, usable=self.usable & valid)
+        valid = [bool(self.usable[index]) and invalid_utf8(self.line(index)) is None for index in range(len(self))]
+        return _Lines(data=self.data, starts=self.starts, ends=self.ends, usable=np.array(valid, np.bool_))
 
     def line(self, index: int) -> bytes:
         return bytes(self.data[self.starts[index] : self.ends[index]])
@@ -71,18 +71,19 @@ def parse(file: InputFile, raw: RawBlock, config: CorpusConfig) -> Iterator[Docu
         A line is not an object with the fields asked for, unless the configuration skips such lines.
     """
     schema = schema_of(file, config)
-    lines = _find_lines(raw.data)
+    lines = _find_lines(raw.data, config.max_document_bytes)
     bounds = block_bounds(lines.starts)
     for first, last in pairwise(bounds):
         yield _Reader(file, raw.offset, config, schema).block(lines.between(first, last))
 
 
-def _find_lines(data: bytes | memoryview) -> _Lines:
+def _find_lines(data: bytes | memoryview, limit: int) -> _Lines:
     array = as_array(data)
     most = count_newlines(array) + 1
     starts, ends, braced = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.bool_)
     count = find_lines(array, starts, ends, braced)
-    return _Lines(data=data, starts=starts[:count], ends=ends[:count], usable=braced[:count])
+    starts, ends = starts[:count], ends[:count]
+    return _Lines(data=data, starts=starts, ends=ends, usable=braced[:count] & (ends - starts <= limit))
 
 
 class _Reader:
@@ -125,8 +126,13 @@ class _Reader:
         )
 
     def _left_out(self, lines: _Lines, ids: Identities, number: int) -> SkippedDocument:
-        fault = explain(lines.line(number), self._schema)
+        fault = self._explain(lines, number)
         return SkippedDocument(document_id=int(ids[number]), reason=fault.kind, detail=fault.message)
+
+    def _explain(self, lines: _Lines, number: int) -> LineFault:
+        if lines.ends[number] - lines.starts[number] > self._config.max_document_bytes:
+            return LineFault(SkipReason.LENGTH, too_long(self._config))
+        return explain(lines.line(number), self._schema)
 
     def _read_strings(self, lines: _Lines) -> pa.RecordBatch | None:
         """Read lines the fast way, or return None where that will not do."""
@@ -142,7 +148,7 @@ class _Reader:
             if table is not None:
                 yield from table.to_batches()
             elif self._config.on_error is OnError.FAIL:
-                raise self._error(lines.starts[first], explain(lines.line(first), self._schema).message)
+                raise self._error(lines.starts[first], self._explain(lines, first).message)
             else:
                 good[first:last] = False
 

@@ -54,8 +54,10 @@ def schema_of(file: InputFile, config: CorpusConfig) -> pa.Schema:
     return pa.schema([*fields, *(file.kept or ())])
 
 
-def kept_in_lines(file: InputFile, names: Collection[str]) -> dict[str, pa.DataType]:
+def kept_in_lines(file: InputFile, names: Collection[str], limit: int) -> dict[str, pa.DataType]:
     """Return the types of fields to keep by their first values in the first `KEPT_BYTES` of a file; null: it is there, and always null.
+
+    Lines of more bytes than the limit are passed over.
 
     Raises
     ------
@@ -64,7 +66,7 @@ def kept_in_lines(file: InputFile, names: Collection[str]) -> dict[str, pa.DataT
     """
     found: dict[str, pa.DataType] = {}
     read = 0
-    for line in _filled_lines(file):
+    for line in _filled_lines(file, limit):
         values = _object(line)[0]
         for name in names:
             if name in values and found.get(name, pa.null()) == pa.null():
@@ -77,16 +79,18 @@ def kept_in_lines(file: InputFile, names: Collection[str]) -> dict[str, pa.DataT
 
 def names_in_lines(file: InputFile) -> list[str]:
     """Return the fields of the first line of a file."""
-    return list(next(map(_object, _filled_lines(file)), ({}, None))[0])
+    return list(next(map(_object, _filled_lines(file, KEPT_BYTES)), ({}, None))[0])
 
 
-def _filled_lines(file: InputFile) -> Iterator[bytes]:
-    """Yield the filled lines of a file."""
+def _filled_lines(file: InputFile, limit: int) -> Iterator[bytes]:
+    """Yield the filled lines of a file that are not longer than a limit, up to one that leaves `KEPT_BYTES` behind."""
     with open_stream(file) as stream:
-        for chunk in lines(stream, 0):
+        for chunk in lines(stream, 0, max(limit, KEPT_BYTES)):
             # Split at newlines alone, as everywhere here: splitlines would end lines at a carriage return, too.
             for line in io.BytesIO(chunk.data):
-                if len(document_starts(as_array(line), False, True)[0]):
+                if len(line.rstrip(b"\n")) > max(limit, KEPT_BYTES):
+                    return
+                if len(line.rstrip(b"\n")) <= limit and len(document_starts(as_array(line), False, True)[0]):
                     yield line
 
 

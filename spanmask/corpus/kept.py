@@ -62,4 +62,4 @@ def _kept_in(
         return kept_in_columns(file, config)
     # Lines are read for what is not known yet: those of another type are told where they stand.
     wanted = [name for name in config.keep if found.get(name, (pa.null(), ""))[0] == pa.null()]
-    return kept_in_lines(file, wanted) if wanted else {}
+    return kept_in_lines(file, wanted, config.max_document_bytes) if wanted else {}

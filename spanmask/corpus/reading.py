@@ -9,8 +9,9 @@ from collections.abc import Container, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
-from spanmask.config import CorpusConfig, Format, Layout
+from spanmask.config import CorpusConfig, Format, Layout, OnError
 from spanmask.corpus import jsonl, text
 from spanmask.corpus.cutting import BLOCK_BYTES, RawBlock, Windows, cut
 from spanmask.corpus.inputs import InputFile, Part
@@ -90,13 +91,19 @@ def _cut_part(part: Part, config: CorpusConfig) -> Iterator[RawBlock]:
     if found is None:
         return
     begin, previous_blank = found
-    windows = Windows(width=BLOCK_BYTES, sentences=_is_in_sentences(part.file, config), stop=part.stop)
+    windows = _windows(part.file, config, BLOCK_BYTES, stop=part.stop)
     with open_stream(part.file, begin) as stream:
-        yield from cut(lines(stream, begin), windows, previous_blank)
+        yield from cut(lines(stream, begin, windows.most), windows, previous_blank)
 
 
-def _is_in_sentences(file: InputFile, config: CorpusConfig) -> bool:
-    return file.format is Format.TEXT and config.layout is Layout.SENTENCES
+def _windows(file: InputFile, config: CorpusConfig, width: int, **wanted: Any) -> Windows:
+    return Windows(
+        width=width,
+        sentences=file.format is Format.TEXT and config.layout is Layout.SENTENCES,
+        limit=config.max_document_bytes,
+        patient=config.on_error is OnError.SKIP,
+        **wanted,
+    )
 
 
 def stream_blocks(
@@ -127,9 +134,9 @@ def stream_blocks(
     StorageError
         The file system refused.
     """
-    windows = Windows(width=block_bytes, sentences=_is_in_sentences(file, config), skip=skip)
+    windows = _windows(file, config, block_bytes, skip=skip)
     with open_stream(file) as stream:
-        for raw in cut(lines(stream, 0), windows):
+        for raw in cut(lines(stream, 0, windows.most), windows):
             yield replace(raw, disk_offset=stream.tell())
 
 

@@ -5,8 +5,9 @@ Also says on which line of a file a byte stands, for errors.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import IO, Any, Protocol, cast
 
@@ -23,7 +24,14 @@ CHUNK_BYTES = 4 << 20
 #: The mark that some editors put before UTF-8.
 BOM = b"\xef\xbb\xbf"
 
-_LOOK_BACK = 64
+#: Stands for the rest of a document that is let go, being too long: no white space, so that what it ends is too long as well.
+CUT = b".\n"
+
+_LOOK_BACK, _LOOK_BACK_LIMIT = 64, 1 << 12
+#: Bytes looked at together for what is not white space.
+_LOOK_BYTES = 1 << 14
+#: Bytes of a character after its first.
+_REST = bytes(range(0x80, 0xC0))
 
 
 class ByteStream(Protocol):
@@ -75,7 +83,7 @@ def open_stream(file: InputFile, offset: int = 0) -> Iterator[ByteStream]:
             yield stream
 
 
-def lines(stream: ByteStream, offset: int) -> Iterator[Chunk]:
+def lines(stream: ByteStream, offset: int, most: int) -> Iterator[Chunk]:
     """Yield the rest of a stream as chunks of whole lines, without the file's byte order mark.
 
     Parameters
@@ -84,22 +92,34 @@ def lines(stream: ByteStream, offset: int) -> Iterator[Chunk]:
         Stands at the start of a line.
     offset
         Decompressed offset where it stands.
+    most
+        Bytes of a line that are held. A line that goes on is handed on as its beginning and `CUT` as soon as that is known, and the rest of
+        it read only when more is asked for; the chunk after it then stands further on than its bytes say.
     """
-    for chunk in _whole_lines(stream, offset):
-        marked = chunk.offset == 0 and chunk.data.startswith(BOM)
-        yield Chunk(offset=len(BOM), data=chunk.data[len(BOM) :]) if marked else chunk
+    pieces = iter(lambda: stream.read(CHUNK_BYTES), b"")
+    head = b""
+    if offset == 0:
+        while len(head) < len(BOM) and (data := next(pieces, b"")):
+            head += data
+        if head.startswith(BOM):
+            offset, head = len(BOM), head[len(BOM) :]
+    yield from _whole_lines(pieces, head, offset, most)
 
 
-def _whole_lines(stream: ByteStream, offset: int) -> Iterator[Chunk]:
+def _whole_lines(pieces: Iterator[bytes], head: bytes, offset: int, most: int) -> Iterator[Chunk]:
     """Yield chunks that end with a newline, the stream's last one aside; what follows a chunk's last newline begins the next chunk.
 
     A long line is held as the chunks it came in and joined once. A chunk is let go before the next is read, so that one is held at a time.
     """
     held: list[bytes] = []
-    while data := stream.read(CHUNK_BYTES):
+    while data := head or next(pieces, b""):
+        head = b""
         end = data.rfind(b"\n") + 1
         if end == 0:
             held.append(data)
+            if sum(map(len, held)) > most:
+                del data
+                offset, head = yield from _long_line(pieces, held, offset, most)
             continue
         whole = b"".join([*held, memoryview(data)[:end]]) if held or end < len(data) else data
         held = [data[end:]] if end < len(data) else []
@@ -109,6 +129,59 @@ def _whole_lines(stream: ByteStream, offset: int) -> Iterator[Chunk]:
         del whole
     if held:
         yield Chunk(offset=offset, data=b"".join(held))
+
+
+def _long_line(
+    pieces: Iterator[bytes], held: list[bytes], offset: int, most: int
+) -> Generator[Chunk, None, tuple[int, bytes]]:
+    """Yield the beginning of a line that is too long; return where the next one starts, and what was read of it.
+
+    A blank line stays one, however long: its rest is looked at first. held: its beginning; emptied.
+    """
+    data, whiteness = b"".join(held), Whiteness()
+    held.clear()
+    begin, at = data[: character_start(data, most)], offset
+    while data:
+        end = data.find(b"\n") + 1
+        at += end or len(data)
+        filled = bool(begin) and not whiteness.goes_on(data[: end or None])
+        data = data[end:] if end else b""
+        if filled:
+            # Let go before the next is read.
+            chunk, begin = Chunk(offset=offset, data=begin + CUT), b""
+            yield chunk
+            del chunk
+        if end:
+            break
+        data = next(pieces, b"")
+    if begin:
+        yield Chunk(offset=offset, data=begin + b"\n")
+    return at, data
+
+
+class Whiteness:
+    """Tells whether bytes that come in pieces are white space (Unicode White_Space), characters cut in two included."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def goes_on(self, data: bytes | memoryview) -> bool:
+        """Tell whether the next bytes are white too."""
+        view = memoryview(data)
+        pieces = (bytes(view[at : at + _LOOK_BYTES]) for at in range(0, len(view), _LOOK_BYTES))
+        return all(_is_white(self._decoder.decode(piece)) for piece in pieces)
+
+
+def _is_white(text: str) -> bool:
+    # To Python four control characters are white space, too.
+    return not text or (text.isspace() and not any(mark in text for mark in "\x1c\x1d\x1e\x1f"))
+
+
+def character_start(data: bytes | memoryview, at: int) -> int:
+    """Return where the character begins that a position lies in, as far as UTF-8 tells."""
+    if at >= len(data):
+        return at
+    return next((k for k in range(at, max(at - 4, -1), -1) if data[k] & 0xC0 != 0x80), at)
 
 
 def first_line(file: InputFile, start: int, stop: int) -> tuple[int, bool] | None:
@@ -140,7 +213,7 @@ def _is_marked(file: InputFile) -> bool:
 
 
 def _is_blank_before(source: IO[bytes], end: int) -> bool:
-    """Tell whether the line whose newline stands at a position is blank, reading little of it."""
+    """Tell whether the line whose newline stands at a position is blank, reading and holding little of it."""
     size = _LOOK_BACK
     while True:
         begin = max(0, end - size)
@@ -148,10 +221,13 @@ def _is_blank_before(source: IO[bytes], end: int) -> bool:
         data = source.read(end - begin)
         if begin == 0:
             data = b"\n" + data.removeprefix(BOM)
-        answer = line_before(as_array(data))
+        # The rest of a character that is cut off in front is left to the next look.
+        whole = len(data) - len(data[:3].lstrip(_REST) + data[3:])
+        answer = line_before(as_array(data[whole:]))
         if answer != UNDECIDED:
             return answer == BLANK
-        size *= 8
+        end = begin + whole
+        size = min(size * 8, max(CHUNK_BYTES, _LOOK_BACK_LIMIT))
 
 
 def line_number(file: InputFile, offset: int) -> int:

@@ -13,9 +13,9 @@ from spanmask.config import CorpusConfig, Layout, OnError
 from spanmask.corpus.cutting import RawBlock, block_bounds, document_starts
 from spanmask.corpus.identity import identities
 from spanmask.corpus.inputs import InputFile
-from spanmask.corpus.streams import as_array, as_view, line_number
+from spanmask.corpus.streams import Whiteness, as_array, as_view, character_start, line_number
 from spanmask.errors import CorpusError
-from spanmask.records import SKIPPED_LIMIT, Bytes, DocumentBlock, Offsets, Ragged, SkippedDocument, SkipReason
+from spanmask.records import SKIPPED_LIMIT, Bytes, DocumentBlock, Flags, Offsets, Ragged, SkippedDocument, SkipReason
 
 #: What an error about a document says last.
 SKIP_ADVICE = "correct it, or leave such documents out with --on-error skip"
@@ -40,13 +40,21 @@ def invalid_utf8(data: bytes | memoryview) -> tuple[int, str] | None:
     return None
 
 
+def too_long(config: CorpusConfig) -> str:
+    """Say that a document is."""
+    return (
+        f"a document of more than {config.max_document_bytes:,} bytes, the most that is read: "
+        "raise --max-document-bytes where it is one (lines that are documents: --layout documents)"
+    )
+
+
 def parse(file: InputFile, raw: RawBlock, config: CorpusConfig) -> Iterator[DocumentBlock]:
     """Yield the documents of a block of text.
 
     Raises
     ------
     CorpusError
-        A document is not valid UTF-8, unless the configuration skips such documents.
+        A document is too long or not valid UTF-8, unless the configuration skips such documents.
     """
     data = as_array(raw.data)
     starts, _ = document_starts(data, config.layout is Layout.SENTENCES, True)
@@ -58,33 +66,58 @@ def parse(file: InputFile, raw: RawBlock, config: CorpusConfig) -> Iterator[Docu
 
 
 def _block(file: InputFile, origin: int, data: Bytes, offsets: Offsets, config: CorpusConfig) -> DocumentBlock:
-    """Return documents as a block, without those that are not UTF-8 where the configuration skips them.
+    """Return documents as a block, without those too long or not UTF-8 where the configuration skips them.
 
     UTF-8 is checked for the whole block at once, and document by document only where that fails. origin: decompressed offset of data[0].
     """
     text, ids = data[offsets[0] : offsets[-1]], identities(file, origin + offsets[:-1])
-    documents, skipped = Ragged(values=text, offsets=offsets - offsets[0]), np.zeros(0, np.int64)
-    told: tuple[SkippedDocument, ...] = ()
-    if not is_utf8(text):
+    documents = Ragged(values=text, offsets=offsets - offsets[0])
+    fits = good = _fit(documents, config.max_document_bytes)
+    if not fits.all() or not is_utf8(text):
         if config.on_error is OnError.FAIL:
-            raise _encoding_error(file, origin + int(offsets[0]), as_view(text))
-        good = np.array([is_utf8(documents[number]) for number in range(len(documents))])
-        skipped = np.flatnonzero(~good)
-        told = tuple(_left_out(int(ids[number]), documents[number]) for number in skipped[:SKIPPED_LIMIT])
+            raise _error(file, origin + offsets, text, fits, config)
+        good = np.array([fit and is_utf8(documents[number]) for number, fit in enumerate(fits.tolist())])
+    left = np.flatnonzero(~good).tolist()
+    told = tuple(
+        SkippedDocument(
+            document_id=int(ids[number]), reason=SkipReason.ENCODING, detail=_encoding_fault(documents[number])
+        )
+        if fits[number]
+        else SkippedDocument(document_id=int(ids[number]), reason=SkipReason.LENGTH, detail=too_long(config))
+        for number in left[:SKIPPED_LIMIT]
+    )
+    if left:
         documents, ids = keep(documents, good), ids[good]
     return DocumentBlock(
         text=documents.values,
         document_offsets=documents.offsets,
         document_ids=ids,
-        skipped=len(skipped),
+        skipped=len(left),
         skipped_documents=told,
         source_bytes=len(text),
     )
 
 
-def _left_out(identity: int, text: Bytes) -> SkippedDocument:
+def _fit(documents: Ragged[Bytes], limit: int) -> Flags:
+    """Return (D,) which documents are not too long, white space at their ends aside: how much there is depends on how a file is divided."""
+    fits: Flags = documents.lengths <= limit
+    for number in np.flatnonzero(~fits).tolist():
+        document = as_view(documents[number])
+        fits[number] = Whiteness().goes_on(document[character_start(document, limit) :])
+    return fits
+
+
+def _encoding_fault(text: Bytes) -> str:
     found = invalid_utf8(as_view(text))
-    return SkippedDocument(document_id=identity, reason=SkipReason.ENCODING, detail=found[1] if found else "not UTF-8")
+    return "not UTF-8" if found is None else found[1]
+
+
+def _error(file: InputFile, places: Offsets, text: Bytes, fits: Flags, config: CorpusConfig) -> CorpusError:
+    """Return what is wrong with a block: its first document that is too long, else its first byte that is not UTF-8."""
+    if fits.all():
+        return _encoding_error(file, int(places[0]), as_view(text))
+    line = line_number(file, int(places[int(np.argmin(fits))]))
+    return CorpusError(f"{too_long(config)}; {SKIP_ADVICE}", path=file.path, line=line)
 
 
 def _encoding_error(file: InputFile, origin: int, text: memoryview) -> CorpusError:

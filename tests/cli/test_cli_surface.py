@@ -46,6 +46,7 @@ SHARED = {
     "--holdout": None,
     "--shard-bytes": None,
     "--on-error": ["fail", "skip"],
+    "--max-document-bytes": None,
 }
 RUN = dict.fromkeys(["--out", "--config", "--jobs", "--overwrite", "--rehash", "--dry-run", "--json"])
 SURFACE: dict[str, dict[str, list[str] | None]] = {
@@ -140,7 +141,7 @@ def test_the_defaults_that_help_shows_are_those_that_stand(name: str) -> None:
     types = {option.name: option.type for option in command.params}
     read = {key: types[key].convert(value, None, None) for key, value in plain.items()}
     assert config.of(**needed, **read) == config.of(**needed)
-    assert len(read) == {"preshard": 15, "train": 21, "export": 0}[name]
+    assert len(read) == {"preshard": 16, "train": 21, "export": 0}[name]
 
 
 @pytest.mark.parametrize(

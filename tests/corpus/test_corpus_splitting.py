@@ -184,6 +184,67 @@ def test_json_lines_are_judged_one_by_one_however_they_are_divided(
             assert caught.value.line in bad
 
 
+def filled(text: bytes) -> int:
+    """Return a text's length without the white space at its end."""
+    return len(text.decode().rstrip("".join(WHITE)).encode())
+
+
+@quick
+@given(
+    data=marked,
+    layout=st.sampled_from(Layout),
+    target=sizes,
+    piece=st.integers(1, 60),
+    block=st.integers(1, 60),
+    limit=sizes,
+)
+def test_a_document_is_too_long_by_its_text_however_it_is_divided(
+    shared_corpus: Any, data: bytes, layout: Layout, target: int, piece: int, block: int, limit: int
+) -> None:
+    everything = naive(data, layout)
+    good = [(place, text) for place, text in everything if filled(text) <= limit]
+    first = next((place for place, text in everything if filled(text) > limit), None)
+    file = shared_corpus.write(".txt", data)
+    options: dict[str, Any] = {"layout": layout, "max_document_bytes": limit}
+    with shared_corpus.small(piece, block):
+        for read in (shared_corpus.parts, shared_corpus.stream):
+            found = read(file, target, **options, on_error=OnError.SKIP)
+            assert (shown(found), found.skipped) == (good, len(everything) - len(good))
+            if first is None:
+                assert shown(read(file, target, **options)) == good
+                continue
+            with pytest.raises(CorpusError, match=f"more than {limit} bytes") as caught:
+                read(file, target, **options)
+            assert caught.value.line == data[:first].count(b"\n") + 1
+
+
+@settings(quick, max_examples=80)
+@given(
+    lengths=st.lists(st.integers(0, 60), max_size=12),
+    target=sizes,
+    piece=st.integers(1, 60),
+    block=st.integers(1, 60),
+    limit=sizes,
+)
+def test_a_line_of_json_is_too_long_by_its_bytes_however_it_is_divided(
+    shared_corpus: Any, lengths: list[int], target: int, piece: int, block: int, limit: int
+) -> None:
+    lines = [
+        json.dumps({"text": f"{number}é" * length}, ensure_ascii=False).encode()
+        for number, length in enumerate(lengths)
+    ]
+    file = shared_corpus.write(".jsonl", b"\n".join(lines))
+    good = [json.loads(line)["text"].encode() for line in lines if len(line) <= limit]
+    with shared_corpus.small(piece, block):
+        for read in (shared_corpus.parts, shared_corpus.stream):
+            found = read(file, target, max_document_bytes=limit, on_error=OnError.SKIP)
+            assert (found.texts, found.skipped) == (good, len(lines) - len(good))
+            if len(good) < len(lines):
+                with pytest.raises(CorpusError, match=f"more than {limit} bytes") as caught:
+                    read(file, target, max_document_bytes=limit)
+                assert caught.value.line == 1 + next(k for k, line in enumerate(lines) if len(line) > limit)
+
+
 def test_parts_are_ranges_of_exactly_the_target(corpus: Any) -> None:
     file = corpus.write(".txt", b"abc\n" * 25)
     bounds = [(part.start, part.stop) for part in divide(file, CorpusConfig(), 30)]
