@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pyarrow as pa
 
 from spanmask.config import CorpusConfig
 from spanmask.corpus.inputs import InputFile
 from spanmask.corpus.ranges import is_points_type, is_ranges_type
+from spanmask.corpus.strings import is_plain, is_text, lengths, plain
 from spanmask.errors import ConfigError, CorpusError
+from spanmask.records import Offsets
 
 
 def column_names(config: CorpusConfig) -> list[str]:
@@ -29,7 +32,7 @@ def require_columns(file: InputFile, schema: pa.Schema, config: CorpusConfig) ->
     """
     for name in column_names(config):
         _require_one(file, schema, name, optional=name in config.keep)
-    _require_type(file, schema, config.text_field, is_text_type, "strings; name another with --text-field")
+    _require_type(file, schema, config.text_field, is_text, "strings; name another with --text-field")
     if config.spans_field is not None:
         _require_type(file, schema, config.spans_field, is_ranges_type, "lists of pairs [start, end] of integers")
     if config.words_field is not None:
@@ -44,7 +47,7 @@ def require_columns(file: InputFile, schema: pa.Schema, config: CorpusConfig) ->
 def kept_types(schema: pa.Schema, config: CorpusConfig) -> dict[str, pa.DataType]:
     """Return the types as which the columns to keep that are there are kept."""
     types = {name: schema.field(name).type for name in config.keep if name in schema.names}
-    return {name: pa.string() if pa.types.is_large_string(kind) else kind for name, kind in types.items()}
+    return {name: pa.string() if is_text(kind) else kind for name, kind in types.items()}
 
 
 def _require_one(file: InputFile, schema: pa.Schema, name: str, *, optional: bool) -> None:
@@ -64,22 +67,17 @@ def _require_type(
         raise CorpusError(f"column {name!r} is {kind}, expected {expected}", path=file.path)
 
 
-def is_plain_text_type(kind: pa.DataType) -> bool:
-    """Tell whether a column holds its strings in one buffer, with offsets."""
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def is_text_type(kind: pa.DataType) -> bool:
-    """Tell whether a column holds strings."""
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return is_plain_text_type(kind) or bool(pa.types.is_string_view(kind))
-
-
 def is_kept_type(kind: pa.DataType) -> bool:
     """Tell whether a column can be passed through."""
-    known = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, is_plain_text_type, pa.types.is_null)
+    known = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, is_text, pa.types.is_null)
     return any(fits(kind) for fits in known)
+
+
+def row_bytes(batch: pa.RecordBatch, config: CorpusConfig) -> Offsets:
+    """Return the (D,) bytes that the strings of each row take once they are decoded."""
+    columns = [batch.column(name) for name in (config.text_field, *config.keep) if name in batch.schema.names]
+    sizes: Offsets = np.sum([lengths(column) for column in columns if is_text(column.type)], axis=0)
+    return sizes
 
 
 def conform(batch: pa.RecordBatch, config: CorpusConfig, kept: pa.Schema | None) -> pa.RecordBatch:
@@ -87,9 +85,10 @@ def conform(batch: pa.RecordBatch, config: CorpusConfig, kept: pa.Schema | None)
     names = column_names(config)
     columns = {name: batch.column(name) if name in batch.schema.names else pa.nulls(len(batch)) for name in names}
     text = columns[config.text_field]
-    if not is_plain_text_type(text.type):
-        columns[config.text_field] = text.cast(pa.large_string())
+    if not is_plain(text.type):
+        columns[config.text_field] = plain(text, pa.large_string())
     for field in kept or ():
-        if columns[field.name].type != field.type:
-            columns[field.name] = columns[field.name].cast(field.type)
+        column = columns[field.name]
+        if column.type != field.type:
+            columns[field.name] = plain(column, field.type) if is_text(column.type) else column.cast(field.type)
     return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))

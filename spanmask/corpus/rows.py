@@ -16,6 +16,7 @@ import pyarrow as pa
 from spanmask.config import CorpusConfig, OnError
 from spanmask.corpus.ranges import Fault, read_points, read_ranges
 from spanmask.corpus.streams import as_view
+from spanmask.corpus.strings import plain_offsets
 from spanmask.corpus.text import invalid_utf8
 from spanmask.errors import CorpusError
 from spanmask.kernels.text import count_code_points
@@ -49,15 +50,6 @@ class InputRows:
     skipped: int = 0
     skipped_documents: tuple[SkippedDocument, ...] = ()
     source_bytes: int
-
-
-def text_offsets(column: pa.Array) -> Offsets:
-    """Return the (D + 1,) byte offsets of a string or large_string column in its data buffer."""
-    dtype = np.dtype(np.int64 if pa.types.is_large_string(column.type) else np.int32)
-    buffer = column.buffers()[1]
-    if buffer is None or buffer.size == 0:
-        return np.zeros(1, np.int64)
-    return np.frombuffer(buffer, dtype, len(column) + 1, column.offset * dtype.itemsize).astype(np.int64)
 
 
 def _text_bytes(column: pa.Array) -> Bytes:
@@ -104,7 +96,7 @@ def documents(
 def _block(rows: InputRows, config: CorpusConfig) -> DocumentBlock:
     """Return rows that were checked as documents: the text as a view of the batch, ranges and kept fields beside it."""
     column = rows.batch.column(config.text_field)
-    offsets = text_offsets(column)
+    offsets = plain_offsets(column)
     lengths = _code_points(column, config)
     spans, words = config.spans_field, config.words_field
     return DocumentBlock(
@@ -124,7 +116,7 @@ def _code_points(column: pa.Array, config: CorpusConfig) -> Offsets:
     """Return (D,) code points of each text, or zeros where nothing needs them."""
     counts = np.zeros(len(column), np.int64)
     if config.spans_field is not None or config.words_field is not None:
-        count_code_points(_text_bytes(column), text_offsets(column), counts)
+        count_code_points(_text_bytes(column), plain_offsets(column), counts)
     return counts
 
 
@@ -155,7 +147,7 @@ def _encoding_faults(column: pa.Array, name: str) -> Iterator[Fault]:
     try:
         column.validate(full=True)
     except pa.ArrowInvalid:
-        data, offsets = as_view(_text_bytes(column)), text_offsets(column).tolist()
+        data, offsets = as_view(_text_bytes(column)), plain_offsets(column).tolist()
         found = [invalid_utf8(data[start:end]) for start, end in pairwise(offsets)]
         reasons: npt.NDArray[np.object_] = np.array([None if what is None else what[1] for what in found], np.object_)
         yield Fault(

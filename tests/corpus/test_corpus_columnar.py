@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
+import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from spanmask.config import CorpusConfig, OnError
-from spanmask.corpus import columnar, cutting
+from spanmask.corpus import columnar, cutting, parquet
 from spanmask.corpus.inputs import Part
 from spanmask.corpus.kept import with_kept
 from spanmask.corpus.reading import divide
 from spanmask.errors import ConfigError, CorpusError, SpanmaskError, StorageError
 
 TEXTS = ["", "one", "zwei\n\nlines", "drei äöü", "😀\0", "", "the same", "the same"] * 5
+KINDS = ["string", "large_string", "string_view", "dictionary", "dictionary of views"]
 LAYOUTS = ["parquet", "file", "stream", "compressed file", "compressed stream"]
 
 
@@ -34,18 +37,22 @@ def save(corpus: Any, table: pa.Table, layout: str, rows: int = 7) -> Any:
 
 
 def text_as(kind: str, texts: list[str | None]) -> pa.Array:
-    if kind == "dictionary":
-        return pa.array(texts).dictionary_encode()
+    if kind.startswith("dictionary"):
+        encoded = pa.array(texts).dictionary_encode()
+        values = encoded.dictionary.cast(pa.string_view()) if kind.endswith("views") else encoded.dictionary
+        return pa.DictionaryArray.from_arrays(encoded.indices, values)
     return pa.array(texts, getattr(pa, kind)())
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("kind", ["string", "large_string", "string_view", "dictionary"])
+@pytest.mark.parametrize(
+    ("layout", "kind"), [pair for pair in product(LAYOUTS, KINDS) if pair != ("parquet", "dictionary of views")]
+)
 def test_any_string_type_in_any_layout_gives_the_same_documents(
     corpus: Any, layout: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = pa.table({"other": range(len(TEXTS)), "text": text_as(kind, TEXTS), "last": TEXTS})
-    monkeypatch.setattr(columnar, "_BLIND_ROWS", 3)
+    table = pa.table({"other": range(len(TEXTS)), "text": text_as(kind, TEXTS), "last": text_as(kind, TEXTS)})
+    monkeypatch.setattr(columnar, "BLIND_ROWS", 3)
+    monkeypatch.setattr(parquet, "BLIND_ROWS", 3)
     monkeypatch.setattr(cutting, "BLOCK_BYTES", 20)
     for rows in (1, 7, 100):
         file = save(corpus, table, layout, rows)
@@ -54,6 +61,40 @@ def test_any_string_type_in_any_layout_gives_the_same_documents(
             assert found.ids == list(range(len(TEXTS)))
             assert found.texts == [text.encode() for text in TEXTS]
             assert found.skipped == 0
+        found = corpus.parts(file, 17, keep=("last",))
+        assert (found.ids, found.kept) == (list(range(len(TEXTS))), [{"last": text} for text in TEXTS])
+        assert all(block.kept.schema.field("last").type == pa.string() for block in found.blocks)
+
+
+@pytest.mark.parametrize(
+    "kind", [polars.String, polars.Categorical, polars.Enum(["one", "zwei", "drei äöü \U0001f600 long"])]
+)
+@pytest.mark.parametrize("compression", ["uncompressed", "lz4", "zstd"])
+def test_what_polars_writes_is_read(corpus: Any, kind: Any, compression: Any) -> None:
+    texts = ["one", "zwei", "zwei", "drei äöü \U0001f600 long", "one"]
+    frame = polars.DataFrame({"text": texts, "id": texts, "s": [[[0, 1]]] * 5}).with_columns(
+        polars.col("text", "id").cast(kind)
+    )
+    for suffix, write in (
+        (".arrow", lambda path: frame.write_ipc(path, compression=compression)),
+        (".ipc", lambda path: frame.write_ipc_stream(path, compression=compression)),
+        (".parquet", lambda path: frame.write_parquet(path, compression=compression)),
+    ):
+        path = corpus.folder / f"frame{suffix}"
+        write(path)
+        found = corpus.parts(corpus.find(path), keep=("id",), spans_field="s")
+        assert found.texts == [text.encode() for text in texts]
+        assert (found.kept, found.ranges) == ([{"id": text} for text in texts], [[(0, 1)]] * 5)
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_nulls_of_any_string_type_are_left_out_as_text_and_kept_as_null(corpus: Any, kind: str) -> None:
+    texts = [None, "a", "", None, "long enough to lie outside of its view"]
+    file = save(corpus, pa.table({"text": text_as(kind, texts), "k": text_as(kind, texts[::-1])}), "file")
+    found = corpus.parts(file, on_error=OnError.SKIP)
+    assert (found.texts, found.skipped) == ([text.encode() for text in texts if text is not None], 2)
+    found = corpus.parts(file, on_error=OnError.SKIP, keep=("k",))
+    assert (found.ids, found.kept) == ([1, 2, 4], [{"k": None}, {"k": ""}, {"k": None}])
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
