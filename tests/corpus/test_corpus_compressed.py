@@ -12,7 +12,7 @@ import pytest
 from spanmask.errors import CorpusError
 
 TEXT = b"one\n\ntwo\n"
-GZIP, ZSTD = gzip.compress(TEXT), bytes(pa.Codec("zstd").compress(TEXT))
+GZIP, ZSTD = gzip.compress(TEXT, mtime=0), bytes(pa.Codec("zstd").compress(TEXT))
 SKIPPABLE = b"\x50\x2a\x4d\x18\x04\x00\x00\x00abcd"
 
 
@@ -30,9 +30,13 @@ def test_zeros_after_a_gzip_member_are_padding(corpus: Any, zeros: int) -> None:
     assert read(corpus, ".gz", gzip.compress(b"") + padding + GZIP) == [b"one", b"two"]
 
 
-@pytest.mark.parametrize("data", [bytes(30), b"\0" + GZIP, GZIP + b"\0junk", GZIP + b"\0" + GZIP[:-1], GZIP[:-1]])
+@pytest.mark.parametrize(
+    "data",
+    [bytes(30), b"\0" + GZIP, GZIP + b"\0junk", GZIP + b"\0" + GZIP[:-1], GZIP[:-1]],
+    ids=["zeros", "zeros before", "junk", "a truncated member", "truncated"],
+)
 def test_what_gzip_itself_refuses_is_refused(corpus: Any, data: bytes) -> None:
-    with pytest.raises(OSError, match=r".") if data[:2] != GZIP[:2] else pytest.raises((OSError, EOFError)):
+    with pytest.raises((OSError, EOFError)):
         gzip.GzipFile(fileobj=io.BytesIO(data)).read()
     with pytest.raises(CorpusError, match="not a whole gzip stream"):
         read(corpus, ".gz", data)
