@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,12 +19,14 @@ from spanmask.config import (
     PreshardConfig,
     RandomIds,
     Segmentation,
+    canonical_json,
 )
 from spanmask.corpus.inputs import InputFile, Part
 from spanmask.corpus.kept import with_kept
 from spanmask.corpus.reading import divide, read_part
 from spanmask.errors import ConfigError
 from spanmask.records import DocumentBlock
+from spanmask.shard.manifest import MANIFEST_LIMIT, InputRecord, describe_vocabulary
 from spanmask.tokenization import Tokenizer
 from spanmask.tokenization.tokenizer import tokenized_by
 from spanmask.vocab import Vocabulary
@@ -34,6 +36,8 @@ _GROWTH = 4
 #: Text that unigram counts are taken from, spread over the tasks.
 _SAMPLE_BYTES = 4 << 20
 _SMALLEST_SAMPLE = 1 << 10
+#: Bytes that a manifest may need for all but inputs and vocabulary: counts, above all those of unigrams.
+_MANIFEST_REST = 8 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +100,11 @@ def make_plan(config: PreshardConfig, vocabulary: Vocabulary, files: Sequence[In
     CorpusError
         An input is not what it claims, no input has a field to keep, or the sample for unigram counts holds no ordinary token.
     ConfigError
-        A field that the configuration names cannot be read from this kind of input, or has two types.
+        A field that the configuration names cannot be read from this kind of input, or has two types; or there are more inputs than a
+        manifest holds.
     """
     _check_fields(config.corpus, files)
+    _check_manifest(files, vocabulary)
     files = with_kept(files, config.corpus)
     tasks = tuple(_tasks(files, config))
     unigram = None
@@ -112,6 +118,17 @@ def _check_fields(config: CorpusConfig, files: Sequence[InputFile]) -> None:
     text = next((file for file in files if file.format is Format.TEXT), None)
     if text is not None and fields:
         raise ConfigError(f"{text.path}: plain text has no field {fields[0]!r}; give JSONL, Parquet or Arrow")
+
+
+def _check_manifest(files: Sequence[InputFile], vocabulary: Vocabulary) -> None:
+    """Refuse a run at whose end no reader would take the manifest: it names every input, and may hold the vocabulary."""
+    inputs = [asdict(InputRecord(index=file.index, name=file.name, size=file.size, sha256="0" * 64)) for file in files]
+    size = len(canonical_json([inputs, describe_vocabulary(vocabulary)])) + _MANIFEST_REST
+    if size > MANIFEST_LIMIT:
+        raise ConfigError(
+            f"{len(files):,} inputs and the vocabulary make a manifest of {size >> 20} MiB, more than {MANIFEST_LIMIT >> 20}: "
+            "join small files together"
+        )
 
 
 class _Weighted(NamedTuple):

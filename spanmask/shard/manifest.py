@@ -22,7 +22,7 @@ from spanmask.vocab import BUILT_IN, SpecialIds, Vocabulary, vocabulary_from_ent
 MANIFEST = "manifest.json"
 SPLITS = ("train", "validation")
 SKIPPED = "skipped.jsonl"
-_SIZE_LIMIT = 64 << 20
+MANIFEST_LIMIT = 64 << 20
 #: Formats that are read. Of format 1 masks are only taken as they are stored.
 _READABLE = (1, FORMAT_VERSION)
 #: The parts of a manifest, those that format 1 does not have, and those of an input and of a file beside the manifest.
@@ -296,7 +296,7 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
             "no manifest: not a spanmask dataset, or its run did not finish; run the same preshard command again",
             path=str(path),
         )
-    content = _checked(read_regular(path, _SIZE_LIMIT))
+    content = _checked(read_regular(path, MANIFEST_LIMIT))
     manifest = Manifest(content=content, splits=_read_splits(root, content))
     _check_splits(manifest)
     return manifest

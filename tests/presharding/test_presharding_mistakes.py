@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from spanmask import CorpusError, PreshardConfig, preshard
+from spanmask import ConfigError, CorpusError, PreshardConfig, preshard
+from spanmask.presharding import plan
 
 TEXT = "The cat sat on the mat and looked at the dog for a while."
 
@@ -35,3 +36,18 @@ def test_a_run_that_wrote_nothing_does_not_stand_in_the_way(tmp_path):
         preshard(path, tmp_path / "out", PreshardConfig.of(seed=7), jobs=1)
     manifest = preshard(path, tmp_path / "out", PreshardConfig.of(seed=7, on_error="skip"), jobs=1)
     assert manifest.conservation["documents_skipped"] == 1
+
+
+def test_more_inputs_than_a_manifest_names_are_refused_before_the_work(tmp_path, monkeypatch):
+    """Such a dataset was written, and then no reader took its manifest."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(20):
+        (folder / f"{number}.txt").write_text("some words of text that go on for a while and then they end")
+    monkeypatch.setattr(plan, "MANIFEST_LIMIT", plan._MANIFEST_REST + 1500)
+    with pytest.raises(
+        ConfigError, match=r"20 inputs and the vocabulary make a manifest of .*: join small files together"
+    ):
+        preshard(folder, tmp_path / "out", PreshardConfig.of(seed=7), jobs=1)
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    preshard(folder / "0.txt", tmp_path / "out", PreshardConfig.of(seed=7), jobs=1)
