@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from signals import wait_until_it_answers
 
+pytestmark = pytest.mark.faults
+
 #: What a process does, by what the signal meets; STRIKE is the signal's name. It would print "went on".
 MEETS = {
     "the start": "answer_signals(); strike()",
@@ -34,8 +36,6 @@ with working():
 _PRELUDE = """
 import os, signal, sys
 from spanmask_cli.ending import answer_signals, working
-
-pytestmark = pytest.mark.faults
 
 def strike():
     os.kill(os.getpid(), signal.STRIKE)
