@@ -30,7 +30,6 @@ from spanmask.config import canonical_json, fingerprint
 from spanmask.errors import ConfigError, IncompleteShards, MismatchError, ShardError, SpanmaskError
 from spanmask.exporting.config import ExportConfig
 from spanmask.exporting.run import export
-from spanmask.kernels.cache import user_cache_folder
 from spanmask.loading import LoadConfig, Position, Stream
 from spanmask.shard import manifest as manifests
 from spanmask.shard import reader, shard_file
@@ -476,8 +475,10 @@ def _hear(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 @pytest.fixture(scope="module")
-def audit_hook() -> None:
+def audit_hook(datasets) -> None:
     """Hears of every file Python opens, while `_opened` is a list. Hooks cannot be taken off again."""
+    # Modules and kernels are loaded by whichever test is the first to use them: here.
+    assert use(datasets("paper")) == []
     sys.addaudithook(_hear)
 
 
@@ -493,8 +494,7 @@ def opened(audit_hook) -> Iterator[list[str]]:
 
 def assert_inside(paths: list[str], folder: Path) -> None:
     package = Path(spanmask.__file__).parent
-    # Kernels are read from their cache by whichever test is the first to run them.
-    allowed = (str(folder), str(package), sys.prefix, sys.base_prefix, "/proc/", str(user_cache_folder()))
+    allowed = (str(folder), str(package), sys.prefix, sys.base_prefix, "/proc/")
     assert [path for path in paths if not path.startswith(allowed)] == []
 
 
