@@ -37,16 +37,27 @@ def command(folder: str, split: str, count: int, row: int | None, pick_seed: int
     shards = open_shards(folder, split)
     numbers = _choose(shards, count, row, pick_seed)
     rows, vocabulary = [(number, shards[number]) for number in numbers], shards.manifest.vocabulary
+    words = _word_rule(shards)
     if html is None:
         print_rows(rows, vocabulary)
+        click.echo(f"\n{words}")
         return
     from spanmask.report.rows_page import rows_page
     from spanmask.report.view import row_view
     from spanmask.storage import publish_bytes
 
     views = [row_view(item, vocabulary, number) for number, item in rows]
-    publish_bytes(Path(html).absolute(), rows_page(views, f"{Path(folder).name} · {split}").encode())
+    publish_bytes(Path(html).absolute(), rows_page(views, f"{Path(folder).name} · {split}", words).encode())
     say(f"wrote {html}")
+
+
+def _word_rule(shards: ShardSet) -> str:
+    from spanmask.report.figures import word_rule
+
+    lines = word_rule(shards.manifest.word_rule)
+    if not lines:
+        return "Words are the tokenizer's own (format 1)."
+    return f"In the whole dataset: {'; '.join(f'{line.value} {line.name}' for line in lines)}."
 
 
 def _choose(shards: ShardSet, count: int, row: int | None, pick_seed: int | None) -> list[int]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spanmask.config import SHORTFALL_LIMIT
+
 if TYPE_CHECKING:
     from spanmask.corpus.inputs import Inputs
     from spanmask.records import Row
@@ -21,6 +23,21 @@ UNKNOWN_SHARE = 0.01
 
 #: Kinds of files passed over that are told by name.
 _KINDS_TOLD = 5
+#: Why sequences end short of their budget, by the manifest's names, and what to do.
+_SHORT = {
+    "long_word": (
+        "words have more tokens than a sequence may mask",
+        "take longer sequences (--max-tokens, --segmentation fill), a vocabulary made for this text, or --scheme token",
+    ),
+    "past_end": (
+        "spans run past the ends of sequences",
+        "take longer sequences (--max-tokens, --segmentation fill) or shorter spans (--max-words)",
+    ),
+    "occupied": (
+        "spans may not touch, and find no room",
+        "mask less (--mask-ratio), in longer spans (--max-words), or take --sampler reference",
+    ),
+}
 
 
 def print_json(value: Any) -> None:
@@ -54,8 +71,12 @@ def dataset_summary(
         "conservation": manifest.conservation,
         "sampling": manifest.sampling,
     }
-    warning = unknown_warning(summary["unknown_rate"], cased=manifest.stated_vocabulary.cased)
-    return {**summary, "text": "\n".join([*_lines(summary), *warning, _ending(summary)])}
+    warnings = [
+        *unknown_warning(summary["unknown_rate"], cased=manifest.stated_vocabulary.cased),
+        *short_warnings(manifest),
+    ]
+    text = "\n".join([*_lines(summary), *warnings, _ending(summary)])
+    return {**summary, "warnings": warnings, "text": text}
 
 
 def unknown_warning(rate: float, *, cased: bool | None) -> list[str]:
@@ -112,3 +133,18 @@ def _lines(summary: dict[str, Any]) -> list[str]:
 def _ending(summary: dict[str, Any]) -> str:
     done = "wrote" if summary["written"] else "nothing to do, complete already:"
     return f"{done} {summary['out']}, fingerprint {summary['fingerprint'][:16]}"
+
+
+def short_warnings(manifest: Manifest) -> list[str]:
+    """Return a line of warning for each split that is left short of its budget by more than `SHORTFALL_LIMIT`, with cause and remedy."""
+    lines = []
+    for split, counts in manifest.statistics.items():
+        missing, budget = counts["tokens_short_of_budget"], counts["budget_tokens"]
+        if missing > SHORTFALL_LIMIT * budget:
+            short = manifest.sampling[split]["short_rows"]
+            cause, remedy = _SHORT[max(short, key=lambda name: short[name])]
+            lines.append(
+                f"warning: {missing / budget:.1%} of the masking budget of {split} is left ({counts['masked_tokens']:,} of {budget:,} "
+                f"tokens are masked), mostly because {cause}; {remedy}"
+            )
+    return lines

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask.blocks import as_stored, columns_of
-from spanmask.config import PreshardConfig, ReplacementUnit, Sampler, Scheme
+from spanmask.config import SHORTFALL_LIMIT, PreshardConfig, ReplacementUnit, Sampler, Scheme
 from spanmask.errors import ConfigError
 from spanmask.kernels.rows import count_coverage
 from spanmask.masking import Draws, Masker, length_law, segments_of
@@ -77,10 +77,11 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """The result of `audit`; `to_json` gives all of it."""
+    """The result of `audit`; `to_json` gives all of it. word_rule: how often each line of the word rule acted in the whole dataset."""
 
     split: str
     config: PreshardConfig
+    word_rule: dict[str, int]
     rows: int
     rows_in_split: int
     differing_rows: int
@@ -121,6 +122,7 @@ class Audit:
                 "expected_first_words": _rates(evidence.expected_coverage[0]),
                 "expected_last_words": _rates(evidence.expected_coverage[1]),
             },
+            "word_rule": self.word_rule,
             "sampling": evidence.sampling,
             "statistics": counts,
         }
@@ -179,13 +181,18 @@ def audit(folder: str | os.PathLike[str], split: str = "train", *, sample: int |
         collect(evidence, stored, segments, draws, others)
         rows += len(block)
     told = f"{differing:,} of {rows:,} rows differ"
-    gates = [Gate(name="replay equals disk", passed=differing == 0, detail=told), *judge(evidence, manifest.config)]
+    gates = [
+        Gate(name="replay equals disk", passed=differing == 0, detail=told),
+        _budget_gate(evidence.statistics.to_json()),
+        *judge(evidence, manifest.config),
+    ]
     # A sample has no counts of its own in the manifest to be compared with.
     if rows == len(shards):
         gates.append(_manifest_gate(evidence, manifest.sampling[split]))
     return Audit(
         split=split,
         config=manifest.config,
+        word_rule=manifest.word_rule,
         rows=rows,
         rows_in_split=len(shards),
         differing_rows=differing,
@@ -302,6 +309,13 @@ def _law_gate(name: str, test: ChiSquare, size: str) -> Gate:
         return Gate(name=name, passed=True, detail=f"{size}: too few to test")
     detail = f"{size}, chi-square {test.statistic:.2f} with {test.degrees} degrees of freedom, p = {test.p_value:.3g}"
     return Gate(name=name, passed=test.p_value >= FALSE_ALARM, detail=detail, p_value=test.p_value)
+
+
+def _budget_gate(counts: dict[str, Any]) -> Gate:
+    share = counts["tokens_short_of_budget"] / max(counts["budget_tokens"], 1)
+    rate = counts["masked_tokens"] / max(counts["tokens"], 1)
+    told = f"{rate:.2%} of the tokens are masked, {share:.2%} of the budgets are left (at most {SHORTFALL_LIMIT:.0%})"
+    return Gate(name="budgets are met", passed=share <= SHORTFALL_LIMIT, detail=told)
 
 
 def _manifest_gate(evidence: Evidence, stated: dict[str, Any]) -> Gate:

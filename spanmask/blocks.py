@@ -188,10 +188,17 @@ def restore(block: MaskedBlock, vocabulary: Vocabulary) -> tuple[TokenIds, Flags
     ids = block.input_ids.values
     originals, flags = np.empty_like(ids), np.empty(len(ids), np.bool_)
     told = np.zeros(len(vocabulary), np.bool_) if block.word_starts is not None else vocabulary.word_start_table
-    foreign = restore_rows(as_stored(block), told, originals, flags)
+    foreign = restore_rows(as_stored(block), told, vocabulary.longest_word, originals, flags)
     if foreign >= 0:
         raise ShardError(f"it has an id that the vocabulary of {len(vocabulary):,} entries lacks", row=foreign)
     return originals, flags if block.word_starts is None else stored_word_flags(block, block.word_starts)
+
+
+def word_positions(row: Row, vocabulary: Vocabulary) -> Positions:
+    """Return the positions at which words of a row start that does not store them."""
+    flags = restore(block_of([row]), vocabulary)[1]
+    flags[[0, -1]] = False
+    return np.flatnonzero(flags).astype(np.uint16)
 
 
 def stored_word_flags(block: MaskedBlock, words: Ragged[Positions]) -> Flags:

@@ -18,7 +18,9 @@ from spanmask.errors import ConfigError
 from spanmask.options import Form, Options
 
 #: Names the masking rules of FORMAT.md §6. Any change of a mask raises it.
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
+#: The share of masking budgets that may be left before `preshard` warns and `audit` fails.
+SHORTFALL_LIMIT = 0.05
 #: Version of the dataset format (FORMAT.md).
 FORMAT_VERSION = 2
 

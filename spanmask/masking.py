@@ -37,6 +37,7 @@ from spanmask.records import (
     TokenIds,
 )
 from spanmask.vocab import Vocabulary, load_vocabulary
+from spanmask.words import settle_words
 
 _UNITS: dict[ReplacementUnit | None, int] = {
     ReplacementUnit.SPAN: replacement.UNIT_SPAN,
@@ -259,7 +260,8 @@ def mask(  # noqa: PLR0913 - the one door for arrays in memory
     vocabulary
         A vocabulary, ``cased``, ``uncased`` or a path.
     word_starts
-        (T,) whether a word starts at a token; by default from the vocabulary. A sequence's first token always starts one.
+        (T,) whether a word starts at a token; by default by the word rule (FORMAT.md §6.7), which needs BERT's WordPiece. A sequence's
+        first token always starts one.
     document_ids, segments
         (S,) identities, which masks are keyed by; by default the sequence's number, and 0.
     annotations
@@ -289,7 +291,7 @@ def mask(  # noqa: PLR0913 - the one door for arrays in memory
     size = len(bounds) - 1
     block = SequenceBlock(
         token_ids=ids,
-        word_starts=known.word_start_table[ids] if word_starts is None else np.asarray(word_starts, np.bool_),
+        word_starts=known.base_word_table[ids] if word_starts is None else np.asarray(word_starts, np.bool_),
         starts=bounds[:-1],
         ends=bounds[1:],
         document_index=np.arange(size),
@@ -298,7 +300,11 @@ def mask(  # noqa: PLR0913 - the one door for arrays in memory
         annotations=annotations,
         dropped={},
     )
-    return Masker(config, known, unigram).mask(block, store_words=word_starts is not None)[0]
+    masker = Masker(config, known, unigram)
+    if word_starts is None:
+        _validate(block, len(known), config.scheme)
+        block = settle_words(block, known)
+    return masker.mask(block, store_words=word_starts is not None)[0]
 
 
 def _require_ids(ids: npt.NDArray[Any], size: int) -> None:

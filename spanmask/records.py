@@ -7,7 +7,7 @@ item i is ``flat[offsets[i]:offsets[i + 1]]``. Intervals are half-open.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
@@ -142,9 +142,9 @@ class TokenizedBlock:
 
     token_ids: (T,) uint16 | uint32, no special tokens added. word_starts: (T,) bool, true where a word starts.
     document_offsets: (D + 1,) in tokens. line_starts: (T,) bool, true on the first token of a line, when asked for.
-    annotations: token positions in their document, grown to whole words, merged where they overlap. byte_offsets: (T, 2) int64, the
+    annotations: token positions in their document, merged where they overlap. byte_offsets: (T, 2) int64, the
     bytes [start, end) of its document's text that each token stands for, when asked for; a word's go from its first token's start to its
-    last one's end.
+    last one's end. supplied: (D,) the documents whose words the corpus supplied.
     """
 
     token_ids: TokenIds
@@ -153,6 +153,7 @@ class TokenizedBlock:
     line_starts: Flags | None = None
     annotations: Ranges[Offsets] | None = None
     byte_offsets: Offsets | None = None
+    supplied: Flags | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +162,7 @@ class SequenceBlock:
 
     token_ids, word_starts: (T,). Segment i is ``token_ids[starts[i]:ends[i]]``; starts, ends: (S,).
     document_index: (S,), which document of the block it comes from. document_ids, segments: (S,), its identity.
-    annotations: token positions in the segment. dropped: tokens left out, by reason.
+    annotations: token positions in the segment. dropped: tokens left out, by reason. word_rule: how often each line of the word rule acted.
     """
 
     token_ids: TokenIds
@@ -174,6 +175,7 @@ class SequenceBlock:
     annotations: Ranges[Offsets] | None = None
     dropped: dict[str, int]
     words_cut: int = 0
+    word_rule: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.starts)

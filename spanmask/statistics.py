@@ -40,7 +40,7 @@ class RowStatistics:
         """Count the rows of a valid block whose budget is ``ratio`` of their tokens."""
         stored = np.zeros(0, np.bool_) if block.word_starts is None else stored_word_flags(block, block.word_starts)
         table = vocabulary.word_start_table if vocabulary.tells_words else np.zeros(0, np.bool_)
-        words = kernels.Words(table, stored)
+        words = kernels.Words(table, vocabulary.longest_word, stored)
         counts = kernels.Counts(self.totals, **self.histograms)
         ids = (vocabulary.special.mask, -1 if vocabulary.special.unk is None else vocabulary.special.unk)
         kernels.count_rows(as_stored(block), words, ratio.numerator, ratio.denominator, ids, counts)

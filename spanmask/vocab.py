@@ -23,14 +23,13 @@ import numpy.typing as npt
 
 from spanmask.config import VocabularyConfig
 from spanmask.errors import ConfigError, StorageError
+from spanmask.pieces import CONTINUATION, LONGEST_WORD, MARK, SPACELESS, bytes_of_entries, first_classes
 
 #: Vocabularies that ship with the package, with their SHA-256: BERT's (Apache-2.0).
 BUILT_IN = {
     "cased": "eeaa9875b23b04b4c54ef759d03db9d1ba1554838f8fb26c5d96fa551df93d02",
     "uncased": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
 }
-#: What a piece that continues a word begins with.
-CONTINUATION = "##"
 #: The special tokens by role.
 ROLES = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 #: What other tokenizers call them, where their post-processor, padding or model does not say.
@@ -83,7 +82,8 @@ class Vocabulary:
     """Entries, their order being the ids, and how text becomes them.
 
     cased: whether text keeps its case; None with a ``tokenizer``, whose normalizer decides. tokenizer: the text of a ``tokenizer.json``
-    that is not BERT's; None for BERT's WordPiece.
+    that is not BERT's; None for BERT's WordPiece. base_words: whether words are the tokenizer's own, as in datasets of algorithm version 1,
+    rather than by the rule of FORMAT.md §6.7.
 
     Raises
     ------
@@ -95,6 +95,7 @@ class Vocabulary:
     entries: tuple[str, ...]
     cased: bool | None
     tokenizer: str | None = None
+    base_words: bool = False
 
     def __post_init__(self) -> None:
         if not self.entries:
@@ -147,8 +148,8 @@ class Vocabulary:
         return self.tokenizer is None
 
     @cached_property
-    def word_start_table(self) -> npt.NDArray[np.bool_]:
-        """(V,) bool: whether an id starts a word.
+    def base_word_table(self) -> npt.NDArray[np.bool_]:
+        """(V,) bool: whether an id starts a word of BERT's tokenizer.
 
         Raises
         ------
@@ -158,6 +159,32 @@ class Vocabulary:
         if not self.tells_words:
             raise ConfigError(f"vocabulary {self.name}: word starts do not follow from its ids; give word_starts")
         return np.array([not entry.startswith(CONTINUATION) for entry in self.entries])
+
+    @cached_property
+    def word_lines(self) -> npt.NDArray[np.uint8]:
+        """(V,) which line of the word rule acts on an id, where it tells words: `pieces.MARK`, `pieces.SPACELESS`, or 0 for none."""
+        base, classes = self.base_word_table, first_classes(self.entries)
+        if self.base_words:
+            return np.zeros(len(self), np.uint8)
+        acts = ((classes == MARK) & base) | ((classes == SPACELESS) & ~base)
+        return np.where(acts, classes, 0).astype(np.uint8)
+
+    @cached_property
+    def word_start_table(self) -> npt.NDArray[np.bool_]:
+        """(V,) bool: whether an id starts a word, long words apart (FORMAT.md §6.7); a `ConfigError` where `base_word_table` is."""
+        table: npt.NDArray[np.bool_] = self.base_word_table ^ (self.word_lines != 0)
+        return table
+
+    @property
+    def longest_word(self) -> int:
+        """Tokens of a word at most, where it tells words."""
+        return 1 << 20 if self.base_words else LONGEST_WORD
+
+    @cached_property
+    def spelled(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        """The bytes of text that the entries of a ``tokenizer`` stand for: flat, and (V + 1,) offsets in them."""
+        known = bytes_of_entries(self.entries, self.tokenizer or "", self.special.as_dict().values())
+        return np.frombuffer(b"".join(known), np.uint8), np.cumsum([0, *map(len, known)])
 
     @cached_property
     def ordinary_ids(self) -> npt.NDArray[Any]:

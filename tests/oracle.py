@@ -8,6 +8,7 @@ a position counts in `input_ids` and is the token's number + 1.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache, partial
@@ -25,6 +26,10 @@ LONG_WORD, PAST_END, OCCUPIED = CAUSES = ("long_word", "past_end", "occupied")
 
 #: Failed trials after which a sequence ends short (§6.2 step 4, §6.5 step 3).
 TRIALS = 100
+
+#: Tokens of a word at most (§6.7, line 5), and the lines of the rule that are counted.
+LONGEST_WORD = 16
+WORD_LINES = ("white_space", "combining_marks", "scripts_without_spaces", "long_words")
 
 #: What becomes of a unit (§6.6).
 MASKED, RANDOM, KEPT = OUTCOMES = ("masked", "random", "kept")
@@ -186,6 +191,44 @@ def words_of(word_starts: Sequence[bool]) -> list[Span]:
     """Return the words as (start, end) in tokens. The first token always starts one (§2, word starts)."""
     starts = [token for token, is_start in enumerate(word_starts) if is_start or token == 0]
     return list(pairwise([*starts, len(word_starts)]))
+
+
+def words_by_rule(
+    pieces: Sequence[bytes], base: Sequence[bool], character: Callable[[str], str]
+) -> tuple[list[bool], dict[str, int]]:
+    """Return whether a word starts at each token of a segment, and how often each line acted (§6.7).
+
+    `pieces`: the bytes each token stands for. `base`: whether a base word starts. `character` says what a character is: white, mark,
+    spaceless, or nothing of these.
+    """
+    data, places = b"".join(pieces), list(accumulate(map(len, pieces), initial=0))
+
+    def kind(token: int) -> str:
+        """What the character is whose first byte is the token's first."""
+        for size in range(1, 5) if pieces[token] else ():
+            with suppress(UnicodeDecodeError):
+                return character(data[places[token] : places[token] + size].decode())
+        return ""
+
+    acted = dict.fromkeys(WORD_LINES, 0)
+    starts = [token == 0 or is_start for token, is_start in enumerate(base)]
+    for start, end in words_of(base)[1:]:
+        text = b"".join(pieces[start:end]).decode(errors="replace")
+        if kind(start) == "mark":
+            acted["combining_marks"] += 1
+            starts[start] = False
+        elif all(pieces[start:end]) and all(character(one) == "white" for one in text):
+            acted["white_space"] += 1
+            starts[start] = False
+    for token in range(1, len(base)):
+        if kind(token) == "spaceless" and not starts[token]:
+            acted["scripts_without_spaces"] += 1
+            starts[token] = True
+    for start, end in words_of(starts):
+        if end - start > LONGEST_WORD:
+            acted["long_words"] += 1
+            starts[start:end] = [True] * (end - start)
+    return starts, acted
 
 
 def runs_of(masked: Sequence[bool]) -> list[Span]:

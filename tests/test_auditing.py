@@ -251,12 +251,16 @@ _RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-def make(folder: Path, recipe: str) -> Path:
+def pairs_of_words(text: str) -> list[int]:
+    return [0, *[place + 1 for place, letter in enumerate(text) if letter == " "][1::2]]
+
+
+def make(folder: Path, recipe: str, words: Callable[[str], list[int]] = pairs_of_words) -> Path:
     rng = np.random.default_rng(1)
     texts = [" ".join(rng.choice(_PLAIN.split(), rng.integers(20, 120))) for _ in range(150)]
     options = {"seed": 5, "max_tokens": 64, **_RECIPES[recipe]}
     if "format" in options:
-        lines = [json.dumps({"text": text, "spans": [[0, 3], [10, 14]], "words": [0, 8, 15]}) for text in texts]
+        lines = [json.dumps({"text": text, "spans": [[0, 3], [10, 14]], "words": words(text)}) for text in texts]
     else:
         lines = [f"{text}\n" for text in texts]
     source = folder / "input.txt"
@@ -273,12 +277,22 @@ def test_audit_passes_a_sound_dataset(recipe, tmp_path):
         assert result.ok
         assert result.rows == result.rows_in_split == len(open_shards(folder, split))
         assert result.differences == ()
-        assert {"replay equals disk", "draws equal the manifest's"} <= {gate.name for gate in result.gates}
+        assert {"replay equals disk", "budgets are met", "draws equal the manifest's"} <= {
+            gate.name for gate in result.gates
+        }
         told = json.loads(json.dumps(result.to_json(), allow_nan=False))
         assert told["ok"] is True
         assert told["statistics"] == read_manifest(folder).statistics[split]
         assert told["sampling"] == read_manifest(folder).sampling[split]
+        assert told["word_rule"] == read_manifest(folder).conservation["word_rule"]
         assert [gate["name"] for gate in told["gates"]] == [gate.name for gate in result.gates]
+
+
+def test_audit_finds_budgets_that_are_not_met(tmp_path):
+    result = audit(make(tmp_path, "stored", lambda text: [0, 8, 15]))
+    assert [gate.name for gate in result.gates if not gate.passed] == ["budgets are met"]
+    counts = result.to_json()["statistics"]
+    assert counts["tokens_short_of_budget"] > 0.5 * counts["budget_tokens"], "the third word is all the rest"
 
 
 def put_rows(folder: Path, tables: list[pa.Table]) -> None:

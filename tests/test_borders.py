@@ -237,11 +237,13 @@ def test_the_layout_is_the_one_decided() -> None:
         "masking",
         "model",
         "options",
+        "pieces",
         "presharding",
         "py",
         "records",
     }
-    assert top == decided | {"report", "sequencing", "shard", "statistics", "storage", "tokenization", "train", "vocab"}
+    rest = {"report", "sequencing", "shard", "statistics", "storage", "tokenization", "train", "vocab", "words"}
+    assert top == decided | rest
     assert (PACKAGE / "py.typed").exists()
 
 

@@ -168,7 +168,10 @@ def masked_blocks(draw) -> tuple[MaskedBlock, list[list[bool]], Fraction]:
         annotations=ranges,
         unigram=np.ones(80, np.int64) if sampler == "reference" else None,
     )
-    return block, [[True, *row[1:]] for row in flags], config.mask_fraction
+    flags = [[True, *row[1:]] for row in flags]
+    if not stored:  # Every entry is ASCII: of the word rule, only the line of long words can act.
+        flags = [oracle.words_by_rule([b"x"] * len(row), row, lambda character: "")[0] for row in flags]
+    return block, flags, config.mask_fraction
 
 
 def rows_of(block: MaskedBlock) -> list[dict[str, list[int]]]:
@@ -197,6 +200,7 @@ def literal_counts(block: MaskedBlock, flags: list[list[bool]], ratio: Fraction)
         totals["spans"] += len(spans)
         totals["rows_without_spans"] += not spans
         totals["rows_short_of_budget"] += masked < budget
+        totals["tokens_short_of_budget"] += max(budget - masked, 0)
         totals["spans_at_first_word"] += sum(start == 1 for start, _ in spans)
         totals["spans_at_last_word"] += sum(end == n + 1 for _, end in spans)
         totals["words_cut_by_spans"] += sum((not is_start[start]) + (not is_start[end]) for start, end in spans)

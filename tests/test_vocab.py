@@ -60,7 +60,7 @@ def test_tables_follow_from_the_entries(name: str) -> None:
     ordinary = set(vocabulary.ordinary_ids.tolist())
     for number, entry in enumerate(vocabulary.entries):
         assert vocabulary.ids[entry] == number
-        assert bool(vocabulary.word_start_table[number]) is not entry.startswith("##")
+        assert bool(vocabulary.base_word_table[number]) is not entry.startswith("##")
         assert (number in ordinary) is not (entry in SPECIAL or entry in unused)
 
 

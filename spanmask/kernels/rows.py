@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask.kernels._jit import Flags, Ints, copy, inlined, kernel, signed
+from spanmask.kernels.words import split_long
 
 _Totals = namedtuple(
     "_Totals",
@@ -27,6 +28,7 @@ _Totals = namedtuple(
         "replaced_by_random",
         "kept",
         "unknown_tokens",
+        "tokens_short_of_budget",
     ),
 )
 #: Where each of ``Counts.totals`` stands.
@@ -71,10 +73,11 @@ def _largest(ids: npt.NDArray[Any]) -> int:
 
 
 @kernel
-def restore_rows(rows: Stored, table: Flags, originals: npt.NDArray[Any], flags: Flags) -> int:
-    """Write the rows with their labels put back, and where words start by a table of ids (V,); the first token of a row starts one.
+def restore_rows(rows: Stored, table: Flags, longest: int, originals: npt.NDArray[Any], flags: Flags) -> int:
+    """Write the rows with their labels put back, and where words start by a table of ids (V,), words over ``longest`` tokens split.
 
-    originals, flags: like input_ids. Returns the first row with an id that the table lacks, from which on nothing is written; −1 for none.
+    originals, flags: like input_ids. The first token of a row starts a word.
+    Returns the first row with an id that the table lacks, from which on nothing is written; −1 for none.
     """
     for i in range(len(rows.input_offsets) - 1):
         base, stop = rows.input_offsets[i], rows.input_offsets[i + 1]
@@ -95,19 +98,16 @@ def restore_rows(rows: Stored, table: Flags, originals: npt.NDArray[Any], flags:
             # Kept: labels before `label` are put back, those of the row's spans in order, since they are stored one after another.
             label += size
         flags[base + 1] = True
+        split_long(flags, base + 1, stop - 1, longest)
     return -1
 
 
 class Words(NamedTuple):
-    """Where words start: by id, table (V,); or, where rows store it, by place, stored like input_ids, else (0,)."""
+    """Where words start: by id, table (V,), words over ``longest`` tokens split; or, where stored, by place, like input_ids, else (0,)."""
 
     table: Flags
+    longest: int
     stored: Flags
-
-
-@inlined
-def _starts_word(words: Words, place: int, original: int) -> bool:
-    return bool(words.stored[place] if len(words.stored) > 0 else words.table[original])
 
 
 @inlined
@@ -116,80 +116,88 @@ def _bump(histogram: Ints, value: int) -> None:
 
 
 @inlined
-def _count_span(rows: Stored, words: Words, base: int, label: int, span: int, ids: Any, counts: Counts) -> Any:
-    """Count one span of the row at ``base``; return how many words and unknown tokens it hides that its corrupted tokens do not show."""
+def _count_span(rows: Stored, flags: Flags, base: int, label: int, span: int, ids: Any, counts: Counts) -> Any:
+    """Count one span of the row at ``base``; return how many more unknown tokens it hides than it shows. flags: (L,) where words start."""
     mask, unk = ids
     start: Any = np.int64(rows.span_starts[span])
     end: Any = np.int64(rows.span_ends[span])
-    masked, random, kept, inside, hidden, unknown = 0, 0, 0, 1, 0, 0
+    masked, random, kept, inside, unknown = 0, 0, 0, 1, 0
     for position in range(start, end):
         found, original = rows.input_ids[base + position], rows.labels[label + position - start]
         masked += found == mask
         random += (found != mask) & (found != original)
         kept += (found != mask) & (found == original)
-        begins = _starts_word(words, base + position, original)
-        inside += (position > start) & begins
-        shown = _starts_word(words, base + position, found)
-        # The row was counted as it stands: only what its corrupted token hides is added. The first token starts a word either way.
-        hidden += (position > 1) * (begins - shown)
+        inside += (position > start) & flags[position]
         unknown += int(original == unk) - int(found == unk)
     counts.totals[TOTALS.replaced_by_mask] += masked
     counts.totals[TOTALS.replaced_by_random] += random
     counts.totals[TOTALS.kept] += kept
     _bump(counts.span_tokens, end - start)
     _bump(counts.span_words, inside)
-    return hidden, unknown
+    return unknown
 
 
 @inlined
-def _count_edges(rows: Stored, words: Words, base: int, size: int, label: int, span: int, counts: Counts) -> None:
+def _count_edges(rows: Stored, flags: Flags, size: int, span: int, counts: Counts) -> None:
     """Count whether a span touches an end of its row, and whether it begins or ends inside a word."""
     start: Any = np.int64(rows.span_starts[span])
     end: Any = np.int64(rows.span_ends[span])
-    cut_in = start > 1 and not _starts_word(words, base + start, rows.labels[label])
-    # The token after a span is not masked, since spans never touch, so its stored id is the original.
-    cut_out = end <= size and not _starts_word(words, base + end, rows.input_ids[base + end])
     counts.totals[TOTALS.spans_at_first_word] += start == 1
     counts.totals[TOTALS.spans_at_last_word] += end == size + 1
+    cut_in, cut_out = not flags[start], end <= size and not flags[end]
     counts.totals[TOTALS.words_cut_by_spans] += np.int64(cut_in) + np.int64(cut_out)
 
 
 @inlined
-def _count_shown(rows: Stored, words: Words, base: int, size: int, unk: int) -> Any:
-    """Return how many words and unknown tokens a row of ``size`` tokens shows as it stands."""
-    ids = rows.input_ids[base + 1 : base + size + 1]
-    flags = words.stored[base + 1 : base + size + 1]
-    count, unknown = 0, 0
-    if len(flags) > 0:
-        for flag in flags:
-            count += flag
+def _find_words(rows: Stored, words: Words, i: int, flags: Flags) -> int:
+    """Write where words of row i start, (L,), and return how many there are."""
+    base, stop = rows.input_offsets[i], rows.input_offsets[i + 1]
+    if len(words.stored) > 0:
+        copy(words.stored[base:stop], flags)
     else:
-        for token in ids:
-            count += words.table[token]
-        # The first token of a segment starts a word, whatever its id says.
-        count += size > 0 and not words.table[ids[0]]
+        _look_up(rows.input_ids[base:stop], words.table, flags)
+        label = rows.label_offsets[i]
+        for n in range(rows.span_offsets[i], rows.span_offsets[i + 1]):
+            start, end = signed(rows.span_starts[n]), signed(rows.span_ends[n])
+            _look_up(rows.labels[label : label + end - start], words.table, flags[start:end])
+            label += end - start
+        flags[1] = True
+        split_long(flags, 1, stop - base - 1, words.longest)
+    count = 0
+    for flag in flags[1 : stop - base - 1]:
+        count += flag
+    return count
+
+
+@inlined
+def _count_unknown(ids: npt.NDArray[Any], unk: int) -> int:
+    count = 0
     for token in ids:
-        unknown += token == unk
-    return count, unknown
+        count += token == unk
+    return count
 
 
 @kernel
 def count_rows(rows: Stored, words: Words, numerator: int, denominator: int, ids: Any, counts: Counts) -> None:
     """Add what S valid rows hold to the counts. ids: (mask, unk).
 
-    Originals are counted without being put together: as the rows stand, and then what the spans hide.
+    Unknown originals are counted without being put together: as the rows stand, and then what the spans hide.
     """
     _, unk = ids
+    longest = 0
+    for i in range(len(rows.input_offsets) - 1):
+        longest = max(longest, rows.input_offsets[i + 1] - rows.input_offsets[i])
+    room = np.empty(longest, np.bool_)
     for i in range(len(rows.input_offsets) - 1):
         base = rows.input_offsets[i]
         size = rows.input_offsets[i + 1] - base - 2
-        count, unknown = _count_shown(rows, words, base, size, unk)
+        flags = room[: size + 2]
+        count = _find_words(rows, words, i, flags)
+        unknown = _count_unknown(rows.input_ids[base + 1 : base + size + 1], unk)
         label = rows.label_offsets[i]
         for span in range(rows.span_offsets[i], rows.span_offsets[i + 1]):
-            hidden_words, hidden_unknown = _count_span(rows, words, base, label, span, ids, counts)
-            _count_edges(rows, words, base, size, label, span, counts)
-            count += hidden_words
-            unknown += hidden_unknown
+            unknown += _count_span(rows, flags, base, label, span, ids, counts)
+            _count_edges(rows, flags, size, span, counts)
             label += np.int64(rows.span_ends[span]) - np.int64(rows.span_starts[span])
         masked = label - rows.label_offsets[i]
         spans = rows.span_offsets[i + 1] - rows.span_offsets[i]
@@ -201,6 +209,7 @@ def count_rows(rows: Stored, words: Words, numerator: int, denominator: int, ids
         counts.totals[TOTALS.spans] += spans
         counts.totals[TOTALS.rows_without_spans] += spans == 0
         counts.totals[TOTALS.rows_short_of_budget] += masked < budget
+        counts.totals[TOTALS.tokens_short_of_budget] += max(budget - masked, 0)
         counts.totals[TOTALS.unknown_tokens] += unknown
         _bump(counts.row_tokens, size + 2)
         _bump(counts.row_masked, masked)

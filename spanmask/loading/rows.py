@@ -46,6 +46,8 @@ class RowReader:
 
     Raises
     ------
+    ConfigError
+        No dataset is given, or nothing is masked in one.
     MismatchError
         The datasets have different vocabularies, or fresh masks are asked of one of an earlier format or other masking rules.
     """
@@ -109,9 +111,27 @@ class RowReader:
     def _check(self) -> None:
         if not self.datasets:
             raise ConfigError("no dataset is given: give at least one")
+        require_targets(self.datasets)
         hashes = {shards.manifest.stated_vocabulary.sha256 for shards in self.datasets}
         if len(hashes) > 1:
             raise MismatchError(f"the datasets have {len(hashes)} vocabularies: give datasets that share one")
         if self._masks is Masks.FRESH:
             for shards in self.datasets:
                 require_current(shards.manifest, shards.root, "masking anew")
+
+
+def require_targets(datasets: Sequence[ShardSet]) -> None:
+    """Refuse a split in which nothing is masked: its loss would be a mean over nothing.
+
+    Raises
+    ------
+    ConfigError
+        There is one.
+    """
+    for shards in datasets:
+        counts = shards.manifest.statistics[shards.split.name]
+        if counts["masked_tokens"] == 0:
+            raise ConfigError(
+                f"{shards.root}: none of the {counts['tokens']:,} tokens of split {shards.split.name} is masked, so that there is "
+                "nothing to learn from; preshard its text with longer sequences, or with --scheme token"
+            )

@@ -52,7 +52,7 @@ class Receipt:
 
 def _nothing_counted() -> dict[str, Any]:
     documents = dict.fromkeys(("documents_in", "documents_skipped", "documents_empty"), 0)
-    return {"tokens": {"in": 0, "dropped": {}}, **documents, "words_cut": 0}
+    return {"tokens": {"in": 0, "dropped": {}}, **documents, "words_cut": 0, "word_rule": {}}
 
 
 @dataclass(slots=True)
@@ -77,7 +77,7 @@ class Ledger:
     def add_segments(self, segments: SequenceBlock, tokens: int, empty: int) -> None:
         """Count the segments of a block of documents, the tokens they were cut from, and the documents that have none."""
         counts = {"in": tokens, "dropped": segments.dropped}
-        self._count(tokens=counts, documents_empty=empty, words_cut=segments.words_cut)
+        self._count(tokens=counts, documents_empty=empty, words_cut=segments.words_cut, word_rule=segments.word_rule)
 
     def _count(self, **counts: Any) -> None:
         self.conservation = merge_counts(self.conservation, counts)

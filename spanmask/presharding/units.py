@@ -27,6 +27,7 @@ from spanmask.shard.table import ShardRecord
 from spanmask.shard.writer import file_limit, write_shards
 from spanmask.statistics import RowStatistics
 from spanmask.tokenization import Tokenizer
+from spanmask.words import settle_words
 
 #: Told after every block of documents: input bytes on disk, decompressed bytes and tokens since the last time.
 Report = Callable[[int, int, int], None]
@@ -142,6 +143,7 @@ class Pipeline:
         tokenized = self._tokenizer.tokenize(documents, lines=self.plan.lines_wanted)
         empty = int((np.diff(tokenized.document_offsets) == 0).sum())
         segments = sequence(tokenized, documents.document_ids, self.plan.config.sequence)
+        segments = settle_words(segments, self.plan.vocabulary, tokenized.supplied)
         return segments, len(tokenized.token_ids), empty
 
     def by_split(self, documents: DocumentBlock, segments: SequenceBlock) -> Iterator[tuple[str, SequenceBlock]]:

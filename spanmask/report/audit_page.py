@@ -18,6 +18,7 @@ from spanmask.shard.manifest import InputRecord, input_names
 #: What each gate asks, by its name.
 _GATES = {
     "replay equals disk": "Masks are drawn again from the seed and each row's identity, and must equal what is stored, bit for bit.",
+    "budgets are met": "Sequences may end short of their budgets by a small share of them in all: else words are too long to mask.",
     "span lengths as drawn": "Lengths drawn, in words, must follow the truncated geometric law.",
     "first starts are uniform": "The place tried first must be equally likely anywhere in a sequence.",
     "replacement 80 / 10 / 10": "Of what is replaced as one, 80% must become [MASK], 10% random tokens, and 10% stay.",

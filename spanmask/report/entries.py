@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
-from spanmask.vocab import CONTINUATION, Vocabulary
+from spanmask.pieces import CONTINUATION, byte_characters, steps_of
+from spanmask.vocab import Vocabulary
 
 #: What stands for a space that is a piece of its own.
 _SPACE = "␠"
+_BYTES = byte_characters()
 
 
 def raw_entry(vocabulary: Vocabulary, number: int) -> str:
@@ -43,29 +44,11 @@ def readable_entries(vocabulary: Vocabulary) -> Callable[[int], tuple[str, bool]
 def _kinds_in(tokenizer: str) -> frozenset[str]:
     """Return the types of the steps of a tokenizer.json's pre-tokenizer and decoder."""
     content = json.loads(tokenizer)
-    return frozenset(kind for part in ("pre_tokenizer", "decoder") for kind in _kinds(content.get(part)))
-
-
-def _kinds(part: dict[str, Any] | None) -> list[str]:
-    """Return the type of a pre-tokenizer or decoder, and of the steps in it."""
-    if part is None:
-        return []
-    inner = part.get("pretokenizers", part.get("decoders", []))
-    return [part["type"], *(kind for step in inner for kind in _kinds(step))]
+    return frozenset(step["type"] for part in ("pre_tokenizer", "decoder") for step in steps_of(content.get(part)))
 
 
 def _spaced(text: str) -> tuple[str, bool]:
     return (text.removeprefix(" ") or " ").replace(" ", _SPACE), not text.startswith(" ")
-
-
-def _byte_characters() -> dict[str, int]:
-    """Return the byte that each character of byte-level entries stands for: its own code if printable, else from U+0100 on."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(0x100) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(0x100 + i): byte for i, byte in enumerate(others)}
-
-
-_BYTES = _byte_characters()
 
 
 def _decoded(entry: str) -> str:

@@ -16,6 +16,14 @@ CAUSES = {
     "past_end": "ran past the end",
     "occupied": "met another span",
 }
+#: Plain words for the lines of the word rule (FORMAT.md §6.7).
+WORD_RULE = {
+    "supplied_words": "words supplied by the corpus",
+    "white_space": "pre-tokens of white space joined to a word",
+    "combining_marks": "pre-tokens behind a combining mark joined to a word",
+    "scripts_without_spaces": "words begun by a script without spaces",
+    "long_words": "words over 16 pieces counted piece by piece",
+}
 #: The share of replacement units that each replacement gets (paper §3.1).
 REPLACEMENT_LAW = {"masked": 0.8, "random": 0.1, "kept": 0.1}
 #: Words from either end from which on coverage counts as inside.
@@ -173,4 +181,14 @@ def totals(audit: dict[str, Any]) -> list[Total]:
         Total(name="sequences short of their budget", value=f"{counts['rows_short_of_budget']:,}"),
         Total(name="sequences without a span", value=f"{counts['rows_without_spans']:,}"),
         Total(name="unknown tokens", value=f"{counts['unknown_tokens']:,}"),
+        *word_rule(audit["word_rule"]),
+    ]
+
+
+def word_rule(counts: dict[str, int]) -> list[Total]:
+    """Return how often each line of the word rule acted in a whole dataset, of which a manifest has the counts."""
+    return [
+        Total(name=name, value=f"{counts[line]:,}", note="in all splits")
+        for line, name in WORD_RULE.items()
+        if line in counts
     ]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from spanmask.blocks import word_positions
 from spanmask.corpus.inputs import PLACE_BITS
 from spanmask.records import Row
 from spanmask.report.entries import raw_entry, readable_entries
@@ -129,10 +130,10 @@ def row_view(row: Row, vocabulary: Vocabulary, number: int, *, word_starts: Coll
     number
         Its 0-based place in the split.
     word_starts
-        Positions in ``input_ids`` at which a word starts; by default those of the row, or, where it has none, of pieces not attached.
+        Positions in ``input_ids`` at which a word starts; by default those of the row, or, where it has none, by the vocabulary.
     """
-    if word_starts is None and row.word_starts is not None:
-        word_starts = set(row.word_starts.tolist())
+    if word_starts is None:
+        word_starts = set((word_positions(row, vocabulary) if row.word_starts is None else row.word_starts).tolist())
     spans = tuple(zip(row.span_starts.tolist(), row.span_ends.tolist(), strict=True))
     file, place = split_document_id(row.document_id)
     return RowView(
@@ -148,9 +149,9 @@ def row_view(row: Row, vocabulary: Vocabulary, number: int, *, word_starts: Coll
 
 
 def _pieces(
-    row: Row, vocabulary: Vocabulary, spans: tuple[tuple[int, int], ...], word_starts: Collection[int] | None
+    row: Row, vocabulary: Vocabulary, spans: tuple[tuple[int, int], ...], word_starts: Collection[int]
 ) -> Iterator[Piece]:
-    """Yield the pieces of a row. word_starts: positions, None where they follow from the entries.
+    """Yield the pieces of a row. word_starts: positions.
 
     A token in a span that was kept shows as its original does; one under a span is told apart from a special token by the span alone,
     since [MASK] and the like may be original tokens too.
@@ -165,12 +166,11 @@ def _pieces(
         original, attached = entry_text(was)
         changed = span is not None and now != was
         role = _role(now, was, vocabulary) if span is not None else Role.SPECIAL if was in special else Role.PLAIN
-        starts = role is not Role.SPECIAL and (position == 1 or not attached)
         yield Piece(
             text=raw_entry(vocabulary, now) if changed else original,
             original=original,
             attached=attached and position > 1,
-            starts_word=starts if word_starts is None else position in word_starts,
+            starts_word=position in word_starts,
             role=role,
             span=span,
             before_span=position in before,

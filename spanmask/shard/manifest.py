@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -121,7 +121,7 @@ class Manifest:
                 "use the spanmask version that wrote the dataset",
                 path=MANIFEST,
             )
-        return vocabulary
+        return replace(vocabulary, base_words=True) if self.algorithm_version == 1 else vocabulary
 
     @cached_property
     def stated_vocabulary(self) -> StatedVocabulary:
@@ -152,6 +152,11 @@ class Manifest:
     def conservation(self) -> dict[str, Any]:
         """What became of the inputs: ``tokens`` (in, kept, dropped by reason), documents in, skipped and empty, and words cut."""
         return dict(self.content["conservation"])
+
+    @property
+    def word_rule(self) -> dict[str, int]:
+        """How often each line of the word rule acted, in all splits (FORMAT.md §6.7); nothing in format 1."""
+        return dict(self.content["conservation"].get("word_rule", {}))
 
     @property
     def statistics(self) -> dict[str, dict[str, Any]]:
@@ -410,6 +415,7 @@ def _require_counts(content: dict[str, Any]) -> None:
     _require(names == set(content["statistics"]) == set(content["sampling"]), "its counts are not of its splits")
     if content["format_version"] != 1:
         _require(_are_counts([split["shards"] for split in content["splits"].values()]), "its shards are no counts")
+        _require(_are_counts([*content["conservation"]["word_rule"].values()]), "the word rule has no counts")
     tokens = content["conservation"]["tokens"]
     _require(_are_counts([tokens["in"], tokens["kept"], *tokens["dropped"].values()]), "tokens are no counts")
     _require(content["words"] in ("table", "stored"), "words are neither table nor stored")

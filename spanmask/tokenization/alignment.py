@@ -13,7 +13,7 @@ from spanmask.records import DocumentBlock, Offsets, Ragged, Ranges, TokenizedBl
 
 
 def align(tokens: TokenizedBlock, block: DocumentBlock) -> TokenizedBlock:
-    """Return tokens with the word starts and annotated ranges that a block supplies.
+    """Return tokens with the word starts and annotated ranges that a block supplies, ranges as the tokens they share a code point with.
 
     Parameters
     ----------
@@ -23,12 +23,12 @@ def align(tokens: TokenizedBlock, block: DocumentBlock) -> TokenizedBlock:
         D documents, with annotations, words or both.
     """
     spots = _in_code_points(tokens, block)
-    offsets, flags = tokens.document_offsets, tokens.word_starts
+    offsets, flags, supplied = tokens.document_offsets, tokens.word_starts, None
     if block.words is not None:
-        flags = flags.copy()
+        flags, supplied = flags.copy(), block.words.lengths > 0
         _supply_word_starts(flags, block.words, offsets, spots[:, 0])
-    annotations = None if block.annotations is None else _in_tokens(block.annotations, offsets, spots, flags)
-    return replace(tokens, word_starts=flags, annotations=annotations)
+    annotations = None if block.annotations is None else _in_tokens(block.annotations, offsets, spots)
+    return replace(tokens, word_starts=flags, annotations=annotations, supplied=supplied)
 
 
 def _in_code_points(tokens: TokenizedBlock, block: DocumentBlock) -> Offsets:
@@ -59,44 +59,30 @@ def _supply_word_starts(
         flags[start:end] = np.diff(owner, prepend=-1) != 0
 
 
-def _in_tokens(
-    ranges: Ranges[Offsets], offsets: Offsets, spots: Offsets, word_starts: npt.NDArray[np.bool_]
-) -> Ranges[Offsets]:
-    """Turn ranges of code points into ranges of tokens: grown to the words they touch, merged where they overlap."""
+def _in_tokens(ranges: Ranges[Offsets], offsets: Offsets, spots: Offsets) -> Ranges[Offsets]:
+    """Turn ranges of code points into ranges of tokens, merged where they overlap."""
     counts, starts, ends = [0], [], []
     for document, (start, end) in enumerate(pairwise(offsets.tolist())):
-        grown = _grow(*ranges[document], spots[start:end], word_starts[start:end])
-        starts += [first for first, _ in grown]
-        ends += [last for _, last in grown]
+        touched = _touched(*ranges[document], spots[start:end])
+        starts += [first for first, _ in touched]
+        ends += [last for _, last in touched]
         counts.append(len(starts))
     return Ranges(offsets=np.array(counts, np.int64), starts=np.array(starts, np.int64), ends=np.array(ends, np.int64))
 
 
-def _grow(
-    range_starts: Offsets, range_ends: Offsets, spots: Offsets, word_starts: npt.NDArray[np.bool_]
-) -> list[tuple[int, int]]:
-    """Return one document's ranges as tokens [start, end), ascending and apart.
+def _touched(range_starts: Offsets, range_ends: Offsets, spots: Offsets) -> list[tuple[int, int]]:
+    """Return one document's ranges as the tokens [start, end) that share a code point with them, ascending and apart.
 
-    A range first becomes the tokens that it shares a code point with, then grows to the words that these are of, since masking takes whole
-    words. Growing may make ranges overlap that did not: those are merged, so that no token is in two. A range of white space touches no
-    token, and goes.
+    A range of white space touches no token, and goes.
     """
-    borders = np.flatnonzero(word_starts)
-    if len(spots) == 0:
-        return []
-    # Tokens before the first word start are a word of their own, so that every token has a border at or before it.
-    if len(borders) == 0 or borders[0] != 0:
-        borders = np.concatenate(([0], borders))
     first = np.searchsorted(spots[:, 1], range_starts, side="right")
     last = np.searchsorted(spots[:, 0], range_ends, side="left")
     merged: list[tuple[int, int]] = []
-    for a, b in zip(first.tolist(), last.tolist(), strict=True):
-        if a >= b:  # Between two tokens: white space.
+    for start, end in zip(first.tolist(), last.tolist(), strict=True):
+        if start >= end:  # Between two tokens: white space.
             continue
-        start = int(borders[np.searchsorted(borders, a, side="right") - 1])
-        place = np.searchsorted(borders, b, side="left")
-        end = int(borders[place]) if place < len(borders) else len(spots)
         if merged and start < merged[-1][1]:
-            start, end = merged[-1][0], max(end, merged.pop()[1])
-        merged.append((start, end))
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((start, end))
     return merged

@@ -11,6 +11,7 @@ import numpy as np
 
 from spanmask.blocks import offsets_of
 from spanmask.kernels.units import number_words, trim_tokens
+from spanmask.pieces import steps_of
 from spanmask.records import Bytes, Flags, Offsets, TokenizedBlock
 from spanmask.tokenization.library import load_library, parts_of
 from spanmask.tokenization.units import CachedUnits, kind_of
@@ -21,8 +22,8 @@ from spanmask.vocab import Vocabulary
 class HuggingFaceTokenizer:
     """Any ``tokenizer.json``, through the library; units of text that it provably takes one by one are encoded once and looked up.
 
-    Words are those of its pre-tokenizer. Where that makes none (there is none, or Metaspace that does not split), words are what white
-    space sets apart, each with the white space before it.
+    Words are those of its pre-tokenizer. Where that splits nothing, words are what white space sets apart, each with the white space
+    before it.
 
     Raises
     ------
@@ -35,7 +36,7 @@ class HuggingFaceTokenizer:
         library = load_library(vocabulary, parse=False)
         whole = WholeDocuments(library, vocabulary)
         content = json.loads(vocabulary.tokenizer or "{}") | parts_of(library)
-        self._words_at_white_space = _makes_no_words(content.get("pre_tokenizer"))
+        self._words_at_white_space = not any(map(_splits, steps_of(content.get("pre_tokenizer"))))
         kind = kind_of(content)
         cached = None if kind is None else CachedUnits(content, kind, vocabulary, whole)
         self._encoder = cached if cached is not None and cached.agrees() else whole
@@ -69,8 +70,10 @@ class HuggingFaceTokenizer:
         return block
 
 
-def _makes_no_words(pre_tokenizer: dict[str, Any] | None) -> bool:
-    return pre_tokenizer is None or (pre_tokenizer["type"] == "Metaspace" and pre_tokenizer.get("split") is False)
+def _splits(step: dict[str, Any]) -> bool:
+    """Tell whether a step of a pre-tokenizer splits text, rather than only write it otherwise."""
+    option = {"Metaspace": "split", "ByteLevel": "use_regex"}.get(step["type"], "")
+    return step.get(option) is not False
 
 
 def _starts_at_white_space(text: Bytes, spots: Offsets, firsts: Offsets) -> Flags:

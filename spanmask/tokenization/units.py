@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spanmask.kernels.units import cut_units
+from spanmask.pieces import steps_of
 from spanmask.records import Bytes, Offsets
 from spanmask.tokenization.library import failing, load_library
 from spanmask.tokenization.unit_table import UnitTable
@@ -81,7 +82,7 @@ class Kind(NamedTuple):
 
 def kind_of(content: dict[str, Any]) -> Kind | None:
     """Return how the tokenizer of a tokenizer.json takes units, as far as that follows from the types of its parts."""
-    splits = _steps(content.get("pre_tokenizer"), "pretokenizers")
+    splits = steps_of(content.get("pre_tokenizer"))
     if not any(step["type"] in _SPLITTING for step in splits) or not all(_is_known(step) for step in splits):
         return None
     if content["model"].get("byte_fallback") and content["model"].get("end_of_word_suffix"):
@@ -89,21 +90,14 @@ def kind_of(content: dict[str, Any]) -> Kind | None:
     ordinary = [token for token in content.get("added_tokens", []) if not token["special"]]
     if not all(_stays_in_unit(token) for token in ordinary):
         return None
-    if all(step["type"] in LOCAL_NORMALIZERS for step in _steps(content.get("normalizer"), "normalizers")):
+    if all(step["type"] in LOCAL_NORMALIZERS for step in steps_of(content.get("normalizer"))):
         regex_alone = [(step["type"], step.get("add_prefix_space")) for step in splits] == [("ByteLevel", False)]
         return Kind(at_marks=regex_alone and not ordinary, normalizes_first=False)
-    if not all(map(_takes_texts_in_one_pass, _steps(content.get("normalizer"), "normalizers"))):
+    if not all(map(_takes_texts_in_one_pass, steps_of(content.get("normalizer")))):
         return None
     # What begins a text is another thing after a normalizer took something off its start.
     prepends_first = any(step.get("prepend_scheme") == "first" for step in splits)
     return None if ordinary or prepends_first else Kind(at_marks=False, normalizes_first=True)
-
-
-def _steps(part: dict[str, Any] | None, name: str) -> list[dict[str, Any]]:
-    """Return the steps of a normalizer or pre-tokenizer, sequences taken apart."""
-    if part is None:
-        return []
-    return [step for item in part[name] for step in _steps(item, name)] if part["type"] == "Sequence" else [part]
 
 
 def _takes_texts_in_one_pass(step: dict[str, Any]) -> bool:

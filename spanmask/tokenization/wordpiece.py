@@ -8,9 +8,10 @@ import numpy.typing as npt
 from spanmask.blocks import offsets_of
 from spanmask.errors import ConfigError
 from spanmask.kernels import characters, trie, wordpiece, wordtable
+from spanmask.pieces import CONTINUATION
 from spanmask.records import Bytes, Offsets, TokenizedBlock
 from spanmask.tokenization.characters import character_rules
-from spanmask.vocab import CONTINUATION, ROLES, Vocabulary
+from spanmask.vocab import ROLES, Vocabulary
 
 #: Lines of the word table, 64 bytes each. Of English Wikipedia's words 98 % are found in 8 MiB; four times that is no faster.
 TABLE_LINES = 1 << 17
@@ -97,7 +98,7 @@ def _trie(vocabulary: Vocabulary) -> trie.Trie:
         raise ConfigError(f"vocabulary {vocabulary.name}: its entries have {len(text):,} bytes; give at most 8 MB")
     offsets = offsets_of(sizes)
     order = np.argsort(sizes, kind="stable")
-    roots = np.where(vocabulary.word_start_table, trie.FIRST, trie.CONTINUED)
+    roots = np.where(vocabulary.base_word_table, trie.FIRST, trie.CONTINUED)
     edges = len(text)
     for _ in range(2):
         built = trie.Trie(np.full(1 << int(edges * 4 // 3 + 1).bit_length(), -1, np.int64), len(pieces))

@@ -14,6 +14,7 @@ import torch
 from spanmask.errors import ConfigError, MismatchError, SpanmaskError
 from spanmask.loading.config import BatchLayout
 from spanmask.loading.position import Position, read_state
+from spanmask.loading.rows import require_targets
 from spanmask.loading.stream import Stream
 from spanmask.loading.torch_dataset.tensors import Datasets, open_datasets
 from spanmask.model.pretraining import SpanBertForPreTraining
@@ -94,6 +95,7 @@ def train(
     with joined(config.device) as world, _threads(config.threads):
         shards = open_datasets(datasets, "train", "first")
         held_out = _held_out(shards) if config.evaluate or config.eval_every else []
+        require_targets([*shards, *held_out])
         if world.first:
             folder.require(resume=resume)
         started = _start(folder, config, shards, world, resume)

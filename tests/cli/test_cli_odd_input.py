@@ -428,3 +428,27 @@ def test_verify_source_asks_for_the_inputs_where_they_are_not_known(
     assert shell("verify", "out", "--source", path, "--jobs", 1).code == 0
     shutil.rmtree(shell.folder / "another", ignore_errors=True)
     assert sys.argv[0] == "spanmask"
+
+
+def test_a_budget_that_is_not_met_is_warned_of_with_its_cause_and_what_to_do(shell: Any) -> None:
+    text, words = "the cat sat on mat 1 and more", [0, 4, 8, 12, 15, 19, 21, 25]
+    lines = [json.dumps({"text": text, "words": words if k % 2 else [0, 15]}) for k in range(40)]
+    path = shell.write("words.jsonl", "\n".join(lines))
+    done = shell.preshard(path, "--words-field", "words")
+    assert done.code == 0
+    (told,) = (line for line in done.out.splitlines() if line.startswith("warning: "))
+    assert "50.0% of the masking budget of train is left (40 of 80 tokens are masked)" in told
+    assert "words have more tokens than a sequence may mask; take longer sequences (--max-tokens" in told
+    again = json.loads(shell.preshard(path, "--words-field", "words", "--json").out)
+    assert again["warnings"] == [told]
+    audited = shell("audit", shell.folder / "out")
+    assert audited.code == 1
+    assert "budgets are met" in audited.out
+    assert "200 words supplied by the corpus; 0 pre-tokens of white space" in " ".join(
+        shell("show", shell.folder / "out").out.split()
+    )
+
+
+def test_a_budget_that_is_met_is_not_warned_of(shell: Any) -> None:
+    path = shell.write("text.txt", "the cat sat on the mat and nobody told it\n\n" * 30)
+    assert json.loads(shell.preshard(path, "--json").out)["warnings"] == []

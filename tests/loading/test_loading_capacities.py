@@ -40,7 +40,8 @@ class Corpus:
         tokens = np.full(sum(self.lengths), PIECE_IDS[0])
         starts = np.cumsum(rng.choice(self.pieces, len(tokens)))
         tokens[np.concatenate(([0], starts[starts < len(tokens)]))] = WORD_IDS[0]
-        return mask(tokens, np.cumsum([0, *self.lengths]), config, VOCABULARY)
+        words = VOCABULARY.base_word_table[tokens]
+        return mask(tokens, np.cumsum([0, *self.lengths]), config, VOCABULARY, word_starts=words)
 
     def statistics(self, config: MaskingConfig = CONFIG) -> dict[str, Any]:
         counts = RowStatistics()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 import subprocess
@@ -18,11 +19,14 @@ import trained
 from loading.conftest import SCHEMES, Make
 
 import spanmask
-from spanmask.errors import IncompleteShards, MismatchError, ShardError
+from spanmask import PreshardConfig, preshard
+from spanmask.errors import ConfigError, IncompleteShards, MismatchError, ShardError
+from spanmask.loading import LoadConfig, ShardDataset, ShardLoader, Stream
 from spanmask.loading.backend import Backend
 from spanmask.loading.rows import Masks, RowReader
 from spanmask.records import MaskedBlock
 from spanmask.shard import reader as reader_module
+from spanmask.train import TrainConfig, train
 
 BACKENDS = [Backend.NUMPY, Backend.COMPILED]
 PARTS = ("input_ids", "span_starts", "span_ends", "labels")
@@ -269,3 +273,34 @@ def test_interpreted_and_bounds_checked_kernels_load_the_same_batches(dataset: M
         assert ended.returncode == 0, ended.stderr
         told.append(ended.stdout)
     assert len(set(told)) == 1
+
+
+def nothing_masked(folder: Path, **options: Any) -> Path:
+    """A dataset whose documents are one supplied word each, longer than any budget."""
+    source = folder / "words.jsonl"
+    source.write_text("".join(json.dumps({"text": f"the cat sat on mat {k}", "words": [0]}) + "\n" for k in range(40)))
+    preshard(source, folder / "out", PreshardConfig.of(seed=1, words_field="words", **options), jobs=1)
+    return folder / "out"
+
+
+@pytest.mark.parametrize("masks", ["stored", "fresh"])
+def test_a_split_without_a_single_target_is_refused_by_name(tmp_path: Path, masks: str) -> None:
+    folder = nothing_masked(tmp_path, holdout=0.5)
+    for split in ("train", "validation"):
+        shards = spanmask.open(folder, split)
+        doors = [
+            lambda shards=shards: ShardLoader(shards, batch_size=2, masks=masks),
+            lambda shards=shards: ShardLoader(shards, batch_size=2, masks=masks, layout="packed"),
+            lambda shards=shards: ShardDataset(shards, masks=masks),
+            lambda shards=shards: Stream([shards], LoadConfig.of(batch_size=2, masks=masks)),
+        ]
+        for door in doors:
+            with pytest.raises(ConfigError, match=f"none of the .* of split {split} is masked.*--scheme token"):
+                door()
+
+
+def test_training_refuses_it_before_it_begins_a_run(tmp_path: Path) -> None:
+    folder = nothing_masked(tmp_path)
+    with pytest.raises(ConfigError, match="split train is masked"):
+        train(folder, tmp_path / "run", TrainConfig.of(steps=1, device="cpu"))
+    assert not (tmp_path / "run").exists()

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tokenization.reference import CASINGS, block_of, reference_of, tokenizer_of
 from tokenization.unicode_texts import ODD_TEXTS
 
-from spanmask.records import Ragged, Ranges
+from spanmask.records import Ragged, Ranges, SequenceBlock, TokenizedBlock
+from spanmask.words import settle_words
 
 Case = tuple[str, list[tuple[int, int]], list[int]]
 
@@ -68,6 +69,21 @@ def words_of(cases: list[Case]) -> Ragged:
     return Ragged(offsets=offsets, values=values)
 
 
+def whole_documents(tokens: TokenizedBlock) -> SequenceBlock:
+    count = len(tokens.document_offsets) - 1
+    return SequenceBlock(
+        token_ids=tokens.token_ids,
+        word_starts=tokens.word_starts,
+        starts=tokens.document_offsets[:-1],
+        ends=tokens.document_offsets[1:],
+        document_index=np.arange(count),
+        document_ids=np.arange(count, dtype=np.uint64),
+        segments=np.zeros(count, np.uint32),
+        annotations=tokens.annotations,
+        dropped={},
+    )
+
+
 @pytest.mark.parametrize("casing", CASINGS)
 @settings(max_examples=60, deadline=None)
 @given(cases=st.lists(annotated_texts(), min_size=1, max_size=3), supply_words=st.booleans())
@@ -78,6 +94,9 @@ def test_annotations_and_word_starts_in_code_points_become_tokens(
     texts = [text for text, _, _ in cases]
     found = tokenizer_of(casing).tokenize(block_of(texts, annotations=annotations_of(cases), words=words))
     assert found.annotations is not None
+    # Each document as one segment, words as they are: ranges grow to them once segments have been cut.
+    settled = settle_words(whole_documents(found), tokenizer_of(casing).vocabulary, np.ones(len(cases), np.bool_))
+    assert settled.annotations is not None
     for i, ((_, ranges, supplied), encoding) in enumerate(
         zip(cases, reference_of(casing).encodings(texts), strict=True)
     ):
@@ -88,6 +107,10 @@ def test_annotations_and_word_starts_in_code_points_become_tokens(
         assert found.word_starts[tokens].tolist() == is_start
         mine = slice(found.annotations.offsets[i], found.annotations.offsets[i + 1])
         pairs = list(zip(found.annotations.starts[mine].tolist(), found.annotations.ends[mine].tolist(), strict=True))
+        assert pairs == ranges_twin(encoding.offsets, [True] * len(is_start), ranges)
+        grown = settled.annotations
+        mine = slice(grown.offsets[i], grown.offsets[i + 1])
+        pairs = list(zip(grown.starts[mine].tolist(), grown.ends[mine].tolist(), strict=True))
         assert pairs == ranges_twin(encoding.offsets, is_start, ranges)
 
 

@@ -1,0 +1,216 @@
+"""Where words start in segments, by the rule of FORMAT.md §6.7. Oracle: ``words_by_rule``."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from spanmask.kernels._jit import Flags, Ints, inlined, kernel
+
+#: Lines of the rule, as they are counted; the first three are the classes of characters that they go by (`spanmask.pieces`).
+NO_LINE, WHITE_SPACE, MARK, SPACELESS, LONG_WORD = 0, 1, 2, 3, 4
+LINES = 5
+
+
+class Spelling(NamedTuple):
+    """What entries stand for. data: (C,) their bytes; offsets: (V + 1,); classes: (0x110000,) of code points."""
+
+    data: npt.NDArray[np.uint8]
+    offsets: Ints
+    classes: npt.NDArray[np.uint8]
+
+
+@inlined
+def split_long(flags: Flags, first: int, stop: int, longest: int) -> int:
+    """Make every token of a word longer than ``longest`` a word; return how many such there were. A word starts at ``first``."""
+    word, count = first, 0
+    # Kept: a word starts at `word`, and none before it is too long. Looking back from the furthest place where the next one may start
+    # passes over all short words between at once.
+    while word + longest < stop:
+        place = word + longest
+        while place > word and not flags[place]:
+            place -= 1
+        if place == word:
+            count += 1
+            place = word + 1
+            while place < stop and not flags[place]:
+                flags[place] = True
+                place += 1
+        word = place
+    return count
+
+
+@kernel
+def settle_by_entry(
+    ids: npt.NDArray[Any],
+    starts: Ints,
+    ends: Ints,
+    lines: npt.NDArray[np.uint8],
+    longest: int,
+    flags: Flags,
+    acted: Ints,
+) -> None:
+    """Bring base words of S segments under the rule, where an entry alone says which line acts on it.
+
+    Parameters
+    ----------
+    ids
+        (T,).
+    starts, ends
+        (S,) the segments.
+    lines
+        (V,) the line that acts on an entry, `NO_LINE` for none.
+    longest
+        Tokens of a word at most.
+    flags
+        In place, (T,): whether a word starts at a token.
+    acted
+        Added to, (LINES,): how often each line acted.
+    """
+    for i in range(len(starts)):
+        first, stop = starts[i], ends[i]
+        flags[first] = True
+        for token in range(first + 1, stop):
+            line = lines[ids[token]]
+            if line != NO_LINE:
+                flags[token] = line == SPACELESS
+                acted[line] += 1
+        acted[LONG_WORD] += split_long(flags, first, stop, longest)
+
+
+@inlined
+def _class_at(ids: npt.NDArray[Any], token: int, place: int, spelling: Spelling) -> Any:
+    """Return the class of the character that begins at a byte of a token, and the token and byte behind it.
+
+    A character may be spread over tokens; what is none, and what the segment ends within, has class 0.
+    """
+    byte = np.int64(spelling.data[spelling.offsets[ids[token]] + place])
+    place += 1
+    if byte < 0x80:
+        return spelling.classes[byte], token, place
+    missing = 1 if byte < 0xE0 else 2 if byte < 0xF0 else 3
+    point = byte & (0x3F >> missing)
+    if byte < 0xC0:
+        return np.uint8(0), token, place
+    while missing > 0:
+        while token < len(ids) and place >= spelling.offsets[ids[token] + 1] - spelling.offsets[ids[token]]:
+            token, place = token + 1, 0
+        if token == len(ids):
+            return np.uint8(0), token, place
+        byte = np.int64(spelling.data[spelling.offsets[ids[token]] + place])
+        if byte & 0xC0 != 0x80:
+            return np.uint8(0), token, place
+        point = point << 6 | byte & 0x3F
+        place, missing = place + 1, missing - 1
+    return spelling.classes[point] if point < len(spelling.classes) else np.uint8(0), token, place
+
+
+@inlined
+def _is_spelled(ids: npt.NDArray[Any], token: int, spelling: Spelling) -> bool:
+    return bool(spelling.offsets[ids[token] + 1] > spelling.offsets[ids[token]])
+
+
+@inlined
+def _is_white(ids: npt.NDArray[Any], first: int, stop: int, spelling: Spelling) -> bool:
+    """Tell whether tokens are white space alone."""
+    token, place = first, 0
+    while token < stop:
+        size = spelling.offsets[ids[token] + 1] - spelling.offsets[ids[token]]
+        if place == size and size > 0:
+            token, place = token + 1, 0
+        elif size == 0:
+            return False
+        else:
+            kind, token, place = _class_at(ids, token, place, spelling)
+            if kind != WHITE_SPACE:
+                return False
+    return True
+
+
+@inlined
+def _line_at(ids: npt.NDArray[Any], token: int, begins: bool, base: Flags, spelling: Spelling) -> int:
+    """Return the line that acts on a token, the first of a segment apart."""
+    if not _is_spelled(ids, token, spelling):
+        return NO_LINE
+    kind, _, _ = _class_at(ids, token, 0, spelling)
+    if kind == SPACELESS:
+        return NO_LINE if begins else SPACELESS
+    if not begins or kind == 0:
+        return NO_LINE
+    if kind == MARK:
+        return MARK
+    stop = token + 1
+    while stop < len(ids) and not base[stop]:
+        stop += 1
+    return WHITE_SPACE if _is_white(ids, token, stop, spelling) else NO_LINE
+
+
+@kernel
+def settle_by_spelling(
+    ids: npt.NDArray[Any],
+    starts: Ints,
+    ends: Ints,
+    spelling: Spelling,
+    longest: int,
+    base: Flags,
+    flags: Flags,
+    acted: Ints,
+) -> None:
+    """Bring base words of S segments under the rule, by the characters that their tokens spell; see `settle_by_entry`.
+
+    base: (T,) whether a base word starts at a token; flags: output, the same under the rule.
+    """
+    for i in range(len(starts)):
+        first, stop = starts[i], ends[i]
+        segment, words = ids[first:stop], base[first:stop]
+        flags[first] = True
+        for token in range(1, stop - first):
+            line = _line_at(segment, token, words[token], words, spelling)
+            flags[first + token] = line == SPACELESS or (words[token] and line == NO_LINE)
+            acted[line] += 1
+        acted[LONG_WORD] += split_long(flags, first, stop, longest)
+
+
+@kernel
+def grow_to_words(
+    starts: Ints,
+    ends: Ints,
+    flags: Flags,
+    offsets: Ints,
+    range_starts: Ints,
+    range_ends: Ints,
+    out_offsets: Ints,
+) -> None:
+    """Grow the ranges of S segments to the words that they touch; those that then overlap become one.
+
+    Parameters
+    ----------
+    starts, ends
+        (S,) the segments.
+    flags
+        (T,) whether a word starts at a token.
+    offsets
+        (S + 1,) in the ranges.
+    range_starts, range_ends
+        In place, (A,), token positions in the segment, ascending and apart.
+    out_offsets
+        Output, (S + 1,): in the ranges left, which lie at the front.
+    """
+    n = 0
+    for i in range(len(starts)):
+        first, size = starts[i], ends[i] - starts[i]
+        out_offsets[i] = n
+        for k in range(offsets[i], offsets[i + 1]):
+            start, end = range_starts[k], range_ends[k]
+            while start > 0 and not flags[first + start]:
+                start -= 1
+            while end < size and not flags[first + end]:
+                end += 1
+            if n > out_offsets[i] and start < range_ends[n - 1]:
+                range_ends[n - 1] = max(end, range_ends[n - 1])
+            else:
+                range_starts[n], range_ends[n] = start, end
+                n += 1
+    out_offsets[len(starts)] = n
