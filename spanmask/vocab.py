@@ -416,7 +416,8 @@ def _is_bert(content: dict[str, Any]) -> bool:
         and vocab.get(token["content"], token["id"]) == token["id"]
         for token in content.get("added_tokens", [])
     )
-    alone = len(set(vocab.values())) == len(vocab)
+    ids = vocab | {token["content"]: token["id"] for token in content.get("added_tokens", [])}
+    alone = len(set(ids.values())) == len(ids)
     return known and alone and normalizer["strip_accents"] in (None, normalizer["lowercase"])
 
 

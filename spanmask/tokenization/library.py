@@ -11,6 +11,7 @@ from threading import Thread
 from typing import Any
 
 from spanmask.errors import ConfigError
+from spanmask.tokenization.growth import require_moderate
 from spanmask.vocab import Vocabulary
 
 #: A call that takes both more seconds and more processor time than these, and a second more for every so many bytes, is given up.
@@ -45,15 +46,18 @@ def load_library(vocabulary: Vocabulary, *, parse: bool) -> Any:
     names = dict(zip(vocabulary.special_tokens, vocabulary.special_tokens, strict=True))
     text = vocabulary.tokenizer or ""
     with failing(vocabulary, "the tokenizers library cannot read it", "save it with this version"):
+        content = json.loads(text, parse_float=_NUMBER.__add__)
+        added = content.get("added_tokens", [])
         if not parse:
-            text, names = _as_text(vocabulary)
+            text, names = _as_text(vocabulary, content)
         library: Any = Library.from_str(text)
         if parse:
             library.add_special_tokens(list(names))
         library.no_padding()
         library.no_truncation()
         library.post_processor = None
-        _require_ids(library, vocabulary, names)
+        require_moderate(vocabulary.name, library.normalizer)
+        _require_ids(library, vocabulary, added, names)
     return library
 
 
@@ -63,9 +67,8 @@ def parts_of(library: Any) -> dict[str, Any]:
     return {name: None if part is None else json.loads(part.__getstate__()) for name, part in parts.items()}
 
 
-def _require_ids(library: Any, vocabulary: Vocabulary, names: dict[str, str]) -> None:
+def _require_ids(library: Any, vocabulary: Vocabulary, added: list[dict[str, Any]], names: dict[str, str]) -> None:
     """Refuse a library that gives the last entry, a special or an added token another id than is stated, or now one and now another."""
-    added = json.loads(vocabulary.tokenizer or "").get("added_tokens", [])
     stated = {vocabulary.entries[-1]: len(vocabulary) - 1} | {name: vocabulary.ids[name] for name in names}
     for name, number in (stated | {token["content"]: token["id"] for token in added}).items():
         found = library.token_to_id(names.get(name, name))
@@ -84,10 +87,9 @@ def _require_ids(library: Any, vocabulary: Vocabulary, names: dict[str, str]) ->
             )
 
 
-def _as_text(vocabulary: Vocabulary) -> tuple[str, dict[str, str]]:
+def _as_text(vocabulary: Vocabulary, content: dict[str, Any]) -> tuple[str, dict[str, str]]:
     """Return a tokenizer.json to which the names of special tokens are text, and what it calls them."""
-    content = json.loads(vocabulary.tokenizer or "", parse_float=_NUMBER.__add__)
-    model, added = content["model"], content.get("added_tokens", [])
+    model = content["model"]
     listed = model["vocab"] if isinstance(model["vocab"], dict) else [entry for entry, _ in model["vocab"]]
     roles = {vocabulary.entries[number] for number in vocabulary.special.as_dict().values() if number is not None}
     made = _made_of_text(model, set(listed) & set(vocabulary.special_tokens)) - roles
@@ -96,7 +98,7 @@ def _as_text(vocabulary: Vocabulary) -> tuple[str, dict[str, str]]:
     # normalizer may take away what hides them.
     content["added_tokens"] = [
         {**token, "content": names[token["content"]], "normalized": False} if token["special"] else token
-        for token in added
+        for token in content.get("added_tokens", [])
         if token["content"] not in made or not token["special"]
     ]
     _rename(model, names)
@@ -139,7 +141,7 @@ def encode_batch(library: Any, texts: Sequence[str], vocabulary: Vocabulary) -> 
         The tokenizer fails on a text, or would go on as if without end.
     """
     size = sum(map(len, texts))
-    with failing(vocabulary, "its tokenizer fails on a text", "mend it"):
+    with failing(vocabulary, "its tokenizer fails on a text", "mend its tokenizer.json"):
         found: list[Any] = _watched(lambda: library.encode_batch(texts, add_special_tokens=False), vocabulary, size)
         return found
 

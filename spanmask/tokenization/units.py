@@ -189,7 +189,7 @@ def _slices(starts: Offsets, end: int) -> Iterator[Offsets]:
 def _normalized(normalizer: Any, vocabulary: Vocabulary, text: Bytes, offsets: Offsets) -> tuple[Bytes, Offsets]:
     """Return documents as the library's normalizer makes them, with their offsets."""
     data = memoryview(text.data)
-    with failing(vocabulary, "its normalizer fails on a text", "mend it"):
+    with failing(vocabulary, "its normalizer fails on a text", "mend its tokenizer.json"):
         made = [
             normalizer.normalize_str(str(data[start:end], "utf-8")).encode()
             for start, end in pairwise(offsets.tolist())

@@ -177,6 +177,7 @@ _NORMALIZERS: tuple[dict[str, Any], ...] = (
     {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
     {"type": "Replace", "pattern": {"String": ""}, "content": "a"},
     {"type": "Replace", "pattern": {"String": "a"}, "content": "aa" * 9},
+    {"type": "Replace", "pattern": {"String": "t"}, "content": "x" * 200},
     {"type": "Precompiled", "precompiled_charsmap": "AAAA"},
     {
         "type": "BertNormalizer",

@@ -106,6 +106,31 @@ def test_only_an_expression_that_surely_ends_is_run_outside_of_a_watched_call(pa
     assert (kind_of(content) is not None) is surely
 
 
+_TWICE = [normalizers.Replace("a", "aa") for _ in range(40)]
+_TO_ALL = [normalizers.Replace(Regex("[a-z]"), "0" * 9), normalizers.Replace("0", "0" * 9)]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        *(_TWICE, _TO_ALL, [normalizers.Sequence(_TWICE)], [normalizers.Replace(" ", "x" * (1 << 20))]),
+        *(
+            [normalizers.Prepend("x" * (1 << 20))],
+            [normalizers.Replace("th", "x" * 1000)],
+            [normalizers.Replace(Regex(""), "x" * 99)],
+        ),
+    ],
+)
+def test_a_normalizer_that_writes_much_for_little_is_refused(steps: list[Any]) -> None:
+    with pytest.raises(ConfigError, match=r"its normalizer writes over 64 characters for one \((Replace|Prepend)"):
+        _encode(_with(normalizer=normalizers.Sequence(steps)), "the")
+
+
+@pytest.mark.parametrize("step", [normalizers.NFKD(), normalizers.Prepend("▁"), normalizers.Replace("the", "x" * 99)])
+def test_a_normalizer_that_writes_something_more_is_not(step: Any) -> None:
+    assert len(_encode(_with(normalizer=step), "the \ufdfa")) >= 1
+
+
 # --- Numbers that the library gives
 
 

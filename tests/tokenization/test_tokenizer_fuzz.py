@@ -12,6 +12,7 @@ from unittest import mock
 
 import pytest
 from tokenization.mutants import MAKERS, TEXTS
+from tokenization.reference import block_of
 from tokenizers import Tokenizer as Library
 from tokenizers import models, normalizers, pre_tokenizers
 
@@ -61,7 +62,10 @@ def _outcome(path: Path) -> str:
     """What became of a file: the reason it was refused for, or that its ids are the library's."""
     try:
         vocabulary = load_vocabulary(VocabularyConfig(vocab=str(path), cased=None if path.suffix == ".json" else False))
-        found = Tokenizer(vocabulary).encode(TEXTS).token_ids.tolist()
+        tokenizer = Tokenizer(vocabulary)
+        found = tokenizer.encode(TEXTS).token_ids.tolist()
+        tokenizer.encode(TEXTS, "parse", offsets=True)
+        tokenizer.tokenize(block_of(TEXTS), lines=True)
     except ConfigError:
         return "refused"
     expected = _library_of(path, vocabulary)
@@ -69,7 +73,11 @@ def _outcome(path: Path) -> str:
         return "read, and not by the library"
     if path.suffix == ".json" and _holds_name(expected, vocabulary):
         return "named in the texts"
-    encodings = expected.encode_batch(TEXTS, add_special_tokens=False)
+    try:
+        encodings = expected.encode_batch(TEXTS, add_special_tokens=False)
+    except Exception:  # It lacks what it gives unknown text; compiled, that is not asked for before it is needed.
+        assert vocabulary.tokenizer is None
+        return "read, and not by the library"
     assert found == [number for encoding in encodings for number in encoding.ids]
     assert not found or max(found) < len(vocabulary)
     return "as the library"

@@ -125,6 +125,17 @@ def test_two_entries_of_one_id_are_both_that_id(tmp_path: Path) -> None:
     assert Tokenizer(vocabulary).encode(["cat dogs"]).token_ids.tolist() == [5, 5, 6]
 
 
+def test_an_added_token_with_the_id_of_another_entry_takes_no_entry_away(tmp_path: Path) -> None:
+    tokens = list(ROLES.values())
+    library = _library({token: number for number, token in enumerate([*tokens[:3], "cat", *tokens[4:], "dog", "##s"])})
+    content = json.loads(library.to_str())
+    added = {"id": 3, "content": "[SEP]", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    content["added_tokens"] = [{**added, "special": True}]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=r"'\[SEP\]' has id 3, the tokenizers library gives it 7"):
+        Tokenizer(load_vocabulary(VocabularyConfig(vocab=str(tmp_path / "tokenizer.json"))))
+
+
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
