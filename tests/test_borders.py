@@ -232,6 +232,7 @@ def test_the_layout_is_the_one_decided() -> None:
         "errors",
         "escaping",
         "exporting",
+        "folders",
         "kernels",
         "loading",
         "masking",

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from spanmask.config import canonical_json
 from spanmask.exporting.verified import Shard, VerifiedRows
+from spanmask.folders import NewFolder
 from spanmask.shard.table import Split
-from spanmask.storage import NewFolder
 
 #: Record batches of a Parquet row group.
 _GROUP = 16

@@ -14,9 +14,10 @@ from spanmask.exporting.config import ExportConfig, Target
 from spanmask.exporting.formats import JSONL_SUFFIXES, write_datasets, write_jsonl, write_parquet, write_splits
 from spanmask.exporting.sentinels import Sentinels, choose_sentinels, with_sentinels
 from spanmask.exporting.verified import OnProgress, VerifiedRows
+from spanmask.folders import NewFolder, claimed, publish_folder
 from spanmask.shard.manifest import Manifest, read_manifest
 from spanmask.shard.table import Split
-from spanmask.storage import NewFolder, publish, publish_folder, reporting
+from spanmask.storage import publish, reporting
 
 #: The file in an exported folder that says what it is, written last. Readers of data skip names that begin with an underscore.
 MARKER = "_spanmask.json"
@@ -64,6 +65,8 @@ def export(
     ------
     ConfigError
         There is no such dataset or split, ``out`` cannot be used, or a sentinel would be a token.
+    MismatchError
+        Another process is writing ``out``.
     ShardError
         A shard or the manifest is damaged or missing.
     StorageError
@@ -81,8 +84,7 @@ def export(
     if config.target is Target.JSONL and place.name.endswith(tuple(JSONL_SUFFIXES)):
         _write_file(verified, place, overwrite=overwrite)
         return exported
-    _check_free(place, overwrite=overwrite)
-    with publish_folder(place) as written:
+    with publish_folder(place, partial(_check_free, place, overwrite=overwrite)) as written:
         _write_splits(verified, written, exported)
         written.write_bytes(MARKER, canonical_json(exported.to_json()) + b"\n")
     return exported
@@ -125,10 +127,11 @@ def _write_file(rows: VerifiedRows, out: Path, *, overwrite: bool) -> None:
     if len(rows.splits) > 1:
         names = ", ".join(split.name for split in rows.splits)
         raise ConfigError(f"{out}: one file holds one split, not {names}; name one with --split, or give a folder")
-    if not (overwrite and out.is_file()):
-        _check_free(out, overwrite=False)
     compression = next(how for suffix, how in JSONL_SUFFIXES.items() if out.name.endswith(suffix))
-    publish(out, lambda file: write_jsonl(rows, rows.splits[0], file, compression))
+    with claimed(out) as folder:
+        if not (overwrite and out.is_file()):
+            _check_free(out, overwrite=False)
+        publish(out, lambda file: write_jsonl(rows, rows.splits[0], file, compression), folder / out.name)
 
 
 def _write_splits(rows: VerifiedRows, written: NewFolder, exported: Exported) -> None:

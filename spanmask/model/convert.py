@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from spanmask.errors import ConfigError
+from spanmask.folders import publish_folder
 from spanmask.model.config import Objective, SpanBertConfig
 from spanmask.model.naming import BOUNDARY_NAMES, State, bert_names, modern_names, to_ours, to_theirs
 from spanmask.model.pretraining import SpanBertForPreTraining
 from spanmask.model.tokenizer_files import FILES, read_json, tokenizer_files
-from spanmask.storage import publish_folder, reporting
+from spanmask.storage import reporting
 from spanmask.vocab import Vocabulary
 
 _CONFIG, _MODEL, _HEAD = "config.json", "model.safetensors", "sbo_head.safetensors"
@@ -109,6 +111,8 @@ def export(
     ------
     ConfigError
         The vocabulary has another size, or the folder holds a model already, or anything else.
+    MismatchError
+        Another process is writing the folder.
     StorageError
         The file system refused.
     """
@@ -118,10 +122,9 @@ def export(
             f"vocabulary {vocabulary.name} has {len(vocabulary):,} entries, and the model {config.vocab_size:,}: "
             "give the one it was trained with"
         )
-    _check_free(folder, overwrite=overwrite)
     state, text = model.state_dict(), json.dumps(_bert_config(config, vocabulary), indent=2, sort_keys=True)
     files = tokenizer_files(vocabulary, max_tokens=config.max_positions) | {_CONFIG: text.encode()}
-    with publish_folder(folder) as written:
+    with publish_folder(folder, partial(_check_free, folder, overwrite=overwrite)) as written:
         written.write_bytes(_MODEL, _saved(to_theirs(state, bert_names(config), config)))
         if model.sbo is not None:
             written.write_bytes(_HEAD, _saved(to_theirs(state, BOUNDARY_NAMES, config)))

@@ -11,9 +11,10 @@ from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION, PreshardConfig
 from spanmask.corpus.inputs import InputFile
 from spanmask.errors import ConfigError, MismatchError, ShardError
 from spanmask.escaping import first_of
+from spanmask.folders import refuse_links
 from spanmask.presharding.locations import unchanged
 from spanmask.presharding.state import FOLDER, RunState
-from spanmask.shard.manifest import MANIFEST, Manifest, config_fingerprint, read_manifest
+from spanmask.shard.manifest import MANIFEST, SPLITS, Manifest, config_fingerprint, read_manifest
 from spanmask.storage import reporting
 from spanmask.vocab import load_vocabulary
 
@@ -24,12 +25,13 @@ def check_folder(folder: Path) -> None:
     Raises
     ------
     ConfigError
-        A file, or a folder of other things.
+        A file, or a folder of other things, or one in which links lead elsewhere.
     StorageError
         It cannot be listed.
     """
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: a file stands there; choose another --out")
+    refuse_links(*(folder / name for name in (FOLDER, *SPLITS)))
     if not folder.is_dir() or (folder / MANIFEST).exists() or (folder / FOLDER).exists():
         return
     with reporting(folder, "list"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from spanmask.config import canonical_json, fingerprint
-from spanmask.errors import IncompleteShards, MismatchError
+from spanmask.errors import IncompleteShards
+from spanmask.folders import LOCK, sole_writer
 from spanmask.presharding.receipt import Receipt
 from spanmask.shard.manifest import MANIFEST, SKIPPED, SPLITS, Manifest, write_manifest
 from spanmask.shard.table import SHARDS, ShardRecord
@@ -21,7 +21,6 @@ from spanmask.storage import digest, make_folder, publish_bytes, remove, remove_
 FOLDER = ".spanmask"
 CARD = "README.md"
 PLAN = "plan.json"
-LOCK = "lock"
 STDIN_FOLDER = "stdin"
 
 
@@ -182,43 +181,16 @@ def _read_json(path: Path) -> Any:
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Hold the run's lock, which dies with the process; at the end the state folder goes, unless a run is under way in it.
+    """Be the only process that writes a dataset; at the end the state folder goes, unless a run is under way in it.
 
     Raises
     ------
     MismatchError
         Another process is writing this dataset.
     """
-    path = out / FOLDER / LOCK
-    with reporting(path, "write"):
-        descriptor = _lock(path)
-    try:
-        yield
-    finally:
-        if not RunState(out).is_under_way:
-            shutil.rmtree(path.parent, ignore_errors=True)
-        os.close(descriptor)
-
-
-def _lock(path: Path) -> int:
-    """Lock the file that stands under this name when the lock is had: a process that ends removes its own."""
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+    with sole_writer(out, out / FOLDER):
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_open_file(path, descriptor):
-                return descriptor
-        except BlockingIOError:
-            os.close(descriptor)
-            raise MismatchError(
-                f"{path.parent.parent}: another spanmask process is writing it; wait for it, or choose another --out"
-            ) from None
-        os.close(descriptor)
-
-
-def _is_open_file(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
+            yield
+        finally:
+            if not RunState(out).is_under_way:
+                shutil.rmtree(out / FOLDER, ignore_errors=True)

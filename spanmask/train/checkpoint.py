@@ -28,7 +28,8 @@ from torch import Tensor
 
 from spanmask.config import canonical_json, fingerprint
 from spanmask.errors import ConfigError, MismatchError, StorageError
-from spanmask.storage import digest, make_folder, publish_folder, remove_temporaries, reporting, retract_folder
+from spanmask.folders import publish_folder, retract_folder
+from spanmask.storage import digest, make_folder, remove_temporaries, reporting
 
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 _FOLDER = "step-"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ def train(
     ConfigError
         Options do not fit, or the folder holds a run and is not to be resumed, or the reverse.
     MismatchError
-        Vocabularies, datasets or shapes that must agree do not, or a checkpoint is not what was written.
+        Vocabularies, datasets or shapes that must agree do not, a checkpoint is not what was written, or another process trains there.
     SpanmaskError
         A loss or gradient was not finite; the model was left as it was before.
     StorageError
@@ -96,16 +96,16 @@ def train(
         shards = open_datasets(datasets, "train", "first")
         held_out = _held_out(shards) if config.evaluate or config.eval_every else []
         require_targets([*shards, *held_out])
-        if world.first:
-            folder.require(resume=resume)
-        started = _start(folder, config, shards, world, resume)
-        position = _position(started, allow_other_data=allow_other_data)
-        loop = _Loop(folder, config, started, held_out, on_progress)
-        if world.first:
-            folder.begin(started.run, shards)
-            folder.metrics.cut(started.step)
-            folder.evaluations.cut(started.step)
-        return loop.run(position)
+        # The first rank writes, for all.
+        with folder.claimed(resume=resume) if world.first else nullcontext():
+            started = _start(folder, config, shards, world, resume)
+            position = _position(started, allow_other_data=allow_other_data)
+            loop = _Loop(folder, config, started, held_out, on_progress)
+            if world.first:
+                folder.begin(started.run, shards)
+                folder.metrics.cut(started.step)
+                folder.evaluations.cut(started.step)
+            return loop.run(position)
 
 
 @contextmanager

@@ -8,19 +8,22 @@
     RUN/metrics.jsonl     see `spanmask.train.metrics`
     RUN/evaluation.jsonl  what the validation split gave, a line each time
     RUN/curves.html       both, as a page
+    RUN/.spanmask/        while the run is under way: its lock
 """
 
 from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
 from spanmask.errors import ConfigError
+from spanmask.folders import claimed, refuse_links
 from spanmask.model.config import SpanBertConfig
 from spanmask.model.pretraining import SpanBertForPreTraining
 from spanmask.model.tokenizer_files import read_json, read_tokenizer, write_tokenizer
@@ -32,7 +35,7 @@ from spanmask.train.config import TrainConfig
 from spanmask.train.metrics import JsonLines
 from spanmask.vocab import Vocabulary
 
-_RUN = "run.json"
+_RUN, _STATE = "run.json", ".spanmask"
 RUN_VERSION = 1
 
 
@@ -80,18 +83,29 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.checkpoints = self.path / "checkpoints"
+        self.checkpoints, self.tokenizer = self.path / "checkpoints", self.path / "tokenizer"
         self.metrics = JsonLines(self.path / "metrics.jsonl")
         self.evaluations = JsonLines(self.path / "evaluation.jsonl")
 
-    def require(self, *, resume: bool) -> None:
-        """Refuse to start over a run that is there, or to go on with one that is not.
+    @contextmanager
+    def claimed(self, *, resume: bool) -> Iterator[None]:
+        """Be the only process that writes the run while the body runs; else refuse, and leave all as it was.
 
         Raises
         ------
         ConfigError
-            Either.
+            A run is there and is not to be resumed, or none is to go on with, or something would be written behind a link.
+        MismatchError
+            Another process is writing it.
+        StorageError
+            The file system refused.
         """
+        with claimed(self.path, self.path / _STATE):
+            self._require(resume=resume)
+            refuse_links(self.tokenizer, self.checkpoints, *self.checkpoints.glob("*"))
+            yield
+
+    def _require(self, *, resume: bool) -> None:
         there = (self.path / _RUN).exists()
         if there and not resume:
             raise ConfigError(f"{self.path}: it holds a run already; go on with it (--resume), or give another folder")
@@ -106,9 +120,8 @@ class RunFolder:
         StorageError
             The file system refused.
         """
-        tokenizer = self.path / "tokenizer"
-        make_folder(tokenizer)
-        write_tokenizer(tokenizer, shards[0].manifest.vocabulary, max_tokens=run.model.max_positions)
+        make_folder(self.tokenizer)
+        write_tokenizer(self.tokenizer, shards[0].manifest.vocabulary, max_tokens=run.model.max_positions)
         publish_bytes(self.path / _RUN, json.dumps(run.to_json(), indent=2, sort_keys=True).encode())
 
     def draw(self, run: Run) -> None:

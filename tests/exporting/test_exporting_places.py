@@ -18,11 +18,11 @@ import pytest
 from finished import stored_rows
 from resealed import records_of, reseal
 
-from spanmask.errors import ConfigError, IncompleteShards, ShardError
+from spanmask.errors import ConfigError, IncompleteShards, MismatchError, ShardError
 from spanmask.exporting.config import ExportConfig, Target
 from spanmask.exporting.run import export
+from spanmask.folders import _put
 from spanmask.shard.writer import write_shard
-from spanmask.storage import _put
 
 Finished = Callable[[str], Path]
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -253,7 +253,7 @@ def test_what_stood_there_comes_back_when_the_new_folder_cannot_take_its_name(tm
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "old").write_text("old")
     with pytest.raises(FileNotFoundError):
-        _put(tmp_path / "gone", tmp_path / "out")
+        _put(tmp_path / "gone", tmp_path / "out", tmp_path / "aside")
     assert names(tmp_path) == ["out"]
     assert names(tmp_path / "out") == ["old"]
 
@@ -291,5 +291,33 @@ def test_a_signal_leaves_nothing_under_the_final_name(number: signal.Signals, da
     if number is signal.SIGKILL:
         assert len(left) == 2
         assert left[0].startswith(".tmp-")
+        export(dataset, tmp_path / "out", PARQUET)
+        assert names(tmp_path) == ["out", "shards"]
     else:
         assert left == ["shards"]
+
+
+@pytest.mark.parametrize("name", ["out", "out.jsonl", "out.jsonl.gz"])
+def test_of_two_exports_at_one_place_one_is_refused(name: str, dataset: Path, tmp_path: Path) -> None:
+    config = ExportConfig(target=Target.JSONL, splits=("train",))
+    refused = []
+
+    def again(done: int, total: int) -> None:
+        with pytest.raises(MismatchError, match=rf"{name}: another spanmask process is writing it; wait for it"):
+            export(dataset, tmp_path / name, config, overwrite=True)
+        refused.append(done)
+
+    export(dataset, tmp_path / name, config, on_progress=again)
+    assert refused
+    assert names(tmp_path) == sorted([name, "shards"])
+    with pytest.raises(ConfigError, match="something stands there"):
+        export(dataset, tmp_path / name, config)
+
+
+@pytest.mark.parametrize("name", ["out", "out.jsonl"])
+def test_an_export_that_was_killed_is_done_again_and_leaves_nothing(name: str, dataset: Path, tmp_path: Path) -> None:
+    left = tmp_path / f".tmp-{name}"
+    (left / "new").mkdir(parents=True)
+    (left / name).write_text("half")
+    export(dataset, tmp_path / name, ExportConfig(target=Target.JSONL, splits=("train",)))
+    assert names(tmp_path) == sorted([name, "shards"])

@@ -17,7 +17,8 @@ from trained import byte_level, stories
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, BertForPreTraining, BertModel
 
 from spanmask.config import VocabularyConfig
-from spanmask.errors import ConfigError, StorageError
+from spanmask.errors import ConfigError, MismatchError, StorageError
+from spanmask.folders import claimed
 from spanmask.model import (
     Objective,
     SpanBertConfig,
@@ -220,6 +221,13 @@ def test_a_folder_of_other_things_is_never_replaced_by_a_model(tmp_path: Path, o
     with pytest.raises(ConfigError, match=r"it holds thesis.txt, which is no model's; give another folder"):
         export(_model(), tmp_path, VOCABULARY, overwrite=overwrite)
     assert load(tmp_path).config == _model().config
+
+
+def test_of_two_exports_of_models_at_one_place_one_is_refused(tmp_path: Path) -> None:
+    with claimed(tmp_path / "model"), pytest.raises(MismatchError, match="model: another spanmask process is writing"):
+        export(_model(), tmp_path / "model", VOCABULARY)
+    export(_model(), tmp_path / "model", VOCABULARY)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_a_vocabulary_of_another_size_is_refused(tmp_path: Path) -> None:

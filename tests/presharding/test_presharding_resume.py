@@ -6,6 +6,7 @@ import fcntl
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -341,6 +342,19 @@ def test_an_input_inside_the_folder_is_refused(finished: Any) -> None:
 def test_no_jobs_are_refused(lab: Any) -> None:
     with pytest.raises(ConfigError, match="jobs is 0"):
         lab.run(lab.text(), "out", jobs=0)
+
+
+@pytest.mark.parametrize("name", ["train", "validation", ".spanmask"])
+def test_a_link_in_the_folder_is_refused_and_what_it_leads_to_is_kept(finished: Any, name: str) -> None:
+    place, mine = finished.folder / "out" / name, finished.folder / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    if place.exists():
+        shutil.rmtree(place)
+    place.symlink_to(mine)
+    with pytest.raises(ConfigError, match=rf"{name}: a link to {mine}, .* remove the link"):
+        finished.run(finished.path, "out", overwrite=True)
+    assert [path.name for path in mine.iterdir()] == ["thesis.txt"]
 
 
 def test_a_second_process_on_the_same_folder_is_refused(lab: Any) -> None:

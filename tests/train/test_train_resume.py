@@ -65,6 +65,55 @@ def test_a_run_that_is_resumed_is_bit_for_bit_the_one_that_went_through(
     assert weights_of(tmp_path / "parts", 12) == weights_of(tmp_path / "whole", 12)
 
 
+def test_of_two_trainings_in_one_run_one_is_refused_and_the_other_goes_on(shards: Path, tmp_path: Path) -> None:
+    run, refused = tmp_path / "run", []
+
+    def again(progress: Progress) -> None:
+        if progress.step == 7:
+            for resume in (False, True):
+                with pytest.raises(MismatchError, match=r"run: another spanmask process is writing it; wait for it"):
+                    train(shards, run, config_of(steps=20), resume=resume)
+                refused.append(lines_of(run)[-1]["step"])
+
+    train(shards, run, config_of(), on_progress=again)
+    assert refused == [7, 7]
+    assert [line["step"] for line in lines_of(run)] == list(range(1, 13))
+    assert not (run / ".spanmask").exists()
+    train(shards, tmp_path / "alone", config_of())
+    assert losses_of(run) == losses_of(tmp_path / "alone")
+
+
+def test_a_run_that_is_refused_leaves_no_folder(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no run to resume"):
+        train(shards, tmp_path / "new" / "run", config_of(), resume=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "tokenizer", "checkpoints/step-00000002", ".spanmask"])
+def test_a_run_that_would_write_behind_a_link_is_refused_by_its_name(shards: Path, tmp_path: Path, name: str) -> None:
+    run, mine = tmp_path / "run", tmp_path / "mine"
+    train(shards, run, config_of(steps=2))
+    if (run / name).exists():
+        (run / name).rename(mine)
+    else:
+        mine.mkdir()
+    (run / name).symlink_to(mine)
+    before = {path: path.read_bytes() for path in mine.rglob("*") if path.is_file()}
+    with pytest.raises(
+        ConfigError, match=rf"{name}: a link to {mine}, and files would be .* behind it: remove the link"
+    ):
+        train(shards, run, config_of(steps=4), resume=True)
+    assert {path: path.read_bytes() for path in mine.rglob("*") if path.is_file()} == before
+
+
+def test_a_whole_run_may_lie_behind_a_link(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "real")
+    train(shards, tmp_path / "run", config_of(steps=2))
+    train(shards, tmp_path / "run", config_of(steps=3), resume=True)
+    assert (tmp_path / "real" / "checkpoints" / "step-00000003").is_dir()
+
+
 def test_another_seed_or_dropout_is_another_run(shards: Path, tmp_path: Path) -> None:
     for name, options in {"one": {}, "seed": {"seed": 4}, "dropout": {"hidden_dropout": 0.2}}.items():
         train(shards, tmp_path / name, config_of(steps=2, **options))
