@@ -30,6 +30,8 @@ BUILT_IN = {
     "cased": "eeaa9875b23b04b4c54ef759d03db9d1ba1554838f8fb26c5d96fa551df93d02",
     "uncased": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
 }
+#: What is said of a vocabulary's ``cased``.
+CASINGS = {True: "cased", False: "uncased", None: "cased as its tokenizer says"}
 #: The special tokens by role.
 ROLES = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 #: What other tokenizers call them, where their post-processor, padding or model does not say.
@@ -293,8 +295,7 @@ def _lines(text: str) -> tuple[str, ...]:
 
 def _agree(name: str, known: bool, given: bool | None) -> bool:
     if given is not None and given != known:
-        words = {True: "cased", False: "uncased"}
-        raise ConfigError(f"vocabulary {name} is {words[known]}, and --{words[given]} was given: leave it out")
+        raise ConfigError(f"vocabulary {name} is {CASINGS[known]}, and --{CASINGS[given]} was given: leave it out")
     return known
 
 

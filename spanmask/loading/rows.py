@@ -17,6 +17,7 @@ from spanmask.loading.shelves import CompiledShelf, Shelf
 from spanmask.records import MaskedBlock, Offsets
 from spanmask.shard.manifest import require_current
 from spanmask.shard.reader import ShardSet
+from spanmask.vocab import CASINGS
 
 if TYPE_CHECKING:
     from spanmask.masking import Masker
@@ -112,9 +113,16 @@ class RowReader:
         if not self.datasets:
             raise ConfigError("no dataset is given: give at least one")
         require_targets(self.datasets)
-        hashes = {shards.manifest.stated_vocabulary.sha256 for shards in self.datasets}
+        first, *others = (shards.manifest.stated_vocabulary for shards in self.datasets)
+        hashes = {known.sha256 for known in (first, *others)}
         if len(hashes) > 1:
             raise MismatchError(f"the datasets have {len(hashes)} vocabularies: give datasets that share one")
+        for number, known in enumerate(others, start=1):
+            if known.cased is not first.cased:
+                raise MismatchError(
+                    f"{self.datasets[0].root} is {CASINGS[first.cased]} and {self.datasets[number].root} {CASINGS[known.cased]}, by one "
+                    "vocabulary: give datasets of one casing"
+                )
         if self._masks is Masks.FRESH:
             for shards in self.datasets:
                 require_current(shards.manifest, shards.root, "masking anew")

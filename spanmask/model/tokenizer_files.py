@@ -61,7 +61,7 @@ def read_tokenizer(folder: Path) -> Vocabulary:
     Raises
     ------
     ConfigError
-        There is neither, or ``vocab.txt`` without a ``do_lower_case`` that says its casing.
+        There is neither, or ``vocab.txt`` without a ``do_lower_case`` that says its casing, or with settings that are not BERT's.
     StorageError
         The file system refused.
     """
@@ -69,11 +69,18 @@ def read_tokenizer(folder: Path) -> Vocabulary:
         return load_vocabulary(VocabularyConfig(vocab=str(folder / _TOKENIZER)))
     if not (folder / _VOCAB).exists():
         raise ConfigError(f"{folder}: it has neither {_TOKENIZER} nor {_VOCAB}; save the model's tokenizer there")
-    lowercase = _settings(folder / _SETTINGS).get("do_lower_case")
+    settings = _settings(folder / _SETTINGS)
+    lowercase = settings.get("do_lower_case")
     if not isinstance(lowercase, bool):
         raise ConfigError(
             f"{folder / _SETTINGS}: it does not say the casing of {_VOCAB}; add do_lower_case, true or false"
         )
+    for name, wanted in {"strip_accents": (None, lowercase), "tokenize_chinese_chars": (None, True)}.items():
+        if settings.get(name) not in wanted:
+            raise ConfigError(
+                f"{folder / _SETTINGS}: {name} is {settings[name]!r}, and {_VOCAB} is read as BERT has it ({wanted[1]}); "
+                f"save the tokenizer as {_TOKENIZER}, which is read with all its settings"
+            )
     return load_vocabulary(VocabularyConfig(vocab=str(folder / _VOCAB), cased=not lowercase))
 
 

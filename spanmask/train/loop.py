@@ -18,6 +18,7 @@ from spanmask.loading.rows import require_targets
 from spanmask.loading.stream import Stream
 from spanmask.loading.torch_dataset.tensors import Datasets, open_datasets
 from spanmask.model.pretraining import SpanBertForPreTraining
+from spanmask.model.tokenizer_files import read_tokenizer
 from spanmask.shard.reader import ShardSet
 from spanmask.train.checkpoint import Checkpoint, CheckpointWriter, latest_checkpoint, on_host, read_checkpoint
 from spanmask.train.config import TrainConfig
@@ -27,7 +28,7 @@ from spanmask.train.feeding import StepBatches, step_batches
 from spanmask.train.metrics import Meter
 from spanmask.train.optimizer import begin_moments, moments
 from spanmask.train.run_folder import Run, RunFolder
-from spanmask.train.starting import initial_model, resumed_model, stream_of
+from spanmask.train.starting import begin_model, require_casing, resumed_model, stream_of
 from spanmask.train.step import TrainStep
 
 
@@ -144,9 +145,16 @@ class _Started:
 def _start(folder: RunFolder, config: TrainConfig, shards: Sequence[ShardSet], world: World, resume: bool) -> _Started:
     """Build all that trains. The first rank reads the checkpoint, and the others have its values from there."""
     latest = latest_checkpoint(folder.path) if resume and world.first else None
+    if latest:
+        require_casing(folder.path, read_tokenizer(folder.tokenizer), shards[0])
     checkpoint = read_checkpoint(latest) if latest else None
     state: dict[str, Any] | None = world.broadcast_object(checkpoint.state if checkpoint else None)
-    model = initial_model(config, shards, tell=world.first) if state is None else resumed_model(state, config, shards)
+    if state is None:
+        begun = begin_model(config, shards, tell=world.first)
+        model, new_heads, dropped_rows = begun.model, begun.new_heads, begun.dropped
+    else:
+        model = resumed_model(state, config, shards)
+        new_heads, dropped_rows = tuple(state.get("new_heads", ())), state.get("dropped_rows", 0)
     if checkpoint:
         model.load_state_dict(checkpoint.model)
     model.to(world.device).train()
@@ -163,6 +171,8 @@ def _start(folder: RunFolder, config: TrainConfig, shards: Sequence[ShardSet], w
         datasets=tuple(one.manifest.fingerprint for one in shards),
         vocabulary=shards[0].manifest.stated_vocabulary.sha256,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
+        new_heads=new_heads,
+        dropped_rows=dropped_rows,
     )
     stream = stream_of(shards, config, model.config, world)
     return _Started(run=run, world=world, model=model, update=update, stream=stream, state=state)

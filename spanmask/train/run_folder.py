@@ -41,13 +41,19 @@ RUN_VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What a run was started with. datasets: fingerprints, in order. vocabulary: its SHA-256."""
+    """What a run was started with.
+
+    datasets: fingerprints, in order. vocabulary: its SHA-256. new_heads, dropped_rows: what is not as the model to start from had it: heads
+    that were drawn anew, by name, and rows of its embedding beyond the vocabulary.
+    """
 
     config: TrainConfig
     model: SpanBertConfig
     datasets: tuple[str, ...]
     vocabulary: str
     parameters: int
+    new_heads: tuple[str, ...] = ()
+    dropped_rows: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the parts as plain JSON values, with the versions of what computes."""
@@ -58,6 +64,8 @@ class Run:
             "datasets": list(self.datasets),
             "vocabulary": self.vocabulary,
             "parameters": self.parameters,
+            "new_heads": list(self.new_heads),
+            "dropped_rows": self.dropped_rows,
             "versions": versions(),
         }
 
@@ -70,6 +78,9 @@ class Run:
             datasets=tuple(content["datasets"]),
             vocabulary=content["vocabulary"],
             parameters=content["parameters"],
+            # Runs that began before these were told have none.
+            new_heads=tuple(content.get("new_heads", ())),
+            dropped_rows=content.get("dropped_rows", 0),
         )
 
 

@@ -21,6 +21,7 @@ from spanmask.model.tokenizer_files import read_tokenizer
 from spanmask.shard.reader import ShardSet
 from spanmask.train.config import TrainConfig
 from spanmask.train.distributed import World
+from spanmask.vocab import CASINGS, Vocabulary
 
 #: Fields of a model's configuration that a resumed run may change: they decide no tensor's shape.
 _FREE = ("hidden_dropout", "attention_dropout", "attention")
@@ -44,21 +45,26 @@ def model_config(config: TrainConfig, shards: Sequence[ShardSet]) -> SpanBertCon
     return SpanBertConfig.preset(config.model, vocab_size=size, **changes)
 
 
-def initial_model(config: TrainConfig, shards: Sequence[ShardSet], *, tell: bool = True) -> SpanBertForPreTraining:
-    """Return the model before the first step, a function of the configuration and its seed.
+def initial_model(config: TrainConfig, shards: Sequence[ShardSet]) -> SpanBertForPreTraining:
+    """Return the model before the first step; see `begin_model`."""
+    return begin_model(config, shards).model
 
-    tell: whether to warn of what is not as the model to start from had it; one rank does.
+
+def begin_model(config: TrainConfig, shards: Sequence[ShardSet], *, tell: bool = True) -> Imported:
+    """Return the model before the first step, a function of the configuration and its seed, and what of it is not as it was stored.
+
+    tell: whether to warn of that; one rank does.
 
     Raises
     ------
     ConfigError
         It cannot be built as asked.
     MismatchError
-        The one to go on from has another vocabulary than the datasets.
+        The one to go on from has another vocabulary than the datasets, or the same with another casing.
     """
     torch.manual_seed(config.seed)
     if config.init_from is None:
-        return SpanBertForPreTraining(model_config(config, shards))
+        return Imported(model=SpanBertForPreTraining(model_config(config, shards)), initialised=(), unused=())
     if config.shape:
         raise ConfigError(f"{', '.join(config.shape)}: the shape is that of {config.init_from}; leave them out")
     manifest = shards[0].manifest
@@ -69,11 +75,28 @@ def initial_model(config: TrainConfig, shards: Sequence[ShardSet], *, tell: bool
             f"{config.init_from}: its vocabulary hashes to {found}, that of {shards[0].root} to {wanted}: "
             "preshard the text with the model's own tokenizer (--vocab)"
         )
+    require_casing(config.init_from, vocabulary, shards[0])
     options = free_options(config) | {"objective": config.objective, "vocab_size": len(vocabulary)}
     imported = import_model(config.init_from, **options)
     if tell:
         _warn_of_changes(config.init_from, imported)
-    return imported.model
+    return imported
+
+
+def require_casing(place: str | Path, vocabulary: Vocabulary, shards: ShardSet) -> None:
+    """Refuse a dataset whose text has another case than what a model was trained on; entries alone do not tell.
+
+    Raises
+    ------
+    MismatchError
+        It has.
+    """
+    cased = shards.manifest.stated_vocabulary.cased
+    if vocabulary.cased is not cased:
+        raise MismatchError(
+            f"{place} is {CASINGS[vocabulary.cased]} and {shards.root} {CASINGS[cased]}, by one vocabulary: "
+            f"preshard the text anew (--{CASINGS[vocabulary.cased]})"
+        )
 
 
 def _warn_of_changes(folder: str, imported: Imported) -> None:

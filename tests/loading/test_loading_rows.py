@@ -96,6 +96,20 @@ def test_different_vocabularies_do_not_mix(dataset: Make) -> None:
         RowReader([dataset(), dataset(vocab="uncased")], masks=Masks.STORED, backend=Backend.NUMPY)
 
 
+def test_casings_do_not_mix_though_they_share_a_vocabulary(dataset: Make, tmp_path: Path) -> None:
+    path = tmp_path / "vocab.txt"
+    path.write_text("".join(f"{entry}\n" for entry in dataset().manifest.vocabulary.entries))
+    cased, uncased = (dataset(vocab=str(path), cased=cased) for cased in (True, False))
+    assert cased.manifest.vocabulary.sha256 == uncased.manifest.vocabulary.sha256
+    for several in ([uncased, cased], [dataset(), cased, uncased]):
+        told = rf"{several[0].root} is (un)?cased and {several[-1].root} (un)?cased, by one vocabulary: give datasets of one"
+        with pytest.raises(MismatchError, match=told):
+            RowReader(several, masks=Masks.STORED, backend=Backend.NUMPY)
+        with pytest.raises(MismatchError, match=told):
+            ShardLoader(several, batch_size=4)
+    RowReader([dataset(), cased], masks=Masks.STORED, backend=Backend.NUMPY)
+
+
 # --- Damage
 
 

@@ -62,10 +62,10 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def _presharded(folder: Path, vocabulary: str, seed: int) -> Path:
+def _presharded(folder: Path, vocabulary: str, seed: int, *, cased: bool = True) -> Path:
     source = folder / "stories.txt"
     source.write_text(trained.stories()[:120_000])
-    options = {"max_tokens": 48, "holdout": 0.3, "vocab": vocabulary, "cased": True, "seed": seed}
+    options = {"max_tokens": 48, "holdout": 0.3, "vocab": vocabulary, "cased": cased, "seed": seed}
     preshard(source, folder / "out", PreshardConfig.of(**options), jobs=1)
     return folder / "out"
 
@@ -91,6 +91,12 @@ def shards(small_vocabulary: str, tmp_path_factory: pytest.TempPathFactory) -> P
 def other_shards(small_vocabulary: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same text masked otherwise."""
     return _presharded(tmp_path_factory.mktemp("other"), small_vocabulary, 8)
+
+
+@pytest.fixture(scope="session")
+def uncased_shards(small_vocabulary: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same text by the same vocabulary, in lower case."""
+    return _presharded(tmp_path_factory.mktemp("uncased"), small_vocabulary, 7, cased=False)
 
 
 @pytest.fixture(scope="session")

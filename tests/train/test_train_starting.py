@@ -13,10 +13,11 @@ from safetensors.torch import load_file, save_file
 from train.conftest import NO_DROPOUT, config_of
 from transformers import BertConfig, BertForMaskedLM, BertModel
 
-from spanmask.errors import ConfigError
+from spanmask.errors import ConfigError, MismatchError
 from spanmask.model import Objective, export, import_model, load, read_tokenizer, write_tokenizer
 from spanmask.shard.reader import open_shards
 from spanmask.train import load_run, train
+from spanmask.train.run_folder import read_run
 from spanmask.train.starting import initial_model
 from spanmask.vocab import Vocabulary
 
@@ -122,6 +123,69 @@ def test_a_head_that_is_there_in_part_is_told_by_its_tensors(shards: Path, bert:
         UserWarning, match=rf"lacks the MLM head \({lost.replace('cls.predictions', 'mlm')}\): drawn anew"
     ):
         initial_model(_config(folder), [open_shards(shards)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows", "heads"),
+    [(BertModel, 500, ["MLM head"]), (BertModel, 512, ["MLM head"]), (BertForMaskedLM, 512, [])],
+)
+def test_what_is_not_as_the_model_had_it_is_in_the_runs_record_and_stays_there(
+    shards: Path, tmp_path: Path, bert: Any, kind: Any, rows: int, heads: list[str]
+) -> None:
+    run = tmp_path / "run"
+    with pytest.warns(UserWarning, match="bert-"):
+        train(shards, run, _config(bert(rows, kind)))
+    for steps in (1, 2):
+        told = json.loads((run / "run.json").read_text())
+        assert (told["new_heads"], told["dropped_rows"], told["config"]["steps"]) == (heads, rows - 500, steps)
+        train(shards, run, read_run(run).config.changed(steps=2), resume=True)
+
+
+def test_the_record_of_a_run_of_before_lacks_it_and_is_read(shards: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(shards, run, config_of(steps=1))
+    told = json.loads((run / "run.json").read_text())
+    assert (told.pop("new_heads"), told.pop("dropped_rows")) == ([], 0)
+    (run / "run.json").write_text(json.dumps(told))
+    train(shards, run, read_run(run).config.changed(steps=2), resume=True)
+    assert read_run(run).new_heads == ()
+
+
+def test_a_model_goes_on_with_text_of_its_own_casing_only(
+    shards: Path, uncased_shards: Path, tmp_path: Path, bert: Any
+) -> None:
+    folder = bert(500)
+    with pytest.raises(MismatchError, match=rf"{folder} is cased and {uncased_shards} uncased, .* anew \(--cased\)"):
+        train(uncased_shards, tmp_path / "run", _config(folder))
+    train(shards, tmp_path / "run", config_of(steps=1))
+    config = config_of(steps=2)
+    with pytest.raises(MismatchError, match=rf"run is cased and {uncased_shards} uncased, by one vocabulary"):
+        train(uncased_shards, tmp_path / "run", config, resume=True, allow_other_data=True)
+    with pytest.raises(MismatchError, match=rf"{shards} is cased and {uncased_shards} uncased, by one vocabulary"):
+        train([shards, uncased_shards], tmp_path / "both", config)
+    assert load_run(tmp_path / "run").vocabulary.cased is True
+    assert not (tmp_path / "both").exists()
+    train(uncased_shards, tmp_path / "lower", config_of(steps=1))
+    with pytest.raises(MismatchError, match=rf"lower is uncased and {shards} cased, .* anew \(--uncased\)"):
+        train(shards, tmp_path / "lower", config, resume=True, allow_other_data=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"strip_accents": True}, "strip_accents is True, and vocab.txt is read as BERT has it (False)"),
+        ({"do_lower_case": True, "strip_accents": False}, "strip_accents is False, .* (True)"),
+        ({"tokenize_chinese_chars": False}, "tokenize_chinese_chars is False, .* (True)"),
+    ],
+)
+def test_a_vocabulary_with_settings_that_are_not_berts_is_no_vocabulary_of_ours(
+    bert: Any, settings: dict[str, Any], told: str
+) -> None:
+    folder = bert(500)
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+    with pytest.raises(ConfigError, match=told.replace("(", r"\(").replace(")", r"\)")):
+        read_tokenizer(folder)
 
 
 def test_a_padded_boundary_head_is_cut_with_the_embedding(tmp_path: Path, bert: Any) -> None:
