@@ -11,6 +11,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -99,6 +100,24 @@ def write_through(path: Path, write: Callable[[IO[bytes]], _T]) -> _T:
 def publish_bytes(path: Path, data: bytes | memoryview) -> None:
     """Publish a file with these bytes; see `publish`."""
     publish(path, lambda file: file.write(data))
+
+
+def require_file(path: Path, limit: int | None = None) -> None:
+    """Refuse what is no regular file, or has more bytes than a limit, before it is opened: a pipe would never end, nor a device.
+
+    Raises
+    ------
+    ConfigError
+        It is missing, something else, or too large.
+    StorageError
+        The file system refused.
+    """
+    with reporting(path, "read"):
+        state = path.stat()
+    if not stat.S_ISREG(state.st_mode):
+        raise ConfigError(f"{path}: a folder, pipe or device, expected a file; put the file in its place")
+    if limit is not None and state.st_size > limit:
+        raise ConfigError(f"{path}: {state.st_size:,} bytes, at most {limit:,} are read of such a file; copy it again")
 
 
 def digest(path: str | os.PathLike[str]) -> str:

@@ -15,6 +15,9 @@ from spanmask.options import Form, Options
 #: The vocabulary is padded to a multiple of this, which matrix units like.
 VOCABULARY_MULTIPLE = 128
 
+#: The largest of a model's sizes, and its most layers: beyond them a shape is a mistake, and tensors are longer than 64 bits count.
+LARGEST, DEEPEST = 1 << 24, 1 << 12
+
 #: Layers, hidden width and heads by name; the feed-forward layer is four times as wide (Devlin et al. 2019; Turc et al. 2019).
 PRESETS = {
     "tiny": (2, 128, 2),
@@ -98,8 +101,10 @@ class SpanBertConfig(Options):
     attention: Attention = Attention.AUTO
 
     def _check(self) -> None:
-        sizes = ("vocab_size", "hidden", "layers", "heads", "intermediate", "max_positions", "type_vocab")
-        self._require(lambda value: value >= 1, "a whole number from 1", *sizes, "max_span_offset", "span_offset_dim")
+        sizes = ("vocab_size", "hidden", "heads", "intermediate", "max_positions", "type_vocab")
+        wanted = f"a whole number from 1 to {LARGEST:,}"
+        self._require(lambda value: 1 <= value <= LARGEST, wanted, *sizes, "max_span_offset", "span_offset_dim")
+        self._require(lambda value: 1 <= value <= DEEPEST, f"a whole number from 1 to {DEEPEST:,}", "layers")
         self._require(lambda value: 0 <= value < 1, "a share from 0 to below 1", "hidden_dropout", "attention_dropout")
         self._require(lambda value: 0 < value < 1, "a number between 0 and 1", "layer_norm_eps", "initializer_range")
         if self.hidden % self.heads:

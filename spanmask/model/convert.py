@@ -16,13 +16,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
 from spanmask.errors import ConfigError
 from spanmask.folders import publish_folder
 from spanmask.model.config import Objective, SpanBertConfig
-from spanmask.model.naming import BOUNDARY_NAMES, State, bert_names, modern_names, to_ours, to_theirs
+from spanmask.model.fitting import build, read_tensors, require_finite, require_layers, require_shapes, shapes_of
+from spanmask.model.naming import (
+    BOUNDARY_NAMES,
+    Shapes,
+    State,
+    bert_names,
+    modern_names,
+    their_shapes,
+    to_ours,
+    to_theirs,
+)
 from spanmask.model.pretraining import SpanBertForPreTraining
 from spanmask.model.tokenizer_files import FILES, read_json, tokenizer_files
 from spanmask.storage import reporting
@@ -204,36 +213,35 @@ def import_model(folder: str | Path, *, objective: Objective = Objective.MLM_SBO
     """
     folder = Path(folder)
     theirs = modern_names(_read_weights(folder))
-    head = _read_tensors(folder / _HEAD) if (folder / _HEAD).exists() else {}
+    head = read_tensors(folder / _HEAD) if (folder / _HEAD).exists() else {}
     stored = _read_config(folder)
-    config = _with_table(stored.changed(objective=objective, **changes), head)
+    config = _with_table(folder, stored.changed(objective=objective, **changes), head)
     dropped = stored.vocab_size - config.vocab_size
     if dropped < 0:
         raise ConfigError(
             f"{folder}: its embedding has {stored.vocab_size:,} rows, and the vocabulary {config.vocab_size:,} entries: give the model the "
             f"tokenizer it was trained with, or rows for all entries (transformers' resize_token_embeddings({config.vocab_size}))"
         )
-    model = SpanBertForPreTraining(config)
-    names = bert_names(config) | (BOUNDARY_NAMES if model.sbo is not None else {})
-    initialised = _fill(folder, model, to_ours(theirs | head, names, config, dropped=dropped))
+    require_layers(folder, config.layers, theirs)
+    shapes = shapes_of(config)
+    names = bert_names(config) | (BOUNDARY_NAMES if objective is Objective.MLM_SBO else {})
+    require_shapes(folder, theirs | head, their_shapes(shapes, names, stored.vocab_size), _CONFIG)
+    state = to_ours(theirs | head, names, config, dropped=dropped)
+    initialised = _missing(folder, state, shapes)
+    require_finite(folder, state)
+    model = build(config)
+    model.load_state_dict(state, strict=False)
     used = {part for parts in names.values() for part in parts} | {"cls.predictions.decoder.weight"}
     unused = tuple(sorted((theirs | head).keys() - used))
     return Imported(model=model, initialised=initialised, unused=unused, dropped=dropped)
 
 
-def _fill(folder: Path, model: SpanBertForPreTraining, state: State) -> tuple[str, ...]:
-    """Load a state into a model; return the names of the heads' tensors that were not in it."""
-    wanted = model.state_dict()
-    for name, tensor in state.items():
-        if tensor.shape != wanted[name].shape:
-            raise ConfigError(
-                f"{folder}: {name} has shape {tuple(tensor.shape)}, and config.json says {tuple(wanted[name].shape)}; save the model again"
-            )
-    missing = tuple(name for name in wanted if name not in state)
+def _missing(folder: Path, state: State, shapes: Shapes) -> tuple[str, ...]:
+    """Return the names of the heads' tensors that are not in a state; one of the encoder that is not is refused."""
+    missing = tuple(name for name in shapes if name not in state)
     encoder = [name for name in missing if name.startswith("encoder.")]
     if encoder:
         raise ConfigError(f"{folder}: it lacks {', '.join(encoder[:3])} ({len(encoder)} tensors); save the model again")
-    model.load_state_dict(state, strict=False)
     return missing
 
 
@@ -247,26 +255,31 @@ def _read_config(folder: Path) -> SpanBertConfig:
     missing = [name for name in ("vocab_size", "hidden_size", "num_hidden_layers") if name not in content]
     if missing:
         raise ConfigError(f"{folder / _CONFIG}: it lacks {', '.join(missing)}; save the model again")
-    return SpanBertConfig.from_json({ours: content[theirs] for theirs, ours in _FIELDS.items() if theirs in content})
+    try:
+        return SpanBertConfig.from_json(
+            {ours: content[theirs] for theirs, ours in _FIELDS.items() if theirs in content}
+        )
+    except ConfigError as error:
+        raise ConfigError(f"{folder / _CONFIG}: {error}") from None
 
 
-def _with_table(config: SpanBertConfig, head: State) -> SpanBertConfig:
+def _with_table(folder: Path, config: SpanBertConfig, head: State) -> SpanBertConfig:
     """Return the configuration with the offset table of a stored boundary head, if there is one."""
-    table = head.get("cls.pair_target_predictions.position_embeddings.weight")
-    if table is None:
+    name = "cls.pair_target_predictions.position_embeddings.weight"
+    if name not in head:
         return config
-    rows, width = table.shape
-    return config.changed(max_span_offset=rows, span_offset_dim=width)
+    shape = tuple(head[name].shape)
+    if len(shape) != 2:
+        raise ConfigError(f"{folder / _HEAD}: {name} has shape {shape}, expected a table; save the model again")
+    return config.changed(max_span_offset=shape[0], span_offset_dim=shape[1])
 
 
 def _read_weights(folder: Path) -> State:
     """Read ``model.safetensors``, or the files that its index names."""
     if (folder / _MODEL).exists():
-        return _read_tensors(folder / _MODEL)
+        return read_tensors(folder / _MODEL)
     if (folder / _INDEX).exists():
-        names = set(read_json(folder / _INDEX).get("weight_map", {}).values())
-        parts = [_read_tensors(folder / Path(name).name) for name in sorted(names)]
-        return {name: tensor for part in parts for name, tensor in part.items()}
+        return _read_parts(folder)
     if (folder / _PICKLE).exists():
         raise ConfigError(
             f"{folder}: it holds {_PICKLE} only, a pickle, which can run any code when it is read; "
@@ -275,9 +288,19 @@ def _read_weights(folder: Path) -> State:
     raise ConfigError(f"{folder}: no {_MODEL} there; give a folder that holds a BERT saved by transformers")
 
 
-def _read_tensors(path: Path) -> State:
-    with reporting(path, "read"):
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ConfigError(f"{path}: not a whole safetensors file ({error}); copy it again") from None
+def _read_parts(folder: Path) -> State:
+    places = read_json(folder / _INDEX).get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+        raise ConfigError(
+            f"{folder / _INDEX}: its weight_map does not name a file for each tensor; save the model again"
+        )
+    state: State = {}
+    for name in sorted({Path(name).name for name in places.values()}):
+        part = read_tensors(folder / name)
+        twice = sorted(state.keys() & part.keys())
+        if twice:
+            raise ConfigError(
+                f"{folder / name}: {twice[0]} is in another of the model's files, too; save the model again"
+            )
+        state |= part
+    return state

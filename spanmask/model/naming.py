@@ -12,6 +12,7 @@ from torch import Tensor
 from spanmask.model.config import SpanBertConfig
 
 State = dict[str, Tensor]
+Shapes = dict[str, tuple[int, ...]]
 
 _EMBEDDINGS = {
     "bert.embeddings.word_embeddings.weight": "encoder.embeddings.words.weight",
@@ -63,6 +64,16 @@ def bert_names(config: SpanBertConfig) -> dict[str, tuple[str, ...]]:
     for module, parts in modules.items():
         names |= {f"{module}.{part}": tuple(f"{name}.{part}" for name in parts) for part in ("weight", "bias")}
     return names
+
+
+def their_shapes(shapes: Shapes, names: dict[str, tuple[str, ...]], vocab_size: int) -> Shapes:
+    """Return the shapes of the named tensors of theirs, whose vocabulary has no padding."""
+    theirs: Shapes = {}
+    for ours, parts in names.items():
+        first, *others = shapes[ours]
+        rows = vocab_size if ours in _PADDED else first // len(parts)
+        theirs |= dict.fromkeys(parts, (rows, *others))
+    return theirs
 
 
 def to_theirs(state: State, names: dict[str, tuple[str, ...]], config: SpanBertConfig) -> State:

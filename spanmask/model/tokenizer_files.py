@@ -11,10 +11,12 @@ from typing import Any
 
 from spanmask.config import VocabularyConfig
 from spanmask.errors import ConfigError
-from spanmask.storage import publish_bytes, reporting
+from spanmask.storage import publish_bytes, reporting, require_file
 from spanmask.vocab import Vocabulary, load_vocabulary, with_spares
 
 _VOCAB, _TOKENIZER, _SETTINGS = "vocab.txt", "tokenizer.json", "tokenizer_config.json"
+#: Bytes of such a file, and of JSON about a model, at most.
+_LIMIT = 128 << 20
 #: Every file this module writes.
 FILES = (_VOCAB, _TOKENIZER, _SETTINGS)
 
@@ -66,9 +68,11 @@ def read_tokenizer(folder: Path) -> Vocabulary:
         The file system refused.
     """
     if (folder / _TOKENIZER).exists():
+        require_file(folder / _TOKENIZER, _LIMIT)
         return load_vocabulary(VocabularyConfig(vocab=str(folder / _TOKENIZER)))
     if not (folder / _VOCAB).exists():
         raise ConfigError(f"{folder}: it has neither {_TOKENIZER} nor {_VOCAB}; save the model's tokenizer there")
+    require_file(folder / _VOCAB, _LIMIT)
     settings = _settings(folder / _SETTINGS)
     lowercase = settings.get("do_lower_case")
     if not isinstance(lowercase, bool):
@@ -98,6 +102,7 @@ def read_json(path: Path) -> dict[str, Any]:
     StorageError
         The file system refused.
     """
+    require_file(path, _LIMIT)
     with reporting(path, "read"):
         data = path.read_bytes()
     try:

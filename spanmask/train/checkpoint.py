@@ -23,16 +23,19 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from spanmask.config import canonical_json, fingerprint
 from spanmask.errors import ConfigError, MismatchError, StorageError
 from spanmask.folders import publish_folder, retract_folder
-from spanmask.storage import digest, make_folder, remove_temporaries, reporting
+from spanmask.model.fitting import read_tensors
+from spanmask.storage import digest, make_folder, remove_temporaries, reporting, require_file
 
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
+ADVICE = "copy the checkpoint again, or remove its folder to go on from the one before"
 _FOLDER = "step-"
+#: Bytes of a state at most, and updates: beyond, a float does not count them.
+_LIMIT, _STEPS = 64 << 20, 1 << 53
 _KINDS = {torch.float32: "F32", torch.float64: "F64", torch.bfloat16: "BF16", torch.int64: "I64"}
 
 Tensors = dict[str, Tensor]
@@ -182,7 +185,7 @@ def _header(tensors: Tensors) -> bytes:
 def checkpoints_in(folder: Path) -> dict[int, Path]:
     """Return the checkpoints in a folder of them by step, ascending."""
     named = ((path.name.removeprefix(_FOLDER), path) for path in folder.glob(f"{_FOLDER}*"))
-    return dict(sorted((int(step), path) for step, path in named if step.isdigit()))
+    return dict(sorted((int(step), path) for step, path in named if step.isdecimal()))
 
 
 def latest_checkpoint(run: str | Path) -> Path | None:
@@ -206,35 +209,37 @@ def read_checkpoint(folder: str | Path, *, optimizer: bool = True) -> Checkpoint
     folder = Path(folder)
     state = read_state_file(folder / STATE)
     wanted = (MODEL, OPTIMIZER) if optimizer else (MODEL,)
-    tensors = {name: _read_tensors(folder / name, state["files"][name]) for name in wanted}
+    tensors = {name: _read_tensors(folder / name, state["files"].get(name)) for name in wanted}
     return Checkpoint(model=tensors[MODEL], optimizer=tensors.get(OPTIMIZER, {}), state=state)
 
 
 def read_state_file(path: Path) -> dict[str, Any]:
     """Read a ``state.json`` after comparing its digest; raises as `read_checkpoint` does."""
+    require_file(path, _LIMIT)
     with reporting(path, "read"):
         data = path.read_bytes()
     try:
         whole = json.loads(data)
         content: dict[str, Any] = whole["content"]
         told = whole["sha256"]
+        found = fingerprint(content)
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise MismatchError(f"{path}: not a checkpoint's state; {_ADVICE}") from None
-    found = fingerprint(content)
+        raise MismatchError(f"{path}: not a checkpoint's state; {ADVICE}") from None
     if told != found:
-        raise MismatchError(f"{path}: its content hashes to {found}, and it says {told}: it was altered; {_ADVICE}")
+        raise MismatchError(f"{path}: its content hashes to {found}, and it says {told}: it was altered; {ADVICE}")
+    step, files = (content.get(name) if isinstance(content, dict) else None for name in ("step", "files"))
+    if type(step) is not int or not 0 <= step < _STEPS or not isinstance(files, dict):
+        raise MismatchError(f"{path}: it does not tell a step and the digests of files; {ADVICE}")
     return content
 
 
-_ADVICE = "copy the checkpoint again, or remove its folder to go on from the one before"
-
-
-def _read_tensors(path: Path, told: str) -> Tensors:
+def _read_tensors(path: Path, told: Any) -> Tensors:
     if not path.exists():
-        raise ConfigError(f"{path}: the file is missing; {_ADVICE}")
+        raise ConfigError(f"{path}: the file is missing; {ADVICE}")
+    require_file(path)
     found = digest(path)
     if found != told:
         raise MismatchError(
-            f"{path}: its SHA-256 is {found}, and {STATE} says {told}: it is truncated or altered; {_ADVICE}"
+            f"{path}: its SHA-256 is {found}, and {STATE} says {told}: it is truncated or altered; {ADVICE}"
         )
-    return load_file(path)
+    return read_tensors(path)

@@ -20,7 +20,8 @@ from spanmask.loading.torch_dataset.tensors import Datasets, open_datasets
 from spanmask.model.pretraining import SpanBertForPreTraining
 from spanmask.model.tokenizer_files import read_tokenizer
 from spanmask.shard.reader import ShardSet
-from spanmask.train.checkpoint import Checkpoint, CheckpointWriter, latest_checkpoint, on_host, read_checkpoint
+from spanmask.train.checking import read_run_checkpoint
+from spanmask.train.checkpoint import Checkpoint, CheckpointWriter, latest_checkpoint, on_host
 from spanmask.train.config import TrainConfig
 from spanmask.train.distributed import World, joined
 from spanmask.train.evaluation import evaluate
@@ -147,7 +148,7 @@ def _start(folder: RunFolder, config: TrainConfig, shards: Sequence[ShardSet], w
     latest = latest_checkpoint(folder.path) if resume and world.first else None
     if latest:
         require_casing(folder.path, read_tokenizer(folder.tokenizer), shards[0])
-    checkpoint = read_checkpoint(latest) if latest else None
+    checkpoint = read_run_checkpoint(latest) if latest else None
     state: dict[str, Any] | None = world.broadcast_object(checkpoint.state if checkpoint else None)
     if state is None:
         begun = begin_model(config, shards, tell=world.first)

@@ -22,11 +22,15 @@ import torch
 from spanmask.errors import ConfigError
 from spanmask.loading.share import Counts
 from spanmask.model.config import Objective, SpanBertConfig
-from spanmask.storage import publish_bytes, reporting
+from spanmask.storage import publish_bytes, reporting, require_file
 from spanmask.train.config import TrainConfig
 from spanmask.train.feeding import StepBatches
 from spanmask.train.optimizer import learning_rate
 from spanmask.train.step import Reading
+
+#: What is added up between two lines: nats, right predictions and targets of both heads; and what no such sum reaches.
+_SUMS = {"mlm_sum": 0.0, "sbo_sum": 0.0, "mlm_correct": 0.0, "sbo_correct": 0.0, "mlm": 0, "sbo": 0}
+_MOST = 1 << 62
 
 #: Dense bfloat16 products, FLOP/s, by a part of the device's name (makers' data sheets).
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
@@ -80,7 +84,7 @@ class Meter:
         self._config, self._model, self._device = config, model, device
         self._peak = peak_of(device)
         self._tokens = 0
-        self._sums = {"mlm_sum": 0.0, "sbo_sum": 0.0, "mlm_correct": 0.0, "sbo_correct": 0.0, "mlm": 0, "sbo": 0}
+        self._sums = dict(_SUMS)
         self._begin()
 
     def _begin(self) -> None:
@@ -142,6 +146,15 @@ def ratio(part: float, whole: float) -> float | None:
     return part / whole if whole else None
 
 
+def is_meter_state(state: Mapping[str, Any]) -> bool:
+    """Tell whether plain values are what `Meter.to_state` returns."""
+    sums = state.get("sums")
+    if not isinstance(sums, dict) or sums.keys() != _SUMS.keys():
+        return False
+    values = [state.get("tokens"), *sums.values()]
+    return all(type(value) in (int, float) and 0 <= value < _MOST for value in values)
+
+
 class JsonLines:
     """A file of JSON objects, one a line, each with a step."""
 
@@ -165,19 +178,24 @@ class JsonLines:
         Raises
         ------
         ConfigError
-            A line other than the last, which a killed writer may have left unfinished, is no JSON.
+            A line other than the last, which a killed writer may have left unfinished, is no object with a step.
         """
         if not self.path.exists():
             return []
+        require_file(self.path)
         with reporting(self.path, "read"):
             texts = self.path.read_text("utf-8", "replace").splitlines()
         lines = []
         for number, text in enumerate(texts, start=1):
             try:
-                lines.append(json.loads(text))
-            except ValueError:
-                if number < len(texts):
-                    raise ConfigError(f"{self.path}:{number}: not JSON; remove the line, or the file") from None
+                line = json.loads(text)
+                if type(line["step"]) is int:
+                    lines.append(line)
+                    continue
+            except (ValueError, TypeError, KeyError, RecursionError):
+                pass
+            if number < len(texts):
+                raise ConfigError(f"{self.path}:{number}: no JSON object with a step; remove the line, or the file")
         return lines
 
     def cut(self, step: int) -> None:

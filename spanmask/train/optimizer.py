@@ -8,6 +8,8 @@ from torch.optim import AdamW
 
 from spanmask.train.config import Decay, TrainConfig
 
+#: AdamW's means of a parameter's gradients and of their squares, as torch calls them.
+MOMENTS = ("exp_avg", "exp_avg_sq")
 #: Gradients begin at multiples of so many numbers, 256 bytes: what vector loads of any device like.
 _ALIGNMENT = 64
 
@@ -72,7 +74,7 @@ def moments(model: nn.Module, optimizer: AdamW) -> dict[str, Tensor]:
     return {
         f"{name}.{moment}": optimizer.state[parameter][moment]
         for name, parameter in model.named_parameters()
-        for moment in ("exp_avg", "exp_avg_sq")
+        for moment in MOMENTS
         if parameter in optimizer.state
     }
 
@@ -82,7 +84,6 @@ def begin_moments(model: nn.Module, optimizer: AdamW, updates: int) -> dict[str,
     for parameter in model.parameters():
         optimizer.state[parameter] = {
             "step": torch.tensor(float(updates), device=parameter.device),
-            "exp_avg": torch.zeros_like(parameter),
-            "exp_avg_sq": torch.zeros_like(parameter),
+            **{moment: torch.zeros_like(parameter) for moment in MOMENTS},
         }
     return moments(model, optimizer)

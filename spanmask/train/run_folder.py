@@ -25,12 +25,14 @@ from typing import Any, Self
 from spanmask.errors import ConfigError
 from spanmask.folders import claimed, refuse_links
 from spanmask.model.config import SpanBertConfig
+from spanmask.model.fitting import build
 from spanmask.model.pretraining import SpanBertForPreTraining
 from spanmask.model.tokenizer_files import read_json, read_tokenizer, write_tokenizer
 from spanmask.report.curves_page import curves_page
 from spanmask.shard.reader import ShardSet
 from spanmask.storage import make_folder, publish_bytes
-from spanmask.train.checkpoint import checkpoints_in, read_checkpoint
+from spanmask.train.checking import read_run_checkpoint
+from spanmask.train.checkpoint import checkpoints_in
 from spanmask.train.config import TrainConfig
 from spanmask.train.metrics import JsonLines
 from spanmask.vocab import Vocabulary
@@ -160,10 +162,16 @@ def read_run(folder: str | Path) -> Run:
         raise ConfigError(f"{folder}: no {_RUN} there, so it is no run; give the folder that spanmask train wrote")
     # Written last when the run began, so it is there whole or the run never began.
     content = read_json(path)
+    if content.get("version") != RUN_VERSION:
+        raise ConfigError(
+            f"{path}: of version {content.get('version')}, this spanmask reads {RUN_VERSION}; use the one that wrote it"
+        )
     try:
         return Run.from_json(content)
-    except (KeyError, TypeError):
-        raise ConfigError(f"{path}: not what spanmask train writes; copy the run's folder again") from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path}: not what spanmask train writes ({error!r}); copy the run's folder again") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}; copy the run's folder again") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,8 +203,8 @@ def load_run(folder: str | Path, *, step: int | None = None) -> LoadedRun:
     if chosen not in found:
         there = ", ".join(f"{number:,}" for number in found)
         raise ConfigError(f"{folder}: it has no checkpoint of step {chosen:,}; it has {there}: give one of these")
-    checkpoint = read_checkpoint(found[chosen], optimizer=False)
-    model = SpanBertForPreTraining(SpanBertConfig.from_json(checkpoint.state["model"]))
+    checkpoint = read_run_checkpoint(found[chosen], optimizer=False)
+    model = build(SpanBertConfig.from_json(checkpoint.state["model"]))
     model.load_state_dict(checkpoint.model)
     vocabulary = read_tokenizer(Path(folder) / "tokenizer")
     return LoadedRun(model=model, vocabulary=vocabulary, step=checkpoint.step)

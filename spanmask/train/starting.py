@@ -16,6 +16,7 @@ from spanmask.loading.share import Share
 from spanmask.loading.stream import Stream
 from spanmask.model.config import Objective, SpanBertConfig
 from spanmask.model.convert import Imported, import_model
+from spanmask.model.fitting import build
 from spanmask.model.pretraining import SpanBertForPreTraining
 from spanmask.model.tokenizer_files import read_tokenizer
 from spanmask.shard.reader import ShardSet
@@ -64,7 +65,7 @@ def begin_model(config: TrainConfig, shards: Sequence[ShardSet], *, tell: bool =
     """
     torch.manual_seed(config.seed)
     if config.init_from is None:
-        return Imported(model=SpanBertForPreTraining(model_config(config, shards)), initialised=(), unused=())
+        return Imported(model=build(model_config(config, shards)), initialised=(), unused=())
     if config.shape:
         raise ConfigError(f"{', '.join(config.shape)}: the shape is that of {config.init_from}; leave them out")
     manifest = shards[0].manifest
@@ -131,7 +132,7 @@ def resumed_model(state: dict[str, Any], config: TrainConfig, shards: Sequence[S
     unlike = [f"{name} is {told[name]}, asked for is {asked[name]}" for name in told if told[name] != asked[name]]
     if unlike:
         raise MismatchError(f"the checkpoint's model differs: {'; '.join(unlike)}; resume with the run's own options")
-    return SpanBertForPreTraining(stored)
+    return build(stored)
 
 
 def stream_of(

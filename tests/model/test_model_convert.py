@@ -372,7 +372,10 @@ def test_a_truncated_file_is_refused_by_name(tmp_path: Path, name: str, kept: in
         ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
         ({"is_decoder": True}, "is_decoder is True"),
         ({"tie_word_embeddings": False}, "tie_word_embeddings is False"),
-        ({"hidden_size": 64}, r"words.weight has shape \(128, 32\), and config.json says \(128, 64\)"),
+        (
+            {"hidden_size": 64},
+            r"embeddings.word_embeddings.weight has shape \(83, 32\), and config.json says \(83, 64\)",
+        ),
         (
             {"num_hidden_layers": 3},
             r"it lacks encoder.layers.2.attention.qkv.weight, .* \(12 tensors\); save the model again",

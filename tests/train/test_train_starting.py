@@ -94,7 +94,10 @@ def test_a_config_that_states_other_rows_than_the_embedding_has_is_refused(
     folder = bert(rows)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"vocab_size": stated}))
-    with pytest.raises(ConfigError, match=r"words.weight has shape .*, and config.json says .*; save the model again"):
+    with pytest.raises(
+        ConfigError,
+        match=rf"word_embeddings.weight has shape \({rows}, 16\), and config.json says \({stated}, 16\); save the model again",
+    ):
         initial_model(_config(folder), [open_shards(shards)])
 
 

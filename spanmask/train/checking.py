@@ -1,0 +1,73 @@
+"""A run's checkpoint, its parts held against each other before anything is built of them: right digests do not make it a right one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from spanmask.errors import ConfigError
+from spanmask.model.config import SpanBertConfig
+from spanmask.model.fitting import require_finite, require_layers, require_shapes, shapes_of
+from spanmask.model.naming import Shapes, State
+from spanmask.train.checkpoint import ADVICE, MODEL, OPTIMIZER, STATE, Checkpoint, read_checkpoint
+from spanmask.train.metrics import is_meter_state
+from spanmask.train.optimizer import MOMENTS
+
+#: What a run goes on from, and what it must be; where its stream stands is looked at by that.
+_KINDS = {"vocabulary": str, "datasets": list, "model": dict, "stream": dict, "meter": dict}
+#: What runs of before do not tell.
+_NEWER = {"new_heads": list, "dropped_rows": int}
+
+
+def read_run_checkpoint(folder: Path, *, optimizer: bool = True) -> Checkpoint:
+    """Read a checkpoint of a run. optimizer: whether that part is wanted, too.
+
+    Raises
+    ------
+    ConfigError
+        A file is missing, or the state is none of a run's, or tensors are not those of the model that it states, or not finite.
+    MismatchError
+        A file is not what was written.
+    StorageError
+        The file system refused.
+    """
+    checkpoint = read_checkpoint(folder, optimizer=optimizer)
+    config = _model_of(folder / STATE, checkpoint.state)
+    require_layers(folder, config.layers, checkpoint.model)
+    shapes = shapes_of(config)
+    _require(folder / MODEL, checkpoint.model, shapes)
+    if optimizer:
+        of_moments = {f"{name}.{moment}": shape for name, shape in shapes.items() for moment in MOMENTS}
+        _require(folder / OPTIMIZER, checkpoint.optimizer, of_moments)
+        _require_squares(folder / OPTIMIZER, checkpoint.optimizer)
+    return checkpoint
+
+
+def _model_of(path: Path, state: dict[str, Any]) -> SpanBertConfig:
+    """Return the shape that a state tells, having made sure that it tells all else, too."""
+    kinds = _KINDS | {name: kind for name, kind in _NEWER.items() if name in state}
+    wrong = [name for name, kind in kinds.items() if not isinstance(state.get(name), kind)]
+    if not wrong:
+        wrong += [] if all(isinstance(name, str) for name in state["datasets"]) else ["datasets"]
+        wrong += [] if is_meter_state(state["meter"]) else ["meter"]
+    if wrong:
+        raise ConfigError(f"{path}: its {', '.join(wrong)}: not what spanmask train writes; {ADVICE}")
+    try:
+        return SpanBertConfig.from_json(state["model"])
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}; {ADVICE}") from None
+
+
+def _require(path: Path, state: State, shapes: Shapes) -> None:
+    if state.keys() != shapes.keys():
+        name = min(state.keys() ^ shapes.keys())
+        told = "has" if name in state else "lacks"
+        raise ConfigError(f"{path}: it {told} {name}, unlike the model that {STATE} states; {ADVICE}")
+    require_shapes(path, state, shapes, STATE)
+    require_finite(path, state)
+
+
+def _require_squares(path: Path, moments: State) -> None:
+    for name, tensor in moments.items():
+        if name.endswith(MOMENTS[1]) and bool(tensor.float().amin() < 0):
+            raise ConfigError(f"{path}: {name} holds a mean of squares below 0; {ADVICE}")
