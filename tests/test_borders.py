@@ -240,6 +240,7 @@ def test_the_layout_is_the_one_decided() -> None:
         "options",
         "pieces",
         "presharding",
+        "processes",
         "py",
         "records",
     }

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Any, Protocol
 
 from spanmask.engines.messages import Channel, Memory
 from spanmask.errors import SpanmaskError
+from spanmask.processes import LOOK, PATIENCE, Stillness
 
 #: Times that a unit is tried when its process dies.
 TRIES = 3
@@ -85,7 +87,8 @@ class _Queue:
 def run_processes(work: Work, units: Iterator[Any], jobs: int, report: Report) -> Iterator[Outcome]:
     """Run units in ``jobs`` processes.
 
-    A process that dies is replaced, and its unit tried up to three times; then its outcome has no result.
+    A process that dies is replaced, and its unit tried up to three times; then its outcome has no result. One that was stopped and not
+    continued for a minute is ended, with a warning, and has died.
 
     Raises
     ------
@@ -94,6 +97,7 @@ def run_processes(work: Work, units: Iterator[Any], jobs: int, report: Report) -
     """
     queue = _Queue(units)
     workers: list[_Worker] = []
+    stillness = Stillness()
     try:
         while True:
             _feed(workers, queue, work, jobs)
@@ -102,14 +106,27 @@ def run_processes(work: Work, units: Iterator[Any], jobs: int, report: Report) -
                 return
             # While workers are busy: reading and decompressing the next unit then costs no time of theirs.
             queue.look_ahead()
-            for connection in wait([worker.channel.connection for worker in busy]):
+            for connection in wait([worker.channel.connection for worker in busy], LOOK):
                 worker = next(worker for worker in busy if worker.channel.connection is connection)
                 outcome = _hear(worker, workers, queue, report)
                 if outcome is not None:
                     yield outcome
+            _end_still(workers, stillness)
     finally:
         for worker in workers:
             _end(worker)
+
+
+def _end_still(workers: list[_Worker], stillness: Stillness) -> None:
+    """End a worker that stands still: its connection then tells of its death, as of any other."""
+    still = stillness.look(worker.process.pid for worker in workers if worker.unit is not None)
+    for worker in workers:
+        if worker.process.pid == still:
+            warnings.warn(
+                f"worker process {still} was stopped and not continued for {PATIENCE:.0f} s: it is ended, and another one does its work",
+                stacklevel=2,
+            )
+            worker.process.kill()
 
 
 def _feed(workers: list[_Worker], queue: _Queue, work: Work, jobs: int) -> None:

@@ -19,6 +19,8 @@ class Squares:
     folder: str
     poison: tuple[int, ...] = ()
     weak: tuple[int, ...] = ()
+    stuck: tuple[int, ...] = ()
+    drowsy: tuple[int, ...] = ()
     bad: tuple[int, ...] = ()
     buggy: tuple[int, ...] = ()
     ballast: bytes = b""
@@ -36,6 +38,8 @@ class Squares:
         first = tries.stat().st_size == 1
         if unit in self.poison or (unit in self.weak and first):
             os.kill(os.getpid(), signal.SIGKILL)
+        if unit in self.stuck or (unit in self.drowsy and first):
+            os.kill(os.getpid(), signal.SIGSTOP)
         if unit in self.bad:
             raise CorpusError("the unit is bad", path="some.txt", line=unit)
         if unit in self.buggy:

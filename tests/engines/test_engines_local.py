@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,8 @@ from typing import Any
 import pytest
 from engines.engine_works import Squares
 
+from spanmask import processes
+from spanmask.engines import local
 from spanmask.engines.local import TRIES, run_inline, run_processes
 from spanmask.errors import CorpusError, SpanmaskError
 
@@ -64,6 +68,47 @@ def test_a_unit_whose_worker_dies_is_tried_again_and_poison_is_given_up(tmp_path
     results, _ = _run(Squares(str(tmp_path), poison=(3,), weak=(1, 5)), range(8))
     assert results == {unit: None if unit == 3 else unit * unit for unit in range(8)}
     assert [_tries(tmp_path, unit) for unit in (1, 3, 5, 7)] == [2, TRIES, 2, 1]
+
+
+def test_a_worker_that_is_stopped_is_ended_and_its_unit_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _hurry(monkeypatch)
+    with pytest.warns(
+        UserWarning, match=r"worker process \d+ was stopped and not continued for 60 s: it is ended, and"
+    ) as told:
+        results, _ = _run(Squares(str(tmp_path), stuck=(3,), drowsy=(1,)), range(6))
+    assert results == {unit: None if unit == 3 else unit * unit for unit in range(6)}
+    assert [_tries(tmp_path, unit) for unit in (1, 3, 5)] == [2, TRIES, 1]
+    assert len(told) == 1 + TRIES
+
+
+def test_a_worker_that_is_stopped_and_continued_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "LOOK", 0.05)
+    monkeypatch.setattr(processes, "LOOK", 0.05)
+    outcomes = run_processes(Squares(str(tmp_path), drowsy=(1,)), iter([1, 2]), 2, lambda *_: None)
+    waker = threading.Thread(target=_wake)
+    waker.start()
+    assert {outcome.unit: outcome.result for outcome in outcomes} == {1: 1, 2: 4}
+    waker.join()
+    assert _tries(tmp_path, 1) == 1
+
+
+def _wake() -> None:
+    """Continue the first child that is found stopped."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        for pid in map(int, _children()):
+            if processes.is_stopped(pid):
+                os.kill(pid, signal.SIGCONT)
+                return
+        time.sleep(0.02)
+
+
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "LOOK", 0.05)
+    monkeypatch.setattr(processes, "LOOK", 0.05)
+    monkeypatch.setattr(processes, "PATIENCE", 0.2)
 
 
 @pytest.mark.slow

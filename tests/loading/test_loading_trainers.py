@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
+from itertools import islice
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +22,8 @@ import torch
 from loading.conftest import Make
 from torch.utils.data import DataLoader
 
-from spanmask import ShardSet
-from spanmask.errors import ConfigError
+from spanmask import ShardSet, processes
+from spanmask.errors import ConfigError, SpanmaskError
 from spanmask.loading import Collator, ShardDataset, ShardLoader
 
 STEPS = 50
@@ -229,6 +233,46 @@ except SpanmaskError as error:
     while left & set(os.listdir("/dev/shm")) and time.monotonic() < until:
         time.sleep(0.2)
     assert not left & set(os.listdir("/dev/shm"))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("taken", [1, 3])
+def test_a_stopped_worker_is_named_and_the_loader_goes_on_from_its_state(
+    shards: ShardSet, taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "LOOK", 0.05)
+    monkeypatch.setattr(processes, "PATIENCE", 0.3)
+    options: Any = {"batch_size": 4, "seed": 3}
+    whole = list(ShardLoader(shards, **options))
+    loader = ShardLoader(shards, **options, workers=2)
+    batches = iter(loader)
+    seen = list(islice(batches, taken))
+    workers = active_children()
+    for worker in workers:
+        os.kill(worker.pid or 0, signal.SIGSTOP)
+    told = r"worker process \d+ of the loader was stopped and not continued for 60 s: go on from state_dict\(\)"
+    with pytest.raises(SpanmaskError, match=told):
+        seen.extend(batches)
+    assert not set(workers) & set(active_children())
+    again = ShardLoader(shards, **options, workers=1)
+    again.load_state_dict(loader.state_dict())
+    seen.extend(again)
+    assert len(seen) == len(whole)
+    assert all(torch.equal(one[name], other[name]) for one, other in zip(seen, whole, strict=True) for name in one)
+
+
+@pytest.mark.faults
+def test_a_stopped_worker_of_a_loader_that_is_done_with_keeps_nobody_waiting(shards: ShardSet) -> None:
+    batches = iter(ShardLoader(shards, batch_size=4, workers=1))
+    next(batches)
+    workers = active_children()
+    os.kill(workers[0].pid or 0, signal.SIGSTOP)
+    until = time.monotonic() + 10
+    while not processes.is_stopped(workers[0].pid or 0) and time.monotonic() < until:
+        time.sleep(0.01)
+    del batches
+    gc.collect()
+    assert not set(workers) & set(active_children())
 
 
 # --- Trainers

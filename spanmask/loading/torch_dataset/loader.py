@@ -19,6 +19,7 @@ from spanmask.loading.prefetching import Ahead
 from spanmask.loading.stream import Stream
 from spanmask.loading.torch_dataset.sharing import Iterations
 from spanmask.loading.torch_dataset.tensors import Datasets, Tensors, Transfer, open_datasets, share_of, to_tensors
+from spanmask.processes import PATIENCE, ending_still, is_stopped
 
 
 class ShardLoader(IterableDataset[Tensors]):
@@ -202,14 +203,22 @@ class ShardLoader(IterableDataset[Tensors]):
     def _from_workers(self, source: _Batches) -> Iterator[tuple[Tensors, Position]]:
         others = set(active_children())
         batches = iter(DataLoader(source, batch_size=None, num_workers=self._workers))
-        with _telling_of_dead_workers(set(active_children()) - others):
-            for tensors, (epoch, window, unit) in batches:
-                yield tensors, Position(epoch=epoch, window=window, unit=unit)
+        workers = set(active_children()) - others
+        try:
+            with (
+                ending_still([worker.pid or 0 for worker in workers]) as still,
+                _telling_of_dead_workers(workers, still),
+            ):
+                for tensors, (epoch, window, unit) in batches:
+                    yield tensors, Position(epoch=epoch, window=window, unit=unit)
+        finally:
+            # Python waits for them when it ends, and they never would.
+            _end({worker for worker in workers if is_stopped(worker.pid or 0)})
 
 
 @contextmanager
-def _telling_of_dead_workers(workers: set[BaseProcess]) -> Iterator[None]:
-    """Turn what torch says of a worker that is gone into one error.
+def _telling_of_dead_workers(workers: set[BaseProcess], still: list[int]) -> Iterator[None]:
+    """Turn what torch says of a worker that is gone into one error. still: those that were ended because they stood still.
 
     It is met as such, or first as a socket of the worker's that is closed, reset, or not there. An error that a worker raised is another
     matter, and torch says "in DataLoader worker process" of it.
@@ -221,9 +230,11 @@ def _telling_of_dead_workers(workers: set[BaseProcess]) -> Iterator[None]:
         if not gone or "in DataLoader worker process" in str(error):
             raise
         _end(workers)
+        told = f"a worker process of the loader died, perhaps for want of memory ({error or type(error).__name__})"
+        if still:
+            told = f"worker process {still[0]} of the loader was stopped and not continued for {PATIENCE:.0f} s"
         raise SpanmaskError(
-            f"a worker process of the loader died, perhaps for want of memory ({error or type(error).__name__}): go on from state_dict(), "
-            "which counts the batches that were handed out, with fewer workers"
+            f"{told}: go on from state_dict(), which counts the batches that were handed out, with fewer workers"
         ) from error
 
 
