@@ -265,5 +265,5 @@ def _attack(shards: Path, trained_run: Path, place: Path, seeds: range) -> Count
 def test_no_run_breaks_its_readers(shards: Path, trained_run: Path, tmp_path: Path, count: int) -> None:
     found = _attack(shards, trained_run, tmp_path, range(count))
     print(f"{count} hostile runs: {dict(found)}")
-    assert found["ConfigError"] + found["MismatchError"] > count // 3
+    assert found["ConfigError"] + found["MismatchError"] > count // 5
     assert found.total() == count
