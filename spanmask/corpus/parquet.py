@@ -33,6 +33,7 @@ class ParquetTable:
     def __init__(self, file: InputFile, stack: contextlib.ExitStack) -> None:
         self._path, self._stack = file.path, stack
         self._file = self._open()
+        self._by_dictionary: dict[str, Any] = {}
         self.schema = self._file.schema_arrow
 
     def _open(self, **options: Any) -> Any:
@@ -87,6 +88,8 @@ class ParquetTable:
             size = int(self._file.metadata.row_group(index).total_byte_size)
             # So many rows as about a block holds, by the group's mean: a group may be of gigabytes.
             rows = min(BLIND_ROWS, max(1, BLOCK_BYTES * (end - first) // max(1, size)))
+            # As in `_size`, before the footer is asked about these columns; of the text a row has been read there.
+            next(self._rows(index, [name for name in names if name in config.keep], 1), None)
             limit = config.max_document_bytes
             longest = self._longest(index, names, roughly=limit * _PIECES // rows)
             rows_at_once = min(rows, max(1, limit // max(1, longest)))
@@ -113,13 +116,15 @@ class ParquetTable:
 
     def _longest_entry(self, index: int, name: str) -> int:
         """Return the longest entry of a column's dictionary, by reading it."""
-        reader = self._open(metadata=self._file.metadata, read_dictionary=[name])
+        if name not in self._by_dictionary:
+            self._by_dictionary[name] = self._open(metadata=self._file.metadata, read_dictionary=[name])
+        reader = self._by_dictionary[name]
         batch = next(reader.iter_batches(1, row_groups=[index], columns=[name], use_threads=False), None)
         return 0 if batch is None else int(lengths(batch.column(0).dictionary).max(initial=0))
 
     def _dictionary_bytes(self, column: Any) -> int | None:
         """Return the size of a column's dictionary page as its header states it, which Arrow holds it to; None where none is found."""
-        if not column.has_dictionary_page:
+        if not column.has_dictionary_page or column.dictionary_page_offset < 0:
             return None
         with open(self._path, "rb") as file:
             file.seek(column.dictionary_page_offset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -190,3 +191,12 @@ def test_batches_that_compress_well_are_read(corpus: Any, codec: str, opener: An
     # 12 MB in 20 KB or less: a batch may be larger than a document, and grow without measure up to one.
     found = corpus.parts(file, max_document_bytes=MIB if codec == "lz4" else 16 * MIB, keep=("n",), spans_field="s")
     assert found.texts == [text.encode() for text in texts]
+
+
+def test_a_file_of_many_row_groups_takes_few_descriptors(corpus: Any) -> None:
+    table = pa.table({"text": ["a" * 100, "b", "c"] * 300, "k": ["x", "y", "z"] * 300})
+    file = parquet(corpus, table, row_group_size=3)
+    config = CorpusConfig(keep=("k",), max_document_bytes=200)
+    before = len(os.listdir("/proc/self/fd"))
+    most = max(len(os.listdir("/proc/self/fd")) for _ in blocks(file, config))
+    assert most - before < 6

@@ -29,6 +29,7 @@ LINES: list[tuple[bytes, str | None, str]] = [
     (b'{"text": "short", "words": [99]}', "ranges", "the word start 99 is outside the text"),
     (b'["no object"]', "json", "a list instead of a JSON object"),
     (b'{"text": "' + b"x" * 400 + b'", "words": "' + b"y" * 10 + b'"}', "field", "field 'words' is a string"),
+    (json.dumps({"text": GOOD * 20}).encode(), "length", "a document of more than 500 bytes"),
     (json.dumps({"text": GOOD}).encode(), None, ""),
 ]
 
@@ -40,12 +41,15 @@ def written(folder: Path) -> list[dict[str, Any]]:
 def test_each_document_left_out_has_its_line(lab: Any) -> None:
     path = lab.folder / "rows.jsonl"
     path.write_bytes(b"".join(line + b"\n" for line, _, _ in LINES))
-    table = pa.table({"text": [GOOD, None, GOOD], "words": pa.array([[0], [0], [0, 500]], pa.list_(pa.int32()))})
+    words = pa.array([[0], [0], [0, 500], []], pa.list_(pa.int32()))
+    table = pa.table({"text": [GOOD, None, GOOD, GOOD * 20], "words": words})
     pa.parquet.write_table(table, lab.folder / "rows.parquet")
-    manifest = lab.run([path, lab.folder / "rows.parquet"], "out", on_error="skip", words_field="words")
+    inputs = [path, lab.folder / "rows.parquet"]
+    manifest = lab.run(inputs, "out", on_error="skip", words_field="words", max_document_bytes=500)
     places = [sum(len(line) + 1 for line, _, _ in LINES[:k]) for k in range(len(LINES))]
     wanted = [(0, place, *fault) for place, (_, *fault) in zip(places, LINES, strict=True) if fault[0] is not None]
     wanted += [(1, 1, "field", "field 'text' is null"), (1, 2, "ranges", "field 'words': the word start 500")]
+    wanted += [(1, 3, "length", "a document of more than 500 bytes")]
     found = written(lab.folder / "out")
     for line, (file, place, reason, detail) in zip(found, wanted, strict=True):
         assert set(line) == {"input", "place", "reason", "detail"}
@@ -65,6 +69,20 @@ def test_where_nothing_is_left_out_there_is_no_file(lab: Any) -> None:
     (lab.folder / "out" / "skipped.jsonl").write_text("")
     (finding,) = verify(lab.folder / "out").findings
     assert finding.path == "skipped.jsonl"
+
+
+def test_a_long_document_has_its_line_in_whichever_way_its_file_is_read(lab: Any) -> None:
+    text = f"{GOOD}\n\n{GOOD * 200}\n\n{GOOD} again\n".encode()
+    for name, data in (("a.txt", text), ("a.txt.gz", gzip.compress(text, mtime=0))):
+        (lab.folder / name).write_bytes(data)
+        for size in (1 << 10, 1 << 20):
+            manifest = lab.run(
+                lab.folder / name, "out", overwrite=True, on_error="skip", max_document_bytes=1000, shard_bytes=size
+            )
+            (line,) = written(lab.folder / "out")
+            assert (line["place"], line["reason"]) == (len(GOOD) + 2, "length")
+            assert manifest.conservation["documents_in"] == 3
+            assert verify(lab.folder / "out").findings == ()
 
 
 def _bad(lab: Any, count: int = 120) -> list[Path]:
