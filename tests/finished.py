@@ -39,7 +39,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "scheme": "annotated",
         "spans_field": "spans",
         "words_field": "words",
-        "keep": _KEPT,
+        "keep": (*_KEPT, "seldom", "often"),
     },
 }
 
@@ -58,6 +58,8 @@ def _json_lines(documents: int) -> str:
             "name": f'é{number}\n"' * (number % 3),
             "flag": number % 2 == 0,
             "score": number / 3,
+            "seldom": None if number % 7 else f"{number}é",
+            **({} if number % 5 else {"often": number}),
         }
         lines.append(json.dumps(content) + "\n")
     return "".join(lines)

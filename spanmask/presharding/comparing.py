@@ -22,6 +22,7 @@ from spanmask.shard.manifest import MANIFEST, Manifest, input_names, read_manife
 from spanmask.shard.reader import ShardSet
 from spanmask.shard.verify import Finding
 from spanmask.storage import digest
+from spanmask.tokenization.tokenizer import tokenized_by
 from spanmask.vocab import Vocabulary
 
 
@@ -65,7 +66,13 @@ def verify_source(
     plan = make_plan(manifest.config, manifest.vocabulary, files)
     work = PipelineWork(plan=plan, root=os.fspath(folder), run=partial(_compare_unit, manifest))
     outcomes = run_units(work, all_units(plan), jobs or default_jobs(), lambda *_: None)
-    return [finding for outcome in outcomes for finding in _findings(outcome)]
+    findings = [finding for outcome in outcomes for finding in _findings(outcome)]
+    wrote, here = (
+        f"{one['library']} {one['version']}" for one in (manifest.tokenized_by, tokenized_by(manifest.vocabulary))
+    )
+    if findings and wrote != here:
+        findings.append(Finding(path=MANIFEST, message=f"its ids are those of {wrote}, compared with those of {here}"))
+    return findings
 
 
 def _findings(outcome: Outcome) -> list[Finding]:

@@ -180,6 +180,11 @@ class Manifest:
         return None if unigram is None else list(unigram["counts"])
 
     @property
+    def tokenized_by(self) -> dict[str, str]:
+        """The library that made the ids, and its version; format 1 does not say."""
+        return dict(self.content["tokenized_by"])
+
+    @property
     def skipped(self) -> dict[str, Any] | None:
         """Lines, size and digest of `skipped.jsonl`, where there is one."""
         files: dict[str, Any] = self.content.get("files", {})
@@ -336,6 +341,7 @@ def _check_shape(content: dict[str, Any]) -> None:
         if content["format_version"] != 1:
             _require_parts(content, _NEW_PARTS)
             _require_files(content["files"])
+            _require_parts(content["tokenized_by"], {"library": str, "version": str})
         for item in content["inputs"]:
             _require_parts(item, _INPUT_PARTS)
             InputRecord(**item)

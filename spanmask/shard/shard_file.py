@@ -27,6 +27,7 @@ from spanmask.shard.schema import (
 from spanmask.shard.structure import structure_problem
 from spanmask.shard.table import ShardRecord
 from spanmask.shard.writer import checksum
+from spanmask.storage import reporting
 from spanmask.vocab import token_dtype
 
 
@@ -54,6 +55,8 @@ class ShardFile:
         The file is missing.
     ShardError
         It is not the file that the manifest describes.
+    StorageError
+        It cannot be opened, as where a process may open no more files: each shard that is read stays open.
     """
 
     def __init__(self, root: Path, record: ShardRecord, manifest: Manifest, verify: Verify = Verify.FIRST) -> None:
@@ -67,7 +70,7 @@ class ShardFile:
         if state.st_size != record.bytes:
             raise ShardError(f"{state.st_size} bytes, the manifest says {record.bytes}", path=record.path)
         try:
-            with self._path.open("rb") as file:
+            with reporting(self._path, "map"), self._path.open("rb") as file:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             self.buffer = pa.py_buffer(self._map)
             self._advise("MADV_RANDOM", 0, len(self._map))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -20,7 +22,7 @@ from loading.conftest import SCHEMES, Make
 
 import spanmask
 from spanmask import PreshardConfig, preshard
-from spanmask.errors import ConfigError, IncompleteShards, MismatchError, ShardError
+from spanmask.errors import ConfigError, IncompleteShards, MismatchError, ShardError, StorageError
 from spanmask.loading import LoadConfig, ShardDataset, ShardLoader, Stream
 from spanmask.loading.backend import Backend
 from spanmask.loading.rows import Masks, RowReader
@@ -214,6 +216,26 @@ def test_a_shard_that_changes_is_seen_a_second_later_at_most(
             one.read(zero, zero, 0)
     with pytest.raises(ShardError, match=message):
         opened[0][0]
+
+
+def test_more_shards_than_a_process_may_open_are_told_with_what_to_do(dataset: Make) -> None:
+    shards = dataset()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert len(shards.split.shards) > 3
+    held: list[int] = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+        with contextlib.suppress(OSError):
+            while True:
+                held.append(os.open(os.devnull, os.O_RDONLY))
+        for descriptor in (held.pop(), held.pop(), held.pop()):
+            os.close(descriptor)
+        with pytest.raises(StorageError, match=r"Too many open files.*raise the limit of open files \(ulimit -n\)"):
+            list(spanmask.open(shards.root))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for descriptor in held:
+            os.close(descriptor)
 
 
 def test_digests_of_whole_shards_are_compared_on_request(dataset: Make, tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ WRONG: dict[str, Callable[[list[bytes]], list[bytes]]] = {
     "out of order": lambda lines: lines[::-1],
     "twice": lambda lines: [lines[0], *lines[:-1]],
     "a line less": lambda lines: lines[1:],
-    "another reason": lambda lines: [lines[0].replace(b'"encoding"', b'"mood"'), *lines[1:]],
+    "another reason": lambda lines: [lines[0].replace(b'"encoding"', b'"Mood!"'), *lines[1:]],
     "other words": lambda lines: [lines[0].replace(b":", b": ", 1), *lines[1:]],
     "an input that is none": lambda lines: [*lines[:-1], lines[-1].replace(b'"input":2', b'"input":3')],
     "no object": lambda lines: [b"[]\n", *lines[1:]],

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import trained
-from resealed import reseal
+from resealed import records_of, reseal
 
 import spanmask
 from spanmask import audit, load_vocabulary, verify
@@ -22,6 +24,7 @@ from spanmask.presharding.comparing import verify_source
 from spanmask.presharding.run import preview
 from spanmask.shard.invariants import Rows
 from spanmask.shard.manifest import read_manifest
+from spanmask.shard.writer import write_shard
 
 TOKENIZERS = {
     "wordpiece": None,
@@ -203,6 +206,30 @@ def test_masking_without_word_starts_is_refused() -> None:
 def dataset(lab: Any, source: Path) -> Path:
     lab.run(source, "out", vocab=trained.saved(trained.byte_level(), lab.folder))
     return Path(lab.folder / "out")
+
+
+def test_ids_of_another_release_of_the_library_are_told_as_that(lab: Any, source: Path) -> None:
+    manifest = lab.run(source, "out", vocab=trained.saved(trained.byte_level(), lab.folder))
+    out = lab.folder / "out"
+    assert manifest.tokenized_by == {"library": "tokenizers", "version": version("tokenizers")}
+    assert lab.run(source, "bert").tokenized_by == {"library": "spanmask", "version": version("spanmask")}
+    reseal(out, lambda content: content["tokenized_by"].update(version="0.0.1"))
+    assert read_manifest(out).fingerprint == manifest.fingerprint, "which release made it is no part of what it holds"
+    assert verify(out).ok
+    assert verify_source(out, [source], jobs=1) == []
+    first = spanmask.open(out)[0]
+    records = records_of(out)
+    table = pa.ipc.open_file(out / records[0].path).read_all()
+    rows = table.to_pylist()
+    masked = {place for span in zip(first.span_starts, first.span_ends, strict=True) for place in range(*span)}
+    rows[0]["input_ids"][min({*range(1, len(first.input_ids) - 1)} - masked)] += 1
+    written = write_shard(out, records[0].path, pa.Table.from_pylist(rows, schema=table.schema))
+    reseal(out, records={"train": [written, *records[1:]]})
+    *_, last = verify_source(out, [source], jobs=1)
+    assert (
+        last.message
+        == f"its ids are those of tokenizers 0.0.1, compared with those of tokenizers {version('tokenizers')}"
+    )
 
 
 def resealed(folder: Path, **changes: Any) -> None:
