@@ -89,12 +89,15 @@ def assign(tokens: Offsets, capacities: Capacities, *, name: Callable[[int], str
     Raises
     ------
     ConfigError
-        A row alone has more tokens than a bin.
+        A row has no token, or alone more than a bin.
     """
     from spanmask.kernels import binning as kernels
 
     tokens = np.ascontiguousarray(tokens, np.int64)
     most = int(tokens.max(initial=0))
+    if len(tokens) and tokens.min() < 1:
+        # The kernels count by length: another would be counted outside their table.
+        raise ConfigError(f"{name(int(tokens.argmin()))} has {tokens.min()} tokens: give rows of 1 or more")
     if most > capacities.tokens:
         raise ConfigError(
             f"{name(int(tokens.argmax()))} has {most} tokens, a bin holds {capacities.tokens}: "

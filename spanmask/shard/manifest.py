@@ -15,6 +15,14 @@ from typing import Any, Self
 from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION, PreshardConfig, canonical_json, fingerprint
 from spanmask.errors import ConfigError, IncompleteShards, MismatchError, ShardError
 from spanmask.shard.listed import read_regular
+from spanmask.shard.stated import (
+    is_count,
+    require,
+    require_counts,
+    require_histograms,
+    require_unigram,
+    require_vocabulary,
+)
 from spanmask.shard.table import SHARDS, ShardRecord, Split, read_table, table_bytes
 from spanmask.storage import publish_bytes
 from spanmask.vocab import BUILT_IN, SpecialIds, Vocabulary, vocabulary_from_entries, vocabulary_from_tokenizer
@@ -344,11 +352,15 @@ def _check_shape(content: dict[str, Any]) -> None:
             _require_parts(content["tokenized_by"], {"library": str, "version": str})
         for item in content["inputs"]:
             _require_parts(item, _INPUT_PARTS)
+            require(
+                is_count(item["index"]) and is_count(item["size"]), f"index or size of {item['name']!r} is no count"
+            )
             InputRecord(**item)
         _require_vocabulary(content["vocabulary"], content["words"])
         StatedVocabulary.from_json(content["vocabulary"])
         _require_counts(content)
-        PreshardConfig.from_json(content["config"])
+        config = PreshardConfig.from_json(content["config"])
+        require_unigram(content.get("unigram"), config, content["vocabulary"]["size"])
     if content["fingerprint"] != _content_fingerprint(content):
         raise ShardError("its fingerprint does not match its content", path=MANIFEST)
 
@@ -375,7 +387,7 @@ def _check_splits(manifest: Manifest) -> None:
         for name, split in manifest.splits.items():
             split.check()
             stated = manifest.content["splits"][name]
-            _require(
+            require(
                 (split.rows, split.tokens, split.content_digest)
                 == tuple(stated[key] for key in ("rows", "tokens", "content_digest")),
                 f"rows, tokens or content digest of {name} are not those of its shards",
@@ -386,19 +398,14 @@ def _require_files(files: dict[str, Any]) -> None:
     for name, parts in ((SHARDS, _FILE_PARTS), (SKIPPED, _FILE_PARTS | {"lines": int})):
         if name == SHARDS or name in files:
             _require_parts(files[name], parts)
-            _require(
-                _are_counts([files[name][key] for key in parts if key != "sha256"]), f"sizes of {name} are no counts"
+            require(
+                all(is_count(files[name][key]) for key in parts if key != "sha256"), f"sizes of {name} are no counts"
             )
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
 
 
 def _require_parts(value: Any, parts: dict[str, type]) -> None:
     for name, kind in parts.items():
-        _require(type(value[name]) is kind, f"{name!r} is no {kind.__name__}")
+        require(type(value[name]) is kind, f"{name!r} is no {kind.__name__}")
 
 
 def _require_vocabulary(known: dict[str, Any], words: str) -> None:
@@ -406,28 +413,24 @@ def _require_vocabulary(known: dict[str, Any], words: str) -> None:
     _require_parts(known, {"name": str, "size": int, "sha256": str, "special_ids": dict})
     if "tokenizer" in known:
         _require_parts(known, {"tokenizer": str, "cased": type(None)})
-        _require("entries" not in known and words == "stored", "words of a tokenizer are not stored")
+        require("entries" not in known and words == "stored", "words of a tokenizer are not stored")
     else:
         _require_parts(known, {"cased": bool})
-    _require(
+    require(
         type(entries) is list and all(type(entry) is str for entry in entries),
         "the vocabulary's entries are no strings",
     )
+    require_vocabulary(known)
 
 
 def _require_counts(content: dict[str, Any]) -> None:
     names = set(content["splits"])
-    _require(names <= set(SPLITS) and bool(names), f"its splits are {sorted(names)}")
-    _require(names == set(content["statistics"]) == set(content["sampling"]), "its counts are not of its splits")
+    require(names <= set(SPLITS) and bool(names), f"its splits are {sorted(names)}")
+    require(names == set(content["statistics"]) == set(content["sampling"]), "its counts are not of its splits")
     if content["format_version"] != 1:
-        _require(_are_counts([split["shards"] for split in content["splits"].values()]), "its shards are no counts")
-        _require(_are_counts([*content["conservation"]["word_rule"].values()]), "the word rule has no counts")
-    tokens = content["conservation"]["tokens"]
-    _require(_are_counts([tokens["in"], tokens["kept"], *tokens["dropped"].values()]), "tokens are no counts")
-    _require(content["words"] in ("table", "stored"), "words are neither table nor stored")
-    unigram = content.get("unigram")
-    _require(unigram is None or _are_counts(unigram["counts"]), "unigram counts are no counts")
-
-
-def _are_counts(values: list[Any], limit: int = 1 << 48) -> bool:
-    return all(type(value) is int and 0 <= value < limit for value in values)
+        require(all(is_count(split["shards"]) for split in content["splits"].values()), "its shards are no counts")
+    counts = (content["conservation"], content["statistics"], content["sampling"])
+    require_counts(*counts, word_rule=content["format_version"] != 1)
+    for name in names:
+        require_histograms(content["statistics"][name], name)
+    require(content["words"] in ("table", "stored"), "words are neither table nor stored")

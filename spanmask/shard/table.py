@@ -18,11 +18,14 @@ from spanmask.config import FORMAT_VERSION
 from spanmask.errors import ShardError
 from spanmask.shard.framing import has_compressed_batches
 from spanmask.shard.listed import read_listed
+from spanmask.shard.schema import BATCH_ROWS, SHARD_LIMIT
 
 SHARDS = "shards.arrow"
 #: Shards that a dataset may have, and what a number of rows, tokens or bytes of one stays below: so no sum passes 63 bits.
 SHARDS_LIMIT = 1 << 22
 _COUNT_LIMIT = 1 << 40
+#: The least that a shard spends on a row, its tokens aside, and on a token: an identity and an offset into each of four lists; an id.
+_ROW_BYTES, _TOKEN_BYTES = 28, 2
 #: What the file may have beside the values of its columns.
 _FRAME = 1 << 16
 _PATH = re.compile(
@@ -182,8 +185,12 @@ class Split:
         array = self.shards.array
         if not 0 < len(array) <= SHARDS_LIMIT:
             raise ValueError(f"{self.name} has {len(array)} shards")
+        rows, tokens, sizes = (array[name] for name in _COUNTS)
         if not all(((array[name] >= 0) & (array[name] < _COUNT_LIMIT)).all() for name in _COUNTS):
             raise ValueError(f"the sizes of a shard of {self.name} are no counts")
+        fits = (rows > 0) & (3 * rows <= tokens) & (_ROW_BYTES * rows + _TOKEN_BYTES * tokens <= sizes)
+        if not (fits & ((rows <= BATCH_ROWS) | (sizes <= SHARD_LIMIT))).all():
+            raise ValueError(f"a shard of {self.name} has other bytes than its rows and tokens take")
         numbers = [array[name].astype(np.int64) for name in _NUMBERS]
         task, block, part = (np.diff(column) for column in numbers)
         if not ((task > 0) | (task == 0) & ((block > 0) | (block == 0) & (part > 0))).all():

@@ -103,6 +103,12 @@ def test_a_row_longer_than_a_bin_is_named_with_what_it_needs() -> None:
         assign(np.array([10, 30]), capacities)
 
 
+@pytest.mark.parametrize("tokens", [0, -1, -(1 << 40), -(1 << 63)])
+def test_a_row_without_tokens_never_reaches_a_kernel(tokens: int) -> None:
+    with pytest.raises(ConfigError, match=f"row 1 has {tokens} tokens: give rows of 1 or more"):
+        assign(np.array([5, tokens, 3]), Capacities(tokens=8, sequences=4))
+
+
 def test_bins_are_in_the_order_of_their_longest_rows() -> None:
     bins = assign(np.array([10, 30, 90, 70]), Capacities(tokens=100, sequences=4))
     assert [bins[i].tolist() for i in range(len(bins))] == [[0, 2], [1, 3]]

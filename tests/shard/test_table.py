@@ -78,8 +78,8 @@ def test_records_come_back_as_they_were_given(fresh: Callable[[str], Path]) -> N
     records = [
         ShardRecord(
             path=f"train/shard-{task:05}-{block:05}{part}.arrow",
-            rows=task,
-            tokens=block + 1,
+            rows=task % 1000 + 1,
+            tokens=block + 3_000,
             bytes=(1 << 40) - 1,
             sha256=digest,
             content_sha256=digest[::-1],
@@ -101,7 +101,7 @@ def test_records_come_back_as_they_were_given(fresh: Callable[[str], Path]) -> N
     give(folder, {"train": Split(name="train", shards=shards)})
     split = read_manifest(folder).splits["train"]
     assert list(split.shards) == records
-    assert (split.rows, split.tokens) == (123_456, 100_009)
+    assert (split.rows, split.tokens) == (460, 112_005)
 
 
 def test_the_shards_of_a_unit_are_told_by_its_numbers() -> None:
@@ -220,9 +220,12 @@ def test_the_table_is_a_plain_file_of_its_size(kind: str, fresh: Callable[[str],
 def test_rows_that_a_manifest_makes_up_are_refused_where_they_are_read(fresh: Callable[[str], Path]) -> None:
     folder = fresh("paper")
     first, *others = records_of(folder)
-    reseal(folder, records={"train": [replace(first, rows=5_000), *others]})
-    with pytest.raises(ShardError, match="do not hold 5000 rows"):
+    reseal(folder, records={"train": [replace(first, rows=first.rows + 1), *others]})
+    with pytest.raises(ShardError, match=f"{first.rows} rows, not {first.rows + 1}"):
         open_shards(folder)[0]
+    reseal(folder, records={"train": [replace(first, rows=5_000, tokens=15_000), *others]})
+    with pytest.raises(ShardError, match="other bytes than its rows and tokens take"):
+        open_shards(folder)
 
 
 def test_a_pickled_set_has_the_same_shards(fresh: Callable[[str], Path]) -> None:
