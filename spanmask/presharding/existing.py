@@ -99,7 +99,14 @@ def refusal(folder: Path, what: str, lines: list[str]) -> str:
 
 
 def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """Return what differs between two descriptions of a run, one line each."""
+    """Return what differs between two descriptions of a run, one line each. found: as a file has it, which may be damaged."""
+    try:
+        return _differences(found, wanted)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        return [f"what describes it is damaged: {error}"]
+
+
+def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     there, here = (_options(known["config"]) for known in (found, wanted))
     unlike = [name for name, value in here.items() if there.get(name) != value]
     lines = [f"{name}: {there.get(name)!r} there, {here[name]!r} here" for name in unlike]

@@ -33,10 +33,10 @@ def remember_inputs(manifest: Manifest, files: Sequence[InputFile]) -> None:
 
 
 def recalled_inputs(manifest: Manifest) -> list[dict[str, Any]] | None:
-    """Return path, size and mtime_ns of a dataset's inputs, where this user presharded it."""
-    with suppress(OSError, ValueError):
+    """Return path and mtime_ns of a dataset's inputs, where this user presharded it."""
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         known = json.loads(_record_path(manifest).read_bytes())
-        return list(known)
+        return [{"path": str(item["path"]), "mtime_ns": int(item["mtime_ns"])} for item in known]
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
@@ -9,10 +10,14 @@ from typing import Any, Self
 
 from spanmask.masking import Draws
 from spanmask.records import SKIPPED_LIMIT, DocumentBlock, MaskedBlock, SequenceBlock
+from spanmask.shard.manifest import SPLITS
 from spanmask.shard.skipped import skipped_line
-from spanmask.shard.table import ShardRecord
+from spanmask.shard.stated import is_count, require, require_counts, require_histograms
+from spanmask.shard.table import ShardRecord, Split
 from spanmask.statistics import RowStatistics, merge_counts
 from spanmask.vocab import Vocabulary
+
+_UNIT = re.compile(r"[0-9]{5,}-[0-9]{5,}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +50,32 @@ class Receipt:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
-        """Build what `to_json` and JSON made of a receipt."""
-        shards = {name: tuple(map(ShardRecord.from_json, records)) for name, records in content["shards"].items()}
-        return cls(**{**content, "shards": shards, "skipped": tuple(content["skipped"])})
+        """Build what `to_json` and JSON made of a receipt.
+
+        Raises
+        ------
+        ValueError
+            Something in it is no receipt's.
+        """
+        try:
+            shards = {name: tuple(map(ShardRecord.from_json, records)) for name, records in content["shards"].items()}
+            receipt = cls(**{**content, "shards": shards, "skipped": tuple(content["skipped"])})
+            receipt._check()
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise ValueError(f"no receipt ({error})") from None
+        return receipt
+
+    def _check(self) -> None:
+        require(_UNIT.fullmatch(self.unit) is not None, "no unit")
+        require_counts(self.conservation, self.statistics, self.sampling)
+        require(self.statistics.keys() == self.sampling.keys() == self.shards.keys() <= set(SPLITS), "no such splits")
+        for name, records in self.shards.items():
+            split = Split.of(name, records)
+            split.check()
+            require(bool((split.shards.array["task"] == int(self.unit.split("-")[0])).all()), "shards of another unit")
+            require_histograms(self.statistics[name], name)
+        require(all(map(is_count, (self.source_bytes, self.disk_bytes, *self.supplied.values()))), "no counts")
+        require(all(type(line) is str for line in self.skipped), "no lines")
 
 
 def _nothing_counted() -> dict[str, Any]:

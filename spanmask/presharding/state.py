@@ -6,12 +6,12 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from spanmask.config import canonical_json, fingerprint
-from spanmask.errors import IncompleteShards
+from spanmask.errors import IncompleteShards, MismatchError
 from spanmask.folders import LOCK, sole_writer
 from spanmask.presharding.receipt import Receipt
 from spanmask.shard.manifest import MANIFEST, SKIPPED, SPLITS, Manifest, write_manifest
@@ -67,7 +67,7 @@ class RunState:
         publish_bytes(self.receipts_folder / f"{receipt.unit}.json", canonical_json(body))
 
     def receipts(self) -> Iterator[Receipt]:
-        """Yield the receipts whose shards are there as they were written."""
+        """Yield the receipts whose shards are there as they were written; the unit of another is done again."""
         for path in sorted(self.receipts_folder.glob("*.json")):
             receipt = _read_receipt(path)
             if receipt is not None and all(map(self._is_there, receipt.records)):
@@ -152,7 +152,11 @@ class RunState:
 
     def _place_files(self) -> None:
         """Move what the staged manifest lists to its place, and the card; a file that a replaced dataset had and this one has not goes."""
-        listed = json.loads((self.folder / MANIFEST).read_bytes())["files"]
+        staged = _read_json(self.folder / MANIFEST)
+        listed = staged.get("files") if isinstance(staged, dict) else None
+        if not isinstance(listed, dict):
+            where = self.folder / MANIFEST
+            raise MismatchError(f"{where}: the manifest that waits there is damaged; remove it, and run again")
         for name in (CARD, SHARDS, SKIPPED):
             if name == SKIPPED and name not in listed:
                 remove(self.out / name)
@@ -161,14 +165,14 @@ class RunState:
 
 
 def _read_receipt(path: Path) -> Receipt | None:
-    """Return a receipt, or None where it is missing, damaged or an earlier release's."""
+    """Return a unit's receipt, or None where it is missing, damaged, an earlier release's or another unit's."""
     content = _read_json(path)
     if not isinstance(content, dict) or content.pop("digest", None) != fingerprint(content):
         return None
-    try:
-        return Receipt.from_json(content)
-    except (KeyError, TypeError):
-        return None
+    with suppress(ValueError):
+        receipt = Receipt.from_json(content)
+        return receipt if receipt.unit == path.stem else None
+    return None
 
 
 def _read_json(path: Path) -> Any:

@@ -1,0 +1,111 @@
+"""Any value in what an unfinished run left, its digests made anew: the run goes on, or says what is wrong."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from json_values import Place, changed, changes, named
+
+from spanmask import MismatchError, SpanmaskError, verify
+from spanmask.config import canonical_json, fingerprint
+from spanmask.presharding.state import RunState
+
+pytestmark = pytest.mark.faults
+
+
+class _StoppedError(Exception):
+    pass
+
+
+@pytest.fixture
+def unfinished(lab: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A run that was ended when all its units were done."""
+
+    def stop(*_: Any) -> None:
+        raise _StoppedError
+
+    lab.path = lab.text(count=30)
+    with monkeypatch.context() as patch:
+        patch.setattr(RunState, "stage", stop)
+        with pytest.raises(_StoppedError):
+            lab.run(lab.path, "out", holdout=0.3)
+    lab.state = lab.folder / "out" / ".spanmask"
+    lab.kept = shutil.copytree(lab.folder / "out", lab.folder / "kept")
+    return lab
+
+
+def files(state: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the plan and a receipt with what they hold."""
+    for path in (state / "plan.json", sorted((state / "receipts").iterdir())[1]):
+        yield path, json.loads(path.read_bytes())
+
+
+def _go_on(lab: Any, path: Path, content: dict[str, Any]) -> bool:
+    """Go on with the run after a file of its state was changed; return whether it finished."""
+    shutil.rmtree(lab.folder / "out")
+    shutil.copytree(lab.kept, lab.folder / "out")
+    content.pop("digest", None)
+    path.write_bytes(
+        canonical_json({**content, "digest": fingerprint(content)} if path.parent.name == "receipts" else content)
+    )
+    try:
+        lab.run(lab.path, "out", holdout=0.3)
+    except SpanmaskError:
+        return False
+    verify(lab.folder / "out")
+    return True
+
+
+def _all(lab: Any, wanted: Callable[[list[Any]], list[Any]], tell: Callable[[str], None]) -> None:
+    finished = tried = 0
+    for path, content in files(lab.state):
+        for place, new in wanted(changes(content, "digest")):
+            try:
+                finished += _go_on(lab, path, changed(content, place, new))
+            except BaseException as error:
+                error.add_note(f"{path.name}: {named(place, new)}")
+                raise
+            tried += 1
+    tell(f"{tried:,} values put into a run's state, {finished:,} runs finished")
+
+
+def test_a_run_goes_on_from_some_changed_state_or_refuses(unfinished: Any, tell: Callable[[str], None]) -> None:
+    _all(unfinished, lambda found: random.Random(4).sample(found, 8), tell)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_a_run_goes_on_from_any_changed_state_or_refuses(unfinished: Any, tell: Callable[[str], None]) -> None:
+    _all(unfinished, lambda found: found, tell)
+
+
+@pytest.mark.parametrize(
+    ("place", "new"),
+    [
+        (("shards", "train", 0, "path"), "train/../../../outside.arrow"),
+        (("shards", "train", 0, "rows"), 1 << 62),
+        (("statistics", "train", "tokens"), -1),
+        (("conservation", "tokens", "in"), "5"),
+        (("sampling",), []),
+        (("unit",), "x"),
+        (("unit",), "99999-00000"),
+    ],
+)
+def test_the_unit_of_an_impossible_receipt_is_done_again(place: Place, new: Any, unfinished: Any) -> None:
+    path, content = list(files(unfinished.state))[1]
+    wanted = unfinished.run(unfinished.path, "whole", holdout=0.3).digest
+    assert _go_on(unfinished, path, changed(content, place, new))
+    assert json.loads((unfinished.folder / "out" / "manifest.json").read_bytes())["digest"] == wanted
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"5", b"{}", b'{"files":5}', b'{"files":null}', b"\xff"])
+def test_a_damaged_manifest_that_waits_is_told(data: bytes, unfinished: Any) -> None:
+    (unfinished.state / "manifest.json").write_bytes(data)
+    with pytest.raises(MismatchError, match="damaged"):
+        unfinished.run(unfinished.path, "out", holdout=0.3)
