@@ -44,8 +44,10 @@ class Position:
         return {"version": STATE_VERSION, **state, "ahead": ahead, "settings": dict(settings)}
 
 
-def read_state(state: Mapping[str, Any], layout: BatchLayout, settings: Mapping[str, Any]) -> tuple[Position, int]:
-    """Return the position and the batches ahead that a state holds.
+def read_state(
+    state: Mapping[str, Any], layout: BatchLayout, settings: Mapping[str, Any], *, samples: int
+) -> tuple[Position, int]:
+    """Return the position and the batches ahead that a state holds. samples: of an epoch.
 
     Raises
     ------
@@ -65,7 +67,7 @@ def read_state(state: Mapping[str, Any], layout: BatchLayout, settings: Mapping[
     told = state.get("settings")
     if not isinstance(told, Mapping):
         raise ConfigError("the loader's state lacks its settings: give what state_dict() returned, whole")
-    unlike = sorted(name for name in {*told, *settings} if told.get(name) != settings.get(name))
+    unlike = sorted((name for name in {*told, *settings} if told.get(name) != settings.get(name)), key=str)
     if unlike:
         lines = "; ".join(f"{name}: {told.get(name)!r}, now {settings.get(name)!r}" for name in unlike)
         raise MismatchError(
@@ -76,4 +78,15 @@ def read_state(state: Mapping[str, Any], layout: BatchLayout, settings: Mapping[
         raise ConfigError(f"the loader's state holds {values}: give what state_dict() returned")
     *parts, ahead = (int(value) for value in values if value is not None)
     window = parts[1] if layout is not BatchLayout.PADDED else 0
+    _require_inside(parts[0], window, parts[-1], samples, settings["window"])
     return Position(epoch=parts[0], window=window, unit=parts[-1]), ahead
+
+
+def _require_inside(epoch: int, window: int, unit: int, samples: int, width: int | None) -> None:
+    """Refuse a place beyond an epoch's end, and an epoch whose samples are not counted in 64 bits. width: samples of a window."""
+    in_windows = width is None or window * width < samples + width
+    if not (in_windows and unit <= (width or samples) and (epoch + 1) * samples < _LIMIT):
+        raise ConfigError(
+            f"the loader's state tells of epoch {epoch}, window {window} and place {unit}, and an epoch has {samples:,} samples: "
+            "give what state_dict() returned"
+        )

@@ -191,7 +191,8 @@ def _position(started: _Started, *, allow_other_data: bool) -> Position:
             f"the checkpoint was trained on {', '.join(state['datasets'])}, given is {', '.join(started.run.datasets)}: "
             "give the run's own dataset, or --allow-other-data to go on with this one from its start"
         )
-    return read_state(state["stream"], BatchLayout.PACKED, started.stream.settings)[0]
+    stream = started.stream
+    return read_state(state["stream"], BatchLayout.PACKED, stream.settings, samples=stream.samples)[0]
 
 
 class _Loop:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 import time
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from json_values import changed, changes
 from loading.conftest import Make
 
 from spanmask import ShardSet
@@ -299,6 +302,27 @@ def test_what_is_no_state_is_refused(shards: ShardSet, broken: Any) -> None:
         loader.load_state_dict(state)
 
 
+@pytest.mark.faults
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_any_value_in_a_state_is_a_place_in_the_stream_or_refused(
+    shards: ShardSet, layout: str, tell: Callable[[str], None]
+) -> None:
+    """A state is plain values that a user keeps with a model: it decides what is read, and how far."""
+    loader = ShardLoader(shards, batch_size=64, layout=layout, **OPTIONS)
+    next(iter(loader))
+    state = loader.state_dict()
+    loaded = tried = 0
+    for place, new in [*changes(state), (("epoch",), 1 << 61), (("epoch",), (1 << 62) - 1), (("ahead",), 1 << 40)]:
+        again = ShardLoader(shards, batch_size=64, layout=layout, **OPTIONS)
+        tried += 1
+        with contextlib.suppress(ConfigError, MismatchError):
+            again.load_state_dict(changed(state, place, new))
+            loaded += 1
+            if place[0] in ("epoch", "samples", "window", "bin"):
+                next(iter(again), None)
+    tell(f"{tried} values put into a state, {loaded} loaded")
+
+
 def huge(shards: ShardSet, count: int) -> ShardSet:
     """Return a dataset of ``count`` shards of 50,000 rows that is a manifest only."""
     record = ShardRecord(
@@ -329,7 +353,8 @@ def test_loading_a_state_in_a_hundred_million_rows_takes_milliseconds(shards: Sh
         loader.load_state_dict(state)
         seconds.append(time.perf_counter() - began)
     assert min(seconds) < 0.01
-    assert read_state(loader.state_dict(), loader.config.layout, loader.stream.settings)[0] == place
+    stream, layout = loader.stream, loader.config.layout
+    assert read_state(loader.state_dict(), layout, stream.settings, samples=stream.samples)[0] == place
 
 
 def test_stored_masks_warn_when_they_come_again(shards: ShardSet) -> None:

@@ -137,7 +137,8 @@ class ShardLoader(IterableDataset[Tensors]):
         MismatchError
             It belongs to another stream of samples.
         """
-        self._go_to(*read_state(state, self.config.layout, self.stream.settings))
+        settings, samples = self.stream.settings, self.stream.samples
+        self._go_to(*read_state(state, self.config.layout, settings, samples=samples))
 
     def __len__(self) -> int:
         """Return how many batches are left of the epoch; `TypeError` where they are packed, since only packing would tell."""
