@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import resources
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ import numpy.typing as npt
 from spanmask.config import VocabularyConfig
 from spanmask.errors import ConfigError, StorageError
 from spanmask.pieces import CONTINUATION, LONGEST_WORD, MARK, SPACELESS, bytes_of_entries, first_classes
+from spanmask.tokenizer_json import ROLES, entries_of, is_berts, roles_of, spares, special_added
 
 #: Vocabularies that ship with the package, with their SHA-256: BERT's (Apache-2.0).
 BUILT_IN = {
@@ -32,27 +32,12 @@ BUILT_IN = {
 }
 #: What is said of a vocabulary's ``cased``.
 CASINGS = {True: "cased", False: "uncased", None: "cased as its tokenizer says"}
-#: The special tokens by role.
-ROLES = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
-#: What other tokenizers call them, where their post-processor, padding or model does not say.
-_OTHER_NAMES = {"pad": "<pad>", "unk": "<unk>", "cls": "<s>", "sep": "</s>", "mask": "<mask>"}
 
 #: The most entries whose ids fit in 16 bits.
 _NARROW = 65_536
 _UNUSED = re.compile(r"\[unused\d+\]")
 #: What an entry that no text shall become is called.
 _SPARE = "[unusedN]"
-#: The parts of a tokenizer.json that make it BERT's, casing aside.
-_BERT: dict[str, dict[str, Any]] = {
-    "model": {
-        "type": "WordPiece",
-        "unk_token": ROLES["unk"],
-        "continuing_subword_prefix": CONTINUATION,
-        "max_input_chars_per_word": 100,
-    },
-    "normalizer": {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True},
-    "pre_tokenizer": {"type": "BertPreTokenizer"},
-}
 #: Characters of a tokenizer.json at most: it goes into the manifest, whose size is limited.
 _TOKENIZER_LIMIT = 24 << 20
 #: Bytes of a file at most: what so many characters have in UTF-8.
@@ -130,13 +115,13 @@ class Vocabulary:
         if self.tokenizer is None:
             return SpecialIds(**{role: self.ids[token] for role, token in ROLES.items()})
         with _reading(self.name):
-            return _read_roles(self, json.loads(self.tokenizer))
+            return SpecialIds(**roles_of(self.name, self.ids, json.loads(self.tokenizer), len(self)))
 
     @cached_property
     def special_tokens(self) -> dict[str, int]:
         """Entries that no text becomes, with their ids: those with a role, and a tokenizer's other special tokens."""
         roles = {self.entries[number]: number for number in self.special.as_dict().values() if number is not None}
-        return roles | (_special_added(json.loads(self.tokenizer)) if self.tokenizer else {})
+        return roles | (special_added(json.loads(self.tokenizer)) if self.tokenizer else {})
 
     @cached_property
     def sha256(self) -> str:
@@ -238,12 +223,6 @@ def _refuse_doubles(name: str, entries: Iterable[str]) -> None:
         seen[entry] = number
 
 
-def _spares(entries: Iterable[str]) -> Iterator[str]:
-    """Yield names of unused entries that are not there."""
-    known = set(entries)
-    return (spare for number in count() if (spare := f"[unused{number}]") not in known)
-
-
 def with_spares(entries: Sequence[str]) -> tuple[str, ...]:
     """Return the entries of a WordPiece list as a ``vocab.txt`` can hold them, under the same ids.
 
@@ -251,13 +230,13 @@ def with_spares(entries: Sequence[str]) -> tuple[str, ...]:
     back as another: they become unused entries, so that ids after them stay what a model has learnt.
     """
     last = {entry: number for number, entry in enumerate(entries)}
-    spares = _spares(entries)
+    unused = spares(entries)
 
     def stands(number: int, entry: str) -> bool:
         kept = entry.rstrip(_WHITE_SPACE) == entry and "\n" not in entry
         return bool(entry) and kept and last[entry] == number and not entry.startswith(_BYTE_ORDER_MARK)
 
-    return tuple(entry if stands(number, entry) else next(spares) for number, entry in enumerate(entries))
+    return tuple(entry if stands(number, entry) else next(unused) for number, entry in enumerate(entries))
 
 
 def load_vocabulary(config: VocabularyConfig) -> Vocabulary:
@@ -342,8 +321,8 @@ def _refuse_odd_text(path: Path, text: str) -> None:
 def _from_tokenizer_json(path: Path, text: str, cased: bool | None) -> Vocabulary:
     with _reading(path.name):
         content = json.loads(text)
-        entries = _tokenizer_entries(path.name, content)
-        bert = _is_bert(content) and set(ROLES.values()) <= set(entries)
+        entries = entries_of(path.name, content)
+        bert = is_berts(content) and set(ROLES.values()) <= set(entries)
     if bert:
         lowercase = content["normalizer"]["lowercase"]
         return Vocabulary(name=path.name, entries=with_spares(entries), cased=_agree(path.name, not lowercase, cased))
@@ -368,7 +347,7 @@ def vocabulary_from_tokenizer(name: str, text: str) -> Vocabulary:
         )
     with _reading(name):
         content = json.loads(text)
-        entries = _tokenizer_entries(name, content)
+        entries = entries_of(name, content)
         random = content["model"].get("dropout")
     if random:
         raise ConfigError(f"vocabulary {name}: its model drops merges at random; set its dropout to null")
@@ -386,95 +365,3 @@ def _reading(name: str) -> Iterator[None]:
         raise ConfigError(
             f"vocabulary {name}: not a tokenizer.json ({error}); save it with the tokenizers library"
         ) from None
-
-
-def _tokenizer_entries(name: str, content: dict[str, Any]) -> tuple[str, ...]:
-    """Return the entries of a tokenizer.json by id; an id without one, as a list with doubles leaves behind, has an unused one."""
-    vocab = content["model"]["vocab"]
-    pairs = vocab.items() if isinstance(vocab, dict) else ((entry, number) for number, (entry, _) in enumerate(vocab))
-    by_id = {number: str(entry) for entry, number in pairs}
-    by_id |= {token["id"]: str(token["content"]) for token in content.get("added_tokens", [])}
-    if not all(type(number) is int and number >= 0 for number in by_id):
-        raise ValueError("its ids are no numbers from 0 on")
-    size = max(by_id, default=-1) + 1
-    if size > 2 * len(by_id):
-        raise ConfigError(
-            f"vocabulary {name}: its ids go to {size - 1:,} for {len(by_id):,} entries; number them from 0"
-        )
-    spares = _spares(by_id.values())
-    return tuple(by_id[number] if number in by_id else next(spares) for number in range(size))
-
-
-def _is_bert(content: dict[str, Any]) -> bool:
-    """Tell whether nothing but the entries and the casing is other than BERT's, and each entry has an id of its own."""
-    for part, wanted in _BERT.items():
-        if not wanted.items() <= (content.get(part) or {}).items():
-            return False
-    normalizer, vocab = content["normalizer"], content["model"]["vocab"]
-    known = all(
-        token["special"]
-        and token["content"] in ROLES.values()
-        and vocab.get(token["content"], token["id"]) == token["id"]
-        for token in content.get("added_tokens", [])
-    )
-    ids = vocab | {token["content"]: token["id"] for token in content.get("added_tokens", [])}
-    alone = len(set(ids.values())) == len(ids)
-    return known and alone and normalizer["strip_accents"] in (None, normalizer["lowercase"])
-
-
-def _special_added(content: dict[str, Any]) -> dict[str, int]:
-    """Return the special ones among the added tokens, with their ids."""
-    return {token["content"]: token["id"] for token in content.get("added_tokens", []) if token["special"]}
-
-
-def _read_roles(vocabulary: Vocabulary, content: dict[str, Any]) -> SpecialIds:
-    """Find roles by what the post-processor, padding and model say, and else by name, special tokens before others."""
-    added, roles = _special_added(content), dict[str, Any](unk=None)
-    for role, name in ROLES.items():
-        found = (known.get(word) for known in (added, vocabulary.ids) for word in (name, _OTHER_NAMES[role]))
-        number = next((number for number in found if number is not None), None)
-        if number is not None:
-            roles[role] = number
-    roles |= _model_unknown(content["model"], vocabulary.ids)
-    roles |= _framing(content.get("post_processor") or {})
-    if content.get("padding"):
-        roles["pad"] = content["padding"]["pad_id"]
-    missing = [role for role in ROLES if role not in roles]
-    if missing:
-        wanted = ", ".join(_OTHER_NAMES[role] for role in missing)
-        raise ConfigError(
-            f"vocabulary {vocabulary.name}: it has no token for {', '.join(missing)}; "
-            f"add {wanted} to its special tokens, and save it again"
-        )
-    _require_known(vocabulary, roles)
-    return SpecialIds(**roles)
-
-
-def _require_known(vocabulary: Vocabulary, roles: dict[str, Any]) -> None:
-    for role, number in roles.items():
-        if number is not None and not (type(number) is int and 0 <= number < len(vocabulary)):
-            raise ConfigError(
-                f"vocabulary {vocabulary.name}: its id for {role} is {number}, and it has {len(vocabulary)} entries; correct it"
-            )
-
-
-def _model_unknown(model: dict[str, Any], ids: dict[str, int]) -> dict[str, int]:
-    """Return the id that a model gives to what it does not know, by its role, where it has one."""
-    number = model.get("unk_id") if model["type"] == "Unigram" else ids.get(model.get("unk_token") or "")
-    return {} if number is None else {"unk": number}
-
-
-def _framing(processor: dict[str, Any]) -> dict[str, int]:
-    """Return the ids that a post-processor puts before and after a text, by their roles."""
-    kind = processor.get("type")
-    if kind == "Sequence":
-        inner = [_framing(item) for item in processor["processors"]]
-        return {role: number for found in inner for role, number in found.items()}
-    if kind in ("BertProcessing", "RobertaProcessing"):
-        return {role: processor[role][1] for role in ("cls", "sep")}
-    if kind != "TemplateProcessing":
-        return {}
-    names = [item["SpecialToken"]["id"] if "SpecialToken" in item else None for item in processor["single"]]
-    place = names.index(None)
-    around = {"cls": names[:place][:1], "sep": names[place + 1 :][:1]}
-    return {role: processor["special_tokens"][name]["ids"][0] for role, found in around.items() for name in found}

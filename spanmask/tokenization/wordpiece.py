@@ -11,7 +11,8 @@ from spanmask.kernels import characters, trie, wordpiece, wordtable
 from spanmask.pieces import CONTINUATION
 from spanmask.records import Bytes, Offsets, TokenizedBlock
 from spanmask.tokenization.characters import character_rules
-from spanmask.vocab import ROLES, Vocabulary
+from spanmask.tokenizer_json import ROLES
+from spanmask.vocab import Vocabulary
 
 #: Lines of the word table, 64 bytes each. Of English Wikipedia's words 98 % are found in 8 MiB; four times that is no faster.
 TABLE_LINES = 1 << 17

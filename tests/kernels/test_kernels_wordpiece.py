@@ -13,7 +13,8 @@ from numba import njit
 from spanmask.kernels import trie, wordtable
 from spanmask.tokenization import wordpiece
 from spanmask.tokenization.wordpiece import WordPiece
-from spanmask.vocab import ROLES, Vocabulary
+from spanmask.tokenizer_json import ROLES
+from spanmask.vocab import Vocabulary
 
 PIECES = st.lists(st.text("ab\u00e9", min_size=1, max_size=5), unique=True, max_size=12)
 

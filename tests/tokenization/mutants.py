@@ -13,7 +13,7 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 from tokenizers import Tokenizer as Library
 from trained import SPECIAL
 
-from spanmask.vocab import ROLES
+from spanmask.tokenizer_json import ROLES
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz.,!'0123456789ABCX"
 _WORDS = ["the", "cat", "and", "a", "sat", "on", "##s", "##at", "éte", "日", "un", "##a"]

@@ -20,7 +20,8 @@ from tokenizers import Tokenizer as Library
 from spanmask.config import VocabularyConfig
 from spanmask.records import DocumentBlock, TokenizedBlock
 from spanmask.tokenization import Tokenizer
-from spanmask.vocab import ROLES, Vocabulary, load_vocabulary
+from spanmask.tokenizer_json import ROLES
+from spanmask.vocab import Vocabulary, load_vocabulary
 
 CASINGS = ("cased", "uncased")
 #: BERT's vocabularies, and those that know all characters.

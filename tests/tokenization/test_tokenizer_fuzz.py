@@ -16,10 +16,12 @@ from tokenization.reference import block_of
 from tokenizers import Tokenizer as Library
 from tokenizers import models, normalizers, pre_tokenizers
 
-from spanmask.config import VocabularyConfig
+from spanmask.config import SequenceConfig, VocabularyConfig
 from spanmask.errors import ConfigError
+from spanmask.sequencing import sequence
 from spanmask.tokenization import Tokenizer, library
 from spanmask.vocab import Vocabulary, load_vocabulary
+from spanmask.words import settle_words
 
 #: Seconds that a file may take: what watched calls are given here, and as much again for the rest.
 _PATIENCE, _LIMIT = 2.0, 10.0
@@ -65,7 +67,10 @@ def _outcome(path: Path) -> str:
         tokenizer = Tokenizer(vocabulary)
         found = tokenizer.encode(TEXTS).token_ids.tolist()
         tokenizer.encode(TEXTS, "parse", offsets=True)
-        tokenizer.tokenize(block_of(TEXTS), lines=True)
+        documents = block_of(TEXTS)
+        block = tokenizer.tokenize(documents, lines=True)
+        settle_words(sequence(block, documents.document_ids, SequenceConfig(max_tokens=16, min_tokens=3)), vocabulary)
+        vocabulary.ordinary_ids  # noqa: B018
     except ConfigError:
         return "refused"
     expected = _library_of(path, vocabulary)

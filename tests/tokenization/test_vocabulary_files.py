@@ -15,7 +15,8 @@ from spanmask.config import VocabularyConfig
 from spanmask.errors import ConfigError
 from spanmask.model.tokenizer_files import read_tokenizer, tokenizer_files
 from spanmask.tokenization import Tokenizer
-from spanmask.vocab import ROLES, Vocabulary, load_vocabulary
+from spanmask.tokenizer_json import ROLES
+from spanmask.vocab import Vocabulary, load_vocabulary
 
 _HEAD = "".join(f"{token}\n" for token in ROLES.values())
 _TEXTS = [

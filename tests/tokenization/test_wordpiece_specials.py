@@ -9,7 +9,7 @@ from tokenization.reference import CASINGS, assert_as_library, ids_of, reference
 from tokenization.unicode_texts import ODD_TEXTS
 
 from spanmask.errors import ConfigError
-from spanmask.vocab import ROLES
+from spanmask.tokenizer_json import ROLES
 
 each_casing = pytest.mark.parametrize("casing", CASINGS)
 

@@ -12,7 +12,8 @@ from tokenization.reference import Reference, assert_as_library
 from tokenization.unicode_texts import ODD_TEXTS
 
 from spanmask.tokenization import Tokenizer
-from spanmask.vocab import ROLES, Vocabulary
+from spanmask.tokenizer_json import ROLES
+from spanmask.vocab import Vocabulary
 
 #: Few characters, so that entries are found in texts, and one another's beginnings.
 ALPHABET = "aabbAéÉe\u0301\u0323\u302e漢𝔘𐐀𐐨İiΣσς각\u1100\u1161😀.#"

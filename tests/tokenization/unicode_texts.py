@@ -14,7 +14,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from spanmask.config import VocabularyConfig
-from spanmask.vocab import ROLES, Vocabulary, load_vocabulary
+from spanmask.tokenizer_json import ROLES
+from spanmask.vocab import Vocabulary, load_vocabulary
 
 SURROGATES = range(0xD800, 0xE000)
 CODE_POINTS = [point for point in range(0x110000) if point not in SURROGATES]
