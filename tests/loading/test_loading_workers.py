@@ -410,7 +410,7 @@ def test_no_rank_ever_has_a_loss_that_is_no_number(shards: ShardSet, layout: str
 def spanless(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
     """A dataset most rows of which are one word longer than the budget, so that they have no span."""
     folder = tmp_path_factory.mktemp("spanless")
-    words = ["x" * 30 + str(number) for number in range(60)]
+    words = ["x" * 12 + str(number) for number in range(60)]
     (folder / "text.txt").write_text("\n\n".join([*words, "a few short words that have a span at least"]))
     config = PreshardConfig.of(seed=7, min_tokens=2, max_tokens=64)
     preshard([folder / "text.txt"], folder / "out", config, jobs=1)

@@ -18,7 +18,7 @@ from tokenizers import AddedToken, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Library
 
 from spanmask.config import VocabularyConfig
-from spanmask.records import DocumentBlock, TokenizedBlock
+from spanmask.records import DocumentBlock, SequenceBlock, TokenizedBlock
 from spanmask.tokenization import Tokenizer
 from spanmask.tokenizer_json import ROLES
 from spanmask.vocab import Vocabulary, load_vocabulary
@@ -189,3 +189,19 @@ def _shown(reference: Reference, block: TokenizedBlock) -> str:
     entries = [reference.vocabulary.entries[number] for number in block.token_ids.tolist()]
     shown = [entries, block.word_starts.astype(int).tolist(), block.byte_offsets.tolist()]
     return " ".join(ascii(values[:_SHOWN]) for values in shown) + f" {block.token_ids.dtype}"
+
+
+def whole_documents(tokens: TokenizedBlock) -> SequenceBlock:
+    """Documents as one segment each."""
+    count = len(tokens.document_offsets) - 1
+    return SequenceBlock(
+        token_ids=tokens.token_ids,
+        word_starts=tokens.word_starts,
+        starts=tokens.document_offsets[:-1],
+        ends=tokens.document_offsets[1:],
+        document_index=np.arange(count),
+        document_ids=np.arange(count, dtype=np.uint64),
+        segments=np.zeros(count, np.uint32),
+        annotations=tokens.annotations,
+        dropped={},
+    )

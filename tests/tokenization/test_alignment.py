@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenization.reference import CASINGS, block_of, reference_of, tokenizer_of
+from tokenization.reference import CASINGS, block_of, reference_of, tokenizer_of, whole_documents
 from tokenization.unicode_texts import ODD_TEXTS
 
-from spanmask.records import Ragged, Ranges, SequenceBlock, TokenizedBlock
+from spanmask.records import Ragged, Ranges
 from spanmask.words import settle_words
 
 Case = tuple[str, list[tuple[int, int]], list[int]]
@@ -67,21 +67,6 @@ def annotations_of(cases: list[Case]) -> Ranges:
 def words_of(cases: list[Case]) -> Ragged:
     offsets, values = ragged([words for _, _, words in cases])
     return Ragged(offsets=offsets, values=values)
-
-
-def whole_documents(tokens: TokenizedBlock) -> SequenceBlock:
-    count = len(tokens.document_offsets) - 1
-    return SequenceBlock(
-        token_ids=tokens.token_ids,
-        word_starts=tokens.word_starts,
-        starts=tokens.document_offsets[:-1],
-        ends=tokens.document_offsets[1:],
-        document_index=np.arange(count),
-        document_ids=np.arange(count, dtype=np.uint64),
-        segments=np.zeros(count, np.uint32),
-        annotations=tokens.annotations,
-        dropped={},
-    )
 
 
 @pytest.mark.parametrize("casing", CASINGS)

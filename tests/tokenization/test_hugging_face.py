@@ -16,7 +16,7 @@ import pytest
 import trained
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenization.reference import block_of
+from tokenization.reference import block_of, whole_documents
 from tokenization.unicode_texts import CODE_POINTS, TEXTS
 from tokenizers import Tokenizer as Library
 from tokenizers import normalizers
@@ -28,6 +28,7 @@ from spanmask.tokenization.library import load_library
 from spanmask.tokenization.units import CachedUnits, Kind, kind_of
 from spanmask.tokenization.whole_documents import WholeDocuments
 from spanmask.vocab import Vocabulary, vocabulary_from_tokenizer
+from spanmask.words import settle_words
 
 #: Unicode's White_Space.
 WHITE = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
@@ -291,11 +292,11 @@ def test_supplied_words_and_ranges_leave_out_the_space_that_a_token_begins_with(
     assert pieces.byte_offsets is not None
     starts = [text.encode()[start:].decode(errors="ignore") for start in pieces.byte_offsets[found.word_starts, 0]]
     assert [start.lstrip().split()[0] for start in starts] == ["the", "raven", "sat,", "né"]
-    assert found.annotations is not None
+    grown = settle_words(whole_documents(found), tokenizer_of(kind).vocabulary, found.supplied).annotations
+    assert grown is not None
     spots = pieces.byte_offsets
     touched = [
-        text.encode()[spots[a, 0] : spots[b - 1, 1]].decode()
-        for a, b in zip(found.annotations.starts, found.annotations.ends, strict=True)
+        text.encode()[spots[a, 0] : spots[b - 1, 1]].decode() for a, b in zip(grown.starts, grown.ends, strict=True)
     ]
     assert touched == ["the old", "né there"]
 
