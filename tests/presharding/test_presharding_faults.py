@@ -73,8 +73,11 @@ class Faults:
     def __init__(self, lab: Any) -> None:
         self.lab = lab
         self.old, self.new = lab.text("old.txt", 24, seed=5), lab.text("new.txt", 100)
-        lab.run(self.old, "old", holdout=0.3)
-        lab.run(self.new, "new", seed=8)
+        # A document that is left out, so that there is a list of such to be put in its place, too.
+        for number, path in enumerate((self.old, self.new)):
+            path.write_bytes(b"bad \xff\n\n" * (number + 1) + path.read_bytes())
+        self.run_old("old")
+        self.lab.run(self.new, "new", seed=8, on_error="skip")
         self.number = 0
 
     def next_folder(self) -> str:
@@ -82,10 +85,10 @@ class Faults:
         return f"spanmask-faults-{self.number}"
 
     def run_old(self, out: str) -> None:
-        self.lab.run(self.old, out, holdout=0.3)
+        self.lab.run(self.old, out, holdout=0.3, on_error="skip")
 
     def run_new(self, out: str) -> None:
-        self.lab.run(self.new, out, seed=8, overwrite=True)
+        self.lab.run(self.new, out, seed=8, on_error="skip", overwrite=True)
 
     def assert_new(self, out: str) -> None:
         assert self.lab.tree(out) == self.lab.tree("new")
@@ -175,7 +178,10 @@ def test_a_kill_while_an_unfinished_run_is_overwritten_ends_in_the_same_bytes(fa
     """The run that was there had another configuration, and shards of other names."""
     for step in range(1, 10_000, 2):
         out = faults.next_folder()
-        assert _in_child(28, "kill", lambda out=out: faults.lab.run(faults.new, out, shard_bytes=1024)) == KILLED
+        options = {"shard_bytes": 1024, "on_error": "skip"}
+        assert (
+            _in_child(28, "kill", lambda out=out, options=options: faults.lab.run(faults.new, out, **options)) == KILLED
+        )
         ended = _in_child(step, "kill", lambda out=out: faults.run_new(out))
         if ended == FINISHED:
             break
@@ -200,7 +206,7 @@ def test_standard_input_is_not_needed_again_to_put_a_dataset_in_place(
 
     def run() -> None:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(faults.new.read_bytes())))
-        faults.lab.run("-", out, seed=8)
+        faults.lab.run("-", out, seed=8, on_error="skip")
 
     assert _in_child(f"{out}/manifest.json", "kill", run) == KILLED
     run()
