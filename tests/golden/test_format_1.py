@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from spanmask_cli.main import run as run_main
 
 import spanmask
 from spanmask import PreshardConfig, preshard
@@ -101,11 +102,17 @@ def test_a_dataset_of_format_1_is_verified(name: str, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Any:
+def shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command line in this process; returns its exit code and what it printed."""
+    monkeypatch.chdir(tmp_path)
+
     def run(*arguments: object) -> tuple[int, str, str]:
-        command = [sys.executable, "-c", "from spanmask_cli.main import run; run()", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-        return done.returncode, done.stdout, done.stderr
+        monkeypatch.setattr(sys, "argv", ["spanmask", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            run_main()
+        return (int(caught.value.code or 0), *capsys.readouterr())
 
     return run
 

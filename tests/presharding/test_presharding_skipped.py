@@ -118,7 +118,7 @@ def test_the_file_has_the_same_bytes_for_any_jobs_and_after_a_kill(lab: Any, mon
         with pytest.raises(KeyboardInterrupt):
             lab.run(inputs, "three", on_error="skip")
     assert not (lab.folder / "three" / "manifest.json").exists()
-    lab.run(inputs, "three", on_error="skip", jobs=2)
+    lab.run(inputs, "three", on_error="skip")
     assert lab.tree("three") == lab.tree("one")
 
 

