@@ -31,6 +31,8 @@ from spanmask.records import SKIPPED_LIMIT, DocumentBlock, Flags, Identities, Of
 
 #: Arrow's parser counts the bytes of a block in 31 bits.
 _LINE_LIMIT = (1 << 31) - 64
+#: Lines that are cut down to the fields asked for together, where Arrow refuses them.
+_FEW = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,8 +145,7 @@ class _Reader:
 
     def _read_good(self, lines: _Lines, good: Flags) -> Iterator[pa.RecordBatch]:
         """Yield what Arrow reads in lines, noting those that are not good; or raise the first one's error."""
-        for first, last, parsed in self._bisect(lines, 0, len(lines)):
-            table = self._read_fields(lines, first) if parsed is None else parsed
+        for first, last, table in self._bisect(lines, 0, len(lines)):
             if table is not None:
                 yield from table.to_batches()
             elif self._config.on_error is OnError.FAIL:
@@ -155,6 +156,8 @@ class _Reader:
     def _bisect(self, lines: _Lines, first: int, last: int) -> Iterator[tuple[int, int, pa.Table | None]]:
         """Yield runs of lines with what they hold, in order; None for a single line that cannot be read."""
         table = self._read(lines, first, last)
+        if table is None and last - first <= _FEW:
+            table = self._read_fields(lines, first, last)
         if table is not None or last - first <= 1:
             yield first, last, table
             return
@@ -169,10 +172,13 @@ class _Reader:
             return None
         return self._parse(pa.py_buffer(lines.data).slice(start, stop - start), last - first)
 
-    def _read_fields(self, lines: _Lines, index: int) -> pa.Table | None:
-        """Parse what is asked for of a line that cannot be parsed whole, or return None."""
-        fields = only_fields(lines.line(index), self._schema.names) if lines.usable[index] else None
-        return None if fields is None else self._parse(pa.py_buffer(fields), 1)
+    def _read_fields(self, lines: _Lines, first: int, last: int) -> pa.Table | None:
+        """Parse what is asked for of lines that cannot be parsed whole, or return None."""
+        if not lines.usable[first:last].all():
+            return None
+        fields = [only_fields(lines.line(index), self._schema.names) for index in range(first, last)]
+        known = [line for line in fields if line is not None]
+        return self._parse(pa.py_buffer(b"\n".join(known)), last - first) if len(known) == len(fields) else None
 
     def _parse(self, data: pa.Buffer, rows: int) -> pa.Table | None:
         """Have Arrow parse so many lines, or return None where it will not, or finds another number of objects."""
