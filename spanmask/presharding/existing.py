@@ -14,7 +14,8 @@ from spanmask.escaping import first_of
 from spanmask.folders import refuse_links
 from spanmask.presharding.locations import unchanged
 from spanmask.presharding.state import FOLDER, RunState
-from spanmask.shard.manifest import MANIFEST, SPLITS, Manifest, config_fingerprint, read_manifest
+from spanmask.shard.manifest import MANIFEST, Manifest, config_fingerprint, read_manifest
+from spanmask.shard.parts import SPLITS
 from spanmask.storage import reporting
 from spanmask.vocab import load_vocabulary
 

@@ -16,14 +16,13 @@ from spanmask.presharding.receipt import Receipt
 from spanmask.records import SKIPPED_LIMIT
 from spanmask.shard.listed import describe_file
 from spanmask.shard.manifest import (
-    SKIPPED,
-    SPLITS,
     InputRecord,
     Manifest,
     config_fingerprint,
     describe_vocabulary,
     seal,
 )
+from spanmask.shard.parts import SKIPPED, SPLITS
 from spanmask.shard.skipped import describe_skipped
 from spanmask.shard.table import SHARDS, Shards, Split, table_bytes
 from spanmask.statistics import merge_counts

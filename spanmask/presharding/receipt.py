@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from spanmask.masking import Draws
 from spanmask.records import SKIPPED_LIMIT, DocumentBlock, MaskedBlock, SequenceBlock
-from spanmask.shard.manifest import SPLITS
+from spanmask.shard.parts import SPLITS
 from spanmask.shard.skipped import skipped_line
 from spanmask.shard.stated import is_count, require, require_counts, require_histograms
 from spanmask.shard.table import ShardRecord, Split

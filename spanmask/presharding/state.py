@@ -14,7 +14,8 @@ from spanmask.config import canonical_json, fingerprint
 from spanmask.errors import IncompleteShards, MismatchError
 from spanmask.folders import LOCK, sole_writer
 from spanmask.presharding.receipt import Receipt
-from spanmask.shard.manifest import MANIFEST, SKIPPED, SPLITS, Manifest, write_manifest
+from spanmask.shard.manifest import MANIFEST, Manifest, write_manifest
+from spanmask.shard.parts import SKIPPED, SPLITS
 from spanmask.shard.table import SHARDS, ShardRecord
 from spanmask.storage import digest, make_folder, publish_bytes, remove, remove_temporaries, reporting, sync_folder
 

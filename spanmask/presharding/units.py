@@ -21,7 +21,7 @@ from spanmask.presharding.plan import Plan, Task
 from spanmask.presharding.receipt import Ledger, Receipt
 from spanmask.records import DocumentBlock, Flags, MaskedBlock, Ragged, Ranges, SequenceBlock
 from spanmask.sequencing import select, sequence
-from spanmask.shard.manifest import SPLITS
+from spanmask.shard.parts import SPLITS
 from spanmask.shard.schema import shard_schema, to_record_batch
 from spanmask.shard.table import ShardRecord
 from spanmask.shard.writer import file_limit, write_shards

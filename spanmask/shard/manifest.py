@@ -15,43 +15,16 @@ from typing import Any, Self
 from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION, PreshardConfig, canonical_json, fingerprint
 from spanmask.errors import ConfigError, IncompleteShards, MismatchError, ShardError
 from spanmask.shard.listed import read_regular
-from spanmask.shard.stated import (
-    is_count,
-    require,
-    require_counts,
-    require_histograms,
-    require_unigram,
-    require_vocabulary,
-)
+from spanmask.shard.parts import SKIPPED, check_parts
+from spanmask.shard.stated import require, require_unigram
 from spanmask.shard.table import SHARDS, ShardRecord, Split, read_table, table_bytes
 from spanmask.storage import publish_bytes
 from spanmask.vocab import BUILT_IN, SpecialIds, Vocabulary, vocabulary_from_entries, vocabulary_from_tokenizer
 
 MANIFEST = "manifest.json"
-SPLITS = ("train", "validation")
-SKIPPED = "skipped.jsonl"
 MANIFEST_LIMIT = 64 << 20
 #: Formats that are read. Of format 1 masks are only taken as they are stored.
 _READABLE = (1, FORMAT_VERSION)
-#: The parts of a manifest, those that format 1 does not have, and those of an input and of a file beside the manifest.
-_PARTS: dict[str, type] = {
-    "format_version": int,
-    "algorithm_version": int,
-    "config": dict,
-    "config_fingerprint": str,
-    "vocabulary": dict,
-    "words": str,
-    "inputs": list,
-    "conservation": dict,
-    "statistics": dict,
-    "sampling": dict,
-    "splits": dict,
-    "fingerprint": str,
-    "digest": str,
-}
-_NEW_PARTS: dict[str, type] = {"files": dict, "tokenized_by": dict}
-_INPUT_PARTS: dict[str, type] = {"index": int, "name": str, "size": int, "sha256": str}
-_FILE_PARTS: dict[str, type] = {"bytes": int, "sha256": str}
 #: What the fingerprint leaves out: how content became bytes, and which release made it.
 _NOT_CONTENT = ("digest", "fingerprint", "files", "tokenized_by")
 
@@ -345,20 +318,10 @@ def _checked(data: bytes) -> dict[str, Any]:
 def _check_shape(content: dict[str, Any]) -> None:
     """Refuse a manifest that lacks or garbles a part, so that nothing else need look twice."""
     with _telling_parts():
-        _require_parts(content, _PARTS)
-        if content["format_version"] != 1:
-            _require_parts(content, _NEW_PARTS)
-            _require_files(content["files"])
-            _require_parts(content["tokenized_by"], {"library": str, "version": str})
+        check_parts(content)
         for item in content["inputs"]:
-            _require_parts(item, _INPUT_PARTS)
-            require(
-                is_count(item["index"]) and is_count(item["size"]), f"index or size of {item['name']!r} is no count"
-            )
             InputRecord(**item)
-        _require_vocabulary(content["vocabulary"], content["words"])
         StatedVocabulary.from_json(content["vocabulary"])
-        _require_counts(content)
         config = PreshardConfig.from_json(content["config"])
         require_unigram(content.get("unigram"), config, content["vocabulary"]["size"])
     if content["fingerprint"] != _content_fingerprint(content):
@@ -392,45 +355,3 @@ def _check_splits(manifest: Manifest) -> None:
                 == tuple(stated[key] for key in ("rows", "tokens", "content_digest")),
                 f"rows, tokens or content digest of {name} are not those of its shards",
             )
-
-
-def _require_files(files: dict[str, Any]) -> None:
-    for name, parts in ((SHARDS, _FILE_PARTS), (SKIPPED, _FILE_PARTS | {"lines": int})):
-        if name == SHARDS or name in files:
-            _require_parts(files[name], parts)
-            require(
-                all(is_count(files[name][key]) for key in parts if key != "sha256"), f"sizes of {name} are no counts"
-            )
-
-
-def _require_parts(value: Any, parts: dict[str, type]) -> None:
-    for name, kind in parts.items():
-        require(type(value[name]) is kind, f"{name!r} is no {kind.__name__}")
-
-
-def _require_vocabulary(known: dict[str, Any], words: str) -> None:
-    entries = known.get("entries", [])
-    _require_parts(known, {"name": str, "size": int, "sha256": str, "special_ids": dict})
-    if "tokenizer" in known:
-        _require_parts(known, {"tokenizer": str, "cased": type(None)})
-        require("entries" not in known and words == "stored", "words of a tokenizer are not stored")
-    else:
-        _require_parts(known, {"cased": bool})
-    require(
-        type(entries) is list and all(type(entry) is str for entry in entries),
-        "the vocabulary's entries are no strings",
-    )
-    require_vocabulary(known)
-
-
-def _require_counts(content: dict[str, Any]) -> None:
-    names = set(content["splits"])
-    require(names <= set(SPLITS) and bool(names), f"its splits are {sorted(names)}")
-    require(names == set(content["statistics"]) == set(content["sampling"]), "its counts are not of its splits")
-    if content["format_version"] != 1:
-        require(all(is_count(split["shards"]) for split in content["splits"].values()), "its shards are no counts")
-    counts = (content["conservation"], content["statistics"], content["sampling"])
-    require_counts(*counts, word_rule=content["format_version"] != 1)
-    for name in names:
-        require_histograms(content["statistics"][name], name)
-    require(content["words"] in ("table", "stored"), "words are neither table nor stored")

@@ -11,7 +11,8 @@ from spanmask.config import canonical_json
 from spanmask.errors import ShardError
 from spanmask.records import SKIPPED_LIMIT, SkippedDocument
 from spanmask.shard.listed import describe_file, read_listed
-from spanmask.shard.manifest import SKIPPED, Manifest
+from spanmask.shard.manifest import Manifest
+from spanmask.shard.parts import SKIPPED
 
 #: Characters of a detail that are written.
 _DETAIL = 200

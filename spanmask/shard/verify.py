@@ -12,13 +12,12 @@ from spanmask.errors import ShardError
 from spanmask.shard.invariants import Rows, content_problem
 from spanmask.shard.manifest import (
     MANIFEST,
-    SKIPPED,
-    SPLITS,
     Manifest,
     describe_vocabulary,
     expected_config_fingerprint,
     read_manifest,
 )
+from spanmask.shard.parts import SKIPPED, SPLITS
 from spanmask.shard.reader import ShardSet
 from spanmask.shard.schema import content_chunks, from_record_batch
 from spanmask.shard.skipped import check_skipped
