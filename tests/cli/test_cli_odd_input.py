@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import handmade
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
@@ -156,8 +157,11 @@ def _vocabulary(*entries: str) -> bytes:
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 VOCABULARIES = {
     "no [MASK]": (_vocabulary(*SPECIAL[:-1], "a"), r"it lacks \[MASK\]"),
-    "a double": (_vocabulary(*SPECIAL, "a", "b", "a"), "'a' is there twice, as 5 and 7"),
-    "an empty line": (_vocabulary(*SPECIAL, "", "b"), "line 6"),
+    "a byte-order mark": (
+        b"\xef\xbb\xbf" + _vocabulary(*SPECIAL, "a"),
+        "save it as UTF-8 without one, which moves no id",
+    ),
+    "carriage returns only": (_vocabulary(*SPECIAL, "a").replace(b"\n", b"\r"), "end them with newlines"),
     "nothing": (b"", "it is empty"),
     "not UTF-8": (_vocabulary(*SPECIAL) + b"\xff\n", "not UTF-8 at byte"),
 }
@@ -171,6 +175,26 @@ def test_a_bad_vocabulary_ends_with_2_and_one_line(shell: Any, one_line: Callabl
     result = shell.preshard(shell.write("a.txt"), "--vocab", shell.write("vocab.txt", data), "--cased")
     assert result.code == 2
     assert re.search(expected, one_line(result.error)), result.error
+
+
+def test_a_vocabulary_with_doubles_and_empty_lines_is_read_and_moves_no_id(shell: Any) -> None:
+    data = _vocabulary(*SPECIAL, "the", "", "cat ", "the", "sat", ".")
+    result = shell.preshard(shell.write("a.txt"), "--vocab", shell.write("vocab.txt", data), "--cased", "--json")
+    assert result.code == 0, result.error
+    entries = json.loads((shell.folder / "out" / "manifest.json").read_text())["vocabulary"]["entries"]
+    assert entries[5:] == ["[unused0]", "[unused1]", "cat", "the", "sat", "."]
+
+
+def test_a_tokenizer_whose_expression_explodes_ends_with_2_and_one_line(
+    shell: Any, one_line: Callable[[str], str]
+) -> None:
+    content = json.loads(handmade.byte_level())
+    split = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
+    content["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, content["pre_tokenizer"]]}
+    tokenizer = shell.write("tokenizer.json", json.dumps(content))
+    result = shell.preshard(shell.write("a.txt", "the end " + "a" * 50 + "!"), "--vocab", tokenizer)
+    assert result.code == 2
+    assert 'with the regular expression "(a+)+$"' in one_line(result.error)
 
 
 CONFIGS = {
