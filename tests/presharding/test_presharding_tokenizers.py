@@ -260,7 +260,7 @@ def test_a_manifest_that_garbles_its_tokenizer_is_refused(dataset: Path, changes
         read_manifest(dataset)
 
 
-@pytest.mark.parametrize(("text", "expected"), [("{}", "not a tokenizer.json"), (None, "hashes to")])
+@pytest.mark.parametrize(("text", "expected"), [("{}".center(600), "not a tokenizer.json"), (None, "hashes to")])
 def test_another_tokenizer_in_the_manifest_is_found(dataset: Path, text: str | None, expected: str) -> None:
     resealed(dataset, tokenizer=text or trained.byte_level(prefix=True))
     assert [expected in finding.message for finding in verify(dataset).findings] == [True]
