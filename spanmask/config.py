@@ -240,7 +240,7 @@ class MaskingConfig(Options):
     replacement_unit
         What is replaced as one. [by scheme]
     random_ids
-        How random replacements are drawn. [uniform; unigram for reference]
+        How random replacements are drawn; unigram reads compressed inputs once more. [uniform; unigram for reference]
     mask_epoch
         Another epoch, other masks of the same sequences.
     """

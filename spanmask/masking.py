@@ -100,12 +100,12 @@ class Masker:
     vocabulary
         Roles of ids, and the ordinary ones that random replacements are drawn from.
     unigram
-        (V,) integer counts of ids, for ``random_ids = unigram``; those of special and unused ids are not used.
+        (V,) integer counts of ids, for ``random_ids = unigram``; those of unused ids, and of special ones but for unk, are not used.
 
     Raises
     ------
     ConfigError
-        Unigram counts are missing, not of the vocabulary's size, or zero for every ordinary id.
+        Unigram counts are missing, not of the vocabulary's size, or zero for every id that may be drawn.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Masker:
             mask=special.mask,
             cls=special.cls,
             sep=special.sep,
-            ordinary=vocabulary.ordinary_ids,
+            ordinary=vocabulary.counted_ids if config.random_ids is RandomIds.UNIGRAM else vocabulary.ordinary_ids,
             cumulative=_cumulative(config, vocabulary, unigram),
         )
 
@@ -315,16 +315,16 @@ def _require_ids(ids: npt.NDArray[Any], size: int) -> None:
 def _cumulative(
     config: MaskingConfig, vocabulary: Vocabulary, unigram: npt.NDArray[np.integer[Any]] | None
 ) -> npt.NDArray[np.int64]:
-    """Return (K,) cumulative counts of the ordinary ids, or (0,) for uniform draws."""
+    """Return (K,) cumulative counts of the ids that are counted, or (0,) for uniform draws."""
     if config.random_ids is not RandomIds.UNIGRAM:
         return np.zeros(0, np.int64)
     if unigram is None or len(unigram) != len(vocabulary):
         raise ConfigError(f"random_ids unigram needs {len(vocabulary)} counts, one for each entry of the vocabulary")
-    cumulative = np.cumsum(unigram[vocabulary.ordinary_ids], dtype=np.int64)
+    cumulative = np.cumsum(unigram[vocabulary.counted_ids], dtype=np.int64)
     # A draw is of 32 bits: with more counts than those, some ids could never be drawn.
     if not 0 < cumulative[-1] < 1 << 32:
         raise ConfigError(
-            f"random_ids unigram: ordinary ids were counted {cumulative[-1]} times; give 1 to 2^32 - 1 counts"
+            f"random_ids unigram: ids that may be drawn were counted {cumulative[-1]} times; give 1 to 2^32 - 1 counts"
         )
     return cumulative
 

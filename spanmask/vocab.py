@@ -192,6 +192,13 @@ class Vocabulary:
             raise ConfigError(f"vocabulary {self.name}: it holds special and unused entries only; add ordinary ones")
         return np.array(ordinary, dtype=self.dtype)
 
+    @cached_property
+    def counted_ids(self) -> npt.NDArray[Any]:
+        """Ascending ids that may replace a token in proportion to their counts: ordinary ones, and unk, which occurs in text as they do."""
+        unk, *others = (self.special.as_dict()[role] for role in ("unk", "pad", "cls", "sep", "mask"))
+        extra = [] if unk is None or unk in others else [unk]
+        return np.union1d(self.ordinary_ids, np.array(extra, self.dtype))
+
     @property
     def dtype(self) -> np.dtype[Any]:
         """The dtype that ids are stored in."""

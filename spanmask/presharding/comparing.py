@@ -63,7 +63,8 @@ def verify_source(
     ]
     if changed:
         return changed
-    plan = make_plan(manifest.config, manifest.vocabulary, files)
+    known = None if manifest.unigram is None else np.array(manifest.unigram, np.int64)
+    plan = make_plan(manifest.config, manifest.vocabulary, files, known)
     work = PipelineWork(plan=plan, root=os.fspath(folder), run=partial(_compare_unit, manifest))
     outcomes = run_units(work, all_units(plan), jobs or default_jobs(), lambda *_: None)
     findings = [finding for outcome in outcomes for finding in _findings(outcome)]

@@ -23,19 +23,13 @@ from spanmask.config import (
 )
 from spanmask.corpus.inputs import InputFile, Part
 from spanmask.corpus.kept import with_kept
-from spanmask.corpus.reading import divide, read_part
+from spanmask.corpus.reading import divide
 from spanmask.errors import ConfigError
-from spanmask.records import DocumentBlock
+from spanmask.presharding.unigrams import GROWTH, count_unigrams
 from spanmask.shard.manifest import MANIFEST_LIMIT, InputRecord, describe_vocabulary
-from spanmask.tokenization import Tokenizer
 from spanmask.tokenization.tokenizer import tokenized_by
 from spanmask.vocab import Vocabulary
 
-#: What a compressed file is taken to grow to, when small files are joined into tasks.
-_GROWTH = 4
-#: Text that unigram counts are taken from, spread over the tasks.
-_SAMPLE_BYTES = 4 << 20
-_SMALLEST_SAMPLE = 1 << 10
 #: Bytes that a manifest may need for all but inputs and vocabulary: counts, above all those of unigrams.
 _MANIFEST_REST = 8 << 20
 
@@ -92,13 +86,18 @@ class Plan:
         }
 
 
-def make_plan(config: PreshardConfig, vocabulary: Vocabulary, files: Sequence[InputFile]) -> Plan:
-    """Divide the inputs into tasks, and count unigrams where they are used.
+def make_plan(
+    config: PreshardConfig,
+    vocabulary: Vocabulary,
+    files: Sequence[InputFile],
+    known: npt.NDArray[np.int64] | None = None,
+) -> Plan:
+    """Divide the inputs into tasks, and count unigrams where they are used. known: their counts, from a manifest.
 
     Raises
     ------
     CorpusError
-        An input is not what it claims, no input has a field to keep, or the sample for unigram counts holds no ordinary token.
+        An input is not what it claims, or no input has a field to keep.
     ConfigError
         A field that the configuration names cannot be read from this kind of input, or has two types; or there are more inputs than a
         manifest holds.
@@ -109,7 +108,7 @@ def make_plan(config: PreshardConfig, vocabulary: Vocabulary, files: Sequence[In
     tasks = tuple(_tasks(files, config))
     unigram = None
     if config.masking.random_ids is RandomIds.UNIGRAM:
-        unigram = _count_unigrams(tasks, config, vocabulary)
+        unigram = count_unigrams(files, config.corpus, vocabulary) if known is None else known
     return Plan(config=config, vocabulary=vocabulary, files=tuple(files), tasks=tasks, unigram=unigram)
 
 
@@ -166,51 +165,13 @@ def _task(number: int, items: Sequence[_Weighted]) -> Task:
 def _weighted_parts(files: Sequence[InputFile], config: CorpusConfig, target: int) -> Iterator[_Weighted]:
     for file in files:
         if file.compression is not None:
-            growth = file.size * _GROWTH
+            growth = file.size * GROWTH
             yield _Weighted(Part(file=file, start=0, stop=file.size), growth, file.size, growth > target)
             continue
         parts = divide(file, config, target)
         for part in parts:
             text = target if len(parts) > 1 else min(file.size, target)
             yield _Weighted(part, text, file.size // len(parts), False)
-
-
-def _count_unigrams(tasks: Sequence[Task], config: PreshardConfig, vocabulary: Vocabulary) -> npt.NDArray[np.int64]:
-    """Count ids in the first documents of every task: about 4 MiB of text in all, at least 1 KiB a task."""
-    # From every task rather than the first: corpora are sorted, and the first file may be in another language.
-    wanted = max(_SAMPLE_BYTES // max(len(tasks), 1), _SMALLEST_SAMPLE)
-    tokenizer = Tokenizer(vocabulary)
-    counts = np.zeros(len(vocabulary), np.int64)
-    for task in tasks:
-        for block in _first_documents(task, config.corpus, wanted):
-            counts += np.bincount(tokenizer.tokenize(block).token_ids, minlength=len(vocabulary))
-    ordinary = np.zeros_like(counts)
-    ordinary[vocabulary.ordinary_ids] = counts[vocabulary.ordinary_ids]
-    return ordinary
-
-
-def _first_documents(task: Task, config: CorpusConfig, wanted: int) -> Iterator[DocumentBlock]:
-    for part in task.parts:
-        for block in read_part(part, config, 1 << 20):
-            ends = block.document_offsets[1:] - block.document_offsets[0]
-            count = min(int(np.searchsorted(ends, wanted)) + 1, len(block))
-            yield DocumentBlock(
-                text=block.text, document_offsets=_clip(block, count, wanted), document_ids=block.document_ids[:count]
-            )
-            wanted -= int(ends[count - 1]) if count else 0
-            if wanted <= 0:
-                return
-
-
-def _clip(block: DocumentBlock, count: int, wanted: int) -> npt.NDArray[np.int64]:
-    """Return the offsets of the first documents, the last one ended at a space near the bytes wanted."""
-    offsets = block.document_offsets[: count + 1].copy()
-    limit = offsets[0] + wanted
-    # A space is one byte in UTF-8 and stands in no other character, so the text is cut between characters, and between words.
-    if count and offsets[-1] > limit > offsets[-2]:
-        spaces = np.flatnonzero(block.text[limit : offsets[-1]] == ord(" "))
-        offsets[-1] = limit + spaces[0] if len(spaces) else offsets[-1]
-    return offsets
 
 
 def default_jobs() -> int:
