@@ -11,8 +11,9 @@ from spanmask.pieces import character_classes
 from spanmask.records import Flags, Offsets, Ranges, SequenceBlock
 from spanmask.vocab import Vocabulary
 
-#: The lines of the rule as they are counted, in the order of the kernels' numbers.
-LINES = ("supplied_words", "white_space", "combining_marks", "scripts_without_spaces", "long_words")
+#: The lines of the rule as they are counted, in the order of the kernels' numbers, and words that it leaves as they were supplied.
+LINES = ("base_words", "white_space", "combining_marks", "scripts_without_spaces", "long_words")
+SUPPLIED = "supplied_words"
 
 
 def settle_words(block: SequenceBlock, vocabulary: Vocabulary, supplied: Flags | None = None) -> SequenceBlock:
@@ -39,15 +40,16 @@ def settle_words(block: SequenceBlock, vocabulary: Vocabulary, supplied: Flags |
         kernels.settle_by_spelling(
             block.token_ids, starts, ends, spelling, vocabulary.longest_word, block.word_starts, flags, acted
         )
-    acted[0] = sum(
-        np.count_nonzero(flags[start:end]) for start, end in zip(block.starts[given], block.ends[given], strict=True)
+    kept = sum(
+        1 + np.count_nonzero(flags[start + 1 : end])
+        for start, end in zip(block.starts[given], block.ends[given], strict=True)
     )
     ranges = block.annotations
     return replace(
         block,
         word_starts=flags,
         annotations=None if ranges is None else _grown(ranges, block, flags),
-        word_rule=dict(zip(LINES, acted.tolist(), strict=True)),
+        word_rule={SUPPLIED: int(kept), **dict(zip(LINES, acted.tolist(), strict=True))},
     )
 
 

@@ -29,7 +29,7 @@ TRIALS = 100
 
 #: Tokens of a word at most (§6.7, line 5), and the lines of the rule that are counted.
 LONGEST_WORD = 16
-WORD_LINES = ("white_space", "combining_marks", "scripts_without_spaces", "long_words")
+WORD_LINES = ("base_words", "white_space", "combining_marks", "scripts_without_spaces", "long_words")
 
 #: What becomes of a unit (§6.6).
 MASKED, RANDOM, KEPT = OUTCOMES = ("masked", "random", "kept")
@@ -212,6 +212,7 @@ def words_by_rule(
 
     acted = dict.fromkeys(WORD_LINES, 0)
     starts = [token == 0 or is_start for token, is_start in enumerate(base)]
+    acted["base_words"] = sum(starts)
     for start, end in words_of(base)[1:]:
         text = b"".join(pieces[start:end]).decode(errors="replace")
         if kind(start) == "mark":

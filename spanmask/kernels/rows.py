@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask.kernels._jit import Flags, Ints, copy, inlined, kernel, signed
-from spanmask.kernels.words import split_long
+from spanmask.kernels.words import count_words, split_long
 
 _Totals = namedtuple(
     "_Totals",
@@ -163,10 +163,7 @@ def _find_words(rows: Stored, words: Words, i: int, flags: Flags) -> int:
             label += end - start
         flags[1] = True
         split_long(flags, 1, stop - base - 1, words.longest)
-    count = 0
-    for flag in flags[1 : stop - base - 1]:
-        count += flag
-    return count
+    return count_words(flags[1 : stop - base - 1])
 
 
 @inlined

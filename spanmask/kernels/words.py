@@ -9,8 +9,10 @@ import numpy.typing as npt
 
 from spanmask.kernels._jit import Flags, Ints, inlined, kernel
 
-#: Lines of the rule, as they are counted; the first three are the classes of characters that they go by (`spanmask.pieces`).
-NO_LINE, WHITE_SPACE, MARK, SPACELESS, LONG_WORD = 0, 1, 2, 3, 4
+#: Lines of the rule, as they are counted; three are the classes of characters that they go by (`spanmask.pieces`).
+BASE_WORD, WHITE_SPACE, MARK, SPACELESS, LONG_WORD = 0, 1, 2, 3, 4
+#: No line but that of base words acts on a token.
+NO_LINE = BASE_WORD
 LINES = 5
 
 
@@ -39,6 +41,15 @@ def split_long(flags: Flags, first: int, stop: int, longest: int) -> int:
                 flags[place] = True
                 place += 1
         word = place
+    return count
+
+
+@inlined
+def count_words(flags: Flags) -> int:
+    """Return at how many tokens a word starts."""
+    count = 0
+    for flag in flags:
+        count += flag
     return count
 
 
@@ -72,6 +83,7 @@ def settle_by_entry(
     for i in range(len(starts)):
         first, stop = starts[i], ends[i]
         flags[first] = True
+        acted[BASE_WORD] += count_words(flags[first:stop])
         for token in range(first + 1, stop):
             line = lines[ids[token]]
             if line != NO_LINE:
@@ -166,10 +178,13 @@ def settle_by_spelling(
         first, stop = starts[i], ends[i]
         segment, words = ids[first:stop], base[first:stop]
         flags[first] = True
+        acted[BASE_WORD] += 1
         for token in range(1, stop - first):
             line = _line_at(segment, token, words[token], words, spelling)
             flags[first + token] = line == SPACELESS or (words[token] and line == NO_LINE)
-            acted[line] += 1
+            acted[BASE_WORD] += words[token]
+            if line != NO_LINE:
+                acted[line] += 1
         acted[LONG_WORD] += split_long(flags, first, stop, longest)
 
 

@@ -19,6 +19,7 @@ CAUSES = {
 #: Plain words for the lines of the word rule (FORMAT.md §6.7).
 WORD_RULE = {
     "supplied_words": "words supplied by the corpus",
+    "base_words": "words of the tokenizer, or set apart by white space where it splits nothing",
     "white_space": "pre-tokens of white space joined to a word",
     "combining_marks": "pre-tokens behind a combining mark joined to a word",
     "scripts_without_spaces": "words begun by a script without spaces",
