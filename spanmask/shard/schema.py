@@ -18,6 +18,8 @@ BATCH_ROWS = 1024
 #: Bytes a shard never exceeds, but for one of a single record batch.
 SHARD_LIMIT = 1 << 30
 
+#: Where a shard's schema says which content it has.
+CONTENT_KEY = b"spanmask.content_sha256"
 #: Types that a kept column may have.
 KEPT_TYPES = (
     pa.bool_(),

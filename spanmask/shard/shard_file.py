@@ -17,6 +17,7 @@ from spanmask.shard.framing import has_compressed_batches, record_batches
 from spanmask.shard.manifest import Manifest
 from spanmask.shard.schema import (
     BATCH_ROWS,
+    CONTENT_KEY,
     KEPT_TYPES,
     content_chunks,
     first_unpaired,
@@ -80,8 +81,13 @@ class ShardFile:
             known = self._reader.schema.equals(expected_schema(manifest, self._reader.schema), check_metadata=True)
         except (*ARROW_ERRORS, struct.error) as error:
             raise ShardError(f"not an Arrow IPC file ({error})", path=record.path) from None
+        stated = (self.schema.metadata or {}).get(CONTENT_KEY)
         if not known:
             raise ShardError("its schema is not that of FORMAT.md for this manifest", path=record.path)
+        if manifest.format_version > 1 and stated != record.content_sha256.encode():
+            raise ShardError(
+                "it holds other rows than the manifest says (content digest); restore the file", path=record.path
+            )
         if compressed:
             raise ShardError("its record batches are compressed; FORMAT.md has them plain", path=record.path)
         if len(self) != -(-record.rows // BATCH_ROWS):
@@ -211,16 +217,20 @@ def regular_state(root: Path, relative: str) -> os.stat_result:
 
 
 def expected_schema(manifest: Manifest, found: pa.Schema) -> pa.Schema:
-    """Return the schema that a manifest asks for; kept columns take the types found, where those can be kept."""
+    """Return the schema that a manifest asks for; kept columns take the types found, where those can be kept, and content its digest."""
     config = manifest.config
     # The manifest names kept columns and not their types, which the inputs decide; all shards must agree in them.
     types = {field.name: field.type for field in found if field.type in KEPT_TYPES}
     kept = [pa.field(name, types[name]) for name in config.corpus.keep if name in types]
     ids = token_dtype(manifest.stated_vocabulary.size)
-    return shard_schema(
+    schema = shard_schema(
         ids,
         words_stored=manifest.words_stored,
         scheme=config.masking.scheme,
         kept=kept,
         format_version=manifest.format_version,
     )
+    content = (found.metadata or {}).get(CONTENT_KEY)
+    if manifest.format_version == 1 or content is None:
+        return schema
+    return schema.with_metadata({**schema.metadata, CONTENT_KEY: content})

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from spanmask.shard.schema import BATCH_ROWS, SHARD_LIMIT, content_chunks
+from spanmask.shard.schema import BATCH_ROWS, CONTENT_KEY, SHARD_LIMIT, content_chunks
 from spanmask.shard.table import ShardRecord
 from spanmask.storage import publish_bytes
 
@@ -83,18 +83,26 @@ def write_shard(root: Path, path: str, rows: pa.Table) -> ShardRecord:
 
 def serialise(rows: pa.Table) -> tuple[pa.Buffer, str]:
     """Return the bytes of a shard file and its content digest."""
+    content, sums = hashlib.sha256(), []
+    for batch in _batches(rows):
+        chunks = content_chunks(batch)
+        sums.append(checksum(chunks))
+        for chunk in chunks:
+            content.update(chunk)
+    # Batches are made twice, since the schema comes first and tells of them all; to hold them would take the file's size once more.
+    schema = rows.schema.with_metadata({**rows.schema.metadata, CONTENT_KEY: content.hexdigest().encode()})
     sink = pa.BufferOutputStream()
-    content = hashlib.sha256()
-    with pa.ipc.new_file(sink, rows.schema) as writer:
-        for start in range(0, rows.num_rows, BATCH_ROWS):
-            pieces = rows.slice(start, BATCH_ROWS).to_batches()
-            # The empty piece makes this a copy in any case: Arrow pads a slice with the bytes that follow it.
-            batch = pa.concat_batches([*pieces, pieces[0].slice(0, 0)])
-            chunks = content_chunks(batch)
-            for chunk in chunks:
-                content.update(chunk)
-            writer.write_batch(batch, custom_metadata={b"crc32": checksum(chunks)})
+    with pa.ipc.new_file(sink, schema) as writer:
+        for batch, known in zip(_batches(rows), sums, strict=True):
+            writer.write_batch(batch, custom_metadata={b"crc32": known})
     return sink.getvalue(), content.hexdigest()
+
+
+def _batches(rows: pa.Table) -> Iterator[pa.RecordBatch]:
+    for start in range(0, rows.num_rows, BATCH_ROWS):
+        pieces = rows.slice(start, BATCH_ROWS).to_batches()
+        # The empty piece makes this a copy in any case: Arrow pads a slice with the bytes that follow it.
+        yield pa.concat_batches([*pieces, pieces[0].slice(0, 0)])
 
 
 def checksum(chunks: Sequence[bytes | memoryview]) -> bytes:

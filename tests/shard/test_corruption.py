@@ -38,7 +38,7 @@ from spanmask.shard.manifest import read_manifest
 from spanmask.shard.reader import ShardFile, ShardSet, open_shards
 from spanmask.shard.schema import content_chunks
 from spanmask.shard.verify import verify
-from spanmask.shard.writer import checksum
+from spanmask.shard.writer import checksum, write_shard
 
 pytestmark = pytest.mark.faults
 
@@ -893,6 +893,36 @@ def test_a_null_in_a_list_is_refused(fresh, replace_shard):
     column = pa.ListArray.from_buffers(field.type, len(made), buffers, children=[values])
     replace_shard(folder, with_column(table, "labels", column))
     assert_refused(folder, "null")
+
+
+def another_token(rows):
+    place = next(k for k in range(1, len(rows[0]["input_ids"]) - 1) if k not in masked_places(rows[0]))
+    rows[0]["input_ids"][place] = 1999
+
+
+def another_document(rows):
+    for row in rows:
+        row["document_id"] += 1 << 40
+
+
+def masked_places(row):
+    return {place for span in zip(row["span_starts"], row["span_ends"], strict=True) for place in range(*span)}
+
+
+@pytest.mark.parametrize("change", [another_token, another_document])
+@pytest.mark.parametrize("checked", ["first", "always", "never"])
+def test_a_sound_shard_of_other_rows_and_the_same_size_is_refused_where_it_is_opened(change, checked, fresh):
+    """As of another dataset: its checksums are its own, and agree."""
+    folder = fresh("single")
+    rows = table_of(folder).to_pylist()
+    change(rows)
+    (record,) = records_of(folder)
+    written = write_shard(folder, record.path, pa.Table.from_pylist(rows, schema=table_of(folder).schema))
+    assert written.bytes == record.bytes
+    with pytest.raises(ShardError, match="it holds other rows than the manifest says"):
+        open_shards(folder, verify=checked)[0]
+    reseal(folder, records={"train": [written]})
+    assert len(open_shards(folder, verify=checked)[0].input_ids)
 
 
 def test_batches_of_other_sizes_are_refused(fresh, replace_shard):

@@ -361,6 +361,10 @@ def test_digests_are_those_of_the_page(dataset):
                 of_shard.update(content)
                 rows += batch.select(["document_id", "segment", "input_ids"]).to_pylist()
             assert entry["content_sha256"].hex() == of_shard.hexdigest()
+            assert reader.schema.metadata == {
+                b"spanmask.format_version": b"2",
+                b"spanmask.content_sha256": of_shard.hexdigest().encode(),
+            }
             assert entry["rows"] == len(rows)
             assert entry["tokens"] == sum(len(row["input_ids"]) for row in rows)
             for outer, row in (("first", rows[0]), ("last", rows[-1])):
