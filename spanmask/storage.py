@@ -20,6 +20,9 @@ from spanmask.errors import ConfigError, StorageError
 
 TEMPORARY = ".tmp-"
 
+#: How one goes on once what the file system refused is mended.
+AGAIN = "run the same command again"
+
 _T = TypeVar("_T")
 
 
@@ -40,17 +43,19 @@ def reporting(path: str | os.PathLike[str], doing: str) -> Iterator[None]:
         raise ConfigError(f"{path}: no such file or directory") from None
     except OSError as error:
         reason = error.strerror or str(error)
-        raise StorageError(f"{path}: could not {doing} ({reason}); {_advice(error)}") from error
+        raise StorageError(f"{path}: could not {doing} ({reason}); {advice_for(error)}") from error
 
 
-def _advice(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return "free some space and run the same command again"
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        return "raise the limit of open files (ulimit -n), then run the same command again"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+def advice_for(error: BaseException | None) -> str:
+    """Return what to do about something that the file system refused."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"free some space and {AGAIN}"
+    if number in (errno.EMFILE, errno.ENFILE):
+        return f"raise the limit of open files (ulimit -n), then {AGAIN}"
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "check the permissions, or choose another place"
-    return "check the disk, then run the same command again"
+    return f"check the disk, then {AGAIN}"
 
 
 def publish(path: Path, write: Callable[[IO[bytes]], Any], temporary: Path | None = None) -> None:

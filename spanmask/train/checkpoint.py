@@ -29,7 +29,7 @@ from spanmask.config import canonical_json, fingerprint
 from spanmask.errors import ConfigError, MismatchError, StorageError
 from spanmask.folders import publish_folder, retract_folder
 from spanmask.model.fitting import read_tensors
-from spanmask.storage import digest, make_folder, remove_temporaries, reporting, require_file
+from spanmask.storage import AGAIN, advice_for, digest, make_folder, remove_temporaries, reporting, require_file
 
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 ADVICE = "copy the checkpoint again, or remove its folder to go on from the one before"
@@ -147,9 +147,10 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
             content = checkpoint.state | {"files": digests}
             written.write_bytes(STATE, canonical_json({"content": content, "sha256": fingerprint(content)}))
     except StorageError as error:
+        cause = error.__cause__
         raise StorageError(
-            f"{final}: could not write the checkpoint ({error.__cause__}); those before it are whole: "
-            "free some space or check the disk, then go on with --resume"
+            f"{final}: could not write the checkpoint ({cause}); those before it are whole: "
+            f"{advice_for(cause).replace(AGAIN, 'go on with --resume')}"
         ) from error
     return final
 

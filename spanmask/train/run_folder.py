@@ -22,7 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
-from spanmask.errors import ConfigError
+from spanmask.errors import ConfigError, StorageError
 from spanmask.folders import claimed, refuse_links
 from spanmask.model.config import SpanBertConfig
 from spanmask.model.fitting import build
@@ -30,7 +30,7 @@ from spanmask.model.pretraining import SpanBertForPreTraining
 from spanmask.model.tokenizer_files import read_json, read_tokenizer, write_tokenizer
 from spanmask.report.curves_page import curves_page
 from spanmask.shard.reader import ShardSet
-from spanmask.storage import make_folder, publish_bytes
+from spanmask.storage import AGAIN, make_folder, publish_bytes
 from spanmask.train.checking import read_run_checkpoint
 from spanmask.train.checkpoint import checkpoints_in
 from spanmask.train.config import TrainConfig
@@ -116,13 +116,21 @@ class RunFolder:
         with claimed(self.path, self.path / _STATE):
             self._require(resume=resume)
             refuse_links(self.tokenizer, self.checkpoints, *self.checkpoints.glob("*"))
-            yield
+            try:
+                yield
+            except StorageError as error:
+                if not self._begun:
+                    raise
+                raise StorageError(str(error).replace(AGAIN, "go on with --resume")) from error
+
+    @property
+    def _begun(self) -> bool:
+        return (self.path / _RUN).exists()
 
     def _require(self, *, resume: bool) -> None:
-        there = (self.path / _RUN).exists()
-        if there and not resume:
+        if self._begun and not resume:
             raise ConfigError(f"{self.path}: it holds a run already; go on with it (--resume), or give another folder")
-        if resume and not there:
+        if resume and not self._begun:
             raise ConfigError(f"{self.path}: no {_RUN} there, so there is no run to resume; leave out --resume")
 
     def begin(self, run: Run, shards: Sequence[ShardSet]) -> None:
