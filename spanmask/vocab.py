@@ -119,7 +119,7 @@ class Vocabulary:
 
     @cached_property
     def special_tokens(self) -> dict[str, int]:
-        """Entries that no text becomes, with their ids: those with a role, and a tokenizer's other special tokens."""
+        """Special tokens with their ids: those with a role, which no text becomes, and a tokenizer's others."""
         roles = {self.entries[number]: number for number in self.special.as_dict().values() if number is not None}
         return roles | (special_added(json.loads(self.tokenizer)) if self.tokenizer else {})
 

@@ -64,7 +64,7 @@ def test_an_expression_that_explodes_is_given_up_in_time_and_named() -> None:
         ),
     ):
         _encode(text, _A)
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 5.0
 
 
 def test_a_machine_that_sleeps_is_not_taken_for_a_tokenizer_that_explodes() -> None:

@@ -23,8 +23,8 @@ from spanmask.tokenization import Tokenizer, library
 from spanmask.vocab import Vocabulary, load_vocabulary
 from spanmask.words import settle_words
 
-#: Seconds that a file may take: what watched calls are given here, and as much again for the rest.
-_PATIENCE, _LIMIT = 2.0, 10.0
+#: Seconds of the processor that a watched call is given, and seconds that a file may take on a machine that others use, too.
+_PATIENCE, _LIMIT = 2.0, 60.0
 
 
 def _library_of(path: Path, vocabulary: Vocabulary) -> Any:
