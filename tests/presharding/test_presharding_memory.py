@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from spanmask_bench.usage import measure
 
@@ -58,3 +59,15 @@ def test_a_line_without_a_space_takes_no_more_than_one_with_spaces(base: Any, te
     extra = _peak(base, path, "ideographs") - base.base
     tell(f"{path.stat().st_size / 1e6:.0f} MB without a space: {extra / MIB:.0f} MiB above {base.base / MIB:.0f}")
     assert extra < 6 * path.stat().st_size
+
+
+def test_a_line_of_10_gb_in_a_small_file_takes_a_few_times_the_limit(base: Any, tell: Callable[[str], None]) -> None:
+    path = base.folder / "endless.txt.zst"
+    text, endless = (bytes(pa.Codec("zstd").compress(data)) for data in (base.text().read_bytes(), b"a" * 16 * MIB))
+    path.write_bytes(text + endless * 640 + text)
+    limit = 16 * MIB
+    extra = _peak(base, path, "endless", "--on-error", "skip", "--max-document-bytes", limit) - base.base
+    tell(f"10 GB on one line of {path.stat().st_size / 1e3:.0f} KB: {extra / MIB:.0f} MiB above {base.base / MIB:.0f}")
+    assert extra < 4 * limit + 4 * 32 * MIB
+    (line,) = (base.folder / "endless" / "skipped.jsonl").read_text().splitlines()
+    assert '"reason":"length"' in line
