@@ -221,7 +221,8 @@ def expected_schema(manifest: Manifest, found: pa.Schema) -> pa.Schema:
     config = manifest.config
     # The manifest names kept columns and not their types, which the inputs decide; all shards must agree in them.
     types = {field.name: field.type for field in found if field.type in KEPT_TYPES}
-    kept = [pa.field(name, types[name]) for name in config.corpus.keep if name in types]
+    # One that is not there, or of another type, is expected all the same, of a type that none has: no schema is then the one expected.
+    kept = [pa.field(name, types.get(name, pa.null())) for name in config.corpus.keep]
     ids = token_dtype(manifest.stated_vocabulary.size)
     schema = shard_schema(
         ids,

@@ -40,8 +40,10 @@ def model_config(config: TrainConfig, shards: Sequence[ShardSet]) -> SpanBertCon
     ------
     ConfigError
         An unknown name, or a value out of range.
+    ShardError
+        The manifest states another size than its vocabulary has.
     """
-    size = shards[0].manifest.stated_vocabulary.size
+    size = len(shards[0].manifest.vocabulary)
     changes = config.shape | free_options(config) | {"objective": config.objective}
     return SpanBertConfig.preset(config.model, vocab_size=size, **changes)
 

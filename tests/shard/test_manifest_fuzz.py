@@ -14,6 +14,7 @@ import tracemalloc
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from spanmask.loading.torch_dataset import ShardDataset, ShardLoader
 from spanmask.presharding.run import preshard
 from spanmask.report.view import row_view
 from spanmask.shard import manifest as manifests
+from spanmask.shard.framing import record_batches
 from spanmask.shard.listed import describe_file
 from spanmask.shard.reader import open_shards
 from spanmask.shard.verify import verify
@@ -231,6 +233,7 @@ KNOWN = [
     (("statistics", "train"), {}),
     (("vocabulary", "special_ids", "pad"), 1 << 40),
     (("vocabulary", "size"), 1 << 62),
+    (("config", "corpus", "keep"), ["x"]),
 ]
 
 
@@ -242,8 +245,10 @@ def test_some_values_put_into_a_manifest_are_read_or_refused(
     trial = Trial(made(name), tmp_path)
     chosen = random.Random(name).sample(changes(trial.content, "digest", "fingerprint"), 40)
     turns = [name for name in readers(tmp_path, tmp_path) if name not in ("open", "verify")]
-    for number, (place, new) in enumerate([*KNOWN, *chosen]):
-        trial(place, new, lambda reader, number=number: reader == turns[number % len(turns)])
+    for place, new in KNOWN:
+        trial(place, new, lambda _: True)
+    for (place, new), turn in zip(chosen, cycle(turns), strict=False):
+        trial(place, new, lambda reader, turn=turn: reader == turn)
     tell(str(trial))
 
 
@@ -297,3 +302,46 @@ def test_rows_that_no_file_holds_are_refused_before_anything_is_allocated(
     finally:
         tracemalloc.stop()
     assert not verify(folder).ok
+
+
+@pytest.mark.parametrize("size", [104, 28_997, 65_536, 1 << 30])
+def test_no_model_is_built_for_a_vocabulary_of_another_size(size: int, tmp_path: Path) -> None:
+    """One that ships with the package is not in the manifest, so that its size is only stated there."""
+    folder = Path(shutil.copytree(_GOLDEN / "cased", tmp_path / "copy"))
+    reseal(folder, changed(viewed(folder), ("vocabulary", "size"), size))
+    with pytest.raises(ShardError, match="has 28996 entries"):
+        _train(folder, tmp_path / "run")
+
+
+#: Whole numbers of the framing of an Arrow file: lengths, offsets, counts of rows and batches.
+_WORDS_THERE = (0, 1, -1, 7, 1 << 20, 1 << 31, (1 << 31) - 1, 1 << 40, (1 << 63) - 1, -(1 << 63))
+
+
+def _framing(data: bytes) -> list[int]:
+    """Return where the words of a file of one record batch lie that are in no column: of its schema, its batch's message and its footer."""
+    (batch,) = record_batches(data)
+    message = 8 + int.from_bytes(data[batch + 4 : batch + 8], "little")
+    footer = len(data) - 10 - int.from_bytes(data[-10:-6], "little")
+    return [*range(8, batch + message, 4), *range(footer, len(data) - 4, 4)]
+
+
+@pytest.mark.parametrize("every", [499, pytest.param(7, marks=pytest.mark.slow)])
+def test_numbers_in_a_shards_own_framing_are_read_or_refused(
+    every: int, made: Callable[[str], Path], tmp_path: Path, tell: Callable[[str], None]
+) -> None:
+    """Its digest made anew in the manifest, as the digests of all else."""
+    folder = Path(shutil.copytree(made("reference"), tmp_path / "copy"))
+    content = viewed(folder)
+    (path,) = (folder / "train").iterdir()
+    data = path.read_bytes()
+    cases = [(place, word, width) for place in _framing(data) for word in _WORDS_THERE for width in (4, 8)][::every]
+    read = 0
+    for place, word, width in cases:
+        new = data[:place] + (word % (1 << 8 * width)).to_bytes(width, "little") + data[place + width :]
+        path.write_bytes(new[: len(data)])
+        content["table"][0]["sha256"] = hashlib.sha256(new[: len(data)]).hexdigest()
+        reseal(folder, dict(content))
+        for name in ("verify", "blocks", "packed stored", "padded fresh", "export jsonl"):
+            read += attempt(f"{name}: {word} at byte {place}", readers(folder, tmp_path / "out")[name])
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+    tell(f"{len(cases):,} numbers put into the framing of a shard, {read:,} readings gave something")
