@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, Protocol
 
-from spanmask.engines.messages import Channel, Memory
+from spanmask.engines.messages import Channel, Memory, lay_down, pick_up
 from spanmask.errors import SpanmaskError
 from spanmask.processes import LOOK, PATIENCE, Stillness
 
@@ -176,9 +176,9 @@ def _start(work: Work) -> _Worker:
     It is a fresh interpreter rather than a fork: a fork would take locks and threads of this one along, in whatever state they are.
     """
     ours, theirs = Pipe()
-    memory = Memory.new()
+    memory, order = Memory.new(), lay_down(work)
     ending, life = os.pipe()
-    given = [theirs.fileno(), memory.descriptor, ending]
+    given = [theirs.fileno(), memory.descriptor, ending, order]
     command = [sys.executable, "-c", f"from spanmask.engines.local import serve; serve(*{given})"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     # An interrupt from the keyboard reaches the whole process group: it is the parent's to answer.
@@ -189,10 +189,8 @@ def _start(work: Work) -> _Worker:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
     theirs.close()
     os.close(ending)
-    channel = Channel(ours, memory)
-    with suppress(BrokenPipeError, ConnectionResetError):
-        channel.send(work)
-    return _Worker(process, channel, life)
+    os.close(order)
+    return _Worker(process, Channel(ours, memory), life)
 
 
 def _end(worker: _Worker) -> None:
@@ -202,7 +200,7 @@ def _end(worker: _Worker) -> None:
     worker.process.wait()
 
 
-def serve(descriptor: int, memory: int, ending: int) -> None:
+def serve(descriptor: int, memory: int, ending: int, order: int) -> None:
     """Be a worker: take the work, then units, until the connection closes or the parent is gone.
 
     Parameters
@@ -213,12 +211,14 @@ def serve(descriptor: int, memory: int, ending: int) -> None:
         Descriptor of the memory that the parent's buffers lie in.
     ending
         End of a pipe whose other end the parent holds open while it lives.
+    order
+        Descriptor of what the work was laid down in.
     """
     threading.Thread(target=_end_with_parent, args=(ending,), daemon=True).start()
     channel = Channel(Connection(descriptor), Memory(memory))
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
-            run = channel.receive().prepare()
+            run = pick_up(order).prepare()
             while True:
                 channel.send(("done", run(channel.receive(), lambda *counts: channel.send(("report", counts)))))
         except SpanmaskError as error:

@@ -83,6 +83,26 @@ def test_a_worker_that_is_stopped_is_ended_and_its_unit_tried_again(
     assert len(told) == 1 + TRIES
 
 
+def test_a_worker_that_is_stopped_before_it_took_its_work_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Any] = []
+
+    def start(*arguments: Any, **options: Any) -> Any:
+        started.append(popen(*arguments, **options))
+        if len(started) == 1:
+            started[0].send_signal(signal.SIGSTOP)
+        return started[-1]
+
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", start)
+    _hurry(monkeypatch)
+    with pytest.warns(UserWarning, match="was stopped and not continued"):
+        results, _ = _run(Squares(str(tmp_path), ballast=bytes(8 << 20)), range(3))
+    assert results == {0: 0, 1: 1, 2: 4}
+    assert started[0].returncode == -signal.SIGKILL
+
+
 def test_a_worker_that_is_stopped_and_continued_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "LOOK", 0.05)
     monkeypatch.setattr(processes, "LOOK", 0.05)
