@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 UNKNOWN_SHARE = 0.01
 
 #: Kinds of files passed over that are told by name.
-_KINDS_TOLD = 5
+_KINDS_TOLD = 12
 #: Why sequences end short of their budget, by the manifest's names, and what to do.
 _SHORT = {
     "long_word": (
@@ -104,8 +104,10 @@ def counted(number: int, noun: str) -> str:
 def told_inputs(files: int, passed_over: dict[str, int]) -> str:
     """Return how many files are read, and for people what else the folders hold: most frequent kinds first."""
     kinds = [f"{count:,} {kind}".replace("\n", "\\n") for kind, count in list(passed_over.items())[:_KINDS_TOLD]]
-    rest = sum(passed_over.values()) - sum(list(passed_over.values())[:_KINDS_TOLD])
-    told = ", ".join([*kinds, *([f"{rest:,} of other kinds"] if rest else [])])
+    others = list(passed_over.values())[_KINDS_TOLD:]
+    told = ", ".join(
+        [*kinds, *([f"{sum(others):,} of {counted(len(others), 'other kind')}, which --json names"] if others else [])]
+    )
     return f"read: {counted(files, 'file')}" + (f"; passed over: {told}" if told else "")
 
 

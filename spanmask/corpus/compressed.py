@@ -114,5 +114,5 @@ def _window_refused(path: str) -> str:
     size, option = (f"2^{bits} bytes", f"--long={bits}") if bits > _WINDOW_BITS else ("larger", "--long=31")
     return (
         f"its window is {size} (zstd {option}), and 2^{_WINDOW_BITS} is the most that is read; compress it again without: "
-        f"zstd -dc {option} FILE | zstd > NEW.zst, or pass it on: zstd -dc {option} FILE | spanmask preshard -"
+        f"zstd -dc {option} FILE | zstd > NEW.zst, or pass it on: zstd -dc {option} FILE | spanmask preshard - --format FORMAT"
     )

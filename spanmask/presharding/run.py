@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import IO, Any
 
 from spanmask.blocks import row_of
 from spanmask.config import Format, PreshardConfig
@@ -31,6 +33,9 @@ from spanmask.storage import digest, make_folder, publish
 from spanmask.vocab import Vocabulary, load_vocabulary
 
 STDIN = "-"
+#: Bytes of standard input in which an object of JSON lines is looked for, and how one begins: with a name, or with nothing.
+_HEAD_BYTES = 1 << 16
+_JSON_OBJECT = re.compile(rb"""\s*\{\s*(?:"(?:[^"\\]|\\.)*"\s*:|\})""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,16 +141,17 @@ def preview(
 ) -> tuple[list[tuple[int, Row]], Vocabulary, Inputs]:
     """Return the first ``count`` sequences with their numbers, their vocabulary, and what a run would read; raises as `preshard` does."""
     vocabulary = load_vocabulary(config.vocabulary)
-    found = find_inputs(inputs, config.corpus.format)
-    plan = make_plan(config, vocabulary, found.files)
-    pipeline = Pipeline(plan, Path())
-    blocks = (
-        pipeline.mask(pipeline.sequences(documents)[0])[0]
-        for unit in all_units(plan)
-        for documents in pipeline.documents(unit)
-    )
-    rows = (row_of(block, number) for block in blocks for number in range(len(block)))
-    return list(enumerate(islice(rows, count))), vocabulary, found
+    found: list[Inputs] = []
+    with TemporaryDirectory(prefix="spanmask-") as scratch:
+        plan = make_plan(config, vocabulary, _find_files(list(inputs), Path(scratch), config, found.append))
+        pipeline = Pipeline(plan, Path())
+        blocks = (
+            pipeline.mask(pipeline.sequences(documents)[0])[0]
+            for unit in all_units(plan)
+            for documents in pipeline.documents(unit)
+        )
+        rows = (row_of(block, number) for block in blocks for number in range(len(block)))
+        return list(enumerate(islice(rows, count))), vocabulary, found[-1]
 
 
 def _ignore(_: Inputs) -> None:
@@ -169,9 +175,19 @@ def _spool(folder: Path, config: PreshardConfig) -> Path:
     suffix = {Format.JSONL: ".jsonl", Format.PARQUET: ".parquet", Format.ARROW: ".arrow"}.get(
         config.corpus.format, ".txt"
     )
+    head = sys.stdin.buffer.read(_HEAD_BYTES)
+    if config.corpus.format is Format.AUTO and _JSON_OBJECT.match(head):
+        raise ConfigError(
+            f"{STDIN}: standard input begins with a JSON object, and has no name to tell JSON lines from text: give --format jsonl, or text"
+        )
     path = folder / FOLDER / STDIN_FOLDER / f"stdin{suffix}"
     make_folder(path.parent)
-    publish(path, lambda file: shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20))
+
+    def save(file: IO[bytes]) -> None:
+        file.write(head)
+        shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+
+    publish(path, save)
     # A time that its content decides: another text on standard input is then another input, the same text the same.
     nanoseconds = int(digest(str(path))[:15], 16)
     os.utime(path, ns=(nanoseconds, nanoseconds))

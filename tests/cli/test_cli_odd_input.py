@@ -71,6 +71,38 @@ def test_standard_input_is_read(shell: Any) -> None:
     assert len(_decoded(shell.folder / "out")) == 2
 
 
+LINES = b'{"text": "The cat sat on the mat, and nobody told it."}\n' * 3
+
+
+@pytest.mark.parametrize("head", [b"", b"\n ", b'{"a \\" b": 1, "text": "x"}\n', b"{}\n", b'{ "meta" :\n'])
+def test_json_lines_on_standard_input_are_not_taken_for_text(
+    shell: Any, one_line: Callable[[str], str], head: bytes
+) -> None:
+    for arguments in (["--out", "out"], ["--dry-run", 1]):
+        result = shell("preshard", "-", "--seed", 1, *arguments, stdin=head + LINES)
+        assert result.code == 2
+        assert "give --format jsonl, or text" in one_line(result.error)
+
+
+@pytest.mark.parametrize("text", [b"{braces} in prose\n", b'"quoted": text\n', b"[1, 2]\n"])
+def test_text_on_standard_input_may_begin_with_anything_else(shell: Any, text: bytes) -> None:
+    assert shell.preshard("-", stdin=text + TEXT).code == 0
+
+
+def test_standard_input_is_read_as_what_it_is_said_to_be(shell: Any) -> None:
+    assert shell.preshard("-", "--format", "jsonl", out="lines", stdin=LINES).code == 0
+    assert len(_decoded(shell.folder / "lines")) == 3
+    assert shell.preshard("-", "--format", "text", out="text", stdin=LINES).code == 0
+
+
+def test_a_dry_run_reads_standard_input(shell: Any) -> None:
+    before = sorted(shell.folder.iterdir())
+    shown = shell("preshard", "-", "--format", "jsonl", "--seed", 1, "--dry-run", 1, stdin=LINES)
+    assert (shown.code, shown.error) == (0, "")
+    assert "nobody" in shown.out
+    assert sorted(shell.folder.iterdir()) == before
+
+
 # --- Bad data: exit 5
 
 

@@ -282,7 +282,14 @@ def test_a_dry_run_shows_sequences_and_writes_nothing(shell: Any) -> None:
 
 
 def test_what_was_read_and_passed_over_is_told(shell: Any) -> None:
-    for name in ("in/a.txt", "in/b.csv", "in/c.csv", "in/_d.txt", "in/\x1b[31m.\x1bmd", "in/e.1", "in/f.2", "in/g.3"):
+    for name in (
+        "in/a.txt",
+        "in/b.csv",
+        "in/c.csv",
+        "in/_d.txt",
+        "in/\x1b[31m.\x1bmd",
+        *(f"in/e.{n}" for n in range(12)),
+    ):
         (shell.folder / name).parent.mkdir(exist_ok=True)
         (shell.folder / name).write_text("The cat sat on the mat. " * 20)
     arguments = ["preshard", shell.folder / "in", "--seed", 1]
@@ -291,12 +298,12 @@ def test_what_was_read_and_passed_over_is_told(shell: Any) -> None:
     assert line.startswith("read: 1 file; passed over: 2 .csv, 1 ")
     assert "1 hidden" in line
     assert "1 .\\x1bmd" in line
-    assert line.endswith("1 of other kinds")
+    assert line.endswith("3 of 3 other kinds, which --json names")
     run = [*arguments, "--out", shell.folder / "out", "--jobs", 1]
     assert line in shell(*run).out
     again = json.loads(shell(*run, "--json").out)
     assert again["inputs"]["files"] == 1
-    assert again["inputs"]["passed_over"] == {".csv": 2, "hidden": 1, ".\x1bmd": 1, ".1": 1, ".2": 1, ".3": 1}
+    assert again["inputs"]["passed_over"] == {".csv": 2, "hidden": 1, ".\x1bmd": 1, **{f".{n}": 1 for n in range(12)}}
 
 
 @pytest.mark.slow
