@@ -82,6 +82,7 @@ def _require_vocabulary(known: dict[str, Any], words: str) -> None:
 def _require_counts(content: dict[str, Any]) -> None:
     names = set(content["splits"])
     require(names <= set(SPLITS) and bool(names), f"its splits are {sorted(names)}")
+    require(all(type(split) is dict for split in content["splits"].values()), "a split is no object")
     require(names == set(content["statistics"]) == set(content["sampling"]), "its counts are not of its splits")
     if content["format_version"] != 1:
         require(all(is_count(split["shards"]) for split in content["splits"].values()), "its shards are no counts")

@@ -81,8 +81,8 @@ def test_a_run_goes_on_from_some_changed_state_or_refuses(unfinished: Any, tell:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-def test_a_run_goes_on_from_any_changed_state_or_refuses(unfinished: Any, tell: Callable[[str], None]) -> None:
-    _all(unfinished, lambda found: found, tell)
+def test_a_run_goes_on_from_many_changed_states_or_refuses(unfinished: Any, tell: Callable[[str], None]) -> None:
+    _all(unfinished, lambda found: found[::4], tell)
 
 
 @pytest.mark.parametrize(

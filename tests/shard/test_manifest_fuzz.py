@@ -234,6 +234,7 @@ KNOWN = [
     (("vocabulary", "special_ids", "pad"), 1 << 40),
     (("vocabulary", "size"), 1 << 62),
     (("config", "corpus", "keep"), ["x"]),
+    (("splits", "train"), None),
 ]
 
 
