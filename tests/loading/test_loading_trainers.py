@@ -6,6 +6,7 @@ import gc
 import itertools
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -23,7 +24,7 @@ from loading.conftest import Make
 from torch.utils.data import DataLoader
 
 from spanmask import ShardSet, processes
-from spanmask.errors import ConfigError, SpanmaskError
+from spanmask.errors import ConfigError, SpanmaskError, StorageError
 from spanmask.loading import Collator, ShardDataset, ShardLoader
 
 STEPS = 50
@@ -259,6 +260,24 @@ def test_a_stopped_worker_is_named_and_the_loader_goes_on_from_its_state(
     seen.extend(again)
     assert len(seen) == len(whole)
     assert all(torch.equal(one[name], other[name]) for one, other in zip(seen, whole, strict=True) for name in one)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("limit", "workers"), [(12, 1), (22, 2), (31, 2), (39, 4)])
+def test_workers_for_which_there_are_too_few_descriptors_are_refused(
+    shards: ShardSet, limit: int, workers: int
+) -> None:
+    loader = ShardLoader(shards, batch_size=4, workers=workers)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, before[1]))
+    try:
+        with pytest.raises(
+            StorageError, match=rf"need {24 + 4 * workers} file descriptors, .* may have {limit}: raise the"
+        ):
+            next(iter(loader))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert not active_children()
 
 
 @pytest.mark.faults

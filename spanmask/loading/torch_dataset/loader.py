@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from multiprocessing import active_children
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from spanmask.errors import ConfigError, SpanmaskError
+from spanmask.errors import ConfigError, SpanmaskError, StorageError
 from spanmask.loading.config import LoadConfig
 from spanmask.loading.position import Position, read_state
 from spanmask.loading.prefetching import Ahead
@@ -202,6 +203,7 @@ class ShardLoader(IterableDataset[Tensors]):
             yield *self._transfer.begin(tensors), after
 
     def _from_workers(self, source: _Batches) -> Iterator[tuple[Tensors, Position]]:
+        _require_descriptors(self._workers)
         others = set(active_children())
         batches = iter(DataLoader(source, batch_size=None, num_workers=self._workers))
         workers = set(active_children()) - others
@@ -215,6 +217,23 @@ class ShardLoader(IterableDataset[Tensors]):
         finally:
             # Python waits for them when it ends, and they never would.
             _end({worker for worker in workers if is_stopped(worker.pid or 0)})
+
+
+def _require_descriptors(workers: int) -> None:
+    """Refuse workers where so few files may be open that torch loses their batches, and waits for them for ever.
+
+    Raises
+    ------
+    StorageError
+        The limit is below 24, and 4 for each worker.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = 24 + 4 * workers
+    if limit != resource.RLIM_INFINITY and limit < needed:
+        raise StorageError(
+            f"{workers} worker processes of the loader need {needed} file descriptors, and this process may have {limit}: "
+            "raise the limit of open files (ulimit -n), or give fewer workers"
+        )
 
 
 @contextmanager
