@@ -397,6 +397,10 @@ HOSTILE = {
     "shard no object": put("splits", "train", "shards", ["train/shard-00000-00000.arrow"]),
     "no splits": put("splits", {}),
     "splits a list": put("splits", []),
+    "a split null": put("splits", "train", None),
+    "a split a list": put("splits", "train", []),
+    "a split a number": put("splits", "train", 5),
+    "a kept field that no shard has": put("config", "corpus", "keep", ["x"]),
     "a foreign split": lambda content: content["splits"].update({"../test": content["splits"]["train"]}),
     "the same shard twice": lambda content: content["splits"]["train"]["shards"].append(
         content["splits"]["train"]["shards"][0]
@@ -507,6 +511,7 @@ LATE = {
     "vocabulary of other special ids",
     "conservation wrong",
     "config fingerprint of another",
+    "a kept field that no shard has",
 }
 
 
