@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import json
 import os
 import resource
@@ -223,6 +224,7 @@ def test_more_shards_than_a_process_may_open_are_told_with_what_to_do(dataset: M
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert len(shards.split.shards) > 3
     held: list[int] = []
+    gc.collect()  # Else what earlier tests left open could be closed meanwhile.
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
         with contextlib.suppress(OSError):
