@@ -44,7 +44,7 @@ def too_long(config: CorpusConfig) -> str:
     """Say that a document is."""
     return (
         f"a document of more than {config.max_document_bytes:,} bytes, the most that is read: "
-        "raise --max-document-bytes where it is one (lines that are documents: --layout documents)"
+        "raise --max-document-bytes where it is one"
     )
 
 
@@ -117,7 +117,8 @@ def _error(file: InputFile, places: Offsets, text: Bytes, fits: Flags, config: C
     if fits.all():
         return _encoding_error(file, int(places[0]), as_view(text))
     line = line_number(file, int(places[int(np.argmin(fits))]))
-    return CorpusError(f"{too_long(config)}; {SKIP_ADVICE}", path=file.path, line=line)
+    lines = ", give --layout documents where each line is one" if config.layout is Layout.SENTENCES else ""
+    return CorpusError(f"{too_long(config)}{lines}; {SKIP_ADVICE}", path=file.path, line=line)
 
 
 def _encoding_error(file: InputFile, origin: int, text: memoryview) -> CorpusError:

@@ -295,7 +295,11 @@ def _read_parts(folder: Path) -> State:
             f"{folder / _INDEX}: its weight_map does not name a file for each tensor; save the model again"
         )
     state: State = {}
-    for name in sorted({Path(name).name for name in places.values()}):
+    for name in sorted(set(places.values())):
+        if name != Path(name).name or not (folder / name).exists():
+            raise ConfigError(
+                f"{folder / _INDEX}: it names {name!r:.80}, which is no file beside it; copy the whole model again"
+            )
         part = read_tensors(folder / name)
         twice = sorted(state.keys() & part.keys())
         if twice:

@@ -32,6 +32,24 @@ def test_the_limit_is_stated_and_a_size(corpus: Any) -> None:
         corpus.parts(corpus.write(".txt", text), max_document_bytes=MIB - 1)
 
 
+@pytest.mark.parametrize(
+    ("suffix", "options", "helps"),
+    [
+        (".txt", {}, True),
+        (".txt", {"layout": "documents"}, False),
+        (".jsonl", {}, False),
+    ],
+)
+def test_another_layout_is_advised_where_it_would_help(
+    corpus: Any, suffix: str, options: dict[str, Any], helps: bool
+) -> None:
+    data = b'{"text": "' + b"a" * 99 + b'"}\n' if suffix == ".jsonl" else b"a" * 99 + b"\n"
+    file = corpus.write(suffix, data)
+    with pytest.raises(CorpusError, match="raise --max-document-bytes") as caught:
+        corpus.parts(file, max_document_bytes=50, **options)
+    assert ("--layout documents" in str(caught.value)) is helps
+
+
 def repeated(
     corpus: Any, suffix: str, head: bytes, times: int, tail: bytes = b"", piece: bytes = b"a" * 16 * MIB
 ) -> Any:
