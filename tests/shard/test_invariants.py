@@ -17,6 +17,7 @@ from small import VOCABULARY, config_of
 from spanmask.blocks import columns_of, from_columns
 from spanmask.config import PreshardConfig, Scheme, VocabularyConfig
 from spanmask.masking import Masker
+from spanmask.pieces import LONGEST_WORD
 from spanmask.records import MaskedBlock, Ragged, Ranges, SequenceBlock
 from spanmask.shard.invariants import Rows, content_problem
 from spanmask.shard.reader import open_shards
@@ -356,6 +357,9 @@ def masked_rows(case: shapes.Case, *, store_words: bool) -> Rows:
     masking = case.masking
     config = config_of(masking)
     n = len(case.segment.tokens)
+    # Words that the rule would take apart can only have been supplied, and such words are stored.
+    bounds = [0, *(np.flatnonzero(case.segment.word_starts[1:]) + 1).tolist(), n]
+    store_words = store_words or max(end - start for start, end in pairwise(bounds)) > LONGEST_WORD
     ranges = None
     if case.annotations is not None:
         pairs = np.array(case.annotations, np.int64).reshape(-1, 2)
@@ -456,7 +460,9 @@ def word_starts_of(rows: Rows, row: dict[str, list[int]]) -> list[bool] | None:
     if structure_problem(rows.block, len(rows.vocabulary)) is not None:
         return [True] * n
     originals = oracle.restore(row)
-    return [k == 0 or originals[k + 1] not in shapes.PIECE_IDS for k in range(n)]
+    base = [k == 0 or originals[k + 1] not in shapes.PIECE_IDS for k in range(n)]
+    # Entries of the small vocabulary are letters, of which only the line of long words asks anything.
+    return oracle.words_by_rule([b"a"] * n, base, lambda _: "")[0]
 
 
 def replace_words(case: shapes.Case, words: list[bool]) -> shapes.Case:
