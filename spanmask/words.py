@@ -53,6 +53,13 @@ def settle_words(block: SequenceBlock, vocabulary: Vocabulary, supplied: Flags |
     )
 
 
+def split_words(block: SequenceBlock, vocabulary: Vocabulary) -> SequenceBlock:
+    """Do what `settle_words` does to segments whose words start by the vocabulary's ``word_start_table``, in place, and count nothing."""
+    kernels.split_long_words(block.starts, block.ends, vocabulary.longest_word, block.word_starts)
+    ranges = block.annotations
+    return block if ranges is None else replace(block, annotations=_grown(ranges, block, block.word_starts))
+
+
 def _grown(ranges: Ranges[Offsets], block: SequenceBlock, flags: Flags) -> Ranges[Offsets]:
     starts, ends, offsets = ranges.starts.copy(), ranges.ends.copy(), np.zeros(len(block) + 1, np.int64)
     kernels.grow_to_words(block.starts, block.ends, flags, ranges.offsets, starts, ends, offsets)

@@ -54,6 +54,14 @@ def count_words(flags: Flags) -> int:
 
 
 @kernel
+def split_long_words(starts: Ints, ends: Ints, longest: int, flags: Flags) -> None:
+    """Split words over ``longest`` tokens of S segments, (S,), whose first tokens start one; flags: in place, (T,)."""
+    for i in range(len(starts)):
+        flags[starts[i]] = True
+        split_long(flags, starts[i], ends[i], longest)
+
+
+@kernel
 def settle_by_entry(
     ids: npt.NDArray[Any],
     starts: Ints,
