@@ -142,7 +142,12 @@ class Masker:
         ConfigError
             The arrays do not fit together, or hold ids outside the vocabulary.
         """
-        _validate(block, len(self.vocabulary), self.config.scheme)
+        _require_segments(block, self.config.scheme)
+        _require_ids(block.token_ids, len(self.vocabulary))
+        return self.mask_checked(block, store_words=store_words)
+
+    def mask_checked(self, block: SequenceBlock, *, store_words: bool) -> tuple[MaskedBlock, Draws]:
+        """Do what `mask` does, for a block that would pass its checks."""
         segments = spans.Segments(block.word_starts, block.starts, block.ends, block.document_ids, block.segments)
         drawn = self._draw_spans(block, segments)
         rows = self._replace(block, segments, drawn)
@@ -301,10 +306,10 @@ def mask(  # noqa: PLR0913 - the one door for arrays in memory
         dropped={},
     )
     masker = Masker(config, known, unigram)
+    _require_segments(block, config.scheme)
     if word_starts is None:
-        _validate(block, len(known), config.scheme)
         block = split_words(block, known)
-    return masker.mask(block, store_words=word_starts is not None)[0]
+    return masker.mask_checked(block, store_words=word_starts is not None)[0]
 
 
 def _require_ids(ids: npt.NDArray[Any], size: int) -> None:
@@ -329,8 +334,8 @@ def _cumulative(
     return cumulative
 
 
-def _validate(block: SequenceBlock, vocabulary_size: int, scheme: Scheme) -> None:
-    """Refuse what would make a kernel read outside its arrays."""
+def _require_segments(block: SequenceBlock, scheme: Scheme) -> None:
+    """Refuse segments that would make a kernel read outside its arrays; ids are looked at apart."""
     sizes = block.ends - block.starts
     tokens = len(block.token_ids)
     if len(block) and (block.starts.min() < 0 or block.ends.max() > tokens or sizes.min() < 1 or sizes.max() > 65_533):
@@ -341,7 +346,6 @@ def _validate(block: SequenceBlock, vocabulary_size: int, scheme: Scheme) -> Non
         raise ConfigError(
             "word_starts must match token_ids, and each segment needs an end, a document_id and a segment number"
         )
-    _require_ids(block.token_ids, vocabulary_size)
     if len(block) and int(block.segments.max()) >= SEGMENT_LIMIT:
         raise ConfigError(f"segment {block.segments.max()} is not below {SEGMENT_LIMIT}")
     if (block.annotations is None) == (scheme is Scheme.ANNOTATED):
