@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -142,7 +143,8 @@ def preview(
     """Return the first ``count`` sequences with their numbers, their vocabulary, and what a run would read; raises as `preshard` does."""
     vocabulary = load_vocabulary(config.vocabulary)
     found: list[Inputs] = []
-    with TemporaryDirectory(prefix="spanmask-") as scratch:
+    # Standard input is the one thing that has to be written down to be read.
+    with TemporaryDirectory(prefix="spanmask-") if STDIN in inputs else nullcontext("") as scratch:
         plan = make_plan(config, vocabulary, _find_files(list(inputs), Path(scratch), config, found.append))
         pipeline = Pipeline(plan, Path())
         blocks = (
