@@ -22,9 +22,9 @@ from spanmask.corpus.inputs import InputFile, Part
 from spanmask.corpus.parquet import BLIND_ROWS, ParquetTable
 from spanmask.corpus.rows import InputRows, documents
 from spanmask.corpus.strings import is_plain, lengths, plain_offsets
-from spanmask.corpus.text import SKIP_ADVICE, too_long
+from spanmask.corpus.text import SKIP_ADVICE, left_out_for_length, too_long
 from spanmask.errors import CorpusError
-from spanmask.records import SKIPPED_LIMIT, DocumentBlock, Flags, SkippedDocument, SkipReason
+from spanmask.records import SKIPPED_LIMIT, DocumentBlock, Flags
 from spanmask.storage import reporting
 
 
@@ -96,14 +96,10 @@ def read_rows(part: Part, config: CorpusConfig) -> Iterator[DocumentBlock]:
             batch=plain,
             ids=ids[fits],
             skipped=len(left),
-            skipped_documents=tuple(_left_out(identity, config) for identity in left[:SKIPPED_LIMIT].tolist()),
+            skipped_documents=tuple(left_out_for_length(one, config) for one in left[:SKIPPED_LIMIT].tolist()),
             source_bytes=int(offsets[-1] - offsets[0]),
         )
         yield documents(found, config, complain)
-
-
-def _left_out(identity: int, config: CorpusConfig) -> SkippedDocument:
-    return SkippedDocument(document_id=identity, reason=SkipReason.LENGTH, detail=too_long(config))
 
 
 def _conform_some(batch: pa.RecordBatch, chosen: Flags, config: CorpusConfig, kept: pa.Schema | None) -> pa.RecordBatch:

@@ -40,6 +40,11 @@ def invalid_utf8(data: bytes | memoryview) -> tuple[int, str] | None:
     return None
 
 
+def left_out_for_length(identity: int, config: CorpusConfig) -> SkippedDocument:
+    """Return what is told of a document that is too long, and skipped."""
+    return SkippedDocument(document_id=identity, reason=SkipReason.LENGTH, detail=too_long(config))
+
+
 def too_long(config: CorpusConfig) -> str:
     """Say that a document is."""
     return (
@@ -83,7 +88,7 @@ def _block(file: InputFile, origin: int, data: Bytes, offsets: Offsets, config: 
             document_id=int(ids[number]), reason=SkipReason.ENCODING, detail=_encoding_fault(documents[number])
         )
         if fits[number]
-        else SkippedDocument(document_id=int(ids[number]), reason=SkipReason.LENGTH, detail=too_long(config))
+        else left_out_for_length(int(ids[number]), config)
         for number in left[:SKIPPED_LIMIT]
     )
     if left:
