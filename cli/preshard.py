@@ -117,4 +117,4 @@ def _show_first(inputs: tuple[str, ...], config: PreshardConfig, count: int) -> 
     say(told_inputs(len(found.files), found.passed_over))
     rate = unknown_rate([row for _, row in rows], vocabulary)
     for line in unknown_warning(rate, cased=vocabulary.cased):
-        click.echo(line, err=True)
+        say(line, err=True)

@@ -40,7 +40,7 @@ def command(folder: str, split: str, count: int, row: int | None, pick_seed: int
     words = _word_rule(shards)
     if html is None:
         print_rows(rows, vocabulary)
-        click.echo(f"\n{words}")
+        say(f"\n{words}")
         return
     from spanmask.report.rows_page import rows_page
     from spanmask.report.view import row_view

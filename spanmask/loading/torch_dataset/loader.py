@@ -263,9 +263,8 @@ def _end(workers: set[BaseProcess]) -> None:
     for worker in workers:
         ended = False
         while not ended:
-            with suppress(
-                RuntimeError
-            ):  # torch's signal handler tells of each death once more, wherever this has come to
+            # torch's signal handler tells of each death once more, wherever this has come to.
+            with suppress(RuntimeError):
                 worker.kill()
                 worker.join()
                 ended = True
