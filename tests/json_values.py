@@ -45,15 +45,19 @@ def changes(content: dict[str, Any], *left_alone: str) -> list[tuple[Place, Any]
 def changed(content: dict[str, Any], place: Place, new: Any) -> dict[str, Any]:
     """Return a copy of a value with another in one of its places."""
     content = copy.deepcopy(content)
-    *outer, last = place
-    inner: Any = content
-    for key in outer:
-        inner = inner[key]
-    if new is GONE:
-        del inner[last]
-    else:
-        inner[last] = new
+    put(content, place, new)
     return content
+
+
+def put(content: Any, place: Place, new: Any) -> None:
+    """Put a value into one of the places of another."""
+    *outer, last = place
+    for key in outer:
+        content = content[key]
+    if new is GONE:
+        del content[last]
+    else:
+        content[last] = new
 
 
 def named(place: Place, new: Any) -> str:

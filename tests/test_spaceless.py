@@ -1,25 +1,18 @@
-"""Text without spaces is masked as much as asked for, whatever the tokenizer and scheme. With ``-s`` the slow test prints the table."""
+"""Text without spaces is masked as much as asked for, whatever the tokenizer and scheme. The slow test tells the table."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import spaceless
 import trained
+from schemes import SCHEMES
 
 from spanmask import PreshardConfig, audit, preshard, verify
 from spanmask.words import LINES
-
-SCHEMES: dict[str, dict[str, Any]] = {
-    "paper": {},
-    "reference": {"sampler": "reference"},
-    "word": {"scheme": "word"},
-    "token": {"scheme": "token"},
-    "annotated": {"scheme": "annotated", "spans_field": "spans"},
-}
 
 
 def share_met(folder: Path, language: str, tokenizer: str, scheme: str, *, count: int) -> tuple[float, dict[str, int]]:
@@ -52,17 +45,17 @@ def test_text_without_spaces_is_masked_as_much_as_asked_for(tmp_path: Path, lang
 
 
 @pytest.mark.slow
-def test_text_without_spaces_is_masked_with_every_tokenizer_and_scheme(tmp_path: Path) -> None:
-    print(
-        f"\n{'text':9} {'tokenizer':13}",
-        *(f"{scheme:>9}" for scheme in SCHEMES),
-        *(f"{line:>23}" for line in LINES[1:]),
-    )
+def test_text_without_spaces_is_masked_with_every_tokenizer_and_scheme(
+    tmp_path: Path, tell: Callable[[str], None]
+) -> None:
     for language in spaceless.LANGUAGES:
         for tokenizer in spaceless.TOKENIZERS:
             folder = tmp_path / language / tokenizer
             folder.mkdir(parents=True)
             found = {scheme: share_met(folder, language, tokenizer, scheme, count=30) for scheme in SCHEMES}
             acted = found["paper"][1]
-            shares = (f"{masked:9.3f}" for masked, _ in found.values())
-            print(f"{language:9} {tokenizer:13}", *shares, *(f"{acted[line]:23,}" for line in LINES[1:]), flush=True)
+            shares = (f"{scheme} {masked:.3f}" for scheme, (masked, _) in found.items())
+            tell(
+                f"{language:9} {tokenizer:13} "
+                + ", ".join([*shares, *(f"{line} {acted[line]:,}" for line in LINES[1:])])
+            )

@@ -8,19 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import schemes
 import trained
 
 from spanmask import PreshardConfig, ShardSet, preshard
 from spanmask import open as open_shards
 
-SCHEMES: dict[str, dict[str, Any]] = {
-    "paper": {},
-    "reference": {"sampler": "reference"},
-    "word": {"scheme": "word"},
-    "token": {"scheme": "token"},
-    "annotated": {"scheme": "annotated", "spans_field": "spans"},
-    "words": {"words_field": "words"},
-}
+SCHEMES = {**schemes.SCHEMES, "words": {"words_field": "words"}}
 
 Make = Callable[..., ShardSet]
 

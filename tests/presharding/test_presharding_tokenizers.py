@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 import trained
 from resealed import records_of, reseal
+from schemes import SCHEMES
 
 import spanmask
 from spanmask import audit, load_vocabulary, verify
@@ -32,13 +33,6 @@ TOKENIZERS = {
     "unigram": trained.unigram,
     "wide": trained.wide,
     "supplied words": trained.byte_level,
-}
-SCHEMES: dict[str, dict[str, Any]] = {
-    "paper": {},
-    "reference": {"sampler": "reference"},
-    "word": {"scheme": "word"},
-    "token": {"scheme": "token"},
-    "annotated": {"scheme": "annotated", "spans_field": "spans"},
 }
 
 

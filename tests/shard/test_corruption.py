@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import json_values
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -344,17 +345,8 @@ def test_sound_shards_beside_a_damaged_one_are_not_accused(fresh):
 
 
 def put(*keys_and_value: Any) -> Callable[[dict[str, Any]], None]:
-    *keys, last, value = keys_and_value
-
-    def change(content: dict[str, Any]) -> None:
-        for key in keys:
-            content = content[key]
-        if value is KeyError:
-            del content[last]
-        else:
-            content[last] = value
-
-    return change
+    *keys, value = keys_and_value
+    return lambda content: json_values.put(content, tuple(keys), value)
 
 
 SHARD = ("splits", "train", "shards", 0)
@@ -448,7 +440,7 @@ HOSTILE = {
     ),
     "statistics a list": put("statistics", []),
     "statistics of no rows": put("statistics", "train", {}),
-    "sampling missing": put("sampling", KeyError),
+    "sampling missing": put("sampling", json_values.GONE),
     "conservation empty": put("conservation", {}),
     "conservation text": put("conservation", "tokens", "in", "5"),
     "conservation wrong": put("conservation", "tokens", "in", 5),
