@@ -37,7 +37,7 @@ from spanmask.records import (
     TokenIds,
 )
 from spanmask.vocab import Vocabulary, load_vocabulary
-from spanmask.words import split_words
+from spanmask.words import start_words
 
 _UNITS: dict[ReplacementUnit | None, int] = {
     ReplacementUnit.SPAN: replacement.UNIT_SPAN,
@@ -296,7 +296,7 @@ def mask(  # noqa: PLR0913 - the one door for arrays in memory
     size = len(bounds) - 1
     block = SequenceBlock(
         token_ids=ids,
-        word_starts=known.word_start_table[ids] if word_starts is None else np.asarray(word_starts, np.bool_),
+        word_starts=np.empty(len(ids), np.bool_) if word_starts is None else np.asarray(word_starts, np.bool_),
         starts=bounds[:-1],
         ends=bounds[1:],
         document_index=np.arange(size),
@@ -308,7 +308,7 @@ def mask(  # noqa: PLR0913 - the one door for arrays in memory
     masker = Masker(config, known, unigram)
     _require_segments(block, config.scheme)
     if word_starts is None:
-        block = split_words(block, known)
+        block = start_words(block, known)
     return masker.mask_checked(block, store_words=word_starts is not None)[0]
 
 

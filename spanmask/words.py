@@ -53,9 +53,19 @@ def settle_words(block: SequenceBlock, vocabulary: Vocabulary, supplied: Flags |
     )
 
 
-def split_words(block: SequenceBlock, vocabulary: Vocabulary) -> SequenceBlock:
-    """Do what `settle_words` does to segments whose words start by the vocabulary's ``word_start_table``, in place, and count nothing."""
-    kernels.split_long_words(block.starts, block.ends, vocabulary.longest_word, block.word_starts)
+def start_words(block: SequenceBlock, vocabulary: Vocabulary) -> SequenceBlock:
+    """Do what `settle_words` does, by the vocabulary's ``word_start_table``, to segments that tell no words; count nothing.
+
+    The block's ``word_starts`` are written in place.
+    """
+    kernels.start_words(
+        block.token_ids,
+        block.starts,
+        block.ends,
+        vocabulary.word_start_table,
+        vocabulary.longest_word,
+        block.word_starts,
+    )
     ranges = block.annotations
     return block if ranges is None else replace(block, annotations=_grown(ranges, block, block.word_starts))
 

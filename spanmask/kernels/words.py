@@ -54,11 +54,28 @@ def count_words(flags: Flags) -> int:
 
 
 @kernel
-def split_long_words(starts: Ints, ends: Ints, longest: int, flags: Flags) -> None:
-    """Split words over ``longest`` tokens of S segments, (S,), whose first tokens start one; flags: in place, (T,)."""
+def start_words(ids: npt.NDArray[Any], starts: Ints, ends: Ints, table: Flags, longest: int, flags: Flags) -> None:
+    """Say where words of S segments start, by a table of entries that start one, words over ``longest`` tokens split.
+
+    Parameters
+    ----------
+    ids
+        (T,).
+    starts, ends
+        (S,) the segments.
+    table
+        (V,) whether an entry starts a word.
+    longest
+        Tokens of a word at most.
+    flags
+        Output, (T,): whether a word starts at a token; outside of segments nothing is written.
+    """
     for i in range(len(starts)):
-        flags[starts[i]] = True
-        split_long(flags, starts[i], ends[i], longest)
+        first, stop = starts[i], ends[i]
+        for token in range(first, stop):
+            flags[token] = table[ids[token]]
+        flags[first] = True
+        split_long(flags, first, stop, longest)
 
 
 @kernel
