@@ -45,7 +45,13 @@ def _compiled(function: Callable[P, R], **flags: bool) -> Callable[P, R]:
     # The wrapper left out is for calls from C.
     compiled = numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, **flags)(function)
     compiled._cache = KernelCache(function)
+    # numba would import every package that extends it, also before it loads what was compiled; kernels use none.
+    compiled._compilation_chain_init_hook = _no_extensions
     return cast(Callable[P, R], compiled)
+
+
+def _no_extensions() -> None:
+    pass
 
 
 @inlined

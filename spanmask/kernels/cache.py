@@ -21,6 +21,7 @@ import numba
 import numpy as np
 from llvmlite import binding
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 
 #: What changes the code that is compiled from the same sources.
@@ -132,6 +133,14 @@ class _Files:
 class _Impl(CompileResultCacheImpl):
     _locator_classes: ClassVar[list[Any]] = [_Locator]
 
+    def reduce(self, cres: Any) -> Any:
+        """Return what is kept of compiled code: all but what functions that were inlined would raise and print with, which none does.
+
+        To load it would import numba's own modules that the functions came from, and SciPy with them.
+        """
+        *kept, _environments = super().reduce(cres)
+        return (*kept, ())
+
 
 @cache
 def _warn_once(message: str) -> None:
@@ -148,9 +157,13 @@ class KernelCache(FunctionCache):
         self._cache_file = _Files(self._cache_path, self._impl.filename_base)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Load compiled code; where anything is wrong with it, it is compiled again and replaced."""
+        """Load compiled code; where anything is wrong with it, it is compiled again and replaced.
+
+        The whole compiler, which numba's own method has ready first, would take longer to import than all kernels of a run to load.
+        """
         try:
-            return super().load_overload(sig, target_context)
+            rtsys.initialize(target_context)
+            return self._load_overload(sig, target_context)
         except Exception:
             return None
 
