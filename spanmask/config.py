@@ -179,9 +179,9 @@ class VocabularyConfig(Options):
     Attributes
     ----------
     vocab
-        BERT's vocabularies, a vocab.txt, or any Hugging Face tokenizer.json.
+        BERT's vocabularies, a vocab.txt, any Hugging Face tokenizer.json, or a folder that holds one.
     cased
-        Casing of a vocabulary given as a vocab.txt; a tokenizer.json says so itself.
+        Casing of a vocabulary given as a vocab.txt; a tokenizer.json or a model's folder says so itself.
     """
 
     vocab: Annotated[str, Form("cased, uncased or a path", "cased|uncased|PATH")] = "cased"

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from spanmask.config import VocabularyConfig
 from spanmask.errors import ConfigError, StorageError
 from spanmask.pieces import CONTINUATION, LONGEST_WORD, MARK, SPACELESS, bytes_of_entries, first_classes
+from spanmask.tokenizer_folder import chosen_file
 from spanmask.tokenizer_json import ROLES, entries_of, is_berts, roles_of, spares, special_added
 
 #: Vocabularies that ship with the package, with their SHA-256: BERT's (Apache-2.0).
@@ -247,7 +248,7 @@ def with_spares(entries: Sequence[str]) -> tuple[str, ...]:
 
 
 def load_vocabulary(config: VocabularyConfig) -> Vocabulary:
-    """Load a vocabulary that ships with the package, a ``vocab.txt`` or a ``tokenizer.json``.
+    """Load a vocabulary that ships with the package, a ``vocab.txt``, a ``tokenizer.json`` or a folder that holds one of the two.
 
     Raises
     ------
@@ -286,6 +287,9 @@ def _agree(name: str, known: bool, given: bool | None) -> bool:
 
 
 def _load_file(path: Path, cased: bool | None) -> Vocabulary:
+    if path.is_dir():
+        folder, (path, known) = path, chosen_file(path)
+        cased = cased if known is None else _agree(str(folder), known, cased)
     text = _read_text(path)
     if path.suffix == ".json":
         return _from_tokenizer_json(path, text, cased)
@@ -300,8 +304,6 @@ def _read_text(path: Path) -> str:
             data = file.read(_FILE_LIMIT + 1)
     except FileNotFoundError:
         raise ConfigError(f"vocabulary {path}: no such file; give cased, uncased or a path") from None
-    except IsADirectoryError:
-        raise ConfigError(f"vocabulary {path}: it is a folder; give the tokenizer.json or vocab.txt in it") from None
     except OSError as error:
         raise StorageError(f"vocabulary {path}: could not read it ({error.strerror}); check the path") from error
     if len(data) > _FILE_LIMIT:

@@ -243,6 +243,7 @@ def test_the_layout_is_the_one_decided() -> None:
         "processes",
         "py",
         "records",
+        "tokenizer_folder",
         "tokenizer_json",
     }
     rest = {"report", "sequencing", "shard", "statistics", "storage", "tokenization", "train", "vocab", "words"}

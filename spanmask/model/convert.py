@@ -33,8 +33,9 @@ from spanmask.model.naming import (
     to_theirs,
 )
 from spanmask.model.pretraining import SpanBertForPreTraining
-from spanmask.model.tokenizer_files import FILES, read_json, tokenizer_files
+from spanmask.model.tokenizer_files import FILES, tokenizer_files
 from spanmask.storage import reporting
+from spanmask.tokenizer_folder import read_json
 from spanmask.vocab import Vocabulary
 
 _CONFIG, _MODEL, _HEAD = "config.json", "model.safetensors", "sbo_head.safetensors"

@@ -27,10 +27,11 @@ from spanmask.folders import claimed, refuse_links
 from spanmask.model.config import SpanBertConfig
 from spanmask.model.fitting import build
 from spanmask.model.pretraining import SpanBertForPreTraining
-from spanmask.model.tokenizer_files import read_json, read_tokenizer, write_tokenizer
+from spanmask.model.tokenizer_files import read_tokenizer, write_tokenizer
 from spanmask.report.curves_page import curves_page
 from spanmask.shard.reader import ShardSet
 from spanmask.storage import AGAIN, make_folder, publish_bytes
+from spanmask.tokenizer_folder import read_json
 from spanmask.train.checking import read_run_checkpoint
 from spanmask.train.checkpoint import checkpoints_in
 from spanmask.train.config import TrainConfig

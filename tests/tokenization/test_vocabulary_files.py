@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer as Library
 from tokenizers import models, normalizers, pre_tokenizers
+from trained import byte_level
 
 from spanmask.config import VocabularyConfig
 from spanmask.errors import ConfigError
@@ -157,8 +159,36 @@ def test_advice_about_a_file_moves_no_id(tmp_path: Path, data: bytes, expected: 
         load_vocabulary(VocabularyConfig(vocab=str(tmp_path / "vocab.txt"), cased=True))
 
 
-def test_a_folder_and_a_file_without_end_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"it is a folder; give the tokenizer\.json or vocab\.txt in it"):
+def test_a_folder_is_the_tokenizer_in_it_with_its_casing(tmp_path: Path) -> None:
+    for folder, lower in (("lower", True), ("upper", False)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "vocab.txt").write_text(_HEAD + "cat\n")
+        (tmp_path / folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": lower}))
+        found = load_vocabulary(VocabularyConfig(vocab=str(tmp_path / folder)))
+        assert (found.cased, found.entries[-1]) == (not lower, "cat")
+    (tmp_path / "lower" / "tokenizer.json").write_text(byte_level())
+    assert load_vocabulary(VocabularyConfig(vocab=str(tmp_path / "lower"))).tokenizer == byte_level()
+    assert Tokenizer(str(tmp_path / "upper")).encode(["cat"]).token_ids.tolist() == [len(_HEAD.split())]
+
+
+def test_a_folder_whose_casing_is_not_known_needs_it_and_one_that_tells_it_agrees(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text(_HEAD + "cat\n")
+    with pytest.raises(ConfigError, match=r"vocab\.txt: say with --cased or --uncased"):
+        load_vocabulary(VocabularyConfig(vocab=str(tmp_path)))
+    assert load_vocabulary(VocabularyConfig(vocab=str(tmp_path), cased=False)).cased is False
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": true}')
+    with pytest.raises(ConfigError, match=rf"vocabulary {tmp_path} is uncased, and --cased was given: leave it out"):
+        load_vocabulary(VocabularyConfig(vocab=str(tmp_path), cased=True))
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": true, "strip_accents": false}')
+    with pytest.raises(ConfigError, match=r"strip_accents is False, and vocab\.txt is read as BERT has it"):
+        load_vocabulary(VocabularyConfig(vocab=str(tmp_path)))
+
+
+def test_a_folder_without_a_tokenizer_and_a_file_without_end_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"it has neither tokenizer\.json nor vocab\.txt; save the model's tokenizer"):
+        load_vocabulary(VocabularyConfig(vocab=str(tmp_path), cased=True))
+    os.mkfifo(tmp_path / "vocab.txt")
+    with pytest.raises(ConfigError, match=r"vocab\.txt: a folder, pipe or device, expected a file"):
         load_vocabulary(VocabularyConfig(vocab=str(tmp_path), cased=True))
     with pytest.raises(ConfigError, match="more than 100,663,296 bytes"):
         load_vocabulary(VocabularyConfig(vocab="/dev/zero", cased=True))
