@@ -7,6 +7,7 @@ a position counts in `input_ids` and is the token's number + 1.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -789,3 +790,35 @@ def siphash24(key: bytes, data: bytes) -> int:
     for _ in range(4):
         _sip_round(v)
     return v[0] ^ v[1] ^ v[2] ^ v[3]
+
+
+# --- Pre-tokens
+
+
+def pretokens(text: str, patterns: Sequence[str], classes: Mapping[str, str]) -> list[str]:
+    """Split a text by published patterns, each what the one before made, into what matches and what lies between.
+
+    classes: the characters of ``\\p{…}`` and of ``s``, as the inside of a class of regular expressions.
+    """
+    parts = [text] if text else []
+    for pattern in patterns:
+        parts = [
+            piece
+            for part in parts
+            for piece in re.split(f"({_spelled(pattern, tuple(classes.items()))})", part)
+            if piece
+        ]
+    return parts
+
+
+@cache
+def _spelled(pattern: str, classes: tuple[tuple[str, str], ...]) -> str:
+    """Return a pattern for Python's regular expressions, which have no Unicode classes and other white space."""
+    known = dict(classes)
+    pattern = pattern.replace(r"\S", f"[^{known['s']}]")
+    inside = re.sub(
+        r"\[[^\]]*\]",
+        lambda part: re.sub(r"\\p\{(\w+)\}|\\(s)", lambda name: known[name[1] or name[2]], part[0]),
+        pattern,
+    )
+    return re.sub(r"\\p\{(\w+)\}|\\(s)", lambda name: f"[{known[name[1] or name[2]]}]", inside)

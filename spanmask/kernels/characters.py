@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask.kernels._jit import Bytes, Ints, inlined, signed
-from spanmask.kernels.text import write_code_point
+from spanmask.kernels.text import read_code_point, write_code_point
 
 #: Kinds of bytes, `Rules.kinds`: parts of a word; white space; newline; removed; a word by itself; the first of a longer character.
 WORD, SPACE, NEWLINE, REMOVED, ISOLATED, WIDE = 0, 1, 2, 3, 4, 5
@@ -66,19 +66,6 @@ class Word(NamedTuple):
     numbers: Ints
     held: Ints
     tracked: bool
-
-
-@inlined
-def _decode(text: Bytes, at: int) -> tuple[int, int]:
-    """Return the code point (above 127) at a position, and its bytes."""
-    first = signed(text[at])
-    second = signed(text[at + 1]) & 0x3F
-    if first < 0xE0:
-        return (first & 0x1F) << 6 | second, 2
-    third = signed(text[at + 2]) & 0x3F
-    if first < 0xF0:
-        return (first & 0x0F) << 12 | second << 6 | third, 3
-    return (first & 0x07) << 18 | second << 12 | third << 6 | signed(text[at + 3]) & 0x3F, 4
 
 
 @inlined
@@ -189,7 +176,7 @@ def take_word(text: Bytes, at: int, end: int, rules: Rules, word: Word) -> int:
                 break
             at += 1
         else:
-            point, width = _decode(text, at)
+            point, width = read_code_point(text, at)
             entry = entry_of(rules, point)
             if entry & ENDS_WORD:
                 break
@@ -203,7 +190,7 @@ def take_word(text: Bytes, at: int, end: int, rules: Rules, word: Word) -> int:
 def take_isolated(text: Bytes, at: int, rules: Rules, word: Word) -> int:
     """Take the character above ASCII that is a word by itself at a position; return where it ends."""
     word.numbers[:] = 0
-    point, width = _decode(text, at)
+    point, width = read_code_point(text, at)
     _take(rules, word, entry_of(rules, point), point, at, at + width)
     return at + width
 
@@ -217,7 +204,7 @@ def kind_of(text: Bytes, at: int, rules: Rules) -> int:
     kind = signed(rules.kinds[text[at]])
     if kind != WIDE:
         return kind
-    entry = entry_of(rules, _decode(text, at)[0])
+    entry = entry_of(rules, read_code_point(text, at)[0])
     if entry & ENDS_WORD:
         return ISOLATED if entry & IS_WORD else SPACE
     return WORD if entry & 3 < REMOVE or entry >> RANK_SHIFT & RANK_MASK else REMOVED

@@ -6,7 +6,7 @@ Lines end in a newline (0x0A) only. A line is blank when it holds white space on
 
 from __future__ import annotations
 
-from spanmask.kernels._jit import Bytes, Flags, Ints, inlined, kernel
+from spanmask.kernels._jit import Bytes, Flags, Ints, inlined, kernel, signed
 
 #: Bytes looked at together for a newline.
 _STRIDE = 256
@@ -250,6 +250,19 @@ def count_code_points(text: Bytes, offsets: Ints, counts: Ints) -> None:
         for at in range(offsets[document], offsets[document + 1]):
             count += text[at] & 0xC0 != 0x80
         counts[document] = count
+
+
+@inlined
+def read_code_point(text: Bytes, at: int) -> tuple[int, int]:
+    """Return the code point (above 127) at a position of valid UTF-8, and its bytes."""
+    first = signed(text[at])
+    second = signed(text[at + 1]) & 0x3F
+    if first < 0xE0:
+        return (first & 0x1F) << 6 | second, 2
+    third = signed(text[at + 2]) & 0x3F
+    if first < 0xF0:
+        return (first & 0x0F) << 12 | second << 6 | third, 3
+    return (first & 0x07) << 18 | second << 12 | third << 6 | signed(text[at + 3]) & 0x3F, 4
 
 
 @inlined

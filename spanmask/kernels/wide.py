@@ -47,6 +47,15 @@ def _plain_word_length(data: Bytes, at: int) -> int:
 
 
 @inlined
+def _plain_letter_length(data: Bytes, at: int, fold: int) -> int:
+    length = WIDTH
+    for i in range(WIDTH):
+        if not 0x61 <= signed(data[at + i]) | fold <= 0x7A and length == WIDTH:
+            length = i
+    return length
+
+
+@inlined
 def _plain_eight(data: Bytes, at: int, length: int, fold: int) -> np.uint64:
     value = np.uint64(0)
     for i in range(8):
@@ -123,17 +132,36 @@ def _load(context: Any, builder: Any, kind: Any, value: Any, index: Any) -> Any:
     return load
 
 
+def _leading(builder: Any, lanes: Any) -> Any:
+    """Return how many lanes are true before the first that is not."""
+    others = builder.not_(builder.bitcast(lanes, _I32))
+    return builder.zext(builder.cttz(others, ir.Constant(ir.IntType(1), 0)), _I64)
+
+
+def _small_letters(builder: Any, lanes: Any) -> Any:
+    return builder.icmp_unsigned("<", builder.sub(lanes, _constant(0x61)), _constant(26))
+
+
 @_intrinsic
 def _wide_word_length(typing_context: Any, data: Any, at: Any) -> Any:  # noqa: ARG001 - numba passes it
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         lanes = _load(context, builder, signature.args[0], *arguments)
-        folded = builder.or_(lanes, _constant(0x20))
-        letter = builder.icmp_unsigned("<", builder.sub(folded, _constant(0x61)), _constant(26))
+        letter = _small_letters(builder, builder.or_(lanes, _constant(0x20)))
         digit = builder.icmp_unsigned("<", builder.sub(lanes, _constant(0x30)), _constant(10))
-        others = builder.not_(builder.bitcast(builder.or_(letter, digit), _I32))
-        return builder.zext(builder.cttz(others, ir.Constant(ir.IntType(1), 0)), _I64)
+        return _leading(builder, builder.or_(letter, digit))
 
     return types.int64(data, types.int64), generate
+
+
+@_intrinsic
+def _wide_letter_length(typing_context: Any, data: Any, at: Any, fold: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        value, index, bits = arguments
+        lanes = _load(context, builder, signature.args[0], value, index)
+        folded = builder.or_(lanes, _splat(builder, builder.trunc(bits, _I8)))
+        return _leading(builder, _small_letters(builder, folded))
+
+    return types.int64(data, types.int64, types.int64), generate
 
 
 @_intrinsic
@@ -221,6 +249,10 @@ def _wide_prefetch(typing_context: Any, units: Any, at: Any) -> Any:  # noqa: AR
 #: ``word_length(data, at)``: how many of the 32 bytes from ``at`` are ASCII letters and digits before another one comes.
 #: The caller guarantees ``at + 32 <= len(data)``.
 word_length = _plain_word_length if PLAIN else _wide_word_length
+
+#: ``letter_length(data, at, fold)``: how many of the 32 bytes from ``at``, each OR ``fold``, are ASCII's small letters before another one
+#: comes. The caller guarantees ``at + 32 <= len(data)``.
+letter_length = _plain_letter_length if PLAIN else _wide_letter_length
 
 #: ``load_key(data, at, length, fold)``: the ``length`` (0 to 32) bytes from ``at``, each OR ``fold``, and zeros up to 32.
 #: The caller guarantees ``at + 32 <= len(data)``.

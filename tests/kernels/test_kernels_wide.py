@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import string
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +14,7 @@ from spanmask.kernels import wide
 
 pytestmark = pytest.mark.skipif(wide.PLAIN, reason="wide loads are switched off: there is nothing to compare")
 
-WIDE_LENGTH, WIDE_KEY = wide._wide_word_length, wide._wide_load_key
+WIDE_LENGTH, WIDE_LETTERS, WIDE_KEY = wide._wide_word_length, wide._wide_letter_length, wide._wide_load_key
 WIDE_COPY, WIDE_START = wide._wide_copy_ids, wide._wide_start_word
 
 BYTES = st.binary(min_size=96, max_size=96).map(lambda data: np.frombuffer(data, np.uint8))
@@ -22,6 +24,11 @@ WORDS = st.text("azAZ09 -", min_size=96, max_size=96).map(lambda text: np.frombu
 @njit(error_model="numpy")
 def wide_length(data, at):  # type: ignore[no-untyped-def]
     return WIDE_LENGTH(data, at)
+
+
+@njit(error_model="numpy")
+def wide_letters(data, at, fold):  # type: ignore[no-untyped-def]
+    return WIDE_LETTERS(data, at, fold)
 
 
 @njit(error_model="numpy")
@@ -64,6 +71,15 @@ def word_length(data: bytes) -> int:
 def test_word_lengths_are_those_of_python_and_of_the_twin(data: np.ndarray, at: int) -> None:
     expected = word_length(data[at : at + 32].tobytes())
     assert wide_length(data, at) == wide._plain_word_length(data, at) == expected
+
+
+@settings(deadline=None, max_examples=200)
+@given(BYTES | WORDS, st.integers(0, 64), st.sampled_from([0, 0x20]))
+def test_letter_lengths_are_those_of_python_and_of_the_twin(data: np.ndarray, at: int, fold: int) -> None:
+    letters = string.ascii_letters if fold else string.ascii_lowercase
+    lanes = data[at : at + 32].tobytes()
+    expected = next((n for n, byte in enumerate(lanes) if chr(byte) not in letters), len(lanes))
+    assert wide_letters(data, at, fold) == wide._plain_letter_length(data, at, fold) == expected
 
 
 @settings(deadline=None, max_examples=200)

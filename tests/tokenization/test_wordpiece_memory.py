@@ -69,6 +69,7 @@ CHECKED = [
     "test_wordpiece_specials.py",
     "test_wordpiece_sizes.py",
     "test_tokenizer_lines.py",
+    "test_patterns.py",
 ]
 
 _A_LITTLE = """

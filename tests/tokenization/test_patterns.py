@@ -1,0 +1,143 @@
+"""Compiled patterns split as the library does: every character, random strings and prose, a stretch at a time, in linear time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import tokenizers
+from tokenization.pretokens import (
+    CONTEXTS,
+    TELLING,
+    assert_same_ends,
+    compiled_ends,
+    edges_of_classes,
+    oracle_ends,
+    random_texts,
+)
+from tokenization.unicode_texts import CODE_POINTS
+
+from spanmask.kernels.patterns import Splitter
+from spanmask.tokenization.derive_classes import derive
+from spanmask.tokenization.patterns import GPT2, splitter_of, table_of_classes
+
+Steps = list[dict[str, Any]]
+
+
+def byte_level(*, use_regex: bool = True, add_prefix_space: bool = False) -> dict[str, Any]:
+    return {
+        "type": "ByteLevel",
+        "add_prefix_space": add_prefix_space,
+        "trim_offsets": True,
+        "use_regex": use_regex,
+    }
+
+
+#: Pre-tokenizers as published, and the patterns that the oracle splits by, one after the other.
+KINDS: dict[str, tuple[Steps, list[str]]] = {
+    "gpt2": ([byte_level()], [GPT2]),
+    "spaced": ([byte_level(add_prefix_space=True)], [GPT2]),
+    "digits": ([{"type": "Digits", "individual_digits": True}, byte_level()], [r"\p{Digit}", GPT2]),
+}
+kinds = pytest.mark.parametrize("kind", KINDS)
+
+
+def splitter(steps: Steps) -> Splitter:
+    found = splitter_of(steps)
+    assert isinstance(found, Splitter), found
+    return found
+
+
+def require_same(kind: str, texts: Sequence[str]) -> None:
+    steps = KINDS[kind][0]
+    assert_same_ends(steps, splitter(steps), texts)
+
+
+@kinds
+def test_characters_at_the_edges_of_classes_are_split_as_by_the_library(kind: str) -> None:
+    edges = edges_of_classes()
+    assert len(edges) > 3000
+    for context in CONTEXTS:
+        require_same(kind, [context.format(*[char] * 2) for char in edges])
+
+
+@pytest.mark.slow
+@kinds
+def test_every_character_is_split_as_by_the_library(kind: str) -> None:
+    for context in CONTEXTS:
+        for first in range(0, len(CODE_POINTS), 1 << 17):
+            points = CODE_POINTS[first : first + (1 << 17)]
+            require_same(kind, [context.format(*[chr(point)] * 2) for point in points if point != 0x10FFFE])
+
+
+@kinds
+def test_random_strings_are_split_as_by_the_library(kind: str) -> None:
+    require_same(kind, random_texts(100_000, seed=1))
+
+
+@pytest.mark.slow
+@kinds
+def test_a_million_random_strings_are_split_as_by_the_library(kind: str) -> None:
+    for seed in range(2, 12):
+        require_same(kind, random_texts(100_000, seed))
+    require_same(kind, random_texts(100_000, 12, edges_of_classes()))
+
+
+@kinds
+def test_prose_is_split_as_by_the_library(kind: str) -> None:
+    text = resources.files("spanmask.data").joinpath("poe.txt").read_text("utf-8")
+    require_same(kind, [text, *text[:100_000].split("\n")])
+
+
+@kinds
+def test_the_oracle_splits_as_the_kernel(kind: str) -> None:
+    steps, patterns = KINDS[kind]
+    texts = [context.format(*[char] * 2) for context in CONTEXTS for char in TELLING] + random_texts(2000, seed=0)
+    found = splitter(steps)
+    np.testing.assert_array_equal(compiled_ends(found, texts), oracle_ends(patterns, found.adds_space, texts))
+
+
+@kinds
+@pytest.mark.parametrize(
+    "run", [" ", "\n", " \n", "'", "\u0301", "a\u0301", "A中", "1", "\u3000", "!", "\r\n\t", "中A"]
+)
+def test_a_run_of_a_megabyte_takes_linear_time(kind: str, run: str) -> None:
+    """What looks ahead again and again would take hours."""
+    for text in (run * (1_000_000 // len(run)), run * (1_000_000 // len(run)) + "1", "a" + run * 300_000 + "b"):
+        assert compiled_ends(splitter(KINDS[kind][0]), [text])[-1] >= len(text.encode())
+
+
+@kinds
+def test_what_lies_beyond_a_stretch_changes_nothing(kind: str) -> None:
+    """Stretches lie one behind the other here, so that those cut out of prose go on with the rest of a word."""
+    text = resources.files("spanmask.data").joinpath("poe.txt").read_text("utf-8")[:20_000]
+    cuts = [0, *np.cumsum(np.random.default_rng(0).integers(1, 9, 3000)).tolist()]
+    require_same(kind, [text[start:stop] for start, stop in pairwise(cuts) if text[start:stop]])
+
+
+@pytest.mark.parametrize(
+    ("steps", "reason"),
+    [
+        ([], "no pre-tokenizer"),
+        ([{"type": "Metaspace"}], "ends with Metaspace"),
+        ([byte_level(use_regex=False)], "splits nothing"),
+        ([{"type": "Digits", "individual_digits": False}, byte_level()], "Digits and ByteLevel"),
+        ([{"type": "Digits", "individual_digits": True}, byte_level(add_prefix_space=True)], "Digits and ByteLevel"),
+    ],
+)
+def test_other_pre_tokenizers_are_named(steps: Steps, reason: str) -> None:
+    found = splitter_of(steps)
+    assert isinstance(found, str)
+    assert reason in found
+
+
+@pytest.mark.slow
+def test_the_classes_that_ship_are_the_librarys() -> None:
+    asked, shipped = derive(), table_of_classes()
+    for name in ("blocks", "classes"):
+        message = f"{name}: tokenizers {tokenizers.__version__} differs; python -m spanmask.tokenization.derive_classes"
+        np.testing.assert_array_equal(shipped[name], asked[name], err_msg=message)
