@@ -12,6 +12,7 @@ from typing import Any
 
 from spanmask.errors import ConfigError
 from spanmask.tokenization.growth import require_moderate
+from spanmask.tokenizer_json import special_added
 from spanmask.vocab import Vocabulary
 
 #: A call that takes both more seconds and more processor time than these, and a second more for every so many bytes, is given up.
@@ -52,7 +53,8 @@ def load_library(vocabulary: Vocabulary, *, parse: bool) -> Any:
             text, names = _as_text(vocabulary, content)
         library: Any = Library.from_str(text)
         if parse:
-            library.add_special_tokens(list(names))
+            # Those that are special by the file keep what it says of them: whether the space before them is theirs, say.
+            library.add_special_tokens([name for name in names if name not in special_added(content)])
         library.no_padding()
         library.no_truncation()
         library.post_processor = None

@@ -16,10 +16,7 @@ from typing import Any
 import sentencepiece
 from tokenizers import Tokenizer as Library
 from tokenizers import pre_tokenizers, trainers
-from trained import changed, stories
-
-from spanmask.tokenization import Tokenizer
-from spanmask.vocab import Vocabulary, vocabulary_from_tokenizer
+from trained import stories
 
 #: What the stories have too little of: other scripts, digits, code, contractions and runs of spaces.
 MIXED = """\
@@ -167,17 +164,24 @@ def _added(content: Part, name: str, *, special: bool = True, **flags: bool) -> 
     content["added_tokens"].append({"id": number, "content": name, **defaults, "special": special, **flags})
 
 
-def _metaspace(scheme: str, **options: Any) -> Part:
+def metaspace(scheme: str, **options: Any) -> Part:
     return {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": True, **options}
 
 
-def _byte_level(*, prefix: bool = False, regex: bool = True) -> Part:
+def byte_step(*, prefix: bool = False, regex: bool = True) -> Part:
     return {"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": True, "use_regex": regex}
 
 
-def _split(pattern: str, *, behavior: str = "Isolated", invert: bool = False) -> Part:
-    step = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": behavior, "invert": invert}
-    return {"type": "Sequence", "pretokenizers": [step, _byte_level(regex=False)]}
+def split(pattern: str, *, behavior: str = "Isolated", invert: bool = False) -> Part:
+    return {"type": "Split", "pattern": {"Regex": pattern}, "behavior": behavior, "invert": invert}
+
+
+def sequence(*steps: Part) -> Part:
+    return {"type": "Sequence", "pretokenizers": list(steps)}
+
+
+def _split_bytes(pattern: str, **options: Any) -> Part:
+    return sequence(split(pattern, **options), byte_step(regex=False))
 
 
 def _frame(content: Part, first: str, last: str, *before: Part) -> str:
@@ -190,9 +194,9 @@ def _frame(content: Part, first: str, last: str, *before: Part) -> str:
     template = {"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": known}
     content["post_processor"] = {"type": "Sequence", "processors": [*before, template]} if before else template
     if content["model"]["type"] == "BPE" and not content["model"]["byte_fallback"]:
-        content["decoder"] = _byte_level()
+        content["decoder"] = byte_step()
     else:
-        content["decoder"] = _metaspace("always")
+        content["decoder"] = metaspace("always")
     return json.dumps(content, ensure_ascii=False)
 
 
@@ -201,19 +205,19 @@ def _frame(content: Part, first: str, last: str, *before: Part) -> str:
 
 @cache
 def roberta(*, prefix: bool = False) -> str:
-    content = _byte_level_bpe(["<s>", "<pad>", "</s>", "<unk>"], None, _byte_level(prefix=prefix), unk_token="<unk>")
+    content = _byte_level_bpe(["<s>", "<pad>", "</s>", "<unk>"], None, byte_step(prefix=prefix), unk_token="<unk>")
     content["model"]["vocab"]["<mask>"] = len(content["model"]["vocab"])
     for name in ("<s>", "<pad>", "</s>", "<unk>"):
         _added(content, name, normalized=True)
     _added(content, "<mask>", lstrip=True)
     ends: Part = {"cls": ["<s>", 0], "sep": ["</s>", 2], "trim_offsets": True, "add_prefix_space": prefix}
-    content |= {"post_processor": {"type": "RobertaProcessing", **ends}, "decoder": _byte_level()}
+    content |= {"post_processor": {"type": "RobertaProcessing", **ends}, "decoder": byte_step()}
     return json.dumps(content, ensure_ascii=False)
 
 
 @cache
 def gpt_2() -> str:
-    content = _byte_level_bpe([], None, _byte_level())
+    content = _byte_level_bpe([], None, byte_step())
     for name in ("<|endoftext|>", "<pad>", "<mask>"):
         _added(content, name, normalized=True)
     return _frame(content, "<|endoftext|>", "<|endoftext|>")
@@ -221,7 +225,7 @@ def gpt_2() -> str:
 
 @cache
 def modernbert() -> str:
-    content = _byte_level_bpe(["|||IP_ADDRESS|||", "<|padding|>"], _NFC, _byte_level())
+    content = _byte_level_bpe(["|||IP_ADDRESS|||", "<|padding|>"], _NFC, byte_step())
     _added(content, "|||IP_ADDRESS|||", special=False)
     _added(content, "<|padding|>")
     for size in range(24, 1, -1):
@@ -246,26 +250,26 @@ def _tiktoken(names: Iterable[str], normalizer: Part | None, pre_tokenizer: Part
 @cache
 def llama_3() -> str:
     names = ("<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_0|>")
-    content = _tiktoken(names, None, _split(CL100K), ignore_merges=True)
-    return _frame(content, *names[:2], {**_byte_level(prefix=True), "trim_offsets": False})
+    content = _tiktoken(names, None, _split_bytes(CL100K), ignore_merges=True)
+    return _frame(content, *names[:2], {**byte_step(prefix=True), "trim_offsets": False})
 
 
 @cache
 def qwen() -> str:
     names = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-    return _frame(_tiktoken(names, _NFC, _split(QWEN)), *names[1:])
+    return _frame(_tiktoken(names, _NFC, _split_bytes(QWEN)), *names[1:])
 
 
 @cache
 def olmo_2() -> str:
     names = ("<|fim_prefix|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>")
-    return _frame(_tiktoken(names, None, _split(CL100K, behavior="Removed", invert=True)), *names[2:])
+    return _frame(_tiktoken(names, None, _split_bytes(CL100K, behavior="Removed", invert=True)), *names[2:])
 
 
 @cache
 def gpt_4o() -> str:
     names = ("<|endoftext|>", "<|endofprompt|>")
-    return _frame(_tiktoken(names, None, _split(O200K), ignore_merges=True), *names)
+    return _frame(_tiktoken(names, None, _split_bytes(O200K), ignore_merges=True), *names)
 
 
 @cache
@@ -290,7 +294,7 @@ def llama_2() -> str:
 
 @cache
 def mistral() -> str:
-    return _sentencepiece_file(None, _metaspace("first", split=False))
+    return _sentencepiece_file(None, metaspace("first", split=False))
 
 
 @cache
@@ -300,8 +304,8 @@ def xlm_r() -> str:
     pieces = [[model.id_to_piece(number), model.get_score(number)] for number in range(3, model.get_piece_size())]
     first = [[name, 0.0] for name in ("<s>", "<pad>", "</s>", "<unk>")]
     unigram = {"type": "Unigram", "unk_id": 3, "vocab": [*first, *pieces, ["<mask>", 0.0]], "byte_fallback": False}
-    splits = [{"type": "WhitespaceSplit"}, _metaspace("always")]
-    content = _file(unigram, precompiled(), {"type": "Sequence", "pretokenizers": splits})
+    splits = [{"type": "WhitespaceSplit"}, metaspace("always")]
+    content = _file(unigram, precompiled(), sequence(*splits))
     for name, _ in first:
         _added(content, str(name))
     _added(content, "<mask>", lstrip=True)
@@ -312,7 +316,7 @@ def xlm_r() -> str:
 def t5() -> str:
     spaces = {"type": "Replace", "pattern": _TWO_SPACES, "content": "▁"}
     steps = [precompiled(), {"type": "Strip", "strip_left": False, "strip_right": True}, spaces]
-    content = _unigram(["<pad>", "</s>", "<unk>"], "<unk>", steps, _metaspace("always"))
+    content = _unigram(["<pad>", "</s>", "<unk>"], "<unk>", steps, metaspace("always"))
     for name in ("<pad>", "</s>", "<unk>", *(f"<extra_id_{number}>" for number in range(9, -1, -1)), "<s>", "<mask>"):
         _added(content, name)
     return _frame(content, "<s>", "</s>")
@@ -322,7 +326,7 @@ def t5() -> str:
 def deberta_v3() -> str:
     spaces = {"type": "Replace", "pattern": _TWO_SPACES, "content": " "}
     steps = [{"type": "Strip", "strip_left": True, "strip_right": True}, precompiled(), spaces]
-    pre_tokenizer = {"type": "Sequence", "pretokenizers": [_metaspace("always")]}
+    pre_tokenizer = sequence(metaspace("always"))
     content = _unigram(["[PAD]", "[CLS]", "[SEP]", "[UNK]"], "[UNK]", steps, pre_tokenizer)
     for name in ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"):
         _added(content, name, normalized=name == "[UNK]")
@@ -346,21 +350,3 @@ KINDS: dict[str, Callable[[], str]] = {
     "t5": t5,
     "deberta-v3": deberta_v3,
 }
-#: Those whose pre-tokenizer splits nothing.
-WORDS_AT_WHITE_SPACE = ("llama-2", "mistral")
-
-
-@cache
-def vocabulary_of(kind: str) -> Vocabulary:
-    return vocabulary_from_tokenizer(kind, KINDS[kind]())
-
-
-@cache
-def tokenizer_of(kind: str) -> Tokenizer:
-    return Tokenizer(vocabulary_of(kind))
-
-
-@cache
-def library_of(kind: str) -> Any:
-    """The library as a user would load it, without post-processor, for texts that name no special token."""
-    return Library.from_str(changed(KINDS[kind](), lambda content: content.update(post_processor=None)))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from functools import cache
 from itertools import chain
 from typing import Any
 
 import numpy as np
-from tokenization import kinds
+from tokenizers import Tokenizer as Library
 
 from spanmask.records import TokenizedBlock
 from spanmask.vocab import Vocabulary
@@ -18,15 +18,19 @@ WHITE = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
 
 
 class PlainLibrary:
-    """The library with the tokenizer of a kind, as a user would load it, for texts that name no special token.
+    """The library with a tokenizer.json, as a user would load it, for texts that name no special token.
 
-    Words are those of its pre-tokenizer or, with ``at_white_space``, what white space sets apart, the white space before it included.
+    Words are those of its pre-tokenizer or, where that splits nothing, what white space sets apart, the white space before it included.
     """
 
-    def __init__(self, library: Any, vocabulary: Vocabulary, *, at_white_space: bool) -> None:
+    def __init__(self, vocabulary: Vocabulary, library: Any = None) -> None:
+        content = json.loads(vocabulary.tokenizer or "") | {"post_processor": None}
+        step = content["pre_tokenizer"] or {"type": "Sequence", "pretokenizers": []}
+        steps = step["pretokenizers"] if step["type"] == "Sequence" else [step]
+        writing = {"Metaspace": "split", "ByteLevel": "use_regex"}
         self.vocabulary = vocabulary
-        self._library = library
-        self._at_white_space = at_white_space
+        self._library: Any = library or Library.from_str(json.dumps(content))
+        self._at_white_space = all(step.get(writing.get(step["type"], "")) is False for step in steps)
 
     def encode(self, texts: Sequence[str], specials: str = "text") -> TokenizedBlock:
         """Return ids, word starts and the bytes of each token: without the white space around it; none, at its end, where it is white."""
@@ -81,10 +85,3 @@ class _Characters:
         before = np.concatenate(([0], np.cumsum(begins)))
         found: np.ndarray = np.where(white, before[spots[:, 0]] + 1, before[np.where(white, 0, spots[:, 0] + 1)])
         return found
-
-
-@cache
-def plain_library_of(kind: str) -> PlainLibrary:
-    return PlainLibrary(
-        kinds.library_of(kind), kinds.vocabulary_of(kind), at_white_space=kind in kinds.WORDS_AT_WHITE_SPACE
-    )
