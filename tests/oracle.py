@@ -822,3 +822,45 @@ def _spelled(pattern: str, classes: tuple[tuple[str, str], ...]) -> str:
         pattern,
     )
     return re.sub(r"\\p\{(\w+)\}|\\(s)", lambda name: f"[{known[name[1] or name[2]]}]", inside)
+
+
+# --- Added tokens
+
+
+@dataclass(frozen=True)
+class Added:
+    """An added token: its content as it is looked for, and its options."""
+
+    content: str
+    single_word: bool = False
+    lstrip: bool = False
+    rstrip: bool = False
+
+
+def added_tokens(
+    text: str, tokens: Sequence[Added], is_word: Callable[[str], bool], is_white: Callable[[str], bool]
+) -> list[tuple[int, int, int | None]]:
+    """Return the stretches [start, end) of a text with the number of the added token that each is, None for text between them.
+
+    The leftmost is taken, of those the longest; one that is no word by itself, but has to be, is passed over whole.
+    """
+    found = list[tuple[int, int, int | None]]()
+    at = done = 0
+    while at < len(text):
+        here = [number for number, token in enumerate(tokens) if text.startswith(token.content, at)]
+        if not here:
+            at += 1
+            continue
+        number = max(here, key=lambda number: len(tokens[number].content))
+        token, start = tokens[number], at
+        at = end = start + len(token.content)
+        beside = text[start - 1 : start] + text[end : end + 1] if start else text[end : end + 1]
+        if token.single_word and any(map(is_word, beside)):
+            continue
+        while token.lstrip and start > done and is_white(text[start - 1]):
+            start -= 1
+        while token.rstrip and end < len(text) and is_white(text[end]):
+            end += 1
+        found += [(done, start, None), (start, end, number)]
+        done = end
+    return [stretch for stretch in [*found, (done, len(text), None)] if stretch[0] < stretch[1]]

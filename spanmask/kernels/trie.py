@@ -18,8 +18,8 @@ NODE_LIMIT = 1 << 23
 
 _ROOTS = 2
 _EMPTY = -1
-_HALF = 32
-_LOW = (1 << _HALF) - 1
+HALF = 32
+LOW = (1 << HALF) - 1
 #: Knuth's multiplier for hashing 32 bits (TAOCP 6.4); keys have 31, so that products fit in 63.
 _SPREAD = 2654435761
 
@@ -32,14 +32,14 @@ class Trie(NamedTuple):
 
 
 @inlined
-def _follow(edges: Ints, key: int) -> int:
+def follow(edges: Ints, key: int) -> int:
     """Return where a key lies in the table, or −1 − the empty slot where it would."""
     mask = len(edges) - 1
     slot = ((key * _SPREAD) >> 24) & mask
     # Linear probing ends: the table is larger than the number of edges, so there is an empty slot, and edges are never taken out.
     while True:
         edge = edges[slot]
-        if edge >> _HALF == key:
+        if edge >> HALF == key:
             return slot
         if edge == _EMPTY:
             return -1 - slot
@@ -72,7 +72,7 @@ def build_trie(text: Bytes, offsets: Ints, roots: Any, order: Any, trie: Trie) -
         last = offsets[piece + 1] - 1
         for at in range(offsets[piece], last + 1):
             key = node << 8 | signed(text[at])
-            slot = _follow(trie.edges, key)
+            slot = follow(trie.edges, key)
             if slot < 0:
                 node = nodes
                 if at == last:
@@ -80,9 +80,9 @@ def build_trie(text: Bytes, offsets: Ints, roots: Any, order: Any, trie: Trie) -
                 else:
                     nodes += 1
                 count += 1
-                trie.edges[-1 - slot] = key << _HALF | node
+                trie.edges[-1 - slot] = key << HALF | node
             else:
-                node = trie.edges[slot] & _LOW
+                node = trie.edges[slot] & LOW
     return count
 
 
@@ -93,10 +93,10 @@ def match(trie: Trie, text: Bytes, start: int, end: int, root: int) -> tuple[int
     # Kept: `node` stands for text[start:at], and found is the longest piece that ends within it. The walk goes on past it, for a longer
     # one; it cannot end inside a character, since pieces are whole characters.
     for at in range(start, end):
-        slot = _follow(trie.edges, node << 8 | signed(text[at]))
+        slot = follow(trie.edges, node << 8 | signed(text[at]))
         if slot < 0:
             break
-        node = trie.edges[slot] & _LOW
+        node = trie.edges[slot] & LOW
         if node < trie.pieces + _ROOTS:
             found, stop = node - _ROOTS, at + 1
     return found, stop

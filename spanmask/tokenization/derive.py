@@ -58,9 +58,41 @@ def derive() -> dict[str, npt.NDArray[Any]]:
     return tables
 
 
-def _between_letters(change: Callable[[str], str], texts: Iterable[str]) -> list[str]:
+def between(letter: str, change: Callable[[str], str], texts: Iterable[str]) -> list[str]:
     """Return what a change of the library makes of each text between two letters."""
-    return [part[1:-1] for part in change(_APART.join(f"a{text}a" for text in texts)).split(_APART)]
+    return [part[1:-1] for part in change(_APART.join(f"{letter}{text}{letter}" for text in texts)).split(_APART)]
+
+
+def ranks_of_marks(decomposed: Callable[[Iterable[str]], list[str]]) -> dict[int, int]:
+    """Return the rank, from 1, of each code point whose decomposition begins with a mark that is sorted among its neighbours.
+
+    decomposed: what canonical decomposition makes of texts.
+    """
+    first = {point: text[0] for point, text in zip(POINTS, decomposed(map(chr, POINTS)), strict=True) if text}
+    marks = sorted(_moving(decomposed, sorted(set(first.values()))))
+    known = {unicodedata.combining(mark): mark for mark in marks}
+    pairs = list(product(marks, known.values()))
+    below = Counter(
+        mark
+        for (mark, other), text in zip(pairs, decomposed(map("".join, pairs)), strict=True)
+        if mark != other and text == other + mark
+    )
+    sizes = sorted({below[mark] for mark in marks})
+    if len(sizes) > RANK_MASK:
+        raise ValueError(f"{len(sizes)} classes of marks: the tables hold {RANK_MASK}")
+    ranks = {mark: sizes.index(below[mark]) + 1 for mark in marks}
+    return {point: ranks[mark] for point, mark in first.items() if mark in ranks}
+
+
+def _moving(decomposed: Callable[[Iterable[str]], list[str]], characters: Sequence[str]) -> set[str]:
+    """Return the characters that change places with a mark of the lowest or the highest class."""
+    after_high = decomposed(_HIGHEST + character for character in characters)
+    before_low = decomposed(character + _LOWEST for character in characters)
+    return {
+        character
+        for character, high, low in zip(characters, after_high, before_low, strict=True)
+        if high == character + _HIGHEST or low == _LOWEST + character
+    }
 
 
 class _Derivation:
@@ -72,12 +104,11 @@ class _Derivation:
         bert = normalizers.BertNormalizer(
             clean_text=True, handle_chinese_chars=True, strip_accents=lower, lowercase=lower
         )
-        self._normalized = partial(_between_letters, bert.normalize_str)
-        self._decomposed = partial(_between_letters, normalizers.NFD().normalize_str)
+        self._normalized = partial(between, "a", bert.normalize_str)
         self._split = pre_tokenizers.BertPreTokenizer().pre_tokenize_str
         self._becomes = dict(zip(POINTS, self._normalized(map(chr, POINTS)), strict=True))
         self._alone = self._isolated_points()
-        self._ranks = self._sorted_marks() if lower else {}
+        self._ranks = ranks_of_marks(partial(between, "a", normalizers.NFD().normalize_str)) if lower else {}
         self._stops = self._stopping_points() if lower else set()
         self._expansions: dict[str, int] = {}
         self._size = 0
@@ -134,33 +165,6 @@ class _Derivation:
         """Return the characters that the pre-tokenizer makes words of their own, after the normalizer."""
         words = self._split("".join(f"a{chr(point)}a" for point in POINTS))
         return {word for word, (start, end) in words if end - start == 1 and start % 3 == 1}
-
-    def _sorted_marks(self) -> dict[int, int]:
-        """Return the rank, from 1, of each code point whose decomposition begins with a mark that is sorted among its neighbours."""
-        first = {point: text[0] for point, text in zip(POINTS, self._decomposed(map(chr, POINTS)), strict=True) if text}
-        marks = sorted(self._moving(sorted(set(first.values()))))
-        known = {unicodedata.combining(mark): mark for mark in marks}
-        pairs = list(product(marks, known.values()))
-        below = Counter(
-            mark
-            for (mark, other), text in zip(pairs, self._decomposed(map("".join, pairs)), strict=True)
-            if mark != other and text == other + mark
-        )
-        sizes = sorted({below[mark] for mark in marks})
-        if len(sizes) > RANK_MASK:
-            raise ValueError(f"{len(sizes)} classes of marks: the tables hold {RANK_MASK}")
-        ranks = {mark: sizes.index(below[mark]) + 1 for mark in marks}
-        return {point: ranks[mark] for point, mark in first.items() if mark in ranks}
-
-    def _moving(self, characters: Sequence[str]) -> set[str]:
-        """Return the characters that change places with a mark of the lowest or the highest class."""
-        after_high = self._decomposed(_HIGHEST + character for character in characters)
-        before_low = self._decomposed(character + _LOWEST for character in characters)
-        return {
-            character
-            for character, high, low in zip(characters, after_high, before_low, strict=True)
-            if high == character + _HIGHEST or low == _LOWEST + character
-        }
 
     def _stopping_points(self) -> set[int]:
         """Return the removed characters that keep the marks around them from being sorted."""
