@@ -23,6 +23,9 @@ LETTER, NUMBER, WHITE, NEWLINE, CAPITAL, SMALL = 1, 2, 4, 8, 16, 32
 #: is too; of either case, as the end of a word.
 NONE, EXACT, FOLDED, ENDING = 0, 1, 2, 3
 
+#: More numbers than any text has.
+UNLIMITED = 1 << 62
+
 _SPACE, _APOSTROPHE, _SLASH, _FOLD = 0x20, 0x27, 0x2F, 0x20
 _LONG_S = (0xC5, 0xBF)
 
@@ -34,21 +37,24 @@ class Splitter(NamedTuple):
     contractions: one of the kinds above. any_prefix: whether any character but letters, numbers and newlines is taken with the letters
     after it, or the space alone. cased: whether a capital after a small letter begins a pre-token. numbers: the most taken together.
     spaced_numbers: whether they are taken with a space before them. apart: whether numbers are set apart first, so that they end white
-    space as the end of text does. newlines: whether white space is taken up to its last newline, and punctuation with the newlines after
-    it; slashes: with slashes among those, too. adds_space: whether a stretch that does not begin with a space is taken as if it did.
+    space as the end of text does. newlines, slashes: whether punctuation is taken with the newlines after it, and slashes among those.
+    to_newline: whether white space is taken up to its last newline; whole_ending: but at the end of a stretch whole. adds_space: whether a
+    stretch that does not begin with a space is taken as if it did.
     """
 
     blocks: npt.NDArray[np.uint16]
     classes: Bytes
-    contractions: int
-    any_prefix: bool
-    cased: bool
-    numbers: int
-    spaced_numbers: bool
-    apart: bool
-    newlines: bool
-    slashes: bool
-    adds_space: bool
+    contractions: int = NONE
+    any_prefix: bool = False
+    cased: bool = False
+    numbers: int = UNLIMITED
+    spaced_numbers: bool = False
+    apart: bool = False
+    newlines: bool = False
+    slashes: bool = False
+    to_newline: bool = False
+    whole_ending: bool = False
+    adds_space: bool = False
 
 
 @inlined
@@ -145,7 +151,7 @@ def _others_end(text: Bytes, at: int, end: int, splitter: Splitter) -> int:
 
 @inlined
 def _white_end(text: Bytes, at: int, end: int, splitter: Splitter, spaced: bool) -> int:
-    """Return where white space ends: behind its last newline, if those count; else before its last character, if something follows it.
+    """Return where white space is cut: behind its last newline, if those count; else before its last character, if something follows it.
 
     spaced: there is one more character of white space before the first.
     """
@@ -158,9 +164,9 @@ def _white_end(text: Bytes, at: int, end: int, splitter: Splitter, spaced: bool)
         last, stop = stop, after
         if kind & NEWLINE:
             newline = stop
-    if splitter.newlines and newline > at:
-        return newline
     ends = stop == end or (splitter.apart and kind & NUMBER != 0)
+    if splitter.to_newline and newline > at and not (ends and splitter.whole_ending):
+        return newline
     return stop if ends or (last == at and not spaced) else last
 
 

@@ -13,20 +13,21 @@ import oracle
 from numba import njit
 from tokenizers import Tokenizer
 
-from spanmask.kernels.patterns import CAPITAL, LETTER, NEWLINE, NUMBER, SMALL, WHITE, Splitter, pretoken_end, spaced_end
+from spanmask.kernels.patterns import CAPITAL, LETTER, NUMBER, SMALL, WHITE, Splitter, pretoken_end, spaced_end
 from spanmask.tokenization.patterns import DIGIT, MARK, table_of_classes
 
 #: What stands between texts that the library is asked about at once; no text holds it.
 APART = "\U0010fffe"
+#: Bits that a class has, and those it lacks. The patterns know letters with capitals' and small letters' bits only together.
 _BITS = {
-    "L": LETTER,
-    "N": NUMBER,
-    "s": WHITE,
-    "rn": NEWLINE,
-    "Upper": CAPITAL,
-    "Lower": SMALL,
-    "M": MARK,
-    "Digit": DIGIT,
+    "L": (LETTER, 0),
+    "N": (NUMBER, 0),
+    "s": (WHITE, 0),
+    "M": (MARK, 0),
+    "Digit": (DIGIT, 0),
+    **dict.fromkeys(("Lu", "Lt"), (LETTER | CAPITAL, SMALL)),
+    "Ll": (LETTER | SMALL, CAPITAL),
+    **dict.fromkeys(("Lm", "Lo"), (LETTER | CAPITAL | SMALL, 0)),
 }
 
 #: Characters in which patterns differ, and some that look like them.
@@ -51,8 +52,9 @@ def classes_of_points() -> np.ndarray:
 def ranges_of_classes() -> dict[str, str]:
     """Return the characters of each class as the inside of a class of Python's regular expressions."""
     found = {}
-    for name, bit in _BITS.items():
-        edges = np.flatnonzero(np.diff((classes_of_points() & bit != 0).astype(np.int8), prepend=0, append=0))
+    for name, (bits, lacks) in _BITS.items():
+        inside = (classes_of_points() & (bits | lacks)) == bits
+        edges = np.flatnonzero(np.diff(inside.astype(np.int8), prepend=0, append=0))
         found[name] = "".join(f"\\U{first:08x}-\\U{stop - 1:08x}" for first, stop in edges.reshape(-1, 2))
     return found
 

@@ -37,11 +37,61 @@ def byte_level(*, use_regex: bool = True, add_prefix_space: bool = False) -> dic
     }
 
 
+CASES, OPENING = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)", r"[^\r\n\p{L}\p{N}]?"
+CAPITALS, SMALLS = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+ENDING = r"\s*[\r\n]+|\s+(?!\S)|\s+"
+OTHERS = r" ?[^\s\p{L}\p{N}]+"
+#: Patterns as published.
+CL100K = rf"{CASES}|{OPENING}\p{{L}}+|\p{{N}}{{1,3}}|{OTHERS}[\r\n]*|{ENDING}"
+QWEN = rf"{CASES}|{OPENING}\p{{L}}+|\p{{N}}|{OTHERS}[\r\n]*|{ENDING}"
+QWEN_MARKS = rf"{CASES}|{OPENING}[\p{{L}}\p{{M}}]+|\p{{N}}| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+[\r\n]*|{ENDING}"
+O200K = "|".join(
+    [
+        rf"{OPENING}{CAPITALS}*{SMALLS}+{CASES}?|{OPENING}{CAPITALS}+{SMALLS}*{CASES}?",
+        rf"\p{{N}}{{1,3}}|{OTHERS}[\r\n/]*|{ENDING}",
+    ]
+)
+TEKKEN = rf"{OPENING}{CAPITALS}*{SMALLS}+|{OPENING}{CAPITALS}+{SMALLS}*|\p{{N}}|{OTHERS}[\r\n/]*|{ENDING}"
+NEW_GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
+NEW_CL100K = "|".join(
+    [
+        r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+",
+        r"\s++$|\s*[\r\n]|\s+(?!\S)|\s",
+    ]
+)
+MINIMAL = (
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,2}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
+)
+
+
+def split(pattern: str, behavior: str = "Isolated", *, invert: bool = False) -> dict[str, Any]:
+    return {"type": "Split", "pattern": {"Regex": pattern}, "behavior": behavior, "invert": invert}
+
+
+def by(*patterns: str) -> tuple[Steps, list[str]]:
+    return [*map(split, patterns), byte_level(use_regex=False)], [*patterns]
+
+
+DIGITS = {"type": "Digits", "individual_digits": True}
 #: Pre-tokenizers as published, and the patterns that the oracle splits by, one after the other.
 KINDS: dict[str, tuple[Steps, list[str]]] = {
     "gpt2": ([byte_level()], [GPT2]),
     "spaced": ([byte_level(add_prefix_space=True)], [GPT2]),
-    "digits": ([{"type": "Digits", "individual_digits": True}, byte_level()], [r"\p{Digit}", GPT2]),
+    "digits": ([DIGITS, byte_level()], [r"\p{Digit}", GPT2]),
+    "threes": ([split(r"\p{N}{1,3}"), byte_level()], [r"\p{N}{1,3}", GPT2]),
+    "cl100k": by(CL100K),
+    "removed": ([split(CL100K, "Removed", invert=True), byte_level(use_regex=False)], [CL100K]),
+    "inverted": ([split(QWEN, invert=True), byte_level(use_regex=False)], [QWEN]),
+    "qwen": by(QWEN),
+    "qwen-marks": by(QWEN_MARKS),
+    "o200k": by(O200K),
+    "tekken": by(TEKKEN),
+    "new-gpt2": by(NEW_GPT2),
+    # The library takes {1,3}+ as any number of times one to three, and Python as one to three and no fewer.
+    "new-cl100k": (by(NEW_CL100K)[0], [NEW_CL100K.replace(r"\p{N}{1,3}+", r"\p{N}+")]),
+    "minimal": by(MINIMAL),
+    "digits-cl100k": ([DIGITS, split(CL100K), byte_level(use_regex=False)], [r"\p{Digit}", CL100K]),
+    "numbers-o200k": by(r"\p{N}", O200K),
 }
 kinds = pytest.mark.parametrize("kind", KINDS)
 
@@ -76,7 +126,7 @@ def test_every_character_is_split_as_by_the_library(kind: str) -> None:
 
 @kinds
 def test_random_strings_are_split_as_by_the_library(kind: str) -> None:
-    require_same(kind, random_texts(100_000, seed=1))
+    require_same(kind, random_texts(20_000, seed=1))
 
 
 @pytest.mark.slow
@@ -90,13 +140,13 @@ def test_a_million_random_strings_are_split_as_by_the_library(kind: str) -> None
 @kinds
 def test_prose_is_split_as_by_the_library(kind: str) -> None:
     text = resources.files("spanmask.data").joinpath("poe.txt").read_text("utf-8")
-    require_same(kind, [text, *text[:100_000].split("\n")])
+    require_same(kind, [text[:100_000], *text[100_000:200_000].split("\n")])
 
 
 @kinds
 def test_the_oracle_splits_as_the_kernel(kind: str) -> None:
     steps, patterns = KINDS[kind]
-    texts = [context.format(*[char] * 2) for context in CONTEXTS for char in TELLING] + random_texts(2000, seed=0)
+    texts = [context.format(*[char] * 2) for context in CONTEXTS for char in TELLING] + random_texts(500, seed=0)
     found = splitter(steps)
     np.testing.assert_array_equal(compiled_ends(found, texts), oracle_ends(patterns, found.adds_space, texts))
 
@@ -122,11 +172,22 @@ def test_what_lies_beyond_a_stretch_changes_nothing(kind: str) -> None:
 @pytest.mark.parametrize(
     ("steps", "reason"),
     [
-        ([], "no pre-tokenizer"),
+        ([], "ends with no pre-tokenizer"),
         ([{"type": "Metaspace"}], "ends with Metaspace"),
         ([byte_level(use_regex=False)], "splits nothing"),
-        ([{"type": "Digits", "individual_digits": False}, byte_level()], "Digits and ByteLevel"),
-        ([{"type": "Digits", "individual_digits": True}, byte_level(add_prefix_space=True)], "Digits and ByteLevel"),
+        ([DIGITS, byte_level(use_regex=False)], "but by 'Digits'"),
+        ([{"type": "Digits", "individual_digits": False}, byte_level()], "Digits before the pattern"),
+        ([DIGITS, byte_level(add_prefix_space=True)], "every part that Digits makes"),
+        ([split(CL100K), byte_level()], "Split before the pattern"),
+        ([split(CL100K, "Removed"), byte_level(use_regex=False)], "but by 'Split'"),
+        ([split(CL100K, "MergedWithNext", invert=True), byte_level(use_regex=False)], "but by 'Split'"),
+        ([split(CL100K.replace("{1,3}", "{1,4}")), byte_level(use_regex=False)], r"\p{N}{1,4}"),
+        ([split(CL100K + "|a"), byte_level(use_regex=False)], 'but by "(?i:'),
+        ([split(QWEN_MARKS.replace(r"\p{M}\p{N}", r"\p{N}")), byte_level(use_regex=False)], 'but by "(?i:'),
+        ([split(f"{CASES}|{O200K}"), byte_level(use_regex=False)], 'but by "(?i:'),
+        ([split(r"\p{N}{1,3}"), split(QWEN), byte_level(use_regex=False)], "Split before the pattern"),
+        ([split(r"\p{N}"), DIGITS, split(QWEN), byte_level(use_regex=False)], "Split before the pattern"),
+        ([{**split(""), "pattern": {"String": GPT2}}, byte_level(use_regex=False)], "but by 'a string'"),
     ],
 )
 def test_other_pre_tokenizers_are_named(steps: Steps, reason: str) -> None:
