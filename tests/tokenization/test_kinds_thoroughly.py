@@ -1,0 +1,86 @@
+"""The kinds of published tokenizers on every code point, on random strings and on real prose.
+
+With SPANMASK_THOROUGH set in the environment, which takes a quarter of an hour, every code point and a million strings a kind are tried;
+without it all code points that are assigned (of ideographs and the like, and of the others, each sixty-fourth), and 20,000 strings.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tokenization.kinds import KINDS
+from tokenization.many_texts import around, code_points, strings
+from tokenization.reference import assert_as_library
+from tokenization.variants import VARIANTS, plain_library_of, tokenizer_of
+
+pytestmark = pytest.mark.slow
+
+THOROUGH = bool(os.environ.get("SPANMASK_THOROUGH"))
+PROSE = Path(__file__).resolve().parents[3] / "shared" / "data" / "prose"
+_LOT = 4_000
+#: Characters of prose from each file.
+_SAMPLE = 4_000_000 if THOROUGH else 150_000
+
+each_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def assert_all(name: str, texts: list[str]) -> None:
+    assert_as_library(tokenizer_of(name), plain_library_of(name), texts)
+
+
+@pytest.mark.timeout(3_600)
+@each_kind
+def test_every_code_point_is_tokenized_as_by_the_library(kind: str) -> None:
+    points = code_points(each=1 if THOROUGH else 64)
+    assert len(points) > (1_100_000 if THOROUGH else 30_000)
+    for first in range(0, len(points), _LOT):
+        assert_all(kind, around(points[first : first + _LOT]))
+
+
+@pytest.mark.timeout(3_600)
+@each_kind
+def test_random_strings_are_tokenized_as_by_the_library(kind: str) -> None:
+    for texts in strings(1_000_000 if THOROUGH else 20_000, seed=12):
+        assert_all(kind, texts)
+
+
+@pytest.mark.timeout(3_600)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_random_strings_are_tokenized_as_by_the_library_by_kinds_made_otherwise(name: str) -> None:
+    for texts in strings(200_000 if THOROUGH else 4_000, seed=13):
+        assert_all(name, texts)
+
+
+@cache
+def prose() -> list[str]:
+    """Documents of every file, drawn at a stated seed: the library is too slow for all 370 MB of them."""
+    import pyarrow as pa
+
+    rng: Any = np.random.default_rng(12)
+    found = []
+    for path in sorted(PROSE.glob("*.jsonl.zst")):
+        lines = pa.input_stream(path, compression="zstd").read().splitlines()
+        size = 0
+        for number in rng.permutation(len(lines)):
+            found.append(json.loads(lines[number])["text"][:_SAMPLE])
+            size += len(found[-1])
+            if size > _SAMPLE:
+                break
+    return found
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not PROSE.is_dir(), reason=f"{PROSE} is absent")
+@pytest.mark.timeout(3_600)
+@each_kind
+def test_real_prose_is_tokenized_as_by_the_library(kind: str) -> None:
+    texts = prose()
+    assert sum(map(len, texts)) > 8 * _SAMPLE
+    for first in range(0, len(texts), 100):
+        assert_all(kind, texts[first : first + 100])
