@@ -864,3 +864,51 @@ def added_tokens(
         found += [(done, start, None), (start, end, number)]
         done = end
     return [stretch for stretch in [*found, (done, len(text), None)] if stretch[0] < stretch[1]]
+
+
+# --- Byte pair encoding
+
+
+@dataclass(frozen=True, kw_only=True)
+class BytePairs:
+    """A model: ids by text, and pairs of texts in the order of their rank.
+
+    unknown: what stands for a character that has no id; fused: whether once for several. whole: whether a pre-token that has an id is that,
+    whatever merges say.
+    """
+
+    ids: Mapping[str, int]
+    merges: Sequence[tuple[str, str]]
+    unknown: int | None = None
+    fused: bool = False
+    whole: bool = False
+
+
+def _symbols(pretoken: str, model: BytePairs) -> list[int]:
+    """Return the ids of a pre-token's characters."""
+    symbols, before = list[int](), True
+    for character in pretoken:
+        known = character in model.ids
+        if known:
+            symbols.append(model.ids[character])
+        elif model.unknown is not None and (before or not model.fused):
+            symbols.append(model.unknown)
+        before = known
+    return symbols
+
+
+def pieces_of(pretoken: str, model: BytePairs) -> list[int]:
+    """Return the ids of a pre-token: of neighbours that merge, those of the lowest rank, and of them the first, become one, until none do.
+
+    The rank of a pair that is listed twice is its last place.
+    """
+    if model.whole and pretoken in model.ids:
+        return [model.ids[pretoken]]
+    ranks = {(model.ids[left], model.ids[right]): rank for rank, (left, right) in enumerate(model.merges)}
+    symbols = _symbols(pretoken, model)
+    while True:
+        found = [(ranks[pair], place) for place, pair in enumerate(pairwise(symbols)) if pair in ranks]
+        if not found:
+            return symbols
+        rank, place = min(found)
+        symbols[place : place + 2] = [model.ids["".join(model.merges[rank])]]

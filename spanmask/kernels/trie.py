@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from spanmask.kernels._jit import Bytes, Ints, inlined, kernel, signed
 
 #: Where walks start: the pieces that start a word, and those that continue one.
@@ -84,6 +86,16 @@ def build_trie(text: Bytes, offsets: Ints, roots: Any, order: Any, trie: Trie) -
             else:
                 node = trie.edges[slot] & LOW
     return count
+
+
+def trie_of(text: Bytes, offsets: Ints, roots: Ints) -> Trie:
+    """Return a trie of V different pieces; see `build_trie`."""
+    order = np.argsort(np.diff(offsets), kind="stable")
+    edges = len(text)
+    for _ in range(2):  # Then as large as it has to be: pieces share edges.
+        built = Trie(np.full(1 << int(edges * 4 // 3 + 1).bit_length(), -1, np.int64), len(roots))
+        edges = build_trie(text, offsets, roots, order, built)
+    return built
 
 
 @inlined

@@ -6,12 +6,11 @@ put together character by character. Nothing is read outside the text: no wide l
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from spanmask.kernels._jit import Bytes, Flags, Ints, inlined, kernel, signed
+from spanmask.kernels._jit import Bytes, Ints, inlined, kernel, signed
 from spanmask.kernels.characters import (
     BYTES,
     CHARACTERS,
@@ -30,12 +29,10 @@ from spanmask.kernels.characters import (
     take_word,
     width_of,
 )
+from spanmask.kernels.tokens import Tokens, write_known
 from spanmask.kernels.trie import CONTINUED, FIRST, Trie, match
-from spanmask.kernels.wide import WIDTH, Key, copy_ids, load_key, start_word, word_length
-from spanmask.kernels.wordtable import WordTable, count_at, find, keep
-
-#: Room that outputs need beyond one token for each byte: that of the widest store.
-SLACK = 16
+from spanmask.kernels.wide import WIDTH, Key, load_key, word_length
+from spanmask.kernels.wordtable import WordTable, find, keep
 
 
 class Model(NamedTuple):
@@ -58,19 +55,6 @@ class Wanted(NamedTuple):
     lines: bool
     byte_offsets: bool
     parse: bool
-
-
-class Tokens(NamedTuple):
-    """Outputs. ids, word_starts: (C + SLACK,) for C bytes of text; offsets: (D + 1,).
-
-    line_starts: (C + SLACK,) false at first, or (0,); byte_offsets: (C + SLACK, 2), or (0, 2).
-    """
-
-    ids: npt.NDArray[Any]
-    word_starts: Flags
-    offsets: Ints
-    line_starts: Flags
-    byte_offsets: Ints
 
 
 @inlined
@@ -105,13 +89,6 @@ def _match_word(model: Model, word: Word, out: Tokens, position: int, base: int)
 
 
 @inlined
-def _write_known(table: WordTable, line: int, out: Tokens, position: int) -> int:
-    copy_ids(table.lines, line, out.ids, position)
-    start_word(out.word_starts, position)
-    return position + count_at(table, line)
-
-
-@inlined
 def _write_word(model: Model, table: WordTable, word: Word, out: Tokens, position: int, base: int) -> int:
     """Write the ids of the word at hand; return where they end."""
     size = word.numbers[BYTES]
@@ -123,7 +100,7 @@ def _write_word(model: Model, table: WordTable, word: Word, out: Tokens, positio
     key = load_key(word.text, 0, size, 0)
     line = find(table, key)
     if line >= 0:
-        return _write_known(table, line, out, position)
+        return write_known(table, line, out, position)
     token_end = _match_word(model, word, out, position, base)
     keep(table, key, out.ids, position, token_end - position)
     return token_end
@@ -184,7 +161,7 @@ def _word_at(
     key = load_key(text, at, stop - at, model.rules.fold)
     line = find(table, key)
     if line >= 0:
-        return stop, _write_known(table, line, out, position)
+        return stop, write_known(table, line, out, position)
     _spell(key, stop - at, word)
     token_end = _match_word(model, word, out, position, base)
     keep(table, key, out.ids, position, token_end - position)

@@ -18,6 +18,8 @@ from spanmask.kernels.wide import Key
 
 #: 64-bit words of a line, and lines of a set.
 LINE, WAYS = 8, 4
+#: Lines of a table, 64 bytes each. Of English Wikipedia's words 98 % are found in 8 MiB; four times that is no faster.
+LINES = 1 << 17
 
 # Odd constants of SplitMix64 (Steele et al. 2014) and of Fibonacci hashing.
 _A, _B = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
@@ -29,6 +31,13 @@ class WordTable(NamedTuple):
     """lines: (8 · L,) uint64, on a 64-byte boundary, zeros at first; L is a power of two, at least 4."""
 
     lines: npt.NDArray[np.uint64]
+
+
+def word_table() -> WordTable:
+    """Return an empty table on a 64-byte boundary, so that a line is one line of the processor's cache."""
+    room = np.zeros((LINES + 1) * LINE, np.uint64)
+    first = -room.ctypes.data % 64 // 8
+    return WordTable(room[first : first + LINES * LINE])
 
 
 @inlined

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -13,15 +12,18 @@ from spanmask.blocks import offsets_of
 from spanmask.kernels.units import number_words, trim_tokens
 from spanmask.pieces import steps_of
 from spanmask.records import Bytes, Flags, Offsets, TokenizedBlock
-from spanmask.tokenization.library import load_library, parts_of
+from spanmask.tokenization.agreement import Encoder
+from spanmask.tokenization.compiled import compiled_of
+from spanmask.tokenization.library import content_of, load_library
 from spanmask.tokenization.units import CachedUnits, kind_of
 from spanmask.tokenization.whole_documents import WholeDocuments
 from spanmask.vocab import Vocabulary
 
 
 class HuggingFaceTokenizer:
-    """Any ``tokenizer.json``, through the library; units of text that it provably takes one by one are encoded once and looked up.
+    """Any ``tokenizer.json``: compiled where each of its parts is known, else through the library.
 
+    The library is given each unit of text once, where it provably takes them one by one, or whole texts.
     Words are those of its pre-tokenizer. Where that splits nothing, words are what white space sets apart, each with the white space
     before it.
 
@@ -35,11 +37,12 @@ class HuggingFaceTokenizer:
         self.vocabulary = vocabulary
         library = load_library(vocabulary, parse=False)
         whole = WholeDocuments(library, vocabulary)
-        content = json.loads(vocabulary.tokenizer or "{}") | parts_of(library)
+        content = content_of(vocabulary, library)
         self._words_at_white_space = not any(map(_splits, steps_of(content.get("pre_tokenizer"))))
-        kind = kind_of(content)
-        cached = None if kind is None else CachedUnits(content, kind, vocabulary, whole)
-        self._encoder = cached if cached is not None and cached.agrees() else whole
+        encoder = compiled_of(content, vocabulary, whole)
+        #: Why text goes through the library, where it does.
+        self.through_library = encoder if isinstance(encoder, str) else None
+        self._encoder = _by_units(content, vocabulary, whole) if isinstance(encoder, str) else encoder
 
     @cached_property
     def _parser(self) -> WholeDocuments:
@@ -68,6 +71,12 @@ class HuggingFaceTokenizer:
             bases = np.repeat(offsets[:-1], encoded.counts)
             block = replace(block, byte_offsets=spots - bases[:, None])
         return block
+
+
+def _by_units(content: dict[str, Any], vocabulary: Vocabulary, whole: WholeDocuments) -> Encoder:
+    kind = kind_of(content)
+    cached = None if kind is None else CachedUnits(content, kind, vocabulary, whole)
+    return cached if cached is not None and cached.agrees() else whole
 
 
 def _splits(step: dict[str, Any]) -> bool:

@@ -18,7 +18,7 @@ from spanmask.vocab import Vocabulary
 #: A call that takes both more seconds and more processor time than these, and a second more for every so many bytes, is given up.
 PATIENCE, SLOWEST = 60.0, 10_000
 #: What special entries are called where text must not become them: after a noncharacter, which no text holds.
-_HIDDEN = "\U0010fffe"
+HIDDEN = "\U0010fffe"
 #: What a number stands behind in a string, so that it keeps its digits: the library does not read the nearest number to some.
 _NUMBER = "\U0010ffff number "
 _WRITTEN_NUMBER = re.compile(json.dumps(_NUMBER)[:-1].replace("\\", r"\\") + r'([^"]*)"')
@@ -50,7 +50,8 @@ def load_library(vocabulary: Vocabulary, *, parse: bool) -> Any:
         content = json.loads(text, parse_float=_NUMBER.__add__)
         added = content.get("added_tokens", [])
         if not parse:
-            text, names = _as_text(vocabulary, content)
+            names = _hide(vocabulary, content)
+            text = _WRITTEN_NUMBER.sub(r"\1", json.dumps(content))
         library: Any = Library.from_str(text)
         if parse:
             # Those that are special by the file keep what it says of them: whether the space before them is theirs, say.
@@ -63,10 +64,12 @@ def load_library(vocabulary: Vocabulary, *, parse: bool) -> Any:
     return library
 
 
-def parts_of(library: Any) -> dict[str, Any]:
-    """Return the library's normalizer and pre-tokenizer as a tokenizer.json has them today, in whatever form they were read."""
+def content_of(vocabulary: Vocabulary, library: Any) -> dict[str, Any]:
+    """Return the tokenizer.json of a library loaded for text, its normalizer and pre-tokenizer in the form that these have today."""
+    content: dict[str, Any] = json.loads(vocabulary.tokenizer or "{}")
+    _hide(vocabulary, content)
     parts = {"normalizer": library.normalizer, "pre_tokenizer": library.pre_tokenizer}
-    return {name: None if part is None else json.loads(part.__getstate__()) for name, part in parts.items()}
+    return content | {name: None if part is None else json.loads(part.__getstate__()) for name, part in parts.items()}
 
 
 def _require_ids(library: Any, vocabulary: Vocabulary, added: list[dict[str, Any]], names: dict[str, str]) -> None:
@@ -89,13 +92,13 @@ def _require_ids(library: Any, vocabulary: Vocabulary, added: list[dict[str, Any
             )
 
 
-def _as_text(vocabulary: Vocabulary, content: dict[str, Any]) -> tuple[str, dict[str, str]]:
-    """Return a tokenizer.json to which the names of special tokens are text, and what it calls them."""
+def _hide(vocabulary: Vocabulary, content: dict[str, Any]) -> dict[str, str]:
+    """Make the names of special tokens text to a tokenizer.json; return what it calls them."""
     model = content["model"]
     listed = model["vocab"] if isinstance(model["vocab"], dict) else [entry for entry, _ in model["vocab"]]
     roles = {vocabulary.entries[number] for number in vocabulary.special.as_dict().values() if number is not None}
     made = _made_of_text(model, set(listed) & set(vocabulary.special_tokens)) - roles
-    names = {name: name if name in made else _HIDDEN + name for name in vocabulary.special_tokens}
+    names = {name: name if name in made else HIDDEN + name for name in vocabulary.special_tokens}
     # One that the model makes is found by the model alone. The others stay among the added tokens, whose number decides about ids; a
     # normalizer may take away what hides them.
     content["added_tokens"] = [
@@ -104,7 +107,7 @@ def _as_text(vocabulary: Vocabulary, content: dict[str, Any]) -> tuple[str, dict
         if token["content"] not in made or not token["special"]
     ]
     _rename(model, names)
-    return _WRITTEN_NUMBER.sub(r"\1", json.dumps(content)), names
+    return names
 
 
 def _made_of_text(model: dict[str, Any], special: set[str]) -> set[str]:

@@ -65,6 +65,8 @@ class Tokenizer:
         self._backend: Backend = (
             WordPiece(vocabulary) if vocabulary.tokenizer is None else HuggingFaceTokenizer(vocabulary)
         )
+        #: Why text goes through the `tokenizers` library, which is slower, in one line; None where it does not.
+        self.through_library: str | None = getattr(self._backend, "through_library", None)
         # Engines remember words, and kernels run without the GIL: two at once would tear what is remembered.
         self._lock = threading.Lock()
 

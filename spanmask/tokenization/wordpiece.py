@@ -7,15 +7,13 @@ import numpy.typing as npt
 
 from spanmask.blocks import offsets_of
 from spanmask.errors import ConfigError
-from spanmask.kernels import characters, trie, wordpiece, wordtable
+from spanmask.kernels import characters, tokens, trie, wordpiece, wordtable
 from spanmask.pieces import CONTINUATION
 from spanmask.records import Bytes, Offsets, TokenizedBlock
 from spanmask.tokenization.characters import character_rules
 from spanmask.tokenizer_json import ROLES
 from spanmask.vocab import Vocabulary
 
-#: Lines of the word table, 64 bytes each. Of English Wikipedia's words 98 % are found in 8 MiB; four times that is no faster.
-TABLE_LINES = 1 << 17
 _SPECIAL_BYTES = 16
 
 
@@ -31,12 +29,12 @@ class WordPiece:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._dtype = vocabulary.dtype
         self._model = _model(vocabulary)
-        self._table = _word_table()
+        self._table = wordtable.word_table()
 
     def run(self, text: Bytes, offsets: Offsets, *, lines: bool, byte_offsets: bool, parse: bool) -> TokenizedBlock:
         """Tokenize D documents; see `Backend`."""
-        capacity = int(offsets[-1] - offsets[0]) + wordpiece.SLACK
-        out = wordpiece.Tokens(
+        capacity = int(offsets[-1] - offsets[0]) + tokens.SLACK
+        out = tokens.Tokens(
             ids=np.empty(capacity, self._dtype),
             word_starts=np.empty(capacity, np.bool_),
             offsets=np.empty(len(offsets), np.int64),
@@ -69,13 +67,6 @@ def _word(capacity: int, tracked: bool) -> characters.Word:
     )
 
 
-def _word_table() -> wordtable.WordTable:
-    """Return an empty table on a 64-byte boundary, so that a line is one line of the processor's cache."""
-    room = np.zeros((TABLE_LINES + 1) * wordtable.LINE, np.uint64)
-    first = -room.ctypes.data % 64 // 8
-    return wordtable.WordTable(room[first : first + TABLE_LINES * wordtable.LINE])
-
-
 def _model(vocabulary: Vocabulary) -> wordpiece.Model:
     specials = np.zeros((len(ROLES), _SPECIAL_BYTES), np.uint8)
     for row, token in zip(specials, ROLES.values(), strict=True):
@@ -98,10 +89,4 @@ def _trie(vocabulary: Vocabulary) -> trie.Trie:
     if len(text) + len(pieces) + 2 > trie.NODE_LIMIT:
         raise ConfigError(f"vocabulary {vocabulary.name}: its entries have {len(text):,} bytes; give at most 8 MB")
     offsets = offsets_of(sizes)
-    order = np.argsort(sizes, kind="stable")
-    roots = np.where(vocabulary.base_word_table, trie.FIRST, trie.CONTINUED)
-    edges = len(text)
-    for _ in range(2):
-        built = trie.Trie(np.full(1 << int(edges * 4 // 3 + 1).bit_length(), -1, np.int64), len(pieces))
-        edges = trie.build_trie(text, offsets, roots, order, built)
-    return built
+    return trie.trie_of(text, offsets, np.where(vocabulary.base_word_table, trie.FIRST, trie.CONTINUED))

@@ -89,7 +89,7 @@ def test_a_table_of_four_lines_gives_the_same_tokens_as_a_large_one() -> None:
         ["the cat sat on the mat and unbelievably naïve dogs ran off"] * 3 + [chr(0x4E00 + n) for n in range(40)]
     )
     large = Tokenizer("uncased").encode([text, text[::-1]], offsets=True)
-    with mock.patch.object(wordpiece, "TABLE_LINES", 4):
+    with mock.patch.object(wordtable, "LINES", 4):
         small = WordPiece(Tokenizer("uncased").vocabulary)
     data = [part.encode() for part in (text, text[::-1])]
     offsets = np.cumsum([0, *map(len, data)])

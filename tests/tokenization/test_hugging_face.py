@@ -23,7 +23,7 @@ from tokenizers import normalizers
 
 from spanmask.errors import ConfigError
 from spanmask.records import Ragged, Ranges, TokenizedBlock
-from spanmask.tokenization import Tokenizer, unit_table, units
+from spanmask.tokenization import Tokenizer, hugging_face, unit_table, units
 from spanmask.tokenization.library import load_library
 from spanmask.tokenization.units import CachedUnits, Kind, kind_of
 from spanmask.tokenization.whole_documents import WholeDocuments
@@ -134,10 +134,20 @@ def test_stories_are_tokenized_as_by_the_library(kind: str) -> None:
     assert_as_library(tokenizer_of(kind).encode(texts, offsets=True), texts, kind)
 
 
+def through_library(kind: str) -> Tokenizer:
+    """A tokenizer that is not compiled, whether or not it is known."""
+    with mock.patch.object(hugging_face, "compiled_of", return_value="not here"):
+        return Tokenizer(vocabulary_of(kind))
+
+
 @each_kind
 def test_units_are_looked_up_where_they_may_be(kind: str) -> None:
-    backend: Any = tokenizer_of(kind)._backend
+    tokenizer = through_library(kind)
+    backend: Any = tokenizer._backend
     assert isinstance(backend._encoder, CachedUnits) is trained.KINDS[kind][1]
+    assert tokenizer.through_library == "not here"
+    texts = [trained.stories()[70_000:75_000], *trained.stories()[90_000:96_000].split("\n")]
+    assert_as_library(tokenizer.encode(texts, offsets=True), texts, kind)
 
 
 # --- Units
@@ -199,7 +209,7 @@ def test_an_added_token_that_looks_beyond_its_unit_needs_whole_texts(flags: dict
 @pytest.mark.parametrize("kind", ["byte level", "unigram"])
 def test_a_table_that_is_full_forgets_and_goes_on(kind: str) -> None:
     texts = [trained.stories()[start : start + 3_000] for start in range(0, 90_000, 3_000)]
-    tokenizer = Tokenizer(vocabulary_of(kind))
+    tokenizer = through_library(kind)
     backend: Any = tokenizer._backend
     sizes = []
     with mock.patch.object(unit_table, "UNIT_LIMIT", 500):

@@ -1,0 +1,111 @@
+"""Byte pair encoding, compiled: a model of a ``tokenizer.json`` as the tables of its kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spanmask.kernels import bpe, tokens, trie, wordtable
+from spanmask.kernels.patterns import Splitter
+from spanmask.pieces import byte_characters
+from spanmask.records import Bytes, Offsets
+from spanmask.vocab import Vocabulary
+
+_BYTES = byte_characters()
+#: Symbols that there is room for at first.
+_ROOM = 1 << 12
+
+
+def bpe_of(model: dict[str, Any], vocabulary: Vocabulary) -> BytePairs | str:
+    """Return the model of a byte-level BPE, or in one line why it is not compiled."""
+    ids: dict[str, int] = model["vocab"]
+    missing = [name for name in _BYTES if name not in ids]
+    if len(set(ids.values())) < len(ids) or "" in ids:
+        return "its entries are not all others, with ids of their own"
+    if missing and model.get("byte_fallback"):
+        return f"it falls back to bytes, and has no entry for {missing[0]!r}"
+    if missing and model.get("unk_token") is not None and model["unk_token"] not in ids:
+        return f"its unknown token {model['unk_token']!r} is no entry"
+    return BytePairs(model, vocabulary, complete=not missing)
+
+
+class BytePairs:
+    """A byte-level BPE. complete: whether each byte has an id, so that tokens tell their bytes."""
+
+    def __init__(self, model: dict[str, Any], vocabulary: Vocabulary, *, complete: bool) -> None:
+        self.complete = complete
+        self._dtype = vocabulary.dtype
+        self._model = _tables(model, len(vocabulary))
+        self._table = wordtable.word_table()
+
+    def run(
+        self, text: Bytes, starts: Offsets, ends: Offsets, added: Offsets, splitter: Splitter, *, spots: bool
+    ) -> tuple[tokens.Tokens, int]:
+        """Tokenize P stretches; return the outputs and how many tokens they hold. See `spanmask.kernels.bpe.tokenize`."""
+        capacity = int((ends - starts).sum()) + len(starts) + tokens.SLACK
+        out = tokens.Tokens(
+            ids=np.empty(capacity, self._dtype),
+            word_starts=np.empty(capacity, np.bool_),
+            offsets=np.empty(len(starts) + 1, np.int64),
+            line_starts=np.empty(0, np.bool_),
+            byte_offsets=np.empty((capacity if spots else 0, 2), np.int64),
+        )
+        room, size = _ROOM, -1
+        with np.errstate(over="ignore"):
+            while size < 0:
+                scratch = bpe.scratch_for(room)
+                size = bpe.tokenize(text, starts, ends, added, splitter, self._model, self._table, scratch, out)
+                # A text with one such pre-token may have longer ones.
+                room = -2 * size
+        return out, size
+
+
+def _tables(model: dict[str, Any], size: int) -> bpe.Model:
+    ids: dict[str, int] = model["vocab"]
+    symbols = np.full(256, -1)
+    for character, byte in _BYTES.items():
+        symbols[byte] = ids.get(character, -1)
+    sizes = np.zeros(size, np.int64)
+    sizes[list(ids.values())] = list(map(len, ids))
+    pairs = _pairs(model)
+    return bpe.Model(
+        symbols=symbols,
+        unknown=ids.get(model.get("unk_token") or "", -1),
+        fused=bool(model.get("fuse_unk")),
+        pairs=pairs,
+        shift=np.uint64(65 - len(pairs).bit_length()),
+        whole=_whole(ids, size) if model.get("ignore_merges") else trie.Trie(np.empty(0, np.int64), 0),
+        sizes=sizes,
+    )
+
+
+def _pairs(model: dict[str, Any]) -> npt.NDArray[np.uint64]:
+    """Return the table of pairs. Of a pair that is listed twice, the last place counts."""
+    ids: dict[str, int] = model["vocab"]
+    listed = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"] if pair[:8] != "#version"]
+    found = {ids[left] << 32 | ids[right]: rank << 32 | ids[left + right] for rank, (left, right) in enumerate(listed)}
+    keys, values = np.array([[*found], [*found.values()]], np.uint64)
+    table = np.full((1 << (2 * len(found) + 1).bit_length(), 2), bpe.EMPTY)
+    slots = (keys * bpe.SPREAD) >> np.uint64(65 - len(table).bit_length())
+    rest = np.arange(len(found))
+    # Each goes one slot on where its own is taken, as it will be looked for; of those that come to a free one, the first takes it.
+    while len(rest):
+        free = np.flatnonzero(table[slots[rest], 0] == bpe.EMPTY)
+        taken, first = np.unique(slots[rest[free]], return_index=True)
+        entered = rest[free[first]]
+        table[taken] = np.stack([keys[entered], values[entered]], axis=1)
+        rest = np.setdiff1d(rest, entered, assume_unique=True)
+        slots[rest] = (slots[rest] + np.uint64(1)) & np.uint64(len(table) - 1)
+    return table
+
+
+def _whole(ids: dict[str, int], size: int) -> trie.Trie:
+    """Return the entries that are written in bytes, as a trie over these."""
+    pieces = [b""] * size
+    for entry, number in ids.items():
+        if _BYTES.keys() >= set(entry):
+            pieces[number] = bytes(_BYTES[character] for character in entry)
+    offsets = np.cumsum([0, *map(len, pieces)])
+    return trie.trie_of(np.frombuffer(b"".join(pieces), np.uint8), offsets, np.full(size, trie.FIRST))

@@ -1,0 +1,65 @@
+"""Which tokenizers are compiled: what a ``tokenizer.json`` says, taken apart into what the kernels know, or the reason why they do not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from spanmask.kernels.patterns import Splitter
+from spanmask.pieces import steps_of
+from spanmask.tokenization.library import HIDDEN
+from spanmask.tokenization.patterns import splitter_of
+
+#: The options of a BPE that are followed, whatever their value, and the others with the values that leave them out of account.
+_FOLLOWED = {"type", "unk_token", "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"}
+_LEFT_OUT: dict[str, tuple[Any, ...]] = {
+    "dropout": (None, 0),
+    "continuing_subword_prefix": (None, ""),
+    "end_of_word_suffix": (None, ""),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a tokenizer takes text, every option known. splitter: what are pre-tokens; model: that of its tokenizer.json."""
+
+    splitter: Splitter
+    model: dict[str, Any]
+
+
+def recipe_of(content: dict[str, Any]) -> Recipe | str:
+    """Return how a tokenizer is compiled, or in one line why it is not.
+
+    Parameters
+    ----------
+    content
+        Its tokenizer.json, from `spanmask.tokenization.library.content_of`.
+    """
+    reason = _unknown_part(content) or _unknown_option(content["model"])
+    if reason is not None:
+        return reason
+    splitter = splitter_of(steps_of(content["pre_tokenizer"]))
+    if isinstance(splitter, str):
+        return splitter
+    if splitter.adds_space and content["model"].get("ignore_merges"):
+        return "its model ignores merges, and its pre-tokenizer adds a space"
+    return Recipe(splitter=splitter, model=content["model"])
+
+
+def _unknown_part(content: dict[str, Any]) -> str | None:
+    if content["normalizer"] is not None:
+        return "it has a normalizer"
+    # What hides the others is in no text (`Compiled`).
+    if not all(token["content"].startswith(HIDDEN) for token in content.get("added_tokens", [])):
+        return "it has added tokens that are not special"
+    return None
+
+
+def _unknown_option(model: dict[str, Any]) -> str | None:
+    if model["type"] != "BPE":
+        return f"its model is {model['type']}"
+    others = {name: value for name, value in model.items() if name not in _FOLLOWED}
+    return next(
+        (f"its model's {name} is {value!r}" for name, value in others.items() if value not in _LEFT_OUT.get(name, ())),
+        None,
+    )
