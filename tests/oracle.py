@@ -912,3 +912,43 @@ def pieces_of(pretoken: str, model: BytePairs) -> list[int]:
             return symbols
         rank, place = min(found)
         symbols[place : place + 2] = [model.ids["".join(model.merges[rank])]]
+
+
+# --- What a normalizer may change
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of a character: see `spanmask.kernels.normalizing`. before, behind: pairs that it may be the first, the second of."""
+
+    doubtful: bool = False
+    separates: bool = False
+    cut_before: bool = True
+    cut_behind: bool = True
+    rank: int = 0
+    before: frozenset[int] = frozenset()
+    behind: frozenset[int] = frozenset()
+
+
+def parts_to_normalize(characters: Sequence[Entry], first: Entry, last: Entry) -> list[Span]:
+    """Return the runs without a separator in which a character may change, alone or behind the one before it, its ends counted in."""
+
+    def may_cut(i: int) -> bool:
+        return around[i].cut_behind and around[i + 1].cut_before
+
+    def changes(i: int) -> bool:
+        one, two = around[i], around[i + 1]
+        return bool(one.before & two.behind) or one.rank > two.rank > 0
+
+    around = [first, *characters, last]
+    separators = [
+        i
+        for i, entry in enumerate(characters)
+        if entry.separates and not entry.doubtful and may_cut(i) and may_cut(i + 1)
+    ]
+    runs = [(start + 1, end) for start, end in pairwise([-1, *separators, len(characters)]) if start + 1 < end]
+    return [
+        (start, end)
+        for start, end in runs
+        if any(entry.doubtful for entry in characters[start:end]) or any(changes(i) for i in range(start, end + 1))
+    ]

@@ -151,6 +151,31 @@ def encode_batch(library: Any, texts: Sequence[str], vocabulary: Vocabulary) -> 
         return found
 
 
+def normalizer_of(steps: Sequence[dict[str, Any]]) -> Any:
+    """Return the library's normalizer of some steps as a tokenizer.json has them."""
+    from tokenizers import Tokenizer as Library
+
+    parts: dict[str, Any] = dict.fromkeys(("truncation", "padding", "pre_tokenizer", "post_processor", "decoder"))
+    parts["normalizer"] = {"type": "Sequence", "normalizers": list(steps)}
+    content = {"version": "1.0", "added_tokens": [], **parts, "model": {"type": "BPE", "vocab": {}, "merges": []}}
+    return Library.from_str(json.dumps(content)).normalizer
+
+
+def normalize_batch(normalizer: Any, texts: Sequence[str], vocabulary: Vocabulary) -> list[str]:
+    """Return what a normalizer makes of texts.
+
+    Raises
+    ------
+    ConfigError
+        It fails on one, or would go on as if without end.
+    """
+    with failing(vocabulary, "its normalizer fails on a text", "mend its tokenizer.json"):
+        made: list[str] = _watched(
+            lambda: [normalizer.normalize_str(text) for text in texts], vocabulary, sum(map(len, texts))
+        )
+        return made
+
+
 @contextmanager
 def failing(vocabulary: Vocabulary, what: str, advice: str) -> Iterator[None]:
     """Turn what the library raises, which a panic of its own is too, into an error that says so."""

@@ -1,0 +1,177 @@
+"""Which parts of a text a normalizer may change: everything else is left alone, whatever stands around it.
+
+Each code point has an entry (`spanmask.tokenization.normalizing` makes them). A part holds what may change, and goes on both ways up to a
+separator: a character that stays as it is and keeps what is before it from what is behind it, so that parts can be normalized alone.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from spanmask.kernels._jit import Bytes, Ints, inlined, kernel, signed
+from spanmask.kernels.text import read_code_point
+
+#: Layout of an entry. It may change though it stands alone; it separates, if it may be cut off on both sides; a text may be cut before it,
+#: and behind it.
+DOUBTFUL, SEPARATES, CUT_BEFORE, CUT_BEHIND = 1, 2, 4, 8
+#: Bits 4 to 9: its rank among marks, which may change behind one of a higher rank; 0 for what has none.
+RANK_SHIFT, RANK_MASK = 4, 63
+#: Bits 10 to 15 and 16 to 21: it may change behind a character that has the same bit in the second six as it has in the first.
+BEHIND_SHIFT, BEFORE_SHIFT, PAIRS = 10, 16, 6
+#: The byte is the first of a longer character.
+WIDE = 1 << 31
+
+_PAIR_MASK = (1 << PAIRS) - 1
+#: Bytes looked at together.
+_STRIDE = 32
+
+
+class Behaviour(NamedTuple):
+    """What a normalizer does. entries: (0x110000,). of_bytes: (256,) those of ASCII, `WIDE` for other bytes.
+
+    plain: whether no ASCII text changes. first, last: the entries that the start and the end of a stretch stand for.
+    """
+
+    entries: npt.NDArray[np.uint32]
+    of_bytes: npt.NDArray[np.uint32]
+    plain: bool
+    first: int
+    last: int
+
+
+class Parts(NamedTuple):
+    """Room for parts: starts, ends, and the stretch that each lies in; all (0,) to count them."""
+
+    starts: Ints
+    ends: Ints
+    sources: Ints
+
+
+@inlined
+def _read(text: Bytes, at: int, behaviour: Behaviour) -> tuple[int, int]:
+    """Return the entry of the character at a position, and its bytes."""
+    byte = signed(text[at])
+    if byte < 0x80:
+        return signed(behaviour.of_bytes[byte]), 1
+    point, width = read_code_point(text, at)
+    return signed(behaviour.entries[point]), width
+
+
+@inlined
+def _before(text: Bytes, at: int) -> int:
+    """Return where the character before a position begins."""
+    at -= 1
+    while text[at] & 0xC0 == 0x80:
+        at -= 1
+    return at
+
+
+@inlined
+def _changes(last: int, entry: int) -> bool:
+    """Tell whether a character may change, alone or behind the one before it."""
+    if entry & DOUBTFUL or (last >> BEFORE_SHIFT) & (entry >> BEHIND_SHIFT) & _PAIR_MASK:
+        return True
+    rank = (entry >> RANK_SHIFT) & RANK_MASK
+    return rank > 0 and (last >> RANK_SHIFT) & RANK_MASK > rank
+
+
+@inlined
+def _may_cut(last: int, entry: int) -> bool:
+    return last & CUT_BEHIND != 0 and entry & CUT_BEFORE != 0
+
+
+@inlined
+def _separates(text: Bytes, at: int, start: int, end: int, behaviour: Behaviour) -> bool:
+    """Tell whether the character at a position of a stretch is a separator."""
+    entry, width = _read(text, at, behaviour)
+    if entry & SEPARATES == 0:
+        return False
+    last = _read(text, _before(text, at), behaviour)[0] if at > start else behaviour.first
+    following = _read(text, at + width, behaviour)[0] if at + width < end else behaviour.last
+    return _may_cut(last, entry) and _may_cut(entry, following)
+
+
+@inlined
+def _is_left_alone(text: Bytes, at: int, last: int, behaviour: Behaviour) -> bool:
+    """Tell whether the bytes at a position are ASCII that stays as it is, behind a character with an entry."""
+    wide, pairs = False, 0
+    if behaviour.plain:
+        for i in range(_STRIDE):  # No early end: this way it is compiled to wide comparisons.
+            wide |= text[at + i] >= 0x80
+        return not wide
+    found = 0
+    for i in range(_STRIDE):
+        entry = signed(behaviour.of_bytes[text[at + i]])
+        pairs |= (last >> BEFORE_SHIFT) & (entry >> BEHIND_SHIFT)
+        found |= entry
+        last = entry
+    return found & (WIDE | DOUBTFUL) == 0 and pairs & _PAIR_MASK == 0
+
+
+@inlined
+def _first_change(text: Bytes, at: int, end: int, last: int, behaviour: Behaviour) -> int:
+    """Return the position of the first character that may change, ``end`` if the end may change what is before it, or −1.
+
+    last: the entry of what is before the first.
+    """
+    while at < end:
+        while at + _STRIDE <= end and text[at] < 0x80 and _is_left_alone(text, at, last, behaviour):
+            at += _STRIDE
+            last = signed(behaviour.of_bytes[text[at - 1]])
+        stop = min(at + _STRIDE, end)
+        while at < stop:
+            entry, width = _read(text, at, behaviour)
+            if _changes(last, entry):
+                return at
+            last = entry
+            at += width
+    return end if _changes(last, behaviour.last) else -1
+
+
+@kernel
+def find_parts(text: Bytes, starts: Ints, ends: Ints, ids: Ints, behaviour: Behaviour, parts: Parts) -> int:
+    """Find the parts of stretches that have to be normalized.
+
+    Parameters
+    ----------
+    text, starts, ends, ids
+        P stretches of valid UTF-8, none of them empty; those with an id are not looked at.
+    behaviour
+        What the normalizer does.
+    parts
+        Output: parts that are not empty, ascending and apart.
+
+    Returns
+    -------
+    int
+        How many there are.
+    """
+    count = 0
+    for source in range(len(starts)):
+        start, end = starts[source], ends[source]
+        at, last = start, behaviour.first
+        while ids[source] < 0:
+            change = _first_change(text, at, end, last, behaviour)
+            if change < 0:
+                break
+            # Back to the separator before, which is not looked for twice: the next part begins behind the separator that ends this one.
+            begin = change
+            while begin > at:
+                before = _before(text, begin)
+                if _separates(text, before, start, end, behaviour):
+                    break
+                begin = before
+            at = change
+            while at < end and not _separates(text, at, start, end, behaviour):
+                at += _read(text, at, behaviour)[1]
+            if begin < at:
+                if len(parts.starts) > 0:
+                    parts.starts[count], parts.ends[count], parts.sources[count] = begin, at, source
+                count += 1
+            if at == end:
+                break
+            last = CUT_BEFORE | CUT_BEHIND
+    return count
