@@ -196,6 +196,14 @@ def take_isolated(text: Bytes, at: int, rules: Rules, word: Word) -> int:
 
 
 @inlined
+def kept_width(text: Bytes, at: int, rules: Rules) -> int:
+    """Return the bytes of a character above ASCII that stays as it is, wherever it stands; 0 where it may not."""
+    point, width = read_code_point(text, at)
+    entry = entry_of(rules, point)
+    return width if entry & 3 == KEEP and entry >> RANK_SHIFT & RANK_MASK == 0 else 0
+
+
+@inlined
 def kind_of(text: Bytes, at: int, rules: Rules) -> int:
     """Return the kind of the character at a position: `WORD`, `SPACE`, `NEWLINE`, `REMOVED` or `ISOLATED`.
 

@@ -22,6 +22,8 @@ from spanmask.kernels._jit import Bytes, Flags, inlined, signed
 
 #: Bytes of a wide load.
 WIDTH = 32
+#: Bytes that are classified at once.
+BLOCK = 64
 #: Numbers of a wide store.
 LANES = 8
 #: Whether the twins on plain arrays are taken.
@@ -31,19 +33,42 @@ _Words = npt.NDArray[np.uint64]
 #: 32 bytes as four little-endian words.
 Key = tuple[np.uint64, np.uint64, np.uint64, np.uint64]
 _KEY = types.UniTuple(types.uint64, 4)
+#: Which of 64 bytes are ASCII letters and digits, which are other characters that are seen, and which are none of these, nor white.
+Classes = tuple[np.uint64, np.uint64, np.uint64]
 _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _LANES = ir.VectorType(_I8, WIDTH)
 
 
 @inlined
-def _plain_word_length(data: Bytes, at: int) -> int:
-    length = WIDTH
-    for i in range(WIDTH):
-        byte = signed(data[at + i])
-        word = 0x30 <= byte <= 0x39 or 0x61 <= byte | 0x20 <= 0x7A
-        if not word and length == WIDTH:
-            length = i
-    return length
+def _plain_classes(data: Bytes, at: int, odd: int) -> Classes:
+    words, alone, others = np.uint64(0), np.uint64(0), np.uint64(0)
+    for i in range(BLOCK):
+        byte, bit = signed(data[at + i]), np.uint64(1) << np.uint64(i)
+        if 0x30 <= byte <= 0x39 or 0x61 <= byte | 0x20 <= 0x7A:
+            words |= bit
+        elif 0x21 <= byte <= 0x7E:
+            alone |= bit
+        elif byte not in (0x09, 0x0A, 0x0D, 0x20):
+            others |= bit
+        if byte == odd:
+            others |= bit
+    return words, alone, others
+
+
+@inlined
+def _plain_trailing_zeros(bits: np.uint64) -> int:
+    count = 0
+    while count < BLOCK and (bits >> np.uint64(count)) & np.uint64(1) == np.uint64(0):
+        count += 1
+    return count
+
+
+@inlined
+def _plain_leading_zeros(bits: np.uint64) -> int:
+    count = 0
+    while count < BLOCK and (bits >> np.uint64(BLOCK - 1 - count)) & np.uint64(1) == np.uint64(0):
+        count += 1
+    return count
 
 
 @inlined
@@ -73,6 +98,12 @@ def _plain_load_key(data: Bytes, at: int, length: int, fold: int) -> Key:
         _plain_eight(data, at + 16, length - 16, fold),
         _plain_eight(data, at + 24, length - 24, fold),
     )
+
+
+@inlined
+def _plain_holds_key(lines: _Words, at: int, key: Key) -> bool:
+    differs = (lines[at] ^ key[0]) | (lines[at + 1] ^ key[1])
+    return bool((differs | (lines[at + 2] ^ key[2]) | (lines[at + 3] ^ key[3])) == np.uint64(0))
 
 
 @inlined
@@ -122,8 +153,15 @@ def _splat(builder: Any, value: Any, lanes: Any = _LANES) -> Any:
     return builder.shuffle_vector(vector, nothing, ir.Constant(ir.VectorType(_I32, lanes.count), [0] * lanes.count))
 
 
-def _constant(value: int) -> Any:
-    return ir.Constant(_LANES, [value] * WIDTH)
+def _constant(value: int, lanes: Any = _LANES) -> Any:
+    return ir.Constant(lanes, [value] * lanes.count)
+
+
+def _between(builder: Any, lanes: Any, first: int, last: int) -> Any:
+    """Return which bytes lie in [first, last]."""
+    return builder.icmp_unsigned(
+        "<", builder.sub(lanes, _constant(first, lanes.type)), _constant(last + 1 - first, lanes.type)
+    )
 
 
 def _load(context: Any, builder: Any, kind: Any, value: Any, index: Any) -> Any:
@@ -138,19 +176,37 @@ def _leading(builder: Any, lanes: Any) -> Any:
     return builder.zext(builder.cttz(others, ir.Constant(ir.IntType(1), 0)), _I64)
 
 
-def _small_letters(builder: Any, lanes: Any) -> Any:
-    return builder.icmp_unsigned("<", builder.sub(lanes, _constant(0x61)), _constant(26))
-
-
 @_intrinsic
-def _wide_word_length(typing_context: Any, data: Any, at: Any) -> Any:  # noqa: ARG001 - numba passes it
+def _wide_classes(typing_context: Any, data: Any, at: Any, odd: Any) -> Any:  # noqa: ARG001
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        lanes = _load(context, builder, signature.args[0], *arguments)
-        letter = _small_letters(builder, builder.or_(lanes, _constant(0x20)))
-        digit = builder.icmp_unsigned("<", builder.sub(lanes, _constant(0x30)), _constant(10))
-        return _leading(builder, builder.or_(letter, digit))
+        value, index, other = arguments
+        kind = ir.VectorType(_I8, BLOCK)
+        lanes = builder.load(_address(context, builder, signature.args[0], value, index, kind), align=1)
+        folded = builder.or_(lanes, _constant(0x20, kind))
+        word = builder.or_(_between(builder, folded, 0x61, 0x7A), _between(builder, lanes, 0x30, 0x39))
+        seen = _between(builder, lanes, 0x21, 0x7E)
+        white = builder.or_(_between(builder, lanes, 0x09, 0x0A), _between(builder, lanes, 0x0D, 0x0D))
+        white = builder.or_(white, _between(builder, lanes, 0x20, 0x20))
+        named = builder.icmp_unsigned("==", lanes, _splat(builder, builder.trunc(other, _I8), kind))
+        others = builder.or_(builder.not_(builder.or_(seen, white)), named)
+        parts = [word, builder.and_(seen, builder.not_(word)), others]
+        return context.make_tuple(builder, signature.return_type, [builder.bitcast(part, _I64) for part in parts])
 
-    return types.int64(data, types.int64), generate
+    return types.UniTuple(types.uint64, 3)(data, types.int64, types.int64), generate
+
+
+def _zeros(name: str) -> Any:
+    @_intrinsic
+    def count(typing_context: Any, bits: Any) -> Any:  # noqa: ARG001
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+            return getattr(builder, name)(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+        return types.int64(types.uint64), generate
+
+    return count
+
+
+_wide_trailing_zeros, _wide_leading_zeros = _zeros("cttz"), _zeros("ctlz")
 
 
 @_intrinsic
@@ -159,7 +215,7 @@ def _wide_letter_length(typing_context: Any, data: Any, at: Any, fold: Any) -> A
         value, index, bits = arguments
         lanes = _load(context, builder, signature.args[0], value, index)
         folded = builder.or_(lanes, _splat(builder, builder.trunc(bits, _I8)))
-        return _leading(builder, _small_letters(builder, folded))
+        return _leading(builder, _between(builder, folded, 0x61, 0x7A))
 
     return types.int64(data, types.int64, types.int64), generate
 
@@ -177,6 +233,21 @@ def _wide_load_key(typing_context: Any, data: Any, at: Any, length: Any, fold: A
         return context.make_tuple(builder, signature.return_type, parts)
 
     return _KEY(data, types.int64, types.int64, types.int64), generate
+
+
+@_intrinsic
+def _wide_holds_key(typing_context: Any, lines: Any, at: Any, key: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        value, index, words = arguments
+        kind = ir.VectorType(_I64, 4)
+        wanted = ir.Constant(kind, ir.Undefined)
+        for i in range(4):
+            wanted = builder.insert_element(wanted, builder.extract_value(words, i), ir.Constant(_I32, i))
+        found = builder.load(_address(context, builder, signature.args[0], value, index, kind), align=8)
+        differs = builder.bitcast(builder.xor(found, wanted), ir.IntType(256))
+        return builder.icmp_unsigned("==", differs, ir.Constant(ir.IntType(256), 0))
+
+    return types.boolean(lines, types.int64, key), generate
 
 
 @_intrinsic
@@ -246,9 +317,13 @@ def _wide_prefetch(typing_context: Any, units: Any, at: Any) -> Any:  # noqa: AR
     return types.void(units, types.int64), generate
 
 
-#: ``word_length(data, at)``: how many of the 32 bytes from ``at`` are ASCII letters and digits before another one comes.
-#: The caller guarantees ``at + 32 <= len(data)``.
-word_length = _plain_word_length if PLAIN else _wide_word_length
+#: ``classes(data, at, odd)``: the `Classes` of the 64 bytes from ``at``; a byte ``odd`` is none of those known, whatever else it is.
+#: The caller guarantees ``at + 64 <= len(data)``.
+classes = _plain_classes if PLAIN else _wide_classes
+
+#: ``trailing_zeros(bits)``, ``leading_zeros(bits)``: how many of the lowest, or highest, of 64 bits are zero.
+trailing_zeros = _plain_trailing_zeros if PLAIN else _wide_trailing_zeros
+leading_zeros = _plain_leading_zeros if PLAIN else _wide_leading_zeros
 
 #: ``letter_length(data, at, fold)``: how many of the 32 bytes from ``at``, each OR ``fold``, are ASCII's small letters before another one
 #: comes. The caller guarantees ``at + 32 <= len(data)``.
@@ -257,6 +332,9 @@ letter_length = _plain_letter_length if PLAIN else _wide_letter_length
 #: ``load_key(data, at, length, fold)``: the ``length`` (0 to 32) bytes from ``at``, each OR ``fold``, and zeros up to 32.
 #: The caller guarantees ``at + 32 <= len(data)``.
 load_key = _plain_load_key if PLAIN else _wide_load_key
+
+#: ``holds_key(lines, at, key)``: whether the 32 bytes from ``lines[at]`` on are a key's. The caller guarantees ``at + 4 <= len(lines)``.
+holds_key = _plain_holds_key if PLAIN else _wide_holds_key
 
 #: ``copy_ids(lines, base, ids, position)``: copy the 32 bytes at ``lines[base + 4]`` to ``ids[position]`` and on (16 uint16 or 8 uint32).
 #: The caller guarantees ``base + 8 <= len(lines)``, and room for 32 bytes in ``ids`` from ``position``.

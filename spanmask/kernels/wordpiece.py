@@ -1,7 +1,7 @@
 """Texts to WordPiece ids in one pass over their bytes. Oracle: the `tokenizers` library, see ``tests/tokenization/reference.py``.
 
-A word of ASCII letters and digits, nearly every word of English, is measured, made small and looked up by wide loads; every other word is
-put together character by character. Nothing is read outside the text: no wide load is made near its end.
+ASCII is classified 64 bytes at once, and its words and characters by themselves, nearly all there are in English, are looked up by wide
+loads; every other word is put together character by character. Nothing is read outside the text: no wide load is made near its end.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spanmask.kernels._jit import Bytes, Ints, inlined, kernel, signed
+from spanmask.kernels._jit import Bytes, Ints, inlined, kernel
 from spanmask.kernels.characters import (
     BYTES,
     CHARACTERS,
@@ -18,12 +18,11 @@ from spanmask.kernels.characters import (
     ISOLATED,
     MAX_CHARACTERS,
     NEWLINE,
-    REMOVED,
     TO,
-    WIDE,
     WORD,
     Rules,
     Word,
+    kept_width,
     kind_of,
     take_isolated,
     take_word,
@@ -31,8 +30,20 @@ from spanmask.kernels.characters import (
 )
 from spanmask.kernels.tokens import Tokens, write_known
 from spanmask.kernels.trie import CONTINUED, FIRST, Trie, match
-from spanmask.kernels.wide import WIDTH, Key, load_key, word_length
+from spanmask.kernels.wide import (
+    BLOCK,
+    WIDTH,
+    Key,
+    classes,
+    leading_zeros,
+    load_key,
+    trailing_zeros,
+)
 from spanmask.kernels.wordtable import WordTable, find, keep
+
+_FULL = np.uint64(0xFFFFFFFFFFFFFFFF)
+#: What begins a line after it, and every special token.
+_NEWLINE, _BRACKET = 0x0A, 0x5B
 
 
 class Model(NamedTuple):
@@ -130,21 +141,59 @@ def _special_at(model: Model, text: Bytes, at: int, end: int) -> tuple[int, int]
 
 
 @inlined
-def _plain_end(text: Bytes, at: int, end: int, rules: Rules) -> int:
-    """Return where the word of ASCII letters and digits at a position ends; −1 where it is longer, holds others, or lies near the end."""
-    # Wide loads read WIDTH bytes from `at`: never past the text. A word may not be judged by what lies beyond its document either.
-    if at + WIDTH > len(text):
-        return -1
-    size = word_length(text, at)
-    stop = at + size
-    if size == WIDTH or stop > end:
-        return -1
-    if stop < end:
-        # What follows may belong to the word: a character of several bytes, or one that leaves no trace between two letters.
-        kind = signed(rules.kinds[text[stop]])
-        if kind in (WIDE, REMOVED):
-            return -1
-    return stop
+def _write_key(key: Key, size: int, model: Model, table: WordTable, word: Word, out: Tokens, position: int) -> int:
+    """Write the ids of a word of ASCII; return where they end."""
+    line = find(table, key)
+    if line >= 0:
+        return write_known(table, line, out, position)
+    _spell(key, size, word)
+    token_end = _match_word(model, word, out, position, -1)
+    keep(table, key, out.ids, position, token_end - position)
+    return token_end
+
+
+@inlined
+def _plain_block(text: Bytes, at: int, end: int, odd: int) -> tuple[np.uint64, np.uint64, int]:
+    """Return which of the 64 bytes from a position on start a word, which are in one, and how many of them can be judged by themselves.
+
+    Those lie before the first odd byte and the word that it may belong to, and before a word that goes on beyond the 64.
+    """
+    words, alone, others = classes(text, at, odd)
+    # What lies beyond the document counts as white: nothing in it may be judged by that.
+    inside = _FULL >> np.uint64(max(BLOCK - (end - at), 0))
+    words, alone, others = words & inside, alone & inside, others & inside
+    first = trailing_zeros(others)
+    before = words << np.uint64(BLOCK - first) if first > 0 else np.uint64(0)
+    sure = first - leading_zeros(~before)
+    starts = alone | (words & ~(words << np.uint64(1)))
+    return (starts & (_FULL >> np.uint64(BLOCK - sure)) if sure > 0 else np.uint64(0)), words, sure
+
+
+@inlined
+def _plain_words(
+    text: Bytes, at: int, end: int, odd: int, model: Model, table: WordTable, word: Word, out: Tokens, position: int
+) -> tuple[int, int]:
+    """Write the ids of words of ASCII, and of characters by themselves, from a position on; return where they end, and where ids do.
+
+    Every word is measured by bits, so that nothing waits for the word before it to be known.
+    """
+    # Wide loads read WIDTH bytes from a word's first: never past the text.
+    while at < end and at + BLOCK + WIDTH <= len(text):
+        starts, words, sure = _plain_block(text, at, end, odd)
+        while starts != np.uint64(0):
+            place = trailing_zeros(starts)
+            starts &= starts - np.uint64(1)
+            rest = words >> np.uint64(place)
+            size = max(trailing_zeros(~rest), 1)
+            if size >= WIDTH:
+                return at + place, position
+            key = load_key(text, at + place, size, model.rules.fold if rest & np.uint64(1) else 0)
+            position = _write_key(key, size, model, table, word, out, position)
+        at += sure
+        # What comes next is odd, or a word too long for a key.
+        if sure <= BLOCK - WIDTH:
+            break
+    return min(at, end), position
 
 
 @inlined
@@ -152,20 +201,10 @@ def _word_at(
     text: Bytes, at: int, end: int, model: Model, table: WordTable, word: Word, out: Tokens, position: int, base: int
 ) -> tuple[int, int]:
     """Write the ids of the word at a position; return where the word ends, and where they do. base: −1 where no byte offsets are wanted."""
-    stop = -1 if base >= 0 else _plain_end(text, at, end, model.rules)
-    if stop < 0:
-        stop = take_word(text, at, end, model.rules, word)
-        if word.numbers[CHARACTERS] > 0:
-            position = _write_word(model, table, word, out, position, base)
-        return stop, position
-    key = load_key(text, at, stop - at, model.rules.fold)
-    line = find(table, key)
-    if line >= 0:
-        return stop, write_known(table, line, out, position)
-    _spell(key, stop - at, word)
-    token_end = _match_word(model, word, out, position, base)
-    keep(table, key, out.ids, position, token_end - position)
-    return stop, token_end
+    stop = take_word(text, at, end, model.rules, word)
+    if word.numbers[CHARACTERS] > 0:
+        position = _write_word(model, table, word, out, position, base)
+    return stop, position
 
 
 @inlined
@@ -175,6 +214,9 @@ def _isolated_at(
     """Write the id of the character at a position that is a word by itself; return where it ends, and where that does."""
     if text[at] < 0x80:
         return at + 1, _one_token(out, position, model.ascii_ids[text[at]], base, at, at + 1)
+    width = kept_width(text, at, model.rules) if base < 0 and at + WIDTH <= len(text) else 0
+    if width > 0:
+        return at + width, _write_key(load_key(text, at, width, 0), width, model, table, word, out, position)
     stop = take_isolated(text, at, model.rules, word)
     return stop, _write_word(model, table, word, out, position, base)
 
@@ -193,6 +235,8 @@ def _document(
 ) -> int:
     """Write the ids of ``text[start:end]``; return where they end."""
     base = start if wanted.byte_offsets else -1
+    simple = base < 0 and not (wanted.lines and wanted.parse)
+    odd = _NEWLINE if wanted.lines else _BRACKET if wanted.parse else 0
     fresh = wanted.lines
     at = start
     # Kept: text[start:at] is done, and its tokens end at `position`; `at` stands at a character's first byte and grows in every step. A
@@ -201,7 +245,10 @@ def _document(
         before = position
         kind = kind_of(text, at, model.rules)
         if kind == WORD:
-            at, position = _word_at(text, at, end, model, table, word, out, position, base)
+            if simple and text[at] < 0x80:
+                at, position = _plain_words(text, at, end, odd, model, table, word, out, position)
+            if position == before:
+                at, position = _word_at(text, at, end, model, table, word, out, position, base)
         elif kind == ISOLATED:
             token, stop = _special_at(model, text, at, end) if wanted.parse else (-1, at)
             if token >= 0:

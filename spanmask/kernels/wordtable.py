@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask.kernels._jit import inlined, signed
-from spanmask.kernels.wide import Key
+from spanmask.kernels.wide import Key, holds_key
 
 #: 64-bit words of a line, and lines of a set.
 LINE, WAYS = 8, 4
@@ -24,7 +24,7 @@ LINES = 1 << 17
 # Odd constants of SplitMix64 (Steele et al. 2014) and of Fibonacci hashing.
 _A, _B = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
 _C, _D = np.uint64(0x94D049BB133111EB), np.uint64(0xD6E8FEB86659FD93)
-_HALF, _COUNT = np.uint64(32), np.uint64(48)
+_HIGH, _COUNT = np.uint64(44), np.uint64(48)
 
 
 class WordTable(NamedTuple):
@@ -43,28 +43,21 @@ def word_table() -> WordTable:
 @inlined
 def _set_of(table: WordTable, key: Key) -> int:
     """Return where the first line of a word's set lies."""
+    # A product's high bits depend on all bits of a word: the low ones need no mixing in.
     mixed = (key[0] * _A) ^ (key[1] * _B) ^ (key[2] * _C) ^ (key[3] * _D)
-    mixed = (mixed ^ (mixed >> _HALF)) * _A
     sets = len(table.lines) // (LINE * WAYS)
-    return signed(mixed >> _HALF) & (sets - 1)
-
-
-@inlined
-def _holds(table: WordTable, line: int, key: Key) -> bool:
-    lines = table.lines
-    differs = (lines[line] ^ key[0]) | (lines[line + 1] ^ key[1])
-    return bool((differs | (lines[line + 2] ^ key[2]) | (lines[line + 3] ^ key[3])) == np.uint64(0))
+    return (signed(mixed >> _HIGH) & (sets - 1)) * (LINE * WAYS)
 
 
 @inlined
 def find(table: WordTable, key: Key) -> int:
     """Return where a word's line lies in ``table.lines``, or −1."""
-    line = _set_of(table, key) * (LINE * WAYS)
-    if _holds(table, line, key):
+    line = _set_of(table, key)
+    if holds_key(table.lines, line, key):
         return line
     for way in range(1, WAYS):
         other = line + way * LINE
-        if _holds(table, other, key):
+        if holds_key(table.lines, other, key):
             for i in range(other, other + LINE):
                 table.lines[i], table.lines[i - LINE] = table.lines[i - LINE], table.lines[i]
             return other - LINE
@@ -82,7 +75,7 @@ def keep(table: WordTable, key: Key, ids: npt.NDArray[Any], position: int, count
     """Keep a word with its ids, ``ids[position:position + count]``; not where they are more than a line holds."""
     if count * ids.itemsize > 30:
         return
-    line = _set_of(table, key) * (LINE * WAYS)
+    line = _set_of(table, key)
     last = line + (WAYS - 1) * LINE
     while line < last and table.lines[line] != np.uint64(0):
         line += LINE

@@ -14,7 +14,9 @@ from spanmask.kernels import wide
 
 pytestmark = pytest.mark.skipif(wide.PLAIN, reason="wide loads are switched off: there is nothing to compare")
 
-WIDE_LENGTH, WIDE_LETTERS, WIDE_KEY = wide._wide_word_length, wide._wide_letter_length, wide._wide_load_key
+WIDE_CLASSES, WIDE_KEY, WIDE_HOLDS = wide._wide_classes, wide._wide_load_key, wide._wide_holds_key
+WIDE_LETTERS = wide._wide_letter_length
+WIDE_LOW, WIDE_HIGH = wide._wide_trailing_zeros, wide._wide_leading_zeros
 WIDE_COPY, WIDE_START = wide._wide_copy_ids, wide._wide_start_word
 
 BYTES = st.binary(min_size=96, max_size=96).map(lambda data: np.frombuffer(data, np.uint8))
@@ -22,8 +24,18 @@ WORDS = st.text("azAZ09 -", min_size=96, max_size=96).map(lambda text: np.frombu
 
 
 @njit(error_model="numpy")
-def wide_length(data, at):  # type: ignore[no-untyped-def]
-    return WIDE_LENGTH(data, at)
+def wide_classes(data, at, odd):  # type: ignore[no-untyped-def]
+    return WIDE_CLASSES(data, at, odd)
+
+
+@njit(error_model="numpy")
+def wide_zeros(bits):  # type: ignore[no-untyped-def]
+    return WIDE_LOW(bits), WIDE_HIGH(bits)
+
+
+@njit(error_model="numpy")
+def wide_holds(lines, at, key):  # type: ignore[no-untyped-def]
+    return WIDE_HOLDS(lines, at, key)
 
 
 @njit(error_model="numpy")
@@ -61,16 +73,40 @@ def test_prefetching_changes_nothing_and_fails_nowhere(kind: type[np.unsignedint
     assert units.tolist() == list(range(32))
 
 
-def word_length(data: bytes) -> int:
-    """Return how many bytes from the first on are ASCII letters and digits."""
-    return next((n for n, byte in enumerate(data) if not (byte < 128 and chr(byte).isalnum())), len(data))
+def bits_of(flags: list[bool]) -> int:
+    """Return flags as bits, the first one lowest."""
+    return sum(flag << place for place, flag in enumerate(flags))
 
 
 @settings(deadline=None, max_examples=200)
-@given(BYTES | WORDS, st.integers(0, 64))
-def test_word_lengths_are_those_of_python_and_of_the_twin(data: np.ndarray, at: int) -> None:
-    expected = word_length(data[at : at + 32].tobytes())
-    assert wide_length(data, at) == wide._plain_word_length(data, at) == expected
+@given(BYTES | WORDS, st.integers(0, 32), st.sampled_from([0, 0x0A, 0x5B]))
+def test_bytes_are_classified_as_in_python_and_by_the_twin(data: np.ndarray, at: int, odd: int) -> None:
+    characters = [chr(byte) for byte in data[at : at + 64].tolist()]
+    words = [character.isascii() and character.isalnum() for character in characters]
+    alone = ["!" <= character <= "~" and not word for character, word in zip(characters, words, strict=True)]
+    white = [character in "\t\n\r " for character in characters]
+    known = zip(characters, words, alone, white, strict=True)
+    others = [ord(character) == odd or not any(of) for character, *of in known]
+    expected = tuple(map(bits_of, (words, alone, others)))
+    assert wide_classes(data, at, odd) == wide._plain_classes(data, at, odd) == expected
+
+
+@pytest.mark.parametrize("bits", [0, 1, 2, 1 << 63, 3 << 40, (1 << 64) - 1, *(1 << place for place in range(64))])
+def test_zeros_are_counted_from_both_ends(bits: int) -> None:
+    value = np.uint64(bits)
+    expected = (len(f"{bits:064b}") - len(f"{bits:064b}".rstrip("0")), 64 - bits.bit_length())
+    assert wide_zeros(value) == (wide._plain_trailing_zeros(value), wide._plain_leading_zeros(value)) == expected
+
+
+@settings(deadline=None, max_examples=100)
+@given(BYTES, st.integers(0, 8), st.none() | st.integers(0, 255))
+def test_a_line_holds_the_key_that_equals_all_of_its_bits(data: np.ndarray, at: int, bit: int | None) -> None:
+    lines = data.view(np.uint64)
+    words = [int(word) for word in lines[at : at + 4]]
+    if bit is not None:
+        words[bit // 64] ^= 1 << (bit % 64)
+    key = tuple(map(np.uint64, words))
+    assert wide_holds(lines, at, key) == wide._plain_holds_key(lines, at, key) == (bit is None)
 
 
 @settings(deadline=None, max_examples=200)
