@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import numpy.typing as npt
 
 from spanmask.kernels._jit import Flags, Ints, inlined
@@ -25,6 +26,18 @@ class Tokens(NamedTuple):
     offsets: Ints
     line_starts: Flags
     byte_offsets: Ints
+
+
+def tokens_for(capacity: int, documents: int, dtype: Any, *, lines: bool, byte_offsets: bool) -> Tokens:
+    """Return room for so many tokens of so many documents, or what else ``offsets`` tell apart."""
+    room = capacity + SLACK
+    return Tokens(
+        ids=np.empty(room, dtype),
+        word_starts=np.empty(room, np.bool_),
+        offsets=np.empty(documents + 1, np.int64),
+        line_starts=np.zeros(room if lines else 0, np.bool_),
+        byte_offsets=np.empty((room if byte_offsets else 0, 2), np.int64),
+    )
 
 
 @inlined

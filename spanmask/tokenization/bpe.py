@@ -10,7 +10,7 @@ import numpy.typing as npt
 from spanmask.kernels import bpe, tokens, trie, wordtable
 from spanmask.kernels.patterns import Splitter
 from spanmask.pieces import byte_characters
-from spanmask.records import Bytes, Offsets
+from spanmask.tokenization.stretches import Stretches
 from spanmask.vocab import Vocabulary
 
 _BYTES = byte_characters()
@@ -18,7 +18,7 @@ _BYTES = byte_characters()
 _ROOM = 1 << 12
 
 
-def bpe_of(model: dict[str, Any], vocabulary: Vocabulary) -> BytePairs | str:
+def bpe_of(model: dict[str, Any], vocabulary: Vocabulary, splitter: Splitter) -> BytePairs | str:
     """Return the model of a byte-level BPE, or in one line why it is not compiled."""
     ids: dict[str, int] = model["vocab"]
     missing = [name for name in _BYTES if name not in ids]
@@ -28,38 +28,37 @@ def bpe_of(model: dict[str, Any], vocabulary: Vocabulary) -> BytePairs | str:
         return f"it falls back to bytes, and has no entry for {missing[0]!r}"
     if missing and model.get("unk_token") is not None and model["unk_token"] not in ids:
         return f"its unknown token {model['unk_token']!r} is no entry"
-    return BytePairs(model, vocabulary, complete=not missing)
+    return BytePairs(model, vocabulary, splitter, complete=not missing)
 
 
 class BytePairs:
     """A byte-level BPE. complete: whether each byte has an id, so that tokens tell their bytes."""
 
-    def __init__(self, model: dict[str, Any], vocabulary: Vocabulary, *, complete: bool) -> None:
-        self.complete = complete
+    def __init__(self, model: dict[str, Any], vocabulary: Vocabulary, splitter: Splitter, *, complete: bool) -> None:
+        self._complete = complete
         self._dtype = vocabulary.dtype
+        self._splitter = splitter
         self._model = _tables(model, len(vocabulary))
         self._table = wordtable.word_table()
 
-    def run(
-        self, text: Bytes, starts: Offsets, ends: Offsets, added: Offsets, splitter: Splitter, *, spots: bool
-    ) -> tuple[tokens.Tokens, int]:
-        """Tokenize P stretches; return the outputs and how many tokens they hold. See `spanmask.kernels.bpe.tokenize`."""
-        capacity = int((ends - starts).sum()) + len(starts) + tokens.SLACK
-        out = tokens.Tokens(
-            ids=np.empty(capacity, self._dtype),
-            word_starts=np.empty(capacity, np.bool_),
-            offsets=np.empty(len(starts) + 1, np.int64),
-            line_starts=np.empty(0, np.bool_),
-            byte_offsets=np.empty((capacity if spots else 0, 2), np.int64),
-        )
+    def run(self, stretches: Stretches, *, spots: bool) -> tokens.Tokens | None:
+        """Tokenize P stretches; see `spanmask.tokenization.compiled.Model`."""
+        if spots and not self._complete:
+            return None
+        text, starts, ends, ids, _ = stretches
+        # A space that the text lacks may be a token.
+        capacity = int((ends - starts).sum()) + len(starts)
+        out = tokens.tokens_for(capacity, len(starts), self._dtype, lines=False, byte_offsets=spots)
         room, size = _ROOM, -1
         with np.errstate(over="ignore"):
             while size < 0:
                 scratch = bpe.scratch_for(room)
-                size = bpe.tokenize(text, starts, ends, added, splitter, self._model, self._table, scratch, out)
-                # A text with one such pre-token may have longer ones.
+                size = bpe.tokenize(text, starts, ends, ids, self._splitter, self._model, self._table, scratch, out)
+                # Behind one that long there may be longer ones.
                 room = -2 * size
-        return out, size
+        return out._replace(
+            ids=out.ids[:size], word_starts=out.word_starts[:size], byte_offsets=out.byte_offsets[:size]
+        )
 
 
 def _tables(model: dict[str, Any], size: int) -> bpe.Model:

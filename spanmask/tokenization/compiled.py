@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from spanmask.kernels.patterns import Splitter
+from spanmask.kernels.tokens import Tokens
 from spanmask.records import Bytes, Offsets
+from spanmask.tokenization.added_tokens import AddedTokens, added_tokens_of
 from spanmask.tokenization.agreement import agree
-from spanmask.tokenization.bpe import BytePairs, bpe_of
+from spanmask.tokenization.bpe import bpe_of
 from spanmask.tokenization.library import HIDDEN
 from spanmask.tokenization.recognition import recipe_of
+from spanmask.tokenization.stretches import Stretches, whole_documents
 from spanmask.tokenization.whole_documents import Encoded, WholeDocuments
 from spanmask.vocab import Vocabulary
+
+
+class Model(Protocol):
+    """What splits stretches into pre-tokens, and these into tokens."""
+
+    def run(self, stretches: Stretches, *, spots: bool) -> Tokens | None:
+        """Return the tokens of P stretches, offsets (P + 1,), with their bytes if wanted; None where the library alone knows them."""
+        ...
 
 
 def compiled_of(content: dict[str, Any], vocabulary: Vocabulary, whole: WholeDocuments) -> Compiled | str:
@@ -22,42 +32,45 @@ def compiled_of(content: dict[str, Any], vocabulary: Vocabulary, whole: WholeDoc
 
     Parameters
     ----------
-    content, whole
-        Its tokenizer.json, from `spanmask.tokenization.library.content_of`, and the library, loaded for text.
+    content
+        Its tokenizer.json, from `spanmask.tokenization.library.content_of`.
     vocabulary
         The same as a vocabulary.
+    whole
+        The library, given whole documents.
     """
     recipe = recipe_of(content)
     if isinstance(recipe, str):
         return recipe
-    model = bpe_of(recipe.model, vocabulary)
+    listed = content.get("added_tokens", [])
+    added = added_tokens_of(listed, lambda name: name)
+    if isinstance(added, str):
+        return added
+    model = bpe_of(recipe.model, vocabulary, recipe.splitter)
     if isinstance(model, str):
         return model
-    found = Compiled(recipe.splitter, model, whole)
-    if not agree(found, whole, [*vocabulary.special_tokens]):
+    found = Compiled(added, model, whole)
+    if not agree(found, whole, [token["content"].removeprefix(HIDDEN) for token in listed]):
         return f"tokenizers {version('tokenizers')} gives other tokens"
     return found
 
 
 class Compiled:
-    """A splitter and a model. What they cannot tell goes through the library: bytes of tokens where some have none of their own."""
+    """Added tokens, and a model for the text between them. What these cannot tell goes through the library."""
 
-    def __init__(self, splitter: Splitter, model: BytePairs, whole: WholeDocuments) -> None:
-        self._splitter = splitter
+    def __init__(self, added: AddedTokens, model: Model, whole: WholeDocuments) -> None:
+        self._added = added
         self._model = model
         self._whole = whole
 
     def encode(self, text: Bytes, offsets: Offsets, *, spots: bool) -> Encoded:
         """Tokenize D documents; see `WholeDocuments.encode`."""
-        if (spots and not self._model.complete) or _holds_hidden(text):
+        stretches = whole_documents(text, offsets)
+        for finder in self._added:
+            if finder is not None:
+                stretches = finder.find(stretches)
+        out = self._model.run(stretches, spots=spots)
+        if out is None:
             return self._whole.encode(text, offsets, spots=spots)
-        added = np.full(len(offsets) - 1, -1)
-        out, size = self._model.run(text, offsets[:-1], offsets[1:], added, self._splitter, spots=spots)
-        places = out.byte_offsets[:size] if spots else None
-        return Encoded(out.ids[:size], out.word_starts[:size], np.diff(out.offsets), places)
-
-
-def _holds_hidden(text: Bytes) -> bool:
-    """Tell whether a text holds the noncharacter that hides the names of special tokens: the library finds those behind it."""
-    hidden = HIDDEN.encode()
-    return bool((text == hidden[0]).any()) and hidden in text.tobytes()
+        bounds = out.offsets[np.searchsorted(stretches.documents, np.arange(len(offsets)))]
+        return Encoded(out.ids, out.word_starts, np.diff(bounds), out.byte_offsets if spots else None)

@@ -7,7 +7,6 @@ from typing import Any
 
 from spanmask.kernels.patterns import Splitter
 from spanmask.pieces import steps_of
-from spanmask.tokenization.library import HIDDEN
 from spanmask.tokenization.patterns import splitter_of
 
 #: The options of a BPE that are followed, whatever their value, and the others with the values that leave them out of account.
@@ -35,7 +34,9 @@ def recipe_of(content: dict[str, Any]) -> Recipe | str:
     content
         Its tokenizer.json, from `spanmask.tokenization.library.content_of`.
     """
-    reason = _unknown_part(content) or _unknown_option(content["model"])
+    if content["normalizer"] is not None:
+        return "it has a normalizer"
+    reason = _unknown_option(content["model"])
     if reason is not None:
         return reason
     splitter = splitter_of(steps_of(content["pre_tokenizer"]))
@@ -44,15 +45,6 @@ def recipe_of(content: dict[str, Any]) -> Recipe | str:
     if splitter.adds_space and content["model"].get("ignore_merges"):
         return "its model ignores merges, and its pre-tokenizer adds a space"
     return Recipe(splitter=splitter, model=content["model"])
-
-
-def _unknown_part(content: dict[str, Any]) -> str | None:
-    if content["normalizer"] is not None:
-        return "it has a normalizer"
-    # What hides the others is in no text (`Compiled`).
-    if not all(token["content"].startswith(HIDDEN) for token in content.get("added_tokens", [])):
-        return "it has added tokens that are not special"
-    return None
 
 
 def _unknown_option(model: dict[str, Any]) -> str | None:

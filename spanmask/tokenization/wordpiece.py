@@ -33,14 +33,8 @@ class WordPiece:
 
     def run(self, text: Bytes, offsets: Offsets, *, lines: bool, byte_offsets: bool, parse: bool) -> TokenizedBlock:
         """Tokenize D documents; see `Backend`."""
-        capacity = int(offsets[-1] - offsets[0]) + tokens.SLACK
-        out = tokens.Tokens(
-            ids=np.empty(capacity, self._dtype),
-            word_starts=np.empty(capacity, np.bool_),
-            offsets=np.empty(len(offsets), np.int64),
-            line_starts=np.zeros(capacity if lines else 0, np.bool_),
-            byte_offsets=np.empty((capacity if byte_offsets else 0, 2), np.int64),
-        )
+        capacity = int(offsets[-1] - offsets[0])
+        out = tokens.tokens_for(capacity, len(offsets) - 1, self._dtype, lines=lines, byte_offsets=byte_offsets)
         wanted = wordpiece.Wanted(lines, byte_offsets, parse)
         with np.errstate(over="ignore"):
             word = _word(capacity, byte_offsets)
