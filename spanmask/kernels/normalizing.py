@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.kernels._jit import Bytes, Ints, inlined, kernel, signed
+from spanmask.kernels._jit import Bytes, Flags, Ints, copy, inlined, kernel, signed
 from spanmask.kernels.text import read_code_point
 
 #: Layout of an entry. It may change though it stands alone; it separates, if it may be cut off on both sides; a text may be cut before it,
@@ -23,6 +23,9 @@ RANK_SHIFT, RANK_MASK = 4, 63
 BEHIND_SHIFT, BEFORE_SHIFT, PAIRS = 10, 16, 6
 #: The byte is the first of a longer character.
 WIDE = 1 << 31
+
+#: Bytes of a part that is remembered at most, and places that it may lie at.
+SHORT, _TRIES = 7, 16
 
 _PAIR_MASK = (1 << PAIRS) - 1
 #: Bytes looked at together.
@@ -43,11 +46,20 @@ class Behaviour(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """Room for parts: starts, ends, and the stretch that each lies in; all (0,) to count them."""
+    """Room for parts, (0,) to count them: starts, ends, the stretch that each lies in; edges: 1 if it begins that, 2 if it ends it."""
 
     starts: Ints
     ends: Ints
     sources: Ints
+    edges: Ints
+
+
+class Remembered(NamedTuple):
+    """What became of short parts. keys: (S,), 0 for none, S a power of two; numbers: (S,) of their results; edged: whether edges matter."""
+
+    keys: Ints
+    numbers: Ints
+    edged: bool
 
 
 @inlined
@@ -96,7 +108,7 @@ def _separates(text: Bytes, at: int, start: int, end: int, behaviour: Behaviour)
 
 @inlined
 def _is_left_alone(text: Bytes, at: int, last: int, behaviour: Behaviour) -> bool:
-    """Tell whether the bytes at a position are ASCII that stays as it is, behind a character with an entry."""
+    """Tell whether the bytes at a position are ASCII, which has no ranks, that stays as it is behind a character with an entry."""
     wide, pairs = False, 0
     if behaviour.plain:
         for i in range(_STRIDE):  # No early end: this way it is compiled to wide comparisons.
@@ -170,8 +182,92 @@ def find_parts(text: Bytes, starts: Ints, ends: Ints, ids: Ints, behaviour: Beha
             if begin < at:
                 if len(parts.starts) > 0:
                     parts.starts[count], parts.ends[count], parts.sources[count] = begin, at, source
+                    parts.edges[count] = int(begin == start) | int(at == end) << 1
                 count += 1
             if at == end:
                 break
             last = CUT_BEFORE | CUT_BEHIND
     return count
+
+
+@inlined
+def _slot_of(remembered: Remembered, key: int) -> int:
+    """Return where a key lies, or where it may be put, or −1 if there is no place for it."""
+    mask = len(remembered.keys) - 1
+    # Knuth's multiplier, for 31 bits, so that products fit in 63.
+    slot = ((key ^ key >> 31) & 0x7FFFFFFF) * 2654435761 >> 16 & mask
+    for _ in range(_TRIES):
+        if remembered.keys[slot] in (key, 0):
+            return slot
+        slot = (slot + 1) & mask
+    return -1
+
+
+@inlined
+def _key_of(text: Bytes, start: int, end: int, edges: int) -> int:
+    """Return the key of a short part: its bytes, how many, and its edges."""
+    key = (end - start) | edges << 3
+    for at in range(end - 1, start - 1, -1):
+        key = key << 8 | signed(text[at])
+    return key
+
+
+@kernel
+def recall(text: Bytes, parts: Parts, remembered: Remembered, numbers: Ints) -> int:
+    """Look up what became of parts. numbers: output, (Q,) which of the results, −1 for none; return how many of these there are."""
+    lacking = 0
+    for i in range(len(parts.starts)):
+        start, end = parts.starts[i], parts.ends[i]
+        number = -1
+        if end - start <= SHORT:
+            key = _key_of(text, start, end, parts.edges[i] if remembered.edged else 0)
+            slot = _slot_of(remembered, key)
+            if slot >= 0 and remembered.keys[slot] == key:
+                number = remembered.numbers[slot]
+        numbers[i] = number
+        lacking += number < 0
+    return lacking
+
+
+@kernel
+def remember(part: Bytes, edges: int, remembered: Remembered, number: int) -> None:
+    """Note which of the results a short part became, if there is a place for it."""
+    key = _key_of(part, 0, len(part), edges)
+    slot = _slot_of(remembered, key)
+    if slot >= 0:
+        remembered.keys[slot] = key
+        remembered.numbers[slot] = number
+
+
+@kernel
+def splice(
+    text: Bytes, at: int, parts: Parts, numbers: Ints, results: Bytes, offsets: Ints, out: Bytes, changed: Flags
+) -> None:
+    """Write a text with parts replaced, from a position to the end of the last one.
+
+    Parameters
+    ----------
+    text, at
+        (C,), and from where.
+    parts, numbers
+        Q parts, and which of the results each becomes.
+    results, offsets
+        All results, one behind the other; (N + 1,) where each begins.
+    out
+        Output, as long as the text becomes.
+    changed
+        Output, (Q,): whether a part is not as it was.
+    """
+    size = 0
+    for i in range(len(parts.starts)):
+        start, end = parts.starts[i], parts.ends[i]
+        first, last = offsets[numbers[i]], offsets[numbers[i] + 1]
+        copy(text[at:start], out[size : size + start - at])
+        size += start - at
+        copy(results[first:last], out[size : size + last - first])
+        size += last - first
+        other = end - start != last - first
+        for k in range(0 if other else end - start):
+            other |= text[start + k] != results[first + k]
+        changed[i] = other
+        at = end
