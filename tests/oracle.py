@@ -952,3 +952,87 @@ def parts_to_normalize(characters: Sequence[Entry], first: Entry, last: Entry) -
         for start, end in runs
         if any(entry.doubtful for entry in characters[start:end]) or any(changes(i) for i in range(start, end + 1))
     ]
+
+
+# --- Unigram models, as the `tokenizers` library runs them
+
+#: What Metaspace writes for a space, and Unicode's White_Space.
+METASPACE = "▁"
+WHITE_SPACE = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+
+
+def metaspace_words(text: str, scheme: str, *, split: bool, white: bool, head: bool) -> list[tuple[int, int, str]]:
+    """Return the pre-tokens of a stretch: characters [start, end), and what the model is given for them.
+
+    scheme: ``never``, ``first`` or ``always`` a ▁ in front, ``none`` for no Metaspace. white: split at white space first, which goes.
+    head: whether a document begins with the stretch.
+    """
+    words = [(0, len(text))]
+    if white:
+        places = [-1, *(place for place, character in enumerate(text) if character in WHITE_SPACE), len(text)]
+        words = [(before + 1, place) for before, place in pairwise(places)]
+    found = []
+    for start, end in words:
+        if start == end:
+            continue
+        if scheme == "none":
+            found.append((start, end, text[start:end]))
+            continue
+        written = text[start:end].replace(" ", METASPACE)
+        in_front = not written.startswith(METASPACE) and (
+            scheme == "always" or (scheme == "first" and head and start == 0)
+        )
+        starts = [k for k, character in enumerate(written) if k == 0 or (split and character == METASPACE)]
+        for first, last in pairwise([*starts, end - start]):
+            prefix = METASPACE if in_front and first == 0 else ""
+            found.append((start + first, start + last, prefix + written[first:last]))
+    return found
+
+
+def best_pieces(
+    word: str, vocabulary: Sequence[tuple[str, float]], unknown: int | None, *, byte_fallback: bool
+) -> list[tuple[int, int, int]] | None:
+    """Return the pieces whose scores have the largest sum: id, characters [start, end). None where one is missing.
+
+    Ways to a place are tried in order, and a later one has to be better. An unknown character scores 10 less than the worst entry;
+    unknown ones in a row are one.
+    """
+    ids = {entry: number for number, (entry, _) in enumerate(vocabulary)}
+    worst = min((score for _, score in vocabulary), default=float("inf"))
+    longest = max(map(len, ids), default=0)
+    ways: list[tuple[float, int, int] | None] = [(0.0, 0, -1), *[None] * len(word)]
+    for start in range(len(word)):
+        way = ways[start]
+        assert way is not None
+        ends = range(start + 1, min(start + max(longest, 1), len(word)) + 1)
+        offers = [(end, ids[word[start:end]]) for end in ends if word[start:end] in ids]
+        steps = [(end, number, vocabulary[number][1]) for end, number in offers]
+        if word[start] not in ids:
+            steps.append((start + 1, -1 if unknown is None else unknown, worst - 10.0))
+        for end, number, score in steps:
+            known = ways[end]
+            if known is None or score + way[0] > known[0]:
+                if number < 0:
+                    return None
+                ways[end] = (score + way[0], start, number)
+    parts: list[tuple[int, int, int]] = []
+    end = len(word)
+    while end > 0:
+        way = ways[end]
+        assert way is not None
+        _, start, number = way
+        if number == unknown and parts and parts[-1][0] == unknown:
+            parts[-1] = (number, start, parts[-1][2])
+        else:
+            parts.append((number, start, end))
+        end = start
+    found = []
+    for number, start, end in reversed(parts):
+        part = word[start:end]
+        tokens = [ids.get(part, number)]
+        if part not in ids and byte_fallback:
+            names = [f"<0x{byte:02X}>" for byte in part.encode()]
+            if all(name in ids for name in names):
+                tokens = [ids[name] for name in names]
+        found += [(token, start, end) for token in tokens]
+    return found

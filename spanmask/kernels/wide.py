@@ -81,6 +81,17 @@ def _plain_letter_length(data: Bytes, at: int, fold: int) -> int:
 
 
 @inlined
+def _plain_unbroken_length(data: Bytes, at: int) -> int:
+    length = WIDTH
+    for i in range(WIDTH):
+        byte = signed(data[at + i])
+        breaks = byte <= 0x20 or byte == 0xC2 or 0xE1 <= byte <= 0xE3
+        if breaks and length == WIDTH:
+            length = i
+    return length
+
+
+@inlined
 def _plain_eight(data: Bytes, at: int, length: int, fold: int) -> np.uint64:
     value = np.uint64(0)
     for i in range(8):
@@ -221,6 +232,19 @@ def _wide_letter_length(typing_context: Any, data: Any, at: Any, fold: Any) -> A
 
 
 @_intrinsic
+def _wide_unbroken_length(typing_context: Any, data: Any, at: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lanes = _load(context, builder, signature.args[0], *arguments)
+        low = builder.icmp_unsigned("<=", lanes, _constant(0x20))
+        two = builder.icmp_unsigned("==", lanes, _constant(0xC2))
+        three = builder.icmp_unsigned("<", builder.sub(lanes, _constant(0xE1)), _constant(3))
+        breaks = builder.bitcast(builder.or_(low, builder.or_(two, three)), _I32)
+        return builder.zext(builder.cttz(breaks, ir.Constant(ir.IntType(1), 0)), _I64)
+
+    return types.int64(data, types.int64), generate
+
+
+@_intrinsic
 def _wide_load_key(typing_context: Any, data: Any, at: Any, length: Any, fold: Any) -> Any:  # noqa: ARG001
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         value, index, size, bits = arguments
@@ -328,6 +352,10 @@ leading_zeros = _plain_leading_zeros if PLAIN else _wide_leading_zeros
 #: ``letter_length(data, at, fold)``: how many of the 32 bytes from ``at``, each OR ``fold``, are ASCII's small letters before another one
 #: comes. The caller guarantees ``at + 32 <= len(data)``.
 letter_length = _plain_letter_length if PLAIN else _wide_letter_length
+
+#: ``unbroken_length(data, at)``: how many of the 32 bytes from ``at`` come before one that may begin white space or ▁: one up to 0x20, C2,
+#: or E1 to E3. The caller guarantees ``at + 32 <= len(data)``.
+unbroken_length = _plain_unbroken_length if PLAIN else _wide_unbroken_length
 
 #: ``load_key(data, at, length, fold)``: the ``length`` (0 to 32) bytes from ``at``, each OR ``fold``, and zeros up to 32.
 #: The caller guarantees ``at + 32 <= len(data)``.

@@ -44,6 +44,11 @@ def wide_letters(data, at, fold):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
+def unbroken_length(data, at):  # type: ignore[no-untyped-def]
+    return wide._wide_unbroken_length(data, at)
+
+
+@njit(error_model="numpy")
 def wide_key(data, at, length, fold):  # type: ignore[no-untyped-def]
     return WIDE_KEY(data, at, length, fold)
 
@@ -107,6 +112,18 @@ def test_a_line_holds_the_key_that_equals_all_of_its_bits(data: np.ndarray, at: 
         words[bit // 64] ^= 1 << (bit % 64)
     key = tuple(map(np.uint64, words))
     assert wide_holds(lines, at, key) == wide._plain_holds_key(lines, at, key) == (bit is None)
+
+
+#: What may begin white space or ▁: of ASCII every byte up to the space, which is more than White_Space has.
+BREAKS = {*range(0x21), *("\x85\xa0\u1680\u2000\u2028\u205f\u3000▁"[k].encode()[0] for k in range(8)), 0xE2, 0xE3}
+QUIET = st.lists(st.sampled_from([0x21, 0x7F, 0x80, 0xC1, 0xC3, 0xE0, 0xE4, 0xFF, 0x20]), min_size=96, max_size=96)
+
+
+@settings(deadline=None, max_examples=200)
+@given(BYTES | QUIET.map(lambda data: np.array(data, np.uint8)), st.integers(0, 64))
+def test_unbroken_lengths_are_those_of_python_and_of_the_twin(data: np.ndarray, at: int) -> None:
+    expected = next((n for n, byte in enumerate(data[at : at + 32].tolist()) if byte in BREAKS), 32)
+    assert unbroken_length(data, at) == wide._plain_unbroken_length(data, at) == expected
 
 
 @settings(deadline=None, max_examples=200)

@@ -1,0 +1,337 @@
+"""Pre-tokens to the ids of a Unigram model: of all ways to spell one, that whose pieces' scores have the largest sum (Kudo 2018, §3.2).
+
+Sums are made as the `tokenizers` library makes them: in order, a float64 each, and what is found later has to be larger to be taken.
+Pre-tokens that pieces spell in 31 bytes or less are looked up in the word table; what is not there is spelled, and kept. Oracle:
+``best_pieces`` in ``tests/oracle.py``.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from spanmask.kernels._jit import Bytes, Flags, Ints, inlined, kernel, signed
+from spanmask.kernels.characters import width_of
+from spanmask.kernels.double_array import ROOT, follow, piece_of, place_of
+from spanmask.kernels.metaspace import SPACE, Metaspace, gap_width, is_marked, mark_width, pretoken_end
+from spanmask.kernels.tokens import Tokens, write_known
+from spanmask.kernels.wide import WIDTH, Key, load_key
+from spanmask.kernels.wordtable import WordTable, find, keep
+
+#: What `tokenize` returns where a character has neither a piece nor an unknown token.
+NOTHING = -1
+
+#: Bytes of a pre-token that is looked up. Its length is the last byte of the key, so that zeros at its end count.
+_KNOWN = WIDTH - 1
+_BYTE, _LAST_BYTE = np.uint64(8), np.uint64(56)
+
+
+class Model(NamedTuple):
+    """What spelling needs to know.
+
+    units: the pieces as a double array, ▁ as a space where text is marked. scores: (V,). unknown: the id of what no piece spells, −1 where
+    there is none; unknown_score: of one character of it; byte_ids: (256,) what stands for a byte of it, or −1. mark: the bytes of a mark.
+    """
+
+    units: Ints
+    scores: npt.NDArray[np.float64]
+    unknown: int
+    unknown_score: float
+    byte_ids: Ints
+    mark: Bytes
+
+
+class Scratch(NamedTuple):
+    """Room for a pre-token of R bytes. bytes: (R + WIDTH,) as pieces spell it; sums, before, ids: (R + 1,) the best way to each place."""
+
+    bytes: Bytes
+    sums: npt.NDArray[np.float64]
+    before: Ints
+    ids: Ints
+
+
+def scratch_for(size: int) -> Scratch:
+    """Return room for a pre-token that pieces spell in so many bytes."""
+    return Scratch(
+        np.zeros(size + WIDTH, np.uint8),
+        np.empty(size + 1, np.float64),
+        np.empty(size + 1, np.int64),
+        np.empty(size + 1, np.int64),
+    )
+
+
+@inlined
+def _spell(text: Bytes, at: int, stop: int, marked: bool, splitter: Metaspace, scratch: Scratch) -> int:
+    """Write ``text[at:stop]`` as pieces spell it; return its bytes. marked: whether a mark goes in front."""
+    size = 0
+    if marked:
+        scratch.bytes[0] = SPACE
+        size = 1
+    while at < stop:
+        width = mark_width(text, at, splitter)
+        scratch.bytes[size] = SPACE if width > 0 else text[at]
+        size += 1
+        at += max(width, 1)
+    return size
+
+
+@inlined
+def _offer(scratch: Scratch, place: int, before: int, total: float, token: int) -> None:
+    """Take a way to a place if it is the first or the best one."""
+    if scratch.before[place] < 0 or total > scratch.sums[place]:
+        scratch.before[place], scratch.sums[place], scratch.ids[place] = before, total, token
+
+
+@inlined
+def _find_ways(scratch: Scratch, size: int, model: Model) -> bool:
+    """Find the best way to every place of a pre-token; false where a character has neither a piece nor an unknown token."""
+    for place in range(size + 1):
+        scratch.before[place] = -1
+    scratch.sums[0] = 0.0
+    start = 0
+    # Kept: the best way to `start` is found, since every way there has been offered. There is one: a character is a piece or unknown.
+    while start < size:
+        here, end = scratch.sums[start], start + width_of(scratch.bytes, start)
+        place, alone = ROOT, False
+        for at in range(start, size):
+            unit = follow(model.units, place, signed(scratch.bytes[at]))
+            if unit == 0:
+                break
+            place, piece = place_of(unit), piece_of(unit)
+            if piece >= 0:
+                _offer(scratch, at + 1, start, model.scores[piece] + here, piece)
+                alone = alone or at + 1 == end
+        if not alone:
+            _offer(scratch, end, start, model.unknown_score + here, model.unknown)
+            if scratch.ids[end] < 0:
+                return False
+        start = end
+    return True
+
+
+@inlined
+def _turn(scratch: Scratch, size: int) -> None:
+    """Turn the way from the end of a pre-token round: ``before`` of a place on it is then the place behind, the end its own."""
+    place, behind = size, size
+    while place > 0:
+        before = scratch.before[place]
+        scratch.before[place] = behind
+        place, behind = before, place
+    scratch.before[0] = behind
+
+
+@inlined
+def _whole_piece(scratch: Scratch, start: int, stop: int, model: Model) -> int:
+    """Return the piece that is all of a part of a pre-token, or −1."""
+    place, unit = ROOT, 0
+    for at in range(start, stop):
+        unit = follow(model.units, place, signed(scratch.bytes[at]))
+        if unit == 0:
+            return -1
+        place = place_of(unit)
+    return piece_of(unit)
+
+
+@inlined
+def _write_bytes(scratch: Scratch, start: int, stop: int, model: Model, out: Tokens, position: int) -> int:
+    """Write what stands for the bytes of a part of a pre-token; return where that ends, −1 where one of them has nothing."""
+    for at in range(start, stop):
+        byte = scratch.bytes[at]
+        # A mark is more bytes than the one it is spelled as.
+        for i in range(len(model.mark) if byte == SPACE else 1):
+            token = model.byte_ids[model.mark[i] if byte == SPACE else byte]
+            if token < 0:
+                return -1
+            out.ids[position] = token
+            position += 1
+    return position
+
+
+@inlined
+def _write_unknown(scratch: Scratch, start: int, stop: int, model: Model, out: Tokens, position: int) -> int:
+    """Write what stands for an unknown part of a pre-token; return where that ends."""
+    piece = _whole_piece(scratch, start, stop, model)
+    if piece < 0:
+        end = _write_bytes(scratch, start, stop, model, out, position)
+        if end >= 0:
+            return end
+    out.ids[position] = piece if piece >= 0 else model.unknown
+    return position + 1
+
+
+@inlined
+def _advance(text: Bytes, at: int, size: int, splitter: Metaspace) -> int:
+    """Return where ``size`` bytes as pieces spell them end in the text."""
+    for _ in range(size):
+        at += max(mark_width(text, at, splitter), 1)
+    return at
+
+
+@inlined
+def _place(
+    text: Bytes, at: int, start: int, stop: int, marked: bool, splitter: Metaspace, out: Tokens, first: int, end: int
+) -> int:
+    """Write which bytes the tokens of a part of a pre-token stand for: from ``at`` on; return where that ends.
+
+    A mark that the text does not have stands for the character behind it, and takes nothing of it away.
+    """
+    size = stop - start
+    after = _advance(text, at, size - 1 if marked and start == 0 else size, splitter)
+    shown = at + width_of(text, at) if after == at else after
+    for i in range(first, end):
+        out.byte_offsets[i, 0], out.byte_offsets[i, 1] = at, shown
+    return after
+
+
+@inlined
+def _match(
+    text: Bytes,
+    at: int,
+    stop: int,
+    marked: bool,
+    splitter: Metaspace,
+    model: Model,
+    scratch: Scratch,
+    out: Tokens,
+    position: int,
+) -> int:
+    """Write the ids of the pre-token ``text[at:stop]``; return where they end, or `NOTHING`."""
+    size = _spell(text, at, stop, marked, splitter, scratch)
+    if not _find_ways(scratch, size, model):
+        return NOTHING
+    _turn(scratch, size)
+    start = 0
+    # Kept: the tokens of the first `start` bytes are written, and stand for the text before `at`.
+    while start < size:
+        end, first = scratch.before[start], position
+        token = scratch.ids[end]
+        if token == model.unknown:
+            while end < size and scratch.ids[scratch.before[end]] == token:
+                end = scratch.before[end]
+            position = _write_unknown(scratch, start, end, model, out, position)
+        else:
+            out.ids[position] = token
+            position += 1
+        if len(out.byte_offsets) > 0:
+            at = _place(text, at, start, end, marked, splitter, out, first, position)
+        start = end
+    return position
+
+
+@inlined
+def _key_of(text: Bytes, at: int, stop: int, marked: bool, scratch: Scratch) -> Key:
+    """Return the key of a pre-token of at most `_KNOWN` bytes, a mark in front counted."""
+    size = stop - at
+    if at + WIDTH <= len(text):
+        key = load_key(text, at, size, 0)
+    else:
+        for i in range(size):
+            scratch.bytes[i] = text[at + i]
+        key = load_key(scratch.bytes, 0, size, 0)
+    if not marked:
+        return key[0], key[1], key[2], key[3] | np.uint64(size) << _LAST_BYTE
+    return (
+        key[0] << _BYTE | np.uint64(SPACE),
+        key[1] << _BYTE | key[0] >> _LAST_BYTE,
+        key[2] << _BYTE | key[1] >> _LAST_BYTE,
+        key[3] << _BYTE | key[2] >> _LAST_BYTE | np.uint64(size + 1) << _LAST_BYTE,
+    )
+
+
+@inlined
+def _pretoken(
+    text: Bytes,
+    at: int,
+    stop: int,
+    marked: bool,
+    splitter: Metaspace,
+    model: Model,
+    table: WordTable,
+    scratch: Scratch,
+    out: Tokens,
+    position: int,
+) -> int:
+    """Write the ids and word starts of the pre-token ``text[at:stop]``; return where they end, or `NOTHING`."""
+    # In a pre-token of a splitter that splits at marks there is one in front alone.
+    width = mark_width(text, at, splitter)
+    spelled = marked or width > 0
+    known = stop - at - width + spelled <= _KNOWN and (splitter.split or splitter.white) and len(out.byte_offsets) == 0
+    if known:
+        key = _key_of(text, at + width, stop, spelled, scratch)
+        line = find(table, key)
+        if line >= 0:
+            return write_known(table, line, out, position)
+    end = _match(text, at, stop, marked, splitter, model, scratch, out, position)
+    for i in range(position, end):
+        out.word_starts[i] = i == position
+    if known and end >= 0:
+        keep(table, key, out.ids, position, end - position)
+    return end
+
+
+@kernel
+def tokenize(
+    text: Bytes,
+    starts: Ints,
+    ends: Ints,
+    heads: Flags,
+    added: Ints,
+    splitter: Metaspace,
+    model: Model,
+    table: WordTable,
+    scratch: Scratch,
+    out: Tokens,
+) -> int:
+    """Tokenize P stretches.
+
+    Parameters
+    ----------
+    text, starts, ends
+        (C,) valid UTF-8, and (P,) where stretches start and end in it.
+    heads
+        (P,) whether a stretch begins a document.
+    added
+        (P,) the id of an added token that a stretch is, or −1.
+    splitter, model
+        How stretches are split into pre-tokens, and these into pieces.
+    table, scratch
+        Pre-tokens seen before, added to; room for the one at hand.
+    out
+        Outputs; where its byte_offsets have room, each token's are bytes of ``text``.
+
+    Returns
+    -------
+    int
+        Tokens written; `NOTHING` where a character has neither a piece nor an unknown token; −n where ``scratch`` has room for fewer than
+        n bytes, of which it needs more.
+    """
+    position = 0
+    for stretch in range(len(starts)):
+        out.offsets[stretch] = position
+        start, end = starts[stretch], ends[stretch]
+        at = start
+        if added[stretch] >= 0:
+            out.ids[position] = added[stretch]
+            out.word_starts[position] = True
+            if len(out.byte_offsets) > 0:
+                out.byte_offsets[position, 0], out.byte_offsets[position, 1] = at, end
+            position += 1
+            at = end
+        while at < end:
+            gap = gap_width(text, at, splitter)
+            if gap > 0:
+                at += gap
+                continue
+            stop = pretoken_end(text, at, end, splitter)
+            size: int = stop - at + 1
+            if size >= len(scratch.ids):
+                return -size
+            marked = mark_width(text, at, splitter) == 0 and is_marked(at, start, heads[stretch], splitter)
+            position = _pretoken(text, at, stop, marked, splitter, model, table, scratch, out, position)
+            if position < 0:
+                return NOTHING
+            at = stop
+    out.offsets[len(starts)] = position
+    return position
