@@ -41,6 +41,7 @@ COMMANDS = {
     "show": "Show masked sequences beside their originals.",
     "train": "Train a model on a dataset.",
     "verify": "Prove that a dataset is what was written.",
+    "vocab": "Train a vocabulary on text, or add pieces of it to a model's.",
 }
 
 EXIT_CODES: list[tuple[type[BaseException], int]] = [

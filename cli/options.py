@@ -6,7 +6,7 @@ Values go on as they are read; the configuration converts and refuses them, as i
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import MISSING, Field, fields
 from enum import StrEnum
 from typing import Any
@@ -18,14 +18,16 @@ from spanmask.options import Kind, Options, is_section, kinds
 Function = Callable[..., Any]
 
 
-def config_options(config: type[Options], **flags: str) -> Callable[[Function], Function]:
+def config_options(
+    config: type[Options], without: Collection[str] = (), **flags: str
+) -> Callable[[Function], Function]:
     """Add an option for each one of a configuration; none has a default, so that a file's values stand.
 
-    flags: of the options that have others than their names, such as ``evaluate="--eval/--no-eval"``.
+    without: names of options to leave out. flags: of those that have others than their names, such as ``evaluate="--eval/--no-eval"``.
     """
 
     def add(function: Function) -> Function:
-        for option in reversed(list(_options(config, flags))):
+        for option in reversed(list(_options(config, flags, without))):
             function = option(function)
         return function
 
@@ -78,13 +80,16 @@ def _number(text: str) -> Any:
     return text
 
 
-def _options(config: type[Options], flags: Mapping[str, str], section: str = "Options") -> Iterator[Any]:
+def _options(
+    config: type[Options], flags: Mapping[str, str], without: Collection[str], section: str = "Options"
+) -> Iterator[Any]:
     """Yield the options of a configuration and, under their names, of its sections."""
     told = _told(config)
     for field in fields(config):  # type: ignore[arg-type] # every configuration is a dataclass
         kind = kinds(config)[field.name]
         if is_section(kind):
-            yield from _options(kind.type, flags, field.name.capitalize())
+            yield from _options(kind.type, flags, without, field.name.capitalize())
+        if is_section(kind) or field.name in without:
             continue
         heading, text = told.get(field.name, ("Attributes", ""))
         yield click.option(

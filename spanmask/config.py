@@ -94,6 +94,14 @@ class RandomIds(StrEnum):
     UNIGRAM = "unigram"
 
 
+class VocabularyKind(StrEnum):
+    """What is trained on a text: BERT's WordPiece, byte-level BPE as RoBERTa has it, or Unigram as XLM-R has it."""
+
+    WORDPIECE = "wordpiece"
+    BPE = "bpe"
+    UNIGRAM = "unigram"
+
+
 #: Columns of a shard, whose names no kept field may have (FORMAT.md §2).
 COLUMNS = (
     *("document_id", "segment", "input_ids", "span_starts", "span_ends", "labels"),

@@ -10,7 +10,7 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -113,6 +113,46 @@ def refuse_links(*paths: Path) -> None:
                 f"{path}: a link to {path.readlink()}, and files would be written and removed behind it: remove the link, "
                 "or make the whole folder one"
             )
+
+
+def refuse_file(folder: Path) -> None:
+    """Refuse a file where a folder is to be written.
+
+    Raises
+    ------
+    ConfigError
+        One stands there.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder}: a file stands there; give another folder")
+
+
+def refuse_occupied(folder: Path, known: Collection[str], whose: str, *, overwrite: bool) -> None:
+    """Refuse a folder that holds anything, but with ``overwrite`` for what is to be replaced.
+
+    Parameters
+    ----------
+    known
+        Names of files that may be replaced.
+    whose
+        Whose they are, as in ``model's``.
+
+    Raises
+    ------
+    ConfigError
+        It does.
+    StorageError
+        It cannot be listed.
+    """
+    if not folder.is_dir():
+        return
+    with reporting(folder, "list"):
+        found = sorted(path.name for path in folder.iterdir())
+    foreign = [name for name in found if name not in known]
+    if foreign:
+        raise ConfigError(f"{folder}: it holds {foreign[0]}, which is no {whose}; give another folder")
+    if found and not overwrite:
+        raise ConfigError(f"{folder}: it holds {found[0]} already; give another folder, or --overwrite")
 
 
 @contextlib.contextmanager

@@ -292,7 +292,7 @@ def _load_file(path: Path, cased: bool | None) -> Vocabulary:
         cased = cased if known is None else _agree(str(folder), known, cased)
     text = _read_text(path)
     if path.suffix == ".json":
-        return _from_tokenizer_json(path, text, cased)
+        return vocabulary_from_json(path, text, cased)
     if cased is None:
         raise ConfigError(f"vocabulary {path}: say with --cased or --uncased whether its text keeps its case")
     return Vocabulary(name=path.name, entries=_lines(text), cased=cased)
@@ -327,7 +327,21 @@ def _refuse_odd_text(path: Path, text: str) -> None:
         raise ConfigError(f"vocabulary {path}: its lines end with carriage returns only; end them with newlines")
 
 
-def _from_tokenizer_json(path: Path, text: str, cased: bool | None) -> Vocabulary:
+def vocabulary_from_json(path: Path, text: str, cased: bool | None = None) -> Vocabulary:
+    """Return the vocabulary of the text of a ``tokenizer.json``, BERT's or any other.
+
+    Parameters
+    ----------
+    path
+        Names it.
+    cased
+        What was said of its casing, if anything.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be used, or has another casing.
+    """
     with _reading(path.name):
         content = json.loads(text)
         entries = entries_of(path.name, content)

@@ -41,7 +41,9 @@ def test_only_kernels_import_numba_and_only_tokenization_the_tokenizers() -> Non
             if name in importers:
                 importers[name].add(path.relative_to(PACKAGE).as_posix())
     assert importers["numba"] | importers["llvmlite"] <= {p for p in map(str, _relative()) if p.startswith("kernels/")}
-    tokenizing = {f"tokenization/{name}.py" for name in ("derive", "derive_classes", "derive_traits", "library")}
+    tokenizing = {
+        f"tokenization/{name}.py" for name in ("derive", "derive_classes", "derive_traits", "library", "training")
+    }
     assert importers["tokenizers"] == tokenizing
     assert {Path(name).parts[:2] for name in importers["torch"]} <= {("loading", "torch_dataset")} | {
         (folder, path.name) for folder in ("model", "train") for path in (PACKAGE / folder).glob("*.py")
@@ -246,7 +248,18 @@ def test_the_layout_is_the_one_decided() -> None:
         "tokenizer_folder",
         "tokenizer_json",
     }
-    rest = {"report", "sequencing", "shard", "statistics", "storage", "tokenization", "train", "vocab", "words"}
+    rest = {
+        "report",
+        "sequencing",
+        "shard",
+        "statistics",
+        "storage",
+        "tokenization",
+        "train",
+        "vocab",
+        "vocabularies",
+        "words",
+    }
     assert top == decided | rest
     assert (PACKAGE / "py.typed").exists()
 

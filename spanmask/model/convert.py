@@ -19,7 +19,7 @@ from typing import Any
 from safetensors.torch import save
 
 from spanmask.errors import ConfigError
-from spanmask.folders import publish_folder
+from spanmask.folders import publish_folder, refuse_occupied
 from spanmask.model.config import Objective, SpanBertConfig
 from spanmask.model.fitting import build, read_tensors, require_finite, require_layers, require_shapes, shapes_of
 from spanmask.model.naming import (
@@ -34,12 +34,13 @@ from spanmask.model.naming import (
 )
 from spanmask.model.pretraining import SpanBertForPreTraining
 from spanmask.model.tokenizer_files import FILES, tokenizer_files
-from spanmask.storage import reporting
 from spanmask.tokenizer_folder import read_json
 from spanmask.vocab import Vocabulary
 
 _CONFIG, _MODEL, _HEAD = "config.json", "model.safetensors", "sbo_head.safetensors"
 _INDEX, _PICKLE = "model.safetensors.index.json", "pytorch_model.bin"
+#: Every file of a model that others or we write.
+MODEL_FILES = (_CONFIG, _MODEL, _HEAD, _INDEX, _PICKLE, *FILES)
 _HEADS = {"mlm": "MLM head", "sbo": "span boundary head"}
 #: BertConfig's names of our fields.
 _FIELDS = {
@@ -134,25 +135,14 @@ def export(
         )
     state, text = model.state_dict(), json.dumps(_bert_config(config, vocabulary), indent=2, sort_keys=True)
     files = tokenizer_files(vocabulary, max_tokens=config.max_positions) | {_CONFIG: text.encode()}
-    with publish_folder(folder, partial(_check_free, folder, overwrite=overwrite)) as written:
+    with publish_folder(
+        folder, partial(refuse_occupied, folder, MODEL_FILES, "model's", overwrite=overwrite)
+    ) as written:
         written.write_bytes(_MODEL, _saved(to_theirs(state, bert_names(config), config)))
         if model.sbo is not None:
             written.write_bytes(_HEAD, _saved(to_theirs(state, BOUNDARY_NAMES, config)))
         for name, data in files.items():
             written.write_bytes(name, data)
-
-
-def _check_free(folder: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that holds anything, but with ``overwrite`` for a model."""
-    if not folder.is_dir():
-        return
-    with reporting(folder, "list"):
-        found = sorted(path.name for path in folder.iterdir())
-    foreign = [name for name in found if name not in (_CONFIG, _MODEL, _HEAD, _INDEX, _PICKLE, *FILES)]
-    if foreign:
-        raise ConfigError(f"{folder}: it holds {foreign[0]}, which is no model's; give another folder")
-    if found and not overwrite:
-        raise ConfigError(f"{folder}: it holds {found[0]} already; give another folder, or --overwrite")
 
 
 def _saved(state: State) -> bytes:

@@ -3,40 +3,33 @@
 from __future__ import annotations
 
 import os
-import re
-import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Any
+from typing import Any
 
 from spanmask.blocks import row_of
-from spanmask.config import Format, PreshardConfig
-from spanmask.corpus.inputs import InputFile, Inputs, find_inputs
+from spanmask.config import PreshardConfig
+from spanmask.corpus.inputs import InputFile, Inputs
 from spanmask.engines.local import Outcome, run_inline, run_processes
 from spanmask.errors import ConfigError, IncompleteShards, MismatchError
 from spanmask.kernels.cache import has_compiled_kernels
 from spanmask.presharding.existing import check_folder, differences, finished_dataset, refusal
 from spanmask.presharding.finalize import assemble
+from spanmask.presharding.finding import STDIN, OnInputs, find_files
 from spanmask.presharding.locations import check_unchanged_since, digest_in_background, remember_inputs
 from spanmask.presharding.plan import Plan, default_jobs, make_plan
 from spanmask.presharding.receipt import Receipt
-from spanmask.presharding.state import FOLDER, STDIN_FOLDER, RunState, locked
+from spanmask.presharding.state import FOLDER, RunState, locked
 from spanmask.presharding.units import Pipeline, PipelineWork, Report, Unit, all_units, unit_order, warm_up
 from spanmask.records import Row
 from spanmask.shard.card import dataset_card
 from spanmask.shard.manifest import Manifest
-from spanmask.storage import digest, make_folder, publish
+from spanmask.storage import make_folder
 from spanmask.vocab import Vocabulary, load_vocabulary
-
-STDIN = "-"
-#: Bytes of standard input in which an object of JSON lines is looked for, and how one begins: with a name, or with nothing.
-_HEAD_BYTES = 1 << 16
-_JSON_OBJECT = re.compile(rb"""\s*\{\s*(?:"(?:[^"\\]|\\.)*"\s*:|\})""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +46,6 @@ class Progress:
 
 #: Told of progress after every few MiB of text.
 OnProgress = Callable[[Progress], None]
-#: Told which files will be read, and what in folders will not.
-OnInputs = Callable[[Inputs], None]
 
 
 def preshard(  # noqa: PLR0913 - the one door
@@ -119,7 +110,7 @@ def preshard(  # noqa: PLR0913 - the one door
     on_inputs = on_inputs or _ignore
     if STDIN not in paths and not (folder / FOLDER).exists():
         # Looked at without a lock, so that a finished dataset may be read-only.
-        files = _find_files(paths, folder, config, on_inputs)
+        files = find_files(paths, folder, config.corpus.format, on_inputs)
         finished = finished_dataset(folder, config, files, overwrite=overwrite, rehash=rehash)
         if finished is not None:
             return finished
@@ -129,7 +120,7 @@ def preshard(  # noqa: PLR0913 - the one door
         # A run that was killed between its last shard and its manifest's place: the rest is renaming, whatever is asked for now.
         if state.staged:
             state.commit()
-        files = _find_files(paths, folder, config, on_inputs)
+        files = find_files(paths, folder, config.corpus.format, on_inputs)
         finished = finished_dataset(folder, config, files, overwrite=overwrite, rehash=rehash)
         if finished is not None:
             return finished
@@ -145,7 +136,9 @@ def preview(
     found: list[Inputs] = []
     # Standard input is the one thing that has to be written down to be read.
     with TemporaryDirectory(prefix="spanmask-") if STDIN in inputs else nullcontext("") as scratch:
-        plan = make_plan(config, vocabulary, _find_files(list(inputs), Path(scratch), config, found.append))
+        plan = make_plan(
+            config, vocabulary, find_files(list(inputs), Path(scratch), config.corpus.format, found.append)
+        )
         pipeline = Pipeline(plan, Path())
         blocks = (
             pipeline.mask(pipeline.sequences(documents)[0])[0]
@@ -158,42 +151,6 @@ def preview(
 
 def _ignore(_: Inputs) -> None:
     return None
-
-
-def _find_files(paths: list[Any], folder: Path, config: PreshardConfig, on_inputs: OnInputs) -> tuple[InputFile, ...]:
-    if STDIN in paths:
-        paths = [_spool(folder, config) if path == STDIN else path for path in paths]
-    inputs = find_inputs(paths, config.corpus.format)
-    for file in inputs.files:
-        path = Path(file.path)
-        if path.is_relative_to(folder) and not path.is_relative_to(folder / FOLDER / STDIN_FOLDER):
-            raise ConfigError(f"{path}: an input lies in --out {folder}; choose another --out")
-    on_inputs(inputs)
-    return inputs.files
-
-
-def _spool(folder: Path, config: PreshardConfig) -> Path:
-    """Save standard input, so that it can be read in parts and again."""
-    suffix = {Format.JSONL: ".jsonl", Format.PARQUET: ".parquet", Format.ARROW: ".arrow"}.get(
-        config.corpus.format, ".txt"
-    )
-    head = sys.stdin.buffer.read(_HEAD_BYTES)
-    if config.corpus.format is Format.AUTO and _JSON_OBJECT.match(head):
-        raise ConfigError(
-            f"{STDIN}: standard input begins with a JSON object, and has no name to tell JSON lines from text: give --format jsonl, or text"
-        )
-    path = folder / FOLDER / STDIN_FOLDER / f"stdin{suffix}"
-    make_folder(path.parent)
-
-    def save(file: IO[bytes]) -> None:
-        file.write(head)
-        shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
-
-    publish(path, save)
-    # A time that its content decides: another text on standard input is then another input, the same text the same.
-    nanoseconds = int(digest(str(path))[:15], 16)
-    os.utime(path, ns=(nanoseconds, nanoseconds))
-    return path
 
 
 @dataclass(slots=True)

@@ -20,6 +20,7 @@ from spanmask_cli.commands import COMMANDS, EXIT_CODES, cli
 from spanmask.config import PreshardConfig
 from spanmask.exporting.config import ExportConfig
 from spanmask.train.config import TrainConfig
+from spanmask.vocabularies.config import TrainingConfig
 
 SHARED = {
     "--seed": None,
@@ -70,6 +71,10 @@ SURFACE: dict[str, dict[str, list[str] | None]] = {
     | dict.fromkeys(["--threads", "--compile", "--no-compile", "--eval", "--no-eval"]),
     "export-model": dict.fromkeys(["--out", "--step", "--overwrite"]),
     "infill": dict.fromkeys(["--top", "--json"]),
+    "vocab": dict.fromkeys(["--out", "--size", "--cased", "--uncased", "--min-frequency", "--coverage", "--text-field"])
+    | {name: SHARED[name] for name in ("--format", "--layout", "--on-error", "--max-document-bytes")}
+    | dict.fromkeys(["--overwrite", "--json"])
+    | {"--kind": ["wordpiece", "bpe", "unigram"]},
 }
 
 
@@ -91,7 +96,7 @@ def test_a_commands_options_are_those_promised(name: str) -> None:
 
 def test_the_commands_are_those_promised() -> None:
     names = ["audit", "bench", "demo", "export", "export-model", "infill", "preshard", "show", "train", "verify"]
-    assert list(COMMANDS) == names
+    assert list(COMMANDS) == [*names, "vocab"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -123,7 +128,7 @@ def test_help_names_every_option_and_its_default(shell: Any) -> None:
     )
 
 
-CONFIGS = {"preshard": PreshardConfig, "train": TrainConfig, "export": ExportConfig}
+CONFIGS = {"preshard": PreshardConfig, "train": TrainConfig, "export": ExportConfig, "vocab": TrainingConfig}
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -131,17 +136,20 @@ def test_the_defaults_that_help_shows_are_those_that_stand(name: str) -> None:
     """A help text ends with the default, or with words about it; ``[paper]`` and ``[512]`` stand for None there."""
     command = cli.get_command(click.Context(cli), name)
     assert command is not None
-    config, needed = CONFIGS[name], {"preshard": {"seed": 1}, "train": {}, "export": {"target": "t5"}}[name]
+    config, needed = (
+        CONFIGS[name],
+        {"preshard": {"seed": 1}, "train": {}, "export": {"target": "t5"}, "vocab": {}}[name],
+    )
     shown = {
         option.name: re.search(r"\[([\w.+-]+)\]$", getattr(option, "help", None) or "") for option in command.params
     }
     values = {key: found[1] for key, found in shown.items() if found and key in config.option_names()}
-    words = {"seed": "required", "splits": "all", "max_positions": "512"}
+    words = {"seed": "required", "splits": "all", "max_positions": "512", "cased": "cased"}
     plain = {key: value for key, value in values.items() if value != words.get(key)}
     types = {option.name: option.type for option in command.params}
     read = {key: types[key].convert(value, None, None) for key, value in plain.items()}
     assert config.of(**needed, **read) == config.of(**needed)
-    assert len(read) == {"preshard": 16, "train": 21, "export": 0}[name]
+    assert len(read) == {"preshard": 16, "train": 21, "export": 0, "vocab": 8}[name]
 
 
 @pytest.mark.parametrize(
@@ -150,6 +158,7 @@ def test_the_defaults_that_help_shows_are_those_that_stand(name: str) -> None:
         ("preshard", ["Options", "Masking", "Corpus", "Vocabulary", "Sequence", "Output"]),
         ("train", ["Options", "Model", "Schedule", "Optimizer", "Data", "Reports", "Machine"]),
         ("export", ["Options", "Sentinels"]),
+        ("vocab", ["Options", "Corpus"]),
     ],
 )
 def test_help_lists_options_by_section(shell: Any, name: str, titles: list[str]) -> None:
@@ -206,7 +215,9 @@ print(sorted({"torch", "numba", "pyarrow", "numpy", "tokenizers", "rich"} & set(
 """
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["preshard", "--help"], ["export", "--help"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["preshard", "--help"], ["export", "--help"], ["vocab", "--help"]], ids=" ".join
+)
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     result = subprocess.run([sys.executable, "-c", _LIGHT, *arguments], capture_output=True, text=True, check=True)
     assert "Usage: spanmask" in result.stdout
