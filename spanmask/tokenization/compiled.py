@@ -7,12 +7,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from spanmask.blocks import offsets_of
 from spanmask.kernels.tokens import Tokens
 from spanmask.records import Bytes, Offsets
 from spanmask.tokenization.added_tokens import AddedTokens, added_tokens_of
-from spanmask.tokenization.agreement import agree
+from spanmask.tokenization.agreement import Encoder, agree
 from spanmask.tokenization.bpe import bpe_of
 from spanmask.tokenization.library import HIDDEN
+from spanmask.tokenization.normalizing import Normalization, Normalized, normalization_of
 from spanmask.tokenization.recognition import recipe_of
 from spanmask.tokenization.stretches import Stretches, whole_documents
 from spanmask.tokenization.whole_documents import Encoded, WholeDocuments
@@ -27,13 +29,13 @@ class Model(Protocol):
         ...
 
 
-def compiled_of(content: dict[str, Any], vocabulary: Vocabulary, whole: WholeDocuments) -> Compiled | str:
+def compiled_of(content: dict[str, Any], library: Any, vocabulary: Vocabulary, whole: WholeDocuments) -> Compiled | str:
     """Return a tokenizer, compiled, or in one line why it is not.
 
     Parameters
     ----------
-    content
-        Its tokenizer.json, from `spanmask.tokenization.library.content_of`.
+    content, library
+        Its tokenizer.json, from `spanmask.tokenization.library.content_of`, and the library, loaded for text.
     vocabulary
         The same as a vocabulary.
     whole
@@ -42,35 +44,71 @@ def compiled_of(content: dict[str, Any], vocabulary: Vocabulary, whole: WholeDoc
     recipe = recipe_of(content)
     if isinstance(recipe, str):
         return recipe
-    listed = content.get("added_tokens", [])
-    added = added_tokens_of(listed, lambda name: name)
+    normalization = normalization_of(recipe.normalizer, vocabulary, visible_spaces=False)
+    if isinstance(normalization, str):
+        return normalization
+    names = [token for token in content.get("added_tokens", []) if not token["content"].startswith(HIDDEN)]
+    added = added_tokens_of(names, library.normalizer.normalize_str if library.normalizer else str)
     if isinstance(added, str):
         return added
     model = bpe_of(recipe.model, vocabulary, recipe.splitter)
     if isinstance(model, str):
         return model
-    found = Compiled(added, model, whole)
-    if not agree(found, whole, [token["content"].removeprefix(HIDDEN) for token in listed]):
+    found = Compiled(added, normalization, model, whole)
+    if not agree(found, whole, [*vocabulary.special_tokens, *(token["content"] for token in names)]):
         return f"tokenizers {version('tokenizers')} gives other tokens"
     return found
 
 
 class Compiled:
-    """Added tokens, and a model for the text between them. What these cannot tell goes through the library."""
+    """Added tokens, a normalizer, and a model for the text that these leave. What they cannot tell goes through the library."""
 
-    def __init__(self, added: AddedTokens, model: Model, whole: WholeDocuments) -> None:
+    def __init__(self, added: AddedTokens, normalization: Normalization, model: Model, whole: WholeDocuments) -> None:
         self._added = added
+        self._normalization = normalization
         self._model = model
         self._whole = whole
 
     def encode(self, text: Bytes, offsets: Offsets, *, spots: bool) -> Encoded:
         """Tokenize D documents; see `WholeDocuments.encode`."""
-        stretches = whole_documents(text, offsets)
-        for finder in self._added:
-            if finder is not None:
-                stretches = finder.find(stretches)
+        if _holds_hidden(text):
+            return self._whole.encode(text, offsets, spots=spots)
+        stretches, changed = self._normalized(text, offsets)
+        if spots and len(changed):
+            return _encode_apart(text, offsets, changed, self._whole, self)
         out = self._model.run(stretches, spots=spots)
         if out is None:
             return self._whole.encode(text, offsets, spots=spots)
         bounds = out.offsets[np.searchsorted(stretches.documents, np.arange(len(offsets)))]
         return Encoded(out.ids, out.word_starts, np.diff(bounds), out.byte_offsets if spots else None)
+
+    def _normalized(self, text: Bytes, offsets: Offsets) -> Normalized:
+        raw, normalized = self._added
+        stretches = whole_documents(text, offsets)
+        if raw is not None:
+            stretches = raw.find(stretches)
+        stretches, changed = self._normalization.apply(stretches)
+        return Normalized(stretches if normalized is None else normalized.find(stretches), changed)
+
+
+def _holds_hidden(text: Bytes) -> bool:
+    """Tell whether a text holds the noncharacter that hides the names of special tokens: the library finds those behind it."""
+    hidden = HIDDEN.encode()
+    return bool((text == hidden[0]).any()) and hidden in text.tobytes()
+
+
+def _encode_apart(text: Bytes, offsets: Offsets, numbers: Offsets, one: Encoder, other: Encoder) -> Encoded:
+    """Return the tokens of D documents with their bytes, of those with these numbers from one encoder, of the others from the other."""
+    rest = np.setdiff1d(np.arange(len(offsets) - 1), numbers)
+    found, owners = [], []
+    for encoder, mine in ((one, numbers), (other, rest)):
+        parts = [text[start:end] for start, end in zip(offsets[mine].tolist(), offsets[mine + 1].tolist(), strict=True)]
+        bounds = offsets_of(np.array(list(map(len, parts)), np.int64))
+        encoded = encoder.encode(np.concatenate([text[:0], *parts]), bounds, spots=True)
+        moved = np.repeat(offsets[mine] - bounds[:-1], encoded.counts)
+        found.append(encoded._replace(spots=encoded.spots + moved[:, None]))
+        owners.append(np.repeat(mine, encoded.counts))
+    order = np.argsort(np.concatenate(owners), kind="stable")
+    ids, flags, _, spots = (np.concatenate(field) for field in zip(*found, strict=True))
+    counts = np.bincount(np.concatenate(owners), minlength=len(offsets) - 1)
+    return Encoded(ids[order], flags[order], counts, spots[order])

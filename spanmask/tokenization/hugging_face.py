@@ -39,7 +39,7 @@ class HuggingFaceTokenizer:
         whole = WholeDocuments(library, vocabulary)
         content = content_of(vocabulary, library)
         self._words_at_white_space = not any(map(_splits, steps_of(content.get("pre_tokenizer"))))
-        encoder = compiled_of(content, vocabulary, whole)
+        encoder = compiled_of(content, library, vocabulary, whole)
         #: Why text goes through the library, where it does.
         self.through_library = encoder if isinstance(encoder, str) else None
         self._encoder = _by_units(content, vocabulary, whole) if isinstance(encoder, str) else encoder

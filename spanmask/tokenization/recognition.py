@@ -20,8 +20,9 @@ _LEFT_OUT: dict[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How a tokenizer takes text, every option known. splitter: what are pre-tokens; model: that of its tokenizer.json."""
+    """How a tokenizer takes text. normalizer: its steps; splitter: what are pre-tokens; model: that of its tokenizer.json."""
 
+    normalizer: list[dict[str, Any]]
     splitter: Splitter
     model: dict[str, Any]
 
@@ -34,8 +35,6 @@ def recipe_of(content: dict[str, Any]) -> Recipe | str:
     content
         Its tokenizer.json, from `spanmask.tokenization.library.content_of`.
     """
-    if content["normalizer"] is not None:
-        return "it has a normalizer"
     reason = _unknown_option(content["model"])
     if reason is not None:
         return reason
@@ -44,7 +43,7 @@ def recipe_of(content: dict[str, Any]) -> Recipe | str:
         return splitter
     if splitter.adds_space and content["model"].get("ignore_merges"):
         return "its model ignores merges, and its pre-tokenizer adds a space"
-    return Recipe(splitter=splitter, model=content["model"])
+    return Recipe(normalizer=steps_of(content["normalizer"]), splitter=splitter, model=content["model"])
 
 
 def _unknown_option(model: dict[str, Any]) -> str | None:
