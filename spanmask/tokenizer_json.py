@@ -16,6 +16,8 @@ from spanmask.pieces import CONTINUATION
 ROLES = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 #: What other tokenizers call them, where their post-processor, padding or model does not say.
 _OTHER_NAMES = {"pad": "<pad>", "unk": "<unk>", "cls": "<s>", "sep": "</s>", "mask": "<mask>"}
+#: Characters of an entry of a Unigram at most: the library frees them one within the other, and overflows its stack from some 100,000 on.
+_LONGEST = 4096
 #: The parts of a tokenizer.json that make it BERT's, casing aside.
 _BERT: dict[str, dict[str, Any]] = {
     "model": {
@@ -40,6 +42,11 @@ def entries_of(name: str, content: dict[str, Any]) -> tuple[str, ...]:
     vocab = content["model"]["vocab"]
     pairs = vocab.items() if isinstance(vocab, dict) else ((entry, number) for number, (entry, _) in enumerate(vocab))
     by_id = {number: str(entry) for entry, number in pairs}
+    longest = 0 if isinstance(vocab, dict) else max(map(len, by_id.values()), default=0)
+    if longest > _LONGEST:
+        raise ConfigError(
+            f"vocabulary {name}: an entry of {longest:,} characters, at most {_LONGEST:,} are taken; shorten it"
+        )
     by_id |= {token["id"]: str(token["content"]) for token in content.get("added_tokens", [])}
     if not all(type(number) is int and number >= 0 for number in by_id):
         raise ValueError("its ids are no numbers from 0 on")

@@ -11,6 +11,7 @@ from threading import Thread
 from typing import Any
 
 from spanmask.errors import ConfigError
+from spanmask.pieces import steps_of
 from spanmask.tokenization.growth import require_moderate
 from spanmask.tokenizer_json import special_added
 from spanmask.vocab import Vocabulary
@@ -59,9 +60,18 @@ def load_library(vocabulary: Vocabulary, *, parse: bool) -> Any:
         library.no_padding()
         library.no_truncation()
         library.post_processor = None
-        require_moderate(vocabulary.name, library.normalizer)
+        steps = [] if library.normalizer is None else steps_of(json.loads(library.normalizer.__getstate__()))
+        require_moderate(vocabulary.name, steps, [_normalizer_of(step) for step in steps])
         _require_ids(library, vocabulary, added, names)
     return library
+
+
+def _normalizer_of(step: dict[str, Any]) -> Any:
+    from tokenizers import normalizers
+
+    made: Any = normalizers.Sequence([])
+    made.__setstate__(json.dumps(step).encode())
+    return made
 
 
 def content_of(vocabulary: Vocabulary, library: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from copy import deepcopy
 from functools import cache
 from typing import Any
 
+from tokenization.kinds import CL100K, O200K, QWEN
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as Library
 from trained import SPECIAL
@@ -129,9 +130,19 @@ def tokenizers() -> tuple[dict[str, Any], ...]:
             pre_tokenizers.ByteLevel(use_regex=False),
         ]
     )
+    published = Library(models.BPE(_ids(*SPECIAL, *alphabet, *merged), merges, ignore_merges=True))
+    published.normalizer = normalizers.NFC()
+    published.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(CL100K), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     pieces = [*SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *_LETTERS, *merged]
     llama = Library(models.BPE(_ids(*pieces), merges, byte_fallback=True, unk_token="<unk>", fuse_unk=True))
     llama.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    mistral = Library(models.BPE(_ids(*pieces), merges, byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    mistral.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
     scored = [(piece, -number / 8) for number, piece in enumerate(_ids(*SPECIAL, "▁", "▁the", "at", *_LETTERS))]
     unigram = Library(models.Unigram(scored, 3, False))
     unigram.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
@@ -148,7 +159,9 @@ def tokenizers() -> tuple[dict[str, Any], ...]:
     return (
         _plain(byte_level, framing, decoders.ByteLevel()),
         _plain(split, processors.RobertaProcessing(("</s>", 2), ("<s>", 0))),
+        _plain(published, framing, decoders.ByteLevel()),
         _plain(llama, framing),
+        _plain(mistral, framing),
         _plain(unigram, framing, decoders.Metaspace()),
         _plain(wordpiece, bert, decoders.WordPiece()),
         _plain(words, bert),
@@ -165,6 +178,9 @@ _REGEXES = (
     "",
     "(",
     r"\p{L}+|\s+",
+    CL100K,
+    QWEN,
+    O200K,
     "[^b]*",
     "(?<=a)",
     r"\b",
