@@ -26,7 +26,7 @@ NONE, EXACT, FOLDED, ENDING = 0, 1, 2, 3
 #: More numbers than any text has.
 UNLIMITED = 1 << 62
 
-_SPACE, _APOSTROPHE, _SLASH, _FOLD = 0x20, 0x27, 0x2F, 0x20
+_SPACE, _APOSTROPHE, _SLASH, FOLD = 0x20, 0x27, 0x2F, 0x20
 _LONG_S = (0xC5, 0xBF)
 
 
@@ -80,7 +80,7 @@ def _run_end(text: Bytes, at: int, end: int, splitter: Splitter, wanted: int) ->
 
 
 @inlined
-def _contraction_end(text: Bytes, at: int, end: int, fold: int) -> int:
+def contraction_end(text: Bytes, at: int, end: int, fold: int) -> int:
     """Return where the contraction whose apostrophe may stand at a position ends; the position, if none does."""
     if at + 1 >= end or text[at] != _APOSTROPHE:
         return at
@@ -115,7 +115,7 @@ def _cased_end(text: Bytes, at: int, end: int, splitter: Splitter) -> int:
         stop = _run_end(text, stop, end, splitter, SMALL)
     elif last_small > at:
         stop = last_small
-    return _contraction_end(text, stop, end, _FOLD) if splitter.contractions == ENDING else stop
+    return contraction_end(text, stop, end, FOLD) if splitter.contractions == ENDING else stop
 
 
 @inlined
@@ -178,10 +178,10 @@ def _plain_end(text: Bytes, at: int, end: int, splitter: Splitter) -> int:
     if first + WIDTH >= len(text):
         return -1
     if splitter.cased:
-        begins = 0x61 <= signed(text[first]) | _FOLD <= 0x7A
+        begins = 0x61 <= signed(text[first]) | FOLD <= 0x7A
         size = 1 + letter_length(text, first + 1, 0) if begins else 0
     else:
-        size = letter_length(text, first, _FOLD)
+        size = letter_length(text, first, FOLD)
     stop: int = first + size
     # A pre-token may not be judged by what lies beyond its stretch.
     if size == 0 or size >= WIDTH or stop > end:
@@ -190,7 +190,7 @@ def _plain_end(text: Bytes, at: int, end: int, splitter: Splitter) -> int:
         return stop
     byte = signed(text[stop])
     if splitter.cased:
-        capital = size == 1 and 0x61 <= byte | _FOLD <= 0x7A
+        capital = size == 1 and 0x61 <= byte | FOLD <= 0x7A
         return -1 if byte >= 0x80 or byte == _APOSTROPHE or capital else stop
     return stop if byte < 0x80 else _run_end(text, stop, end, splitter, LETTER)
 
@@ -211,7 +211,7 @@ def pretoken_end(text: Bytes, at: int, start: int, end: int, splitter: Splitter)
     if kind & NUMBER:
         return _numbers_end(text, at, end, splitter)
     if splitter.contractions in (EXACT, FOLDED):
-        stop = _contraction_end(text, at, end, _FOLD if splitter.contractions == FOLDED else 0)
+        stop = contraction_end(text, at, end, FOLD if splitter.contractions == FOLDED else 0)
         if stop > at:
             return stop
     space = text[at] == _SPACE

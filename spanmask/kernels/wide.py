@@ -37,6 +37,8 @@ _KEY = types.UniTuple(types.uint64, 4)
 Classes = tuple[np.uint64, np.uint64, np.uint64]
 _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _LANES = ir.VectorType(_I8, WIDTH)
+#: A bit each byte, the first one lowest; never the highest bit of all.
+_Masks = tuple[int, int, int, int, int, int, int, int]
 
 
 @inlined
@@ -89,6 +91,22 @@ def _plain_unbroken_length(data: Bytes, at: int) -> int:
         if breaks and length == WIDTH:
             length = i
     return length
+
+
+@inlined
+def _plain_byte_masks(data: Bytes, at: int) -> _Masks:
+    letters = small = digits = spaces = tabs = newlines = apostrophes = wide = 0
+    for i in range(BLOCK - 1):
+        byte = signed(data[at + i])
+        letters |= (0x61 <= byte | 0x20 <= 0x7A) << i
+        small |= (0x61 <= byte <= 0x7A) << i
+        digits |= (0x30 <= byte <= 0x39) << i
+        spaces |= (byte == 0x20) << i
+        tabs |= (byte in (0x09, 0x0B, 0x0C)) << i
+        newlines |= (byte in (0x0A, 0x0D)) << i
+        apostrophes |= (byte == 0x27) << i
+        wide |= (byte >= 0x80) << i
+    return letters, small, digits, spaces, tabs, newlines, apostrophes, wide
 
 
 @inlined
@@ -245,6 +263,31 @@ def _wide_unbroken_length(typing_context: Any, data: Any, at: Any) -> Any:  # no
 
 
 @_intrinsic
+def _wide_byte_masks(typing_context: Any, data: Any, at: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        value, index = arguments
+        kind = ir.VectorType(_I8, BLOCK)
+        lanes = builder.load(_address(context, builder, signature.args[0], value, index, kind), align=1)
+        folded = builder.or_(lanes, _constant(0x20, kind))
+        newlines = builder.or_(_between(builder, lanes, 0x0A, 0x0A), _between(builder, lanes, 0x0D, 0x0D))
+        flags = [
+            _between(builder, folded, 0x61, 0x7A),
+            _between(builder, lanes, 0x61, 0x7A),
+            _between(builder, lanes, 0x30, 0x39),
+            _between(builder, lanes, 0x20, 0x20),
+            builder.and_(_between(builder, lanes, 0x09, 0x0D), builder.not_(newlines)),
+            newlines,
+            _between(builder, lanes, 0x27, 0x27),
+            _between(builder, lanes, 0x80, 0xFF),
+        ]
+        low = ir.Constant(_I64, (1 << (BLOCK - 1)) - 1)
+        masks = [builder.and_(builder.bitcast(flag, _I64), low) for flag in flags]
+        return context.make_tuple(builder, signature.return_type, masks)
+
+    return types.UniTuple(types.int64, 8)(data, types.int64), generate
+
+
+@_intrinsic
 def _wide_load_key(typing_context: Any, data: Any, at: Any, length: Any, fold: Any) -> Any:  # noqa: ARG001
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         value, index, size, bits = arguments
@@ -356,6 +399,11 @@ letter_length = _plain_letter_length if PLAIN else _wide_letter_length
 #: ``unbroken_length(data, at)``: how many of the 32 bytes from ``at`` come before one that may begin white space or ▁: one up to 0x20, C2,
 #: or E1 to E3. The caller guarantees ``at + 32 <= len(data)``.
 unbroken_length = _plain_unbroken_length if PLAIN else _wide_unbroken_length
+
+#: ``byte_masks(data, at)``: which of the 63 bytes from ``at`` on (bit 0 is the first) are ASCII's letters, small letters, digits, spaces,
+#: other white space but newlines, newlines (LF and CR), apostrophes, and which are above ASCII. The caller guarantees
+#: ``at + 64 <= len(data)``.
+byte_masks = _plain_byte_masks if PLAIN else _wide_byte_masks
 
 #: ``load_key(data, at, length, fold)``: the ``length`` (0 to 32) bytes from ``at``, each OR ``fold``, and zeros up to 32.
 #: The caller guarantees ``at + 32 <= len(data)``.

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.skipif(wide.PLAIN, reason="wide loads are switched off:
 WIDE_CLASSES, WIDE_KEY, WIDE_HOLDS = wide._wide_classes, wide._wide_load_key, wide._wide_holds_key
 WIDE_LETTERS = wide._wide_letter_length
 WIDE_LOW, WIDE_HIGH = wide._wide_trailing_zeros, wide._wide_leading_zeros
+WIDE_MASKS = wide._wide_byte_masks
 WIDE_COPY, WIDE_START = wide._wide_copy_ids, wide._wide_start_word
 
 BYTES = st.binary(min_size=96, max_size=96).map(lambda data: np.frombuffer(data, np.uint8))
@@ -46,6 +47,11 @@ def wide_letters(data, at, fold):  # type: ignore[no-untyped-def]
 @njit(error_model="numpy")
 def unbroken_length(data, at):  # type: ignore[no-untyped-def]
     return wide._wide_unbroken_length(data, at)
+
+
+@njit(error_model="numpy")
+def wide_masks(data, at):  # type: ignore[no-untyped-def]
+    return WIDE_MASKS(data, at)
 
 
 @njit(error_model="numpy")
@@ -133,6 +139,22 @@ def test_letter_lengths_are_those_of_python_and_of_the_twin(data: np.ndarray, at
     lanes = data[at : at + 32].tobytes()
     expected = next((n for n, byte in enumerate(lanes) if chr(byte) not in letters), len(lanes))
     assert wide_letters(data, at, fold) == wide._plain_letter_length(data, at, fold) == expected
+
+
+#: Bytes of the classes that windows are sorted into, with their neighbours.
+CLASSES = [
+    *(string.ascii_letters, string.ascii_lowercase, string.digits, " ", "\t\v\f", "\n\r", "'"),
+    "".join(map(chr, range(128, 256))),
+]
+WINDOWS = st.lists(st.sampled_from(b"\x08\t\n\v\f\r\x0e !'/09:@AMZ[`az{\x7f\x80\xff"), min_size=96, max_size=96)
+
+
+@settings(deadline=None, max_examples=200)
+@given(BYTES | WINDOWS.map(lambda data: np.frombuffer(bytes(data), np.uint8)), st.integers(0, 32))
+def test_masks_of_bytes_are_those_of_python_and_of_the_twin(data: np.ndarray, at: int) -> None:
+    window = [chr(byte) for byte in data[at : at + 63].tolist()]
+    expected = tuple(sum((char in among) << i for i, char in enumerate(window)) for among in CLASSES)
+    assert wide_masks(data, at) == wide._plain_byte_masks(data, at) == expected
 
 
 @settings(deadline=None, max_examples=200)

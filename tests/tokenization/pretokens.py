@@ -14,6 +14,8 @@ from numba import njit
 from tokenizers import Tokenizer
 
 from spanmask.kernels.patterns import CAPITAL, LETTER, NUMBER, SMALL, WHITE, Splitter, pretoken_end, spaced_end
+from spanmask.kernels.wide import BLOCK, trailing_zeros
+from spanmask.kernels.windows import window_starts
 from spanmask.tokenization.patterns import DIGIT, MARK, table_of_classes
 
 #: What stands between texts that the library is asked about at once; no text holds it.
@@ -111,6 +113,40 @@ def compiled_ends(splitter: Splitter, texts: Sequence[str]) -> np.ndarray:
     bounds = np.cumsum([0, *map(len, encoded)])
     out = np.empty(bounds[-1] + len(texts), np.int64)
     return out[: _ends(np.frombuffer(b"".join(encoded), np.uint8), bounds, splitter, out)].copy()
+
+
+@njit(nogil=True)
+def _ends_by_windows(text, bounds, splitter, out):  # type: ignore[no-untyped-def]
+    count = windows = 0
+    for document in range(len(bounds) - 1):
+        start, end = bounds[document], bounds[document + 1]
+        at = start
+        while at < end:
+            mask = 1
+            if at + BLOCK <= len(text):
+                mask = window_starts(text, at, end, splitter)
+                windows += 1
+            first = at
+            mask &= mask - 1
+            while mask:
+                at = first + trailing_zeros(np.uint64(mask))
+                out[count] = at
+                count += 1
+                mask &= mask - 1
+            if at == first:
+                at = pretoken_end(text, at, start, end, splitter)
+                out[count] = at
+                count += 1
+    return count, windows
+
+
+def windowed_ends(splitter: Splitter, texts: Sequence[str]) -> tuple[np.ndarray, int]:
+    """Return where pre-tokens end by windows, with no space put before them, and how many windows were looked at."""
+    encoded = [text.encode() for text in texts]
+    bounds = np.cumsum([0, *map(len, encoded)])
+    out = np.empty(bounds[-1] + 1, np.int64)
+    count, windows = _ends_by_windows(np.frombuffer(b"".join(encoded), np.uint8), bounds, splitter, out)
+    return out[:count].copy(), windows
 
 
 def oracle_ends(patterns: Sequence[str], adds_space: bool, texts: Sequence[str]) -> np.ndarray:

@@ -18,6 +18,7 @@ from tokenization.pretokens import (
     edges_of_classes,
     oracle_ends,
     random_texts,
+    windowed_ends,
 )
 from tokenization.unicode_texts import CODE_POINTS
 
@@ -149,6 +150,42 @@ def test_the_oracle_splits_as_the_kernel(kind: str) -> None:
     texts = [context.format(*[char] * 2) for context in CONTEXTS for char in TELLING] + random_texts(500, seed=0)
     found = splitter(steps)
     np.testing.assert_array_equal(compiled_ends(found, texts), oracle_ends(patterns, found.adds_space, texts))
+
+
+def require_same_by_windows(kind: str, texts: Sequence[str]) -> None:
+    found = splitter(KINDS[kind][0])._replace(adds_space=False)
+    ends, _ = windowed_ends(found, texts)
+    np.testing.assert_array_equal(ends, compiled_ends(found, texts))
+
+
+ASCII = [*"  \n\r\t\x1c!'/_-.,(\0\x7f", *"aestvmlrdSTREVLMDzZ", *"0129"]
+
+
+@kinds
+def test_windows_start_where_one_pre_token_after_the_other_does(kind: str) -> None:
+    """Strings of more ASCII, in stretches shorter and longer than a window, with others among it."""
+    texts = random_texts(20_000, 1, ASCII)
+    for size in (1, 3, 40):
+        for odd in ("", "é", "ſ"):
+            joined = ["".join(texts[first : first + size]) + odd for first in range(0, len(texts), size)]
+            require_same_by_windows(kind, joined)
+    require_same_by_windows(kind, random_texts(20_000, seed=2))
+
+
+@kinds
+def test_windows_of_prose_hold_many_pre_tokens(kind: str) -> None:
+    text = resources.files("spanmask.data").joinpath("poe.txt").read_text("utf-8")
+    require_same_by_windows(kind, [text, *text[:100_000].split("\n")])
+    ends, windows = windowed_ends(splitter(KINDS[kind][0]), [text])
+    assert len(ends) > 4 * windows
+
+
+@pytest.mark.slow
+@kinds
+def test_a_million_windows_start_where_one_pre_token_after_the_other_does(kind: str) -> None:
+    for seed in range(3, 13):
+        texts = random_texts(100_000, seed, ASCII)
+        require_same_by_windows(kind, ["".join(texts[first : first + 9]) for first in range(0, len(texts), 9)])
 
 
 @kinds
