@@ -15,20 +15,23 @@ from spanmask.kernels.trie import HALF, LOW, follow
 #: Flags of an added token: it is none beside a part of a word; it takes the white space before, and behind it.
 SINGLE_WORD, LSTRIP, RSTRIP = 1, 2, 4
 
+#: Bytes looked at together.
+_STRIDE = 64
+
 
 class Automaton(NamedTuple):
     """N nodes, node 0 the root.
 
     edges: as a trie's (`spanmask.kernels.trie`). fallbacks: (N,) the node of the longest proper suffix that is one. longest: (N,) the
     longest content that a node's ends with, −1 for none. pairs: (65536,) which two bytes (first · 256 + second) may end one; its byte alone
-    is behind any. firsts: three bytes of which each content begins with one; (0,) where there are more.
+    is behind any. ends: the same as (3, 3) bytes in a row: the second, the first, and whether any first will do; (0,) for more seconds.
     """
 
     edges: Ints
     fallbacks: Ints
     longest: Ints
     pairs: Flags
-    firsts: Bytes
+    ends: Bytes
 
 
 class Contents(NamedTuple):
@@ -104,31 +107,40 @@ def _step(automaton: Automaton, node: int, byte: int) -> int:
 
 
 @inlined
-def _may_hold(text: Bytes, start: int, end: int, firsts: Bytes) -> bool:
-    """Tell whether a text holds a byte that contents begin with."""
-    if len(firsts) == 0:
-        return True
-    one, two, three = firsts[0], firsts[1], firsts[2]
+def _may_end(text: Bytes, at: int, ends: Bytes) -> bool:
+    """Tell whether a content may end with one of the `_STRIDE` bytes up to a position. The caller guarantees one more before them."""
+    block = text[at - _STRIDE : at + 1]
+    one, two, three = ends[0], ends[3], ends[6]
+    before_one, before_two, before_three = ends[1], ends[4], ends[7]
+    any_one, any_two, any_three = ends[2] > 0, ends[5] > 0, ends[8] > 0
     found = False
-    for at in range(start, end):  # No early end: this way it is compiled to wide comparisons.
-        found |= (text[at] == one) | (text[at] == two) | (text[at] == three)
+    for i in range(_STRIDE):  # No early end, and upwards: this way it is compiled to wide comparisons.
+        before, byte = block[i], block[i + 1]
+        found |= (byte == one) & (any_one | (before == before_one))
+        found |= (byte == two) & (any_two | (before == before_two))
+        found |= (byte == three) & (any_three | (before == before_three))
     return found
 
 
 @inlined
 def _find_backwards(text: Bytes, start: int, end: int, automaton: Automaton, places: Ints, contents: Ints) -> int:
     """Write where contents begin, from the last place to the first, and the longest at each; return how many places."""
-    count, node = 0, 0
-    for at in range(end - 1, start - 1, -1):
-        byte = signed(text[at])
-        if node == 0 and at > start and not automaton.pairs[signed(text[at - 1]) << 8 | byte]:
+    count, node, at = 0, 0, end - 1
+    while at >= start:
+        if node == 0 and at - _STRIDE >= start and len(automaton.ends) > 0 and not _may_end(text, at, automaton.ends):
+            at -= _STRIDE
             continue
-        node = _step(automaton, node, byte)
-        content = automaton.longest[node]
-        if content >= 0:
-            places[count] = at
-            contents[count] = content
-            count += 1
+        stop = max(at - _STRIDE, start - 1)
+        while at > stop:
+            byte = signed(text[at])
+            if node > 0 or at == start or automaton.pairs[signed(text[at - 1]) << 8 | byte]:
+                node = _step(automaton, node, byte)
+                content = automaton.longest[node]
+                if content >= 0:
+                    places[count] = at
+                    contents[count] = content
+                    count += 1
+            at -= 1
     return count
 
 
@@ -242,8 +254,6 @@ def find_added(
         if ids[source] >= 0:
             count = _put(found, count, start, end, ids[source], source)
             continue
-        last = 0
-        if _may_hold(text, start, end, automaton.firsts):
-            last = _find_backwards(text, start, end, automaton, places, contents)
+        last = _find_backwards(text, start, end, automaton, places, contents)
         count = _cut(text, start, end, source, kinds, (places, contents, last), found, count)
     return len(starts), count

@@ -109,14 +109,14 @@ def _separates(text: Bytes, at: int, start: int, end: int, behaviour: Behaviour)
 @inlined
 def _is_left_alone(text: Bytes, at: int, last: int, behaviour: Behaviour) -> bool:
     """Tell whether the bytes at a position are ASCII, which has no ranks, that stays as it is behind a character with an entry."""
-    wide, pairs = False, 0
+    block, wide, pairs = text[at : at + _STRIDE], False, 0
     if behaviour.plain:
         for i in range(_STRIDE):  # No early end: this way it is compiled to wide comparisons.
-            wide |= text[at + i] >= 0x80
+            wide |= block[i] >= 0x80
         return not wide
     found = 0
     for i in range(_STRIDE):
-        entry = signed(behaviour.of_bytes[text[at + i]])
+        entry = signed(behaviour.of_bytes[block[i]])
         pairs |= (last >> BEFORE_SHIFT) & (entry >> BEHIND_SHIFT)
         found |= entry
         last = entry

@@ -18,13 +18,14 @@ from spanmask.kernels.added_tokens import (
     build_automaton,
     find_added,
 )
+from spanmask.records import Bytes, Flags
 from spanmask.tokenization.stretches import Stretches
 from spanmask.tokenization.traits import WORD, having
 
 #: Bytes of all contents that are searched for in one pass.
 _LONGEST = 1 << 22
-#: First bytes of contents that a text is looked through for at once.
-_FIRSTS = 3
+#: Last bytes of contents that a text is looked through for many at a time.
+_LASTS = 3
 #: Stretches for which there is room at least.
 _ROOM = 1 << 12
 
@@ -110,14 +111,22 @@ def _automaton(contents: Sequence[bytes], lengths: Any) -> Automaton:
             pairs[:, content[0]] = True
         else:
             pairs[content[-2], content[-1]] = True
-    firsts = sorted({content[0] for content in contents})
     automaton = Automaton(
         edges=np.full(1 << size.bit_length() + 1, -1, np.int64),
         fallbacks=np.zeros(size + 1, np.int64),
         longest=np.full(size + 1, -1, np.int64),
         pairs=pairs.reshape(-1),
-        firsts=np.resize(np.array(firsts, np.uint8), _FIRSTS if len(firsts) <= _FIRSTS else 0),
+        ends=_ends(pairs),
     )
     starts = np.array([0, *accumulate(map(len, contents))][:-1], np.int64)
     build_automaton(np.frombuffer(b"".join(contents), np.uint8), starts, lengths, automaton)
     return automaton
+
+
+def _ends(pairs: Flags) -> Bytes:
+    """Return `Automaton.ends` of (256, 256) pairs."""
+    lasts = np.flatnonzero(pairs.any(axis=0))
+    if len(lasts) > _LASTS:
+        return np.zeros(0, np.uint8)
+    rows = [(last, pairs[:, last].argmax(), pairs[:, last].sum() > 1) for last in lasts]
+    return np.resize(np.array(rows, np.uint8), 3 * _LASTS)

@@ -112,12 +112,14 @@ def test_every_character_beside_a_word_is_the_librarys(side: str) -> None:
 
 
 _CONTENTS = st.text("aab \n日é", min_size=1, max_size=4)
+#: With what is longer than the bytes that are looked through together.
+_LONG = st.lists(st.sampled_from([*"aaaab \n日é_", "x" * 63, "x" * 64, "é" * 70]), max_size=30).map("".join)
 
 
 @given(
     contents=st.lists(_CONTENTS, min_size=1, max_size=6, unique=True),
     flags=st.lists(st.sampled_from(_OPTIONS), min_size=6, max_size=6),
-    texts=st.lists(st.text("aaab \n日é_", max_size=30), min_size=1, max_size=4),
+    texts=st.lists(_LONG, min_size=1, max_size=4),
 )
 def test_added_tokens_equal_the_oracle_and_the_library(
     contents: list[str], flags: list[dict[str, bool]], texts: list[str]
