@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow as pa
 
 from . import texts
-from .baselines.library_tokenizer import first
 from .protocol import MEGABYTE
 
 #: Files that the text is divided into, each with documents from all over it.
@@ -38,7 +37,7 @@ def prepare(*, paths: list[str], folder: str, megabytes: float, peer_megabytes: 
     """
     target = Path(folder)
     text = texts.read(paths, int(megabytes * MEGABYTE))
-    part = first(text.documents, int(peer_megabytes * MEGABYTE))
+    part = texts.first(text.documents, int(peer_megabytes * MEGABYTE))
     (target / "parts").mkdir()
     for name, documents in (("all", text.documents), ("peer", part)):
         _write_jsonl(target / f"{name}.jsonl.zst", documents)

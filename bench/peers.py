@@ -30,6 +30,10 @@ def require(names: Sequence[str]) -> None:
     ConfigError
         One is not.
     """
-    missing = [name for name in names if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ConfigError(f"{' and '.join(missing)} not installed, and measured beside: pip install 'spanmask[bench]'")
+    if lacking := missing(names):
+        raise ConfigError(f"{' and '.join(lacking)} not installed, and measured beside: pip install 'spanmask[bench]'")
+
+
+def missing(names: Sequence[str]) -> list[str]:
+    """Return those of some modules that are not installed."""
+    return [name for name in names if importlib.util.find_spec(name) is None]

@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from . import loading, markdown, presharding, protocol
+from .baselines.fast_tokenizers import CONTESTANTS, LIBRARY, OURS
+from .tokenizing import state_of
+from .tokenizing_table import strongest
 
 _LOADING = " Loading is compared by processor seconds for as many tokens."
 _JOBS = "one file, beyond the start: 2 jobs / 1 job"
@@ -31,10 +34,18 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _tokenizing(result: Mapping[str, Any]) -> Iterator[list[str]]:
-    library = f"`tokenizers` {result['versions']['tokenizers']}"
+    """Yield rows of prose, not seen and seen before, beside the fastest that is exact, whoever that is."""
     for name, case in result["cases"].items():
-        rates = [case["contestants"][contestant]["bytes_per_second"] for contestant in ("spanmask", "tokenizers")]
-        yield _row(f"tokenize: {name}", rates, library, case["ratios"]["spanmask / tokenizers"])
+        if not name.startswith("prose"):
+            continue
+        for state, said in (("new", name), ("seen", f"{name}, seen before")):
+            peer = strongest(result, name, state)
+            rates = [state_of(case["contestants"][each], state)["bytes_per_second"] for each in (OURS, peer, LIBRARY)]
+            beside = f"{peer} {result['versions'][CONTESTANTS[peer].package]}"
+            if peer != LIBRARY:
+                beside += f"; {markdown.megabytes(rates[2], ('median',))[0]}, `{LIBRARY}`"
+            ratio = result["ratios"][f"{name}, {state}: {OURS} / {peer}"]
+            yield _row(f"tokenize: {said}", rates[:2], beside, ratio)
 
 
 def _presharding(result: Mapping[str, Any]) -> Iterator[list[str]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from spanmask.storage import publish_bytes
 
-from . import loading_table, masking, performance, presharding, revisions, tokenizing, training_table
+from . import loading_table, masking, performance, presharding, revisions, tokenizing_table, training_table
 
 README = Path(__file__).with_name("README.md")
 PACKAGE_README = Path(__file__).resolve().parent.parent / "README.md"
@@ -26,7 +26,7 @@ def _training(results: Results, name: str, device: str) -> str:
 TABLES: dict[Path, dict[str, Callable[[Results], str]]] = {
     README: {
         "masking": lambda results: masking.table(results["masking"]),
-        "tokenize": lambda results: tokenizing.table(results["tokenize"]),
+        "tokenize": lambda results: tokenizing_table.table(results["tokenize"]),
         "preshard": lambda results: presharding.table(results["preshard"]),
         "load": lambda results: loading_table.table(results["loading"]),
         "train": lambda results: _training(results, "train", "cpu"),

@@ -83,22 +83,46 @@ def masking(json_file: str | None, text: str | None, rounds: int, sequences: int
 @command.command(name="tokenize")
 @_common
 @click.argument("text", nargs=-1, metavar="[TEXT…]")
-@click.option("--vocab", metavar="cased|uncased|PATH", multiple=True, help="May be repeated. [cased and uncased]")
+@click.option(
+    "--vocab",
+    metavar="NAME|PATH",
+    multiple=True,
+    help="May be repeated. [cased, uncased, and gpt-2, llama-3, xlm-r, which are trained]",
+)
 @click.option(
     "--megabytes", type=click.FloatRange(min=0, min_open=True), default=16, show_default=True, help="Of text at most."
 )
+@click.option(
+    "--training-megabytes",
+    type=click.FloatRange(min=0, min_open=True),
+    default=20,
+    show_default=True,
+    help="Of text to train tokenizers on, once; they are kept.",
+)
 def tokenize(
-    json_file: str | None, text: tuple[str, ...], vocab: tuple[str, ...], rounds: int, megabytes: float
+    json_file: str | None,
+    text: tuple[str, ...],
+    vocab: tuple[str, ...],
+    rounds: int,
+    megabytes: float,
+    training_megabytes: float,
 ) -> None:
     """Measure how fast tokenizing is.
 
-    Tokenizes prose on one core, from TEXT (what spanmask preshard takes) or stories that ship with spanmask, and made-up Chinese and Greek,
-    beside the tokenizers library at its fastest, which gives the same ids.
+    Tokenizes prose on one core, from TEXT (what spanmask preshard takes) or stories that ship with spanmask, code, and made-up text in
+    other scripts, beside every fast tokenizer that is installed (needs the extra bench) and gives the same ids.
     """
-    from spanmask_bench.tokenizing import VOCABULARIES, measure, table
+    from spanmask_bench.tokenizing import VOCABULARIES, measure
+    from spanmask_bench.tokenizing_table import table
 
-    vocabularies = vocab or VOCABULARIES
-    _deliver(measure(paths=text, vocabularies=vocabularies, rounds=rounds, megabytes=megabytes), table, json_file)
+    result = measure(
+        paths=text,
+        vocabularies=vocab or VOCABULARIES,
+        rounds=rounds,
+        megabytes=megabytes,
+        training_megabytes=training_megabytes,
+    )
+    _deliver(result, table, json_file)
 
 
 @command.command(name="preshard")

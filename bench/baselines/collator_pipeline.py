@@ -24,7 +24,7 @@ from spanmask.vocab import Vocabulary, load_vocabulary
 
 from .. import peers
 from ..protocol import Clock, seconds
-from .library_tokenizer import bert_library, cut
+from .library_tokenizer import bert_library, pieces
 
 #: What of the ``bench`` extra this needs.
 PACKAGES = ("tokenizers", "transformers", "zstandard")
@@ -113,9 +113,9 @@ class CollatorPipeline:
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[Any]]:
         """Return each document's encodings, with offsets, without which the collator finds no words."""
-        pieces = [cut([text], "pieces") for text in texts]
-        encoded = iter(self._library.encode_batch(list(chain.from_iterable(pieces)), add_special_tokens=False))
-        return [[next(encoded) for _ in of_document] for of_document in pieces]
+        cut = [list(pieces(text)) for text in texts]
+        encoded = iter(self._library.encode_batch(list(chain.from_iterable(cut)), add_special_tokens=False))
+        return [[next(encoded) for _ in of_document] for of_document in cut]
 
     def _cut(self, documents: list[list[Any]]) -> Sequences:
         """Cut every document at 510 tokens, put special ones around, and pad the last of its sequences."""
