@@ -23,8 +23,8 @@ INPUTS = {
 }
 
 
-def run(*, folder: str, rounds: int) -> dict[str, Any]:
-    """Run ``spanmask preshard`` on the files that `corpora.prepare` wrote, not held to one processor.
+def run(*, folder: str, rounds: int, paths: list[str]) -> dict[str, Any]:
+    """Run ``spanmask preshard`` on the files that `corpora.prepare` wrote and, whole, on those of a user, not held to one processor.
 
     Returns
     -------
@@ -34,6 +34,8 @@ def run(*, folder: str, rounds: int) -> dict[str, Any]:
     """
     home = Path(folder)
     inputs = {name: [str(home / path), *options] for name, (path, *options) in INPUTS.items()}
+    if paths:
+        inputs["inputs as given"] = paths
     runs = {
         f"{name}, {jobs} job{'s' if jobs > 1 else ''}": _Run(arguments, home / "runs", jobs)
         for name, arguments in inputs.items()

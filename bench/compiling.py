@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from . import child
+from . import child, tokenizer_files
 from .protocol import seconds
 
 #: Runs that between them reach every kernel of the command line's.
@@ -20,6 +20,7 @@ VARIANTS: tuple[dict[str, Any], ...] = (
     {"scheme": "word", "random_ids": "unigram"},
     {"scheme": "token", "mask_epoch": 1},
     {"scheme": "annotated", "spans_field": "spans", "words_field": "words"},
+    *({"vocab": kind} for kind in tokenizer_files.KINDS),
 )
 _SENTENCE = "The unfathomable cat sat on the mat, and nobody told the cat that it sat on the mat. "
 
@@ -71,11 +72,13 @@ def _import_all() -> None:
 
 
 def _corpus(folder: Path) -> list[Path]:
-    """Write a few sentences as JSONL, with spans and words, and as text."""
+    """Write a few sentences as JSONL, with spans and words, and as text; and a small tokenizer.json of every kind."""
     line = json.dumps({"text": _SENTENCE * 3, "spans": [[4, 20]], "words": [0, 4, 21]})
     jsonl, text = folder / "tiny.jsonl", folder / "tiny.txt"
     jsonl.write_text(f"{line}\n" * 8, "utf-8")
     text.write_text(f"{_SENTENCE}\n{_SENTENCE}\n\n" * 8, "utf-8")
+    for kind in tokenizer_files.KINDS:
+        (folder / f"{kind}.json").write_text(tokenizer_files.train(kind, [_SENTENCE]), "utf-8")
     return [jsonl, text]
 
 
@@ -85,12 +88,15 @@ def _run(variants: tuple[dict[str, Any], ...], sources: list[Path], out: Path) -
     for number, options in enumerate(variants):
         folder = out / str(number)
         used = sources[:1] if "words_field" in options else sources
-        spanmask.preshard(used, folder, spanmask.PreshardConfig.of(seed=1, **options), jobs=1)
+        vocab = options.get("vocab", "cased")
+        if vocab in tokenizer_files.KINDS:
+            vocab = str(sources[0].with_name(f"{vocab}.json"))
+        spanmask.preshard(used, folder, spanmask.PreshardConfig.of(seed=1, **{**options, "vocab": vocab}), jobs=1)
         if len(variants) > 1:
-            _look_at(folder, used)
+            _look_at(folder, used, vocab)
 
 
-def _look_at(folder: Path, sources: list[Path]) -> None:
+def _look_at(folder: Path, sources: list[Path], vocab: str) -> None:
     """Verify, compare with the source, replay, and tokenize with offsets."""
     import spanmask
     from spanmask.presharding.comparing import verify_source
@@ -99,4 +105,4 @@ def _look_at(folder: Path, sources: list[Path]) -> None:
     if found:
         raise AssertionError(f"{folder.name}: {found[0].message}")
     spanmask.audit(folder)
-    spanmask.Tokenizer().encode([_SENTENCE], offsets=True)
+    spanmask.Tokenizer(vocab).encode([_SENTENCE], offsets=True)

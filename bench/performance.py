@@ -53,6 +53,9 @@ def _presharding(result: Mapping[str, Any]) -> Iterator[list[str]]:
         rates = [result["contestants"][f"{name}, {form}"]["bytes_per_second"] for name in ("spanmask", "peer")]
         ratio = result["ratios"][f"{form}: spanmask / peer"]
         yield _row(f"text to shards: {form}", rates, "`tokenizers`, collator and Arrow", ratio)
+    rates = [result["contestants"][f"spanmask, {name}.jsonl.zst"]["bytes_per_second"] for name in ("BPE, ", "")]
+    ratio = result["ratios"][".jsonl.zst: spanmask, BPE / spanmask"]
+    yield _row("text to shards: .jsonl.zst, byte-level BPE", rates, "spanmask with BERT's WordPiece", ratio)
 
 
 def _row(name: str, rates: list[Mapping[str, float]], peer: str, ratio: Mapping[str, Any]) -> list[str]:

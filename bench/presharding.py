@@ -1,7 +1,8 @@
 """The question: how fast is presharding, from a file of text to masked shards.
 
-Contestants, in turn: ``spanmask.preshard`` with one job from .jsonl.zst and from plain text; its stages one by one; and the peers of
-`baselines.collator_pipeline` on the first of the same text. Then whole runs of the command, with one job and with two.
+Contestants, in turn: ``spanmask.preshard`` with one job from .jsonl.zst and from plain text, and from .jsonl.zst with byte-level BPE; its
+stages one by one; and the peers of `baselines.collator_pipeline` on the first of the same text. Then whole runs of the command, with one
+job and with two.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ QUESTION = "How fast is presharding?"
 SEED = 7
 #: What is asked of median ratios: of bytes of text/s, one core, to the peer on the same kind of file; of seconds with one job and two.
 GOALS = {
-    ".jsonl.zst: spanmask / peer": 30.0,
+    ".jsonl.zst: spanmask / peer": 45.0,
     "plain text: spanmask / peer": 40.0,
-    "one file, beyond the start: 2 jobs / 1 job": 1.7,
-    "several files, beyond the start: 2 jobs / 1 job": 1.7,
+    ".jsonl.zst: spanmask, BPE / spanmask": 0.6,
+    "one file, beyond the start: 2 jobs / 1 job": 1.8,
+    "several files, beyond the start: 2 jobs / 1 job": 1.8,
+    "inputs as given: 2 jobs / 1 job": 1.6,
 }
 #: Seconds of compiling all kernels, and of loading those of a preshard.
 LIMITS = {"compile everything": 45.0, "load for a preshard": 1.0}
@@ -30,6 +33,8 @@ FORMS = {".jsonl.zst": "all.jsonl.zst", "plain text": "all.txt"}
 PEER_FORMS = {".jsonl.zst": "peer.jsonl.zst", "plain text": "peer.txt"}
 #: The peers: whether the collator is called as documented.
 PEERS = {"peer": True, "peer, collator on arrays": False}
+#: The tokenizer that is measured beside BERT's, one of `tokenizer_files.KINDS`, and megabytes of prose it is trained on.
+BPE, TRAINING_MEGABYTES = "gpt-2", 20.0
 _PEER_ENVIRONMENT = {"TRANSFORMERS_VERBOSITY": "error"}
 
 
@@ -50,7 +55,7 @@ def measure(
     Returns
     -------
     dict
-        The result as `protocol.record` lays it out, with ``input``, ``contestants``, ``stages``, ``ratios``, ``commands``,
+        The result as `protocol.record` lays it out, with ``input``, ``bpe``, ``contestants``, ``stages``, ``ratios``, ``commands``,
         ``compile_seconds``, ``goals`` and ``limits``.
 
     Raises
@@ -60,32 +65,35 @@ def measure(
     """
     from .baselines.collator_pipeline import PACKAGES
 
-    peers.require(PACKAGES)
+    peers.require([*PACKAGES, "sentencepiece"])
     parameters = {"rounds": rounds, "megabytes": megabytes, "peer_megabytes": peer_megabytes}
     with tempfile.TemporaryDirectory(prefix="spanmask-bench-") as folder:
         asked = {"paths": list(paths), "folder": folder, **{name: parameters[name] for name in list(parameters)[1:]}}
         source = child.call("corpora", "prepare", asked)
+        trained = {"vocabulary": BPE, "paths": list(paths), "megabytes": TRAINING_MEGABYTES}
+        bpe = child.call("tokenizer_files", "prepare", trained)
         compiled = compiling.with_caches("everything")
-        found = child.call(
-            "presharding", "run", {"folder": folder, "rounds": rounds, "source": source}, _PEER_ENVIRONMENT
-        )
-        commands = child.call("command_runs", "run", {"folder": folder, "rounds": rounds})
-    findings = {"input": source, **found, "commands": commands, "compile_seconds": compiled}
+        given = {"folder": folder, "rounds": rounds, "source": source, "bpe": bpe["path"]}
+        found = child.call("presharding", "run", given, _PEER_ENVIRONMENT)
+        commands = child.call("command_runs", "run", {"folder": folder, "rounds": rounds, "paths": list(paths)})
+    findings = {"input": source, "bpe": bpe["described"], **found, "commands": commands, "compile_seconds": compiled}
     return protocol.record(QUESTION, {**parameters, "seed": SEED}, {**findings, **_verdicts(findings)}, PACKAGES)
 
 
-def run(*, folder: str, rounds: int, source: dict[str, Any]) -> dict[str, Any]:
+def run(*, folder: str, rounds: int, source: dict[str, Any], bpe: str) -> dict[str, Any]:
     """Measure what runs in one process; see `measure`."""
     home = Path(folder)
     (home / "staged" / "train").mkdir(parents=True)
     with protocol.pinned() as is_pinned:
-        contestants, stages, described = _contestants(home)
+        contestants, stages, described = _contestants(home, bpe)
         taken = protocol.interleave(contestants, rounds, {name: lambda: _clear(home) for name in contestants})
     sizes = {name: source["peer" if name.startswith("peer") else "all"]["bytes"] for name in contestants}
     return {"pinned": is_pinned, "peers": described, **_figures(taken, sizes, stages[-rounds:])}
 
 
-def _contestants(home: Path) -> tuple[dict[str, Callable[[], object]], list[dict[str, float]], dict[str, Any]]:
+def _contestants(
+    home: Path, bpe: str
+) -> tuple[dict[str, Callable[[], object]], list[dict[str, float]], dict[str, Any]]:
     """Return what runs, where the seconds of stages go, and what the peers are."""
     import spanmask
 
@@ -97,6 +105,8 @@ def _contestants(home: Path) -> tuple[dict[str, Callable[[], object]], list[dict
         f"spanmask, {form}": partial(spanmask.preshard, home / name, out, config, jobs=1)
         for form, name in FORMS.items()
     }
+    with_bpe = spanmask.PreshardConfig.of(seed=SEED, vocab=bpe)
+    ours["spanmask, BPE, .jsonl.zst"] = partial(spanmask.preshard, home / FORMS[".jsonl.zst"], out, with_bpe, jobs=1)
     staged = StagedRun(home / FORMS[".jsonl.zst"], home / "staged", config)
     spent: list[dict[str, float]] = []
     theirs, described = _peers(home, _tokens(home / PEER_FORMS[".jsonl.zst"], out, config))
@@ -147,6 +157,9 @@ def _figures(
         for form in FORMS
         for peer in PEERS
     }
+    ratios[".jsonl.zst: spanmask, BPE / spanmask"] = protocol.ratio(
+        rates["spanmask, BPE, .jsonl.zst"], rates["spanmask, .jsonl.zst"]
+    )
     by_stage = {name: [spent[name] for spent in stages] for name in stages[0]}
     by_stage["rest"] = [
         whole - sum(spent.values())
@@ -177,7 +190,7 @@ def _verdicts(found: Mapping[str, Any]) -> dict[str, Any]:
 def _scaling(commands: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return how many times as fast two jobs are: by whole runs, and by what these take beyond starting."""
     ratios = {}
-    for name in ("one file", "several files"):
+    for name in dict.fromkeys(run.rpartition(", ")[0] for run in commands if not run.startswith("start")):
         taken = [commands[f"{name}, {jobs}"]["seconds"] for jobs in ("1 job", "2 jobs")]
         starts = [protocol.spread(commands[f"start, {jobs}"]["seconds"])["median"] for jobs in ("1 job", "2 jobs")]
         beyond = [[whole - start for whole in rounds] for rounds, start in zip(taken, starts, strict=True)]
@@ -235,10 +248,12 @@ def _footer(result: Mapping[str, Any]) -> str:
         f"{name}: asked for less than {limit['limit']:g} s, {'kept' if limit['kept'] else 'not kept'}"
         for name, limit in result["limits"].items()
     )
+    bpe = result["bpe"]
     return (
         f"Compiling all kernels: {cold['everything']:.1f} s; loading them from the cache: {warm['everything']:.2f} s, those of a preshard "
         f"{warm['preshard']:.2f} s; imports {warm['import']:.2f} s ({kept}).\n\n"
         f"Text: {', '.join(source['names'])}, {source['bytes'] / protocol.MEGABYTE:,.1f} MB in {source['documents']:,} documents; for the "
-        f"peers the first {peer['bytes'] / protocol.MEGABYTE:,.1f} MB. {result['parameters']['rounds']} rounds.\n"
+        f"peers the first {peer['bytes'] / protocol.MEGABYTE:,.1f} MB. BPE: {bpe['model']}, {bpe['entries']:,} entries, trained by "
+        f"{bpe['trainer']}. {result['parameters']['rounds']} rounds.\n"
         f"{markdown.measured_on(result)}"
     )

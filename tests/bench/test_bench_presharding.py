@@ -59,6 +59,7 @@ def test_stages_and_what_is_left_make_up_a_whole_run():
     taken = {
         name: {"warm_up_seconds": 0.0, "seconds": [4.0]} for name in ("spanmask, .jsonl.zst", "spanmask, plain text")
     }
+    taken["spanmask, BPE, .jsonl.zst"] = {"warm_up_seconds": 0.0, "seconds": [5.0]}
     taken |= {
         f"{peer}, {form}": {"warm_up_seconds": 0.0, "seconds": [8.0]}
         for peer in presharding.PEERS
@@ -68,6 +69,7 @@ def test_stages_and_what_is_left_make_up_a_whole_run():
     found = presharding._figures(taken, sizes, [{"read": 1.0, "mask": 0.5}])
     assert found["stages"]["rest"]["seconds"] == [2.5]
     assert found["ratios"][".jsonl.zst: spanmask / peer"]["median"] == 20.0, "rates, not seconds, are compared"
+    assert found["ratios"][".jsonl.zst: spanmask, BPE / spanmask"]["median"] == 0.8
 
 
 # --- Peers
@@ -161,7 +163,17 @@ def test_a_run_answers_everything(tmp_path, monkeypatch):
     _pipeline(padded=True)
     compiled = {state: {"import": 0.5, "preshard": 0.25, "everything": 0.75} for state in ("cold", "warm")}
     monkeypatch.setattr(compiling, "with_caches", lambda function: compiled)
-    arguments = ["preshard", "--rounds", "1", "--megabytes", "0.1", "--peer-megabytes", "0.05"]
+    (tmp_path / "prose.txt").write_text("\n\n".join(texts.read([], 100_000).documents), "utf-8")
+    arguments = [
+        "preshard",
+        str(tmp_path / "prose.txt"),
+        "--rounds",
+        "1",
+        "--megabytes",
+        "0.1",
+        "--peer-megabytes",
+        "0.05",
+    ]
     done = CliRunner().invoke(command, [*arguments, "--json", str(tmp_path / "out.json")], catch_exceptions=False)
     assert done.exit_code == 0
     result = json.loads((tmp_path / "out.json").read_text("utf-8"))
