@@ -16,7 +16,8 @@ from spanmask.kernels._jit import Bytes, Ints, inlined, kernel, signed
 from spanmask.kernels.patterns import Splitter, pretoken_end, spaced_end
 from spanmask.kernels.tokens import Tokens, write_known
 from spanmask.kernels.trie import FIRST, Trie, match
-from spanmask.kernels.wide import WIDTH, Key, load_key
+from spanmask.kernels.wide import BLOCK, WIDTH, Key, load_key, trailing_zeros
+from spanmask.kernels.windows import window_starts
 from spanmask.kernels.wordtable import WordTable, find, keep
 
 #: Symbols of a pre-token at most for which looking for the lowest rank again and again is faster than a heap.
@@ -291,6 +292,21 @@ def _place(
         out.byte_offsets[i, 0], out.byte_offsets[i, 1] = start, stop
 
 
+@inlined
+def _next_end(
+    text: Bytes, at: int, start: int, end: int, spaced: int, window: int, splitter: Splitter
+) -> tuple[int, int]:
+    """Return where the pre-token at a position ends, and what a window knows of those behind it, the first bit being that end."""
+    if spaced:
+        return spaced_end(text, at, end, splitter), 1
+    if window == 1 and at + BLOCK <= len(text):
+        window = window_starts(text, at, end, splitter)
+    if window == 1:
+        return pretoken_end(text, at, start, end, splitter), 1
+    size = trailing_zeros(np.uint64(window - 1))
+    return at + size, window >> size
+
+
 @kernel
 def tokenize(
     text: Bytes,
@@ -335,12 +351,9 @@ def tokenize(
             position += 1
             at = end
         spaced = int(splitter.adds_space and at < end and text[at] != 0x20)
+        window = 1
         while at < end:
-            stop = (
-                spaced_end(text, at, end, splitter)
-                if spaced
-                else pretoken_end(text, at, starts[stretch], end, splitter)
-            )
+            stop, window = _next_end(text, at, starts[stretch], end, spaced, window, splitter)
             if spaced + stop - at > len(scratch.ids):
                 return int(at - stop - spaced)
             token_end = _pretoken(text, at, stop, spaced, model, table, scratch, out, position)
