@@ -5,6 +5,8 @@ It is a double array (Yata 2008, darts-clone) over the bytes of its keys, behind
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +36,17 @@ class _Walks(NamedTuple):
 
     def where(self, chosen: npt.NDArray[Any]) -> _Walks:
         return _Walks(*(field[chosen] for field in self))
+
+
+def charsmap(keys: Iterable[int], value: str) -> bytes:
+    """Return a table that writes a value for every grapheme that begins with one of some bytes."""
+    units = [0] * 768
+    units[0] = 256 << 10
+    for key in keys:
+        units[256 ^ key] = key | 1 << 8 | (256 ^ key ^ (512 + key)) << 10
+        units[512 + key] = 1 << 31
+    trie = struct.pack("<768I", *units)
+    return struct.pack("<I", len(trie)) + trie + value.encode() + b"\0"
 
 
 def keys_of(table: bytes) -> Keys:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 import spanmask.data
 from spanmask.storage import publish_bytes
+from spanmask.tokenization.charsmap import charsmap
 from spanmask.tokenization.derive import POINTS, between, ranks_of_marks
 from spanmask.tokenization.traits import (
     BLOCK,
@@ -22,6 +22,7 @@ from spanmask.tokenization.traits import (
     JOINS_BEFORE,
     JOINS_BEHIND,
     STEPS,
+    UNASSIGNED,
     WHITE,
     WORD,
     attaches,
@@ -38,6 +39,7 @@ def derive() -> dict[str, npt.NDArray[Any]]:
     _add_steps(traits)
     _set(traits, WHITE, _white_space())
     _set(traits, WORD, _parts_of_words())
+    _set(traits, UNASSIGNED, _unassigned())
     _add_graphemes(traits)
     unique, blocks = np.unique(traits.reshape(-1, BLOCK), axis=0, return_inverse=True)
     return {"blocks": blocks.reshape(-1).astype(np.uint16), "traits": unique.reshape(-1)}
@@ -95,22 +97,20 @@ def _parts_of_words() -> list[int]:
     return [point for point, encoding in zip(POINTS, encodings, strict=True) if len(encoding.ids) == 1 and point]
 
 
-def charsmap(keys: Iterable[int], value: bytes) -> bytes:
-    """Return a `Precompiled` table that writes a value for every grapheme that begins with one of some bytes."""
-    units = [0] * 768
-    units[0] = 256 << 10
-    for key in keys:
-        units[256 ^ key] = key | 1 << 8 | (256 ^ key ^ (512 + key)) << 10
-        units[512 + key] = 1 << 31
-    trie = struct.pack("<768I", *units)
-    return struct.pack("<I", len(trie)) + trie + value + b"\0"
+def _unassigned() -> list[int]:
+    from tokenizers import Regex, pre_tokenizers
+
+    points = [point for point in POINTS if point < 0x20000]
+    text = "".join(map(chr, points))
+    runs = pre_tokenizers.Split(Regex(r"\p{Cn}+"), "removed", invert=True).pre_tokenize_str(text)
+    return [point for _, (start, end) in runs for point in points[start:end]]
 
 
 def _graphemes(keys: Iterable[int]) -> Callable[[str], bool]:
     """Return what tells whether a text of less than six bytes that begins with one of some bytes is one grapheme."""
     from tokenizers import normalizers
 
-    normalize = normalizers.Precompiled(charsmap(keys, b"X")).normalize_str
+    normalize = normalizers.Precompiled(charsmap(keys, "X")).normalize_str
     return lambda text: bool(normalize(text) == "X")
 
 

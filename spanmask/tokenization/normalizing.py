@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from spanmask.blocks import offsets_of
 from spanmask.kernels.normalizing import Behaviour, Parts, find_parts, splice
 from spanmask.records import Bytes, Flags, Offsets
 from spanmask.tokenization.parts import PartNormalizer
+from spanmask.tokenization.probing import is_as_probed
 from spanmask.tokenization.steps import UnknownStepError, behaviour_of
 from spanmask.tokenization.stretches import Stretches
 from spanmask.vocab import Vocabulary
@@ -54,6 +56,9 @@ def normalization_of(
         behaviour = behaviour_of(seen) if seen else None
     except UnknownStepError as error:
         return str(error)
+    other = next((step["type"] for step in steps if not is_as_probed(step["type"])), None)
+    if other is not None:
+        return f"{other} of tokenizers {version('tokenizers')} changes other characters"
     return Normalization(
         behaviour, PartNormalizer(kept, vocabulary, mark=_MARK if visible_spaces else None), prepends=prepends
     )

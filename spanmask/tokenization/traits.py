@@ -24,6 +24,8 @@ STEPS = ("NFC", "NFD", "NFKC", "NFKD", "Nmt", "Lowercase", "StripAccents")
 FORMS = STEPS[:4]
 #: White space; part of a word for `single_word`; in one grapheme with what is before it, and with what is behind it, somewhere.
 WHITE, WORD, JOINS_BEFORE, JOINS_BEHIND = 1 << 17, 1 << 18, 1 << 19, 1 << 20
+#: Of the first two planes, no character in the library's version of Unicode; a later version may make it one.
+UNASSIGNED = 1 << 21
 
 
 def changes(step: str) -> int:
