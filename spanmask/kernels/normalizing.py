@@ -46,7 +46,7 @@ class Behaviour(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """Room for parts, (0,) to count them: starts, ends, the stretch that each lies in; edges: 1 if it begins that, 2 if it ends it."""
+    """Room for parts: starts, ends, the stretch that each lies in; edges: 1 if it begins that, 2 if it ends it."""
 
     starts: Ints
     ends: Ints
@@ -154,7 +154,7 @@ def find_parts(text: Bytes, starts: Ints, ends: Ints, ids: Ints, behaviour: Beha
     behaviour
         What the normalizer does.
     parts
-        Output: parts that are not empty, ascending and apart.
+        Output: parts that are not empty, ascending and apart, as many as there is room for.
 
     Returns
     -------
@@ -180,7 +180,7 @@ def find_parts(text: Bytes, starts: Ints, ends: Ints, ids: Ints, behaviour: Beha
             while at < end and not _separates(text, at, start, end, behaviour):
                 at += _read(text, at, behaviour)[1]
             if begin < at:
-                if len(parts.starts) > 0:
+                if count < len(parts.starts):
                     parts.starts[count], parts.ends[count], parts.sources[count] = begin, at, source
                     parts.edges[count] = int(begin == start) | int(at == end) << 1
                 count += 1

@@ -20,8 +20,8 @@ from spanmask.vocab import Vocabulary
 #: What stands for a space where a tokenizer makes white space visible, and the step of a normalizer that does so.
 _MARK = "▁"
 _MARKING = {"type": "Replace", "pattern": {"String": " "}, "content": _MARK}
-#: Parts looked up at a time.
-_LOOKUP = 1 << 15
+#: Parts that there is room for at first, and those looked up at a time.
+_ROOM, _LOOKUP = 1 << 12, 1 << 15
 
 
 class Normalized(NamedTuple):
@@ -81,12 +81,9 @@ class Normalization:
         if self._behaviour is None:
             return Normalized(stretches, none)
         text, starts, ends, ids, documents = stretches
-        given = (text, starts, ends, ids, self._behaviour)
-        count = find_parts(*given, Parts(none, none, none, none))
-        if count == 0:
+        parts = _parts_of(stretches, self._behaviour)
+        if len(parts.starts) == 0:
             return Normalized(stretches, none)
-        parts = Parts(*(np.empty(count, np.int64) for _ in Parts._fields))
-        find_parts(*given, parts)
         made, lengths, changed = self._spliced(text, parts)
         # A bound moves by what the parts that end before or at it grew.
         grown = offsets_of(lengths - (parts.ends - parts.starts))
@@ -107,3 +104,13 @@ class Normalization:
             splice(text, at, some, *results, made[-1], changed[first : first + _LOOKUP])
             at = end
         return np.concatenate([*made, text[at:]]), np.concatenate(lengths), changed
+
+
+def _parts_of(stretches: Stretches, behaviour: Behaviour) -> Parts:
+    """Return the parts of stretches that may change."""
+    room, count = 0, _ROOM
+    while room < count:
+        room = count
+        parts = Parts(*(np.empty(room, np.int64) for _ in Parts._fields))
+        count = find_parts(*stretches[:4], behaviour, parts)
+    return Parts(*(field[:count] for field in parts))

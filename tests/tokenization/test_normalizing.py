@@ -420,6 +420,7 @@ def test_results_are_the_same_when_they_are_remembered_forgotten_and_asked_anew(
 ) -> None:
     monkeypatch.setattr(asked_parts, "_REMEMBERED", 50)
     monkeypatch.setattr("spanmask.tokenization.normalizing._LOOKUP", 7)
+    monkeypatch.setattr("spanmask.tokenization.normalizing._ROOM", 3)
     rng = np.random.default_rng(5)
     words = ["".join(rng.choice(_TELLING, length)) for length in rng.integers(1, 40, 300)]
     for name in ("NFC", "deberta-v3", "Lowercase"):
