@@ -16,9 +16,9 @@ from spanmask.kernels._jit import Bytes, Ints, inlined, kernel, signed
 from spanmask.kernels.patterns import Splitter, pretoken_end, spaced_end
 from spanmask.kernels.tokens import Tokens, write_known
 from spanmask.kernels.trie import FIRST, Trie, match
-from spanmask.kernels.wide import BLOCK, WIDTH, Key, load_key, trailing_zeros
+from spanmask.kernels.wide import BLOCK, WIDTH, Key, load_key, prefetch, trailing_zeros
 from spanmask.kernels.windows import window_starts
-from spanmask.kernels.wordtable import WordTable, find, keep
+from spanmask.kernels.wordtable import WordTable, find, find_in, keep, set_of
 
 #: Symbols of a pre-token at most for which looking for the lowest rank again and again is faster than a heap.
 SHORT = 64
@@ -55,7 +55,7 @@ class Model(NamedTuple):
 class Scratch(NamedTuple):
     """Room for a pre-token of R symbols, R ≥ `SHORT`: ids, what merges with the next make, neighbours, (R,); heap (3 · R,).
 
-    key: (32,) for a pre-token that ends near the text's end.
+    key: (32,) for a pre-token that ends near the text's end; lines: (64,) where those of a window lie in the word table.
     """
 
     ids: Ints
@@ -64,12 +64,21 @@ class Scratch(NamedTuple):
     after: Ints
     heap: Ints
     key: Bytes
+    lines: Ints
 
 
 def scratch_for(symbols: int) -> Scratch:
     """Return room for a pre-token of so many symbols."""
     ids, merges, before, after = np.empty((4, symbols), np.int64)
-    return Scratch(ids, merges, before, after, np.empty(3 * symbols, np.int64), np.zeros(WIDTH, np.uint8))
+    return Scratch(
+        ids,
+        merges,
+        before,
+        after,
+        np.empty(3 * symbols, np.int64),
+        np.zeros(WIDTH, np.uint8),
+        np.empty(BLOCK, np.int64),
+    )
 
 
 @inlined
@@ -307,6 +316,33 @@ def _next_end(
     return at + size, window >> size
 
 
+@inlined
+def _known_ones(
+    text: Bytes, at: int, window: int, table: WordTable, scratch: Scratch, out: Tokens, position: int
+) -> tuple[int, int, int]:
+    """Write the ids of pre-tokens of a window up to one that the table has not; return where that begins, its window, and where ids end.
+
+    All of their lines are asked for before the first is looked at. The caller guarantees ``at + BLOCK + WIDTH <= len(text)``.
+    """
+    ahead, place, count = window, at, 0
+    while ahead != 1:
+        size = trailing_zeros(np.uint64(ahead - 1))
+        line = set_of(table, load_key(text, place, min(size, WIDTH), 0))
+        prefetch(table.lines, line)
+        scratch.lines[count] = line
+        ahead, place, count = ahead >> size, place + size, count + 1
+    for i in range(count):
+        size = trailing_zeros(np.uint64(window - 1))
+        if size > WIDTH or text[at + size - 1] == 0:
+            break
+        line = find_in(table, scratch.lines[i], load_key(text, at, size, 0))
+        if line < 0:
+            break
+        position = write_known(table, line, out, position)
+        at, window = at + size, window >> size
+    return at, window, position
+
+
 @kernel
 def tokenize(
     text: Bytes,
@@ -351,8 +387,13 @@ def tokenize(
             position += 1
             at = end
         spaced = int(splitter.adds_space and at < end and text[at] != 0x20)
-        window = 1
+        window, plain = 1, len(out.byte_offsets) == 0
         while at < end:
+            if window == 1 and spaced == 0 and plain and at + BLOCK + WIDTH <= len(text):
+                began, window = at, window_starts(text, at, end, splitter)
+                at, window, position = _known_ones(text, at, window, table, scratch, out, position)
+                if window == 1 and at > began:
+                    continue
             stop, window = _next_end(text, at, starts[stretch], end, spaced, window, splitter)
             if spaced + stop - at > len(scratch.ids):
                 return int(at - stop - spaced)

@@ -41,7 +41,7 @@ def word_table() -> WordTable:
 
 
 @inlined
-def _set_of(table: WordTable, key: Key) -> int:
+def set_of(table: WordTable, key: Key) -> int:
     """Return where the first line of a word's set lies."""
     # A product's high bits depend on all bits of a word: the low ones need no mixing in.
     mixed = (key[0] * _A) ^ (key[1] * _B) ^ (key[2] * _C) ^ (key[3] * _D)
@@ -52,7 +52,12 @@ def _set_of(table: WordTable, key: Key) -> int:
 @inlined
 def find(table: WordTable, key: Key) -> int:
     """Return where a word's line lies in ``table.lines``, or −1."""
-    line = _set_of(table, key)
+    return find_in(table, set_of(table, key), key)
+
+
+@inlined
+def find_in(table: WordTable, line: int, key: Key) -> int:
+    """Return where a word's line lies, of whose set the first line is given, or −1."""
     if holds_key(table.lines, line, key):
         return line
     for way in range(1, WAYS):
@@ -75,7 +80,7 @@ def keep(table: WordTable, key: Key, ids: npt.NDArray[Any], position: int, count
     """Keep a word with its ids, ``ids[position:position + count]``; not where they are more than a line holds."""
     if count * ids.itemsize > 30:
         return
-    line = _set_of(table, key)
+    line = set_of(table, key)
     last = line + (WAYS - 1) * LINE
     while line < last and table.lines[line] != np.uint64(0):
         line += LINE
