@@ -87,8 +87,8 @@ def of(name: str, paths: Sequence[str], limit: int) -> Text:
     return read(paths, limit) if name == "prose" else NAMES[name](limit)
 
 
-def parts(name: str, paths: Sequence[str], *, training: int, limit: int) -> Parts:
-    """Return a text, divided: ``training`` bytes of it, and twice ``limit``.
+def parts(name: str, paths: Sequence[str], *, training: int, limit: int, without: Sequence[str] = ()) -> Parts:
+    """Return a text, divided: ``training`` bytes of it, and twice ``limit`` of documents that have no string of ``without`` in them.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def parts(name: str, paths: Sequence[str], *, training: int, limit: int) -> Part
         As `read`, or there is one document, which cannot be divided.
     """
     whole = of(name, paths, training + 2 * limit)
-    documents = whole.documents
+    documents = [document for document in whole.documents if not any(name in document for name in without)]
     if len(documents) < 2:
         raise ConfigError(f"{name}: one document; give a text of two at least, for one is to warm up")
     trained_on = first(documents, training)

@@ -94,6 +94,12 @@ def test_a_text_too_short_to_leave_some_to_training_is_measured_whole():
     assert sorted(found.training) == sorted([*found.warm_up.documents, *found.measured.documents])
 
 
+def test_documents_that_name_a_special_token_are_not_measured(tmp_path):
+    (tmp_path / "many.txt").write_text("\n\n".join(["One.", "Two <s> two.", "<mask>", "Three.", "[UNK] </s>", "Four."]))
+    found = tokenizing._parts("prose", [str(tmp_path)], 1.0, 0.0)
+    assert [*found.warm_up.documents, *found.measured.documents] == ["One.", "Four.", "Three."]
+
+
 def test_one_document_cannot_be_divided(tmp_path):
     (tmp_path / "one.txt").write_text("One.\n")
     with pytest.raises(ConfigError, match="prose: one document"):
