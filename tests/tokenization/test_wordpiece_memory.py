@@ -70,6 +70,8 @@ CHECKED = [
     "test_wordpiece_sizes.py",
     "test_tokenizer_lines.py",
     "test_patterns.py",
+    "test_added_tokens.py",
+    "test_normalizing.py",
 ]
 
 _A_LITTLE = """
