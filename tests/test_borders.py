@@ -249,6 +249,7 @@ def test_the_layout_is_the_one_decided() -> None:
         "tokenizer_json",
     }
     rest = {
+        "buffers",
         "report",
         "sequencing",
         "shard",

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from spanmask.blocks import offsets_of
 from spanmask.records import Flags, Offsets, Ragged, Ranges, SkipReason
@@ -96,12 +95,16 @@ def _fault(owners: Offsets, rows: int, reason: Callable[[int], str]) -> Fault | 
 
 def _lengths(column: pa.Array) -> Offsets:
     """Return (D,) items of each list, 0 for null."""
+    import pyarrow.compute as pc
+
     counts = pc.fill_null(pc.list_value_length(column), 0)
     return np.asarray(counts.to_numpy(zero_copy_only=False), np.int64)
 
 
 def _integers(values: pa.Array) -> tuple[Offsets, Flags]:
     """Return integers as int64 (0 where null or too large), and which are known."""
+    import pyarrow.compute as pc
+
     try:
         wide = values.cast(pa.int64())
     except pa.ArrowInvalid:
@@ -113,6 +116,8 @@ def _integers(values: pa.Array) -> tuple[Offsets, Flags]:
 
 def _pairs(items: pa.Array) -> tuple[Offsets, Offsets, Flags]:
     """Return the starts and ends of A ranges, and which are pairs of integers."""
+    import pyarrow.compute as pc
+
     if pa.types.is_struct(items.type):
         named = [_integers(pc.struct_field(items, name)) for name in ("start", "end")]
         return named[0][0], named[1][0], named[0][1] & named[1][1]

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from spanmask.buffers import to_numpy
 from spanmask.config import CorpusConfig, OnError
 from spanmask.corpus.ranges import Fault, read_points, read_ranges
 from spanmask.corpus.streams import as_view
@@ -124,7 +125,7 @@ def _faults(batch: pa.RecordBatch, config: CorpusConfig) -> Iterator[Fault]:
     """Yield what is wrong with any row; ranges are judged against the text only where it is sound."""
     text = batch.column(config.text_field)
     if text.null_count:
-        bad: Flags = text.is_null().to_numpy(zero_copy_only=False)
+        bad: Flags = to_numpy(text.is_null())
         reason = f"field {config.text_field!r} is null, expected a value"
         yield Fault(bad=bad, kind=SkipReason.FIELD, reason=lambda _: reason)
     for name in (config.text_field, *config.keep):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from spanmask.buffers import to_arrow
 from spanmask.corpus.cutting import RawBlock
 from spanmask.corpus.reading import parse_block, read_part, stream_blocks
 from spanmask.kernels.siphash import hash_documents
@@ -172,7 +173,7 @@ class Pipeline:
             yield name, self._record_batch(block, part, documents)
 
     def _record_batch(self, block: MaskedBlock, segments: SequenceBlock, documents: DocumentBlock) -> pa.RecordBatch:
-        kept = [] if documents.kept is None else documents.kept.take(pa.array(segments.document_index)).columns
+        kept = [] if documents.kept is None else documents.kept.take(to_arrow(segments.document_index)).columns
         fields = [] if documents.kept is None else list(documents.kept.schema)
         schema = shard_schema(
             self.plan.vocabulary.dtype,

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from spanmask.blocks import columns_of, from_columns
+from spanmask.buffers import to_arrow, to_numpy
 from spanmask.config import FORMAT_VERSION, Scheme
 from spanmask.records import MaskedBlock, Ragged
 
@@ -28,7 +28,6 @@ KEPT_TYPES = (
     *(pa.float32(), pa.float64()),
     pa.string(),
 )
-_ZEROS = {kind: pa.scalar("" if kind == pa.string() else 0).cast(kind) for kind in KEPT_TYPES}
 
 
 def _list_field(name: str, item: pa.DataType) -> pa.Field:
@@ -84,7 +83,7 @@ def _list_array(column: Ragged[Any], kind: pa.DataType) -> pa.Array:
 
 def to_record_batch(block: MaskedBlock, kept: Sequence[pa.Array], schema: pa.Schema) -> pa.RecordBatch:
     """Return S masked rows as one record batch, without copying their values. kept: a column of S values for each kept field."""
-    columns = [pa.array(block.document_ids), pa.array(block.segments)]
+    columns = [to_arrow(block.document_ids), to_arrow(block.segments)]
     columns += [_list_array(column, schema.field(name).type) for name, column in columns_of(block).items()]
     return pa.RecordBatch.from_arrays([*columns, *kept], schema=schema)
 
@@ -92,13 +91,13 @@ def to_record_batch(block: MaskedBlock, kept: Sequence[pa.Array], schema: pa.Sch
 def from_record_batch(batch: pa.RecordBatch) -> MaskedBlock:
     """Return the masked rows of a fully validated record batch; values are views of it."""
     lists = {field.name: _flat(batch.column(field.name)) for field in batch.schema if pa.types.is_list(field.type)}
-    documents, segments = (batch.column(name).to_numpy(zero_copy_only=True) for name in ("document_id", "segment"))
+    documents, segments = (to_numpy(batch.column(name)) for name in ("document_id", "segment"))
     return from_columns(documents, segments, lists)
 
 
 def _flat(column: pa.ListArray) -> Ragged[Any]:
-    offsets = column.offsets.to_numpy(zero_copy_only=True)
-    values = column.values.to_numpy(zero_copy_only=True)[offsets[0] : offsets[-1]]
+    offsets = to_numpy(column.offsets)
+    values = to_numpy(column.values)[offsets[0] : offsets[-1]]
     return Ragged(values=values, offsets=np.subtract(offsets, offsets[0], dtype=np.int64))
 
 
@@ -114,7 +113,7 @@ def first_unpaired(batch: pa.RecordBatch) -> tuple[str, int] | None:
     for number, what in (("I3", "span"), ("I12", "annotation")):
         names = [f"{what}_starts", f"{what}_ends"]
         if names[0] in batch.schema.names:
-            starts, ends = (np.diff(batch.column(name).offsets.to_numpy(zero_copy_only=True)) for name in names)
+            starts, ends = (np.diff(to_numpy(batch.column(name).offsets)) for name in names)
             if not np.array_equal(starts, ends):
                 return f"{' and '.join(names)} ({number})", int(np.argmax(starts != ends))
     return None
@@ -130,16 +129,18 @@ def content_chunks(batch: pa.RecordBatch) -> list[Any]:
         elif pa.types.is_string(column.type):
             chunks += _string_chunks(without_nulls(column))
         else:
-            chunks.append(np.ascontiguousarray(without_nulls(column).to_numpy(zero_copy_only=False)))
+            chunks.append(to_numpy(without_nulls(column)))
     for number, column in enumerate(batch.columns):
         if column.null_count:
-            chunks += [np.array([number], "<i4"), column.is_null().to_numpy(zero_copy_only=False)]
+            chunks += [np.array([number], "<i4"), to_numpy(column.is_null())]
     return [chunk.view(np.uint8) if isinstance(chunk, np.ndarray) else chunk for chunk in chunks]
 
 
 def without_nulls(column: pa.Array) -> pa.Array:
     """Return a kept column with zero, false or an empty string in place of each null."""
-    return pc.fill_null(column, _ZEROS[column.type]) if column.null_count else column
+    if not column.null_count:
+        return column
+    return column.fill_null(pa.scalar("" if pa.types.is_string(column.type) else 0).cast(column.type))
 
 
 def _string_chunks(column: pa.Array) -> list[Any]:

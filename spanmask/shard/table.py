@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from spanmask.buffers import to_arrow, to_numpy
 from spanmask.config import FORMAT_VERSION
 from spanmask.errors import ShardError
 from spanmask.shard.framing import has_compressed_batches
@@ -209,7 +210,7 @@ def table_bytes(splits: Mapping[str, Split]) -> memoryview:
 
 def _column(values: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
     if not pa.types.is_fixed_size_binary(kind):
-        return pa.array(np.ascontiguousarray(values))
+        return to_arrow(values)
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values.tobytes())])
 
 
@@ -253,5 +254,5 @@ def _array_of(data: bytes, total: int) -> npt.NDArray[Any]:
         if name in _DIGESTS:
             array[name] = np.frombuffer(column.buffers()[1], "S32", total, column.offset * 32)
         else:
-            array[name] = column.to_numpy(zero_copy_only=True)
+            array[name] = to_numpy(column)
     return array

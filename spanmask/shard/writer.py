@@ -7,8 +7,10 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
+from spanmask.buffers import to_numpy
 from spanmask.shard.schema import BATCH_ROWS, CONTENT_KEY, SHARD_LIMIT, content_chunks
 from spanmask.shard.table import ShardRecord
 from spanmask.storage import publish_bytes
@@ -72,7 +74,7 @@ def write_shard(root: Path, path: str, rows: pa.Table) -> ShardRecord:
     return ShardRecord(
         path=path,
         rows=rows.num_rows,
-        tokens=sum(len(chunk.flatten()) for chunk in rows.column("input_ids").chunks),
+        tokens=sum(int(np.ptp(to_numpy(chunk.offsets))) for chunk in rows.column("input_ids").chunks),
         bytes=data.size,
         sha256=hashlib.sha256(memoryview(data)).hexdigest(),
         content_sha256=content,
