@@ -16,7 +16,13 @@ def to_arrow(values: npt.NDArray[Any]) -> pa.Array:
 
 
 def to_numpy(column: pa.Array) -> npt.NDArray[Any]:
-    """Return the (N,) numbers of an Arrow array without nulls as a view of it, or its truth values, (N,) bool, as a copy."""
+    """Return the (N,) numbers of an Arrow array without nulls as a view of it, or its truth values, (N,) bool, as a copy.
+
+    What is neither, as in a batch of a foreign schema, becomes what Arrow makes of it.
+    """
+    if not pa.types.is_primitive(column.type):
+        other: npt.NDArray[Any] = column.to_numpy(zero_copy_only=False)
+        return other
     buffer, count = column.buffers()[1], len(column)
     if pa.types.is_boolean(column.type):
         bits = np.frombuffer(buffer or b"", np.uint8)
