@@ -1,4 +1,4 @@
-"""What decides a trained vocabulary, and what is added to one, beside the text."""
+"""What decides a trained vocabulary, beside the text."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class TrainingConfig(Options):
         self._require(lambda value: 1 <= value <= _LARGEST, f"a number of entries from 1 to {_LARGEST:,}", "size")
         self._require(lambda value: value >= 1, "a number of times from 1", "min_frequency")
         self._require(lambda value: 0 < value <= 1, "a share above 0, at most 1", "coverage")
-        require_text_alone(self.corpus)
+        _require_text_alone(self.corpus)
         if self.cased is False and self.kind is not VocabularyKind.WORDPIECE:
             raise ConfigError(f"a {self.kind} vocabulary keeps case: leave --uncased out, or give --kind wordpiece")
         if self.min_frequency is not None and self.kind is VocabularyKind.UNIGRAM:
@@ -51,29 +51,7 @@ class TrainingConfig(Options):
         self._fill(cased=True, min_frequency=2)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExtendingConfig(Options):
-    """What is added to a model's vocabulary.
-
-    Attributes
-    ----------
-    add
-        Pieces to add.
-    min_frequency
-        How often a piece stands in the text at least. [2]
-    """
-
-    add: int
-    min_frequency: int = 2
-    corpus: CorpusConfig = field(default_factory=CorpusConfig)
-
-    def _check(self) -> None:
-        self._require(lambda value: 1 <= value <= _LARGEST, f"a number of pieces from 1 to {_LARGEST:,}", "add")
-        self._require(lambda value: value >= 1, "a number of times from 1", "min_frequency")
-        require_text_alone(self.corpus)
-
-
-def require_text_alone(corpus: CorpusConfig) -> None:
+def _require_text_alone(corpus: CorpusConfig) -> None:
     """Refuse fields beside the text's, which decide nothing here.
 
     Raises

@@ -19,7 +19,7 @@ from spanmask import ConfigError, CorpusError, Tokenizer, load_vocabulary
 from spanmask.config import VocabularyConfig, VocabularyKind
 from spanmask.tokenization.training import alphabet_of
 from spanmask.tokenizer_json import ROLES
-from spanmask.vocabularies.config import ExtendingConfig, TrainingConfig
+from spanmask.vocabularies.config import TrainingConfig
 from spanmask.vocabularies.text import broken_up
 from spanmask.vocabularies.training import train_vocabulary
 
@@ -226,9 +226,3 @@ def test_a_text_of_white_space_is_no_text(tmp_path: Path) -> None:
 def test_options_that_mean_nothing_are_refused(options: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         TrainingConfig.of(**options)
-
-
-@pytest.mark.parametrize("options", [{"add": 0}, {"add": 3, "min_frequency": 0}, {"add": 3, "words_field": "w"}])
-def test_options_of_extending_that_mean_nothing_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"give a number|text alone"):
-        ExtendingConfig.of(**options)
