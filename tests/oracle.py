@@ -990,9 +990,9 @@ def metaspace_words(text: str, scheme: str, *, split: bool, white: bool, head: b
 
 
 def best_pieces(
-    word: str, vocabulary: Sequence[tuple[str, float]], unknown: int | None, *, byte_fallback: bool
-) -> list[tuple[int, int, int]] | None:
-    """Return the pieces whose scores have the largest sum: id, characters [start, end). None where one is missing.
+    word: str, vocabulary: Sequence[tuple[str, float]], unknown: int, *, byte_fallback: bool
+) -> list[tuple[int, int, int]]:
+    """Return the pieces whose scores have the largest sum: id, characters [start, end).
 
     Ways to a place are tried in order, and a later one has to be better. An unknown character scores 10 less than the worst entry;
     unknown ones in a row are one.
@@ -1008,12 +1008,10 @@ def best_pieces(
         offers = [(end, ids[word[start:end]]) for end in ends if word[start:end] in ids]
         steps = [(end, number, vocabulary[number][1]) for end, number in offers]
         if word[start] not in ids:
-            steps.append((start + 1, -1 if unknown is None else unknown, worst - 10.0))
+            steps.append((start + 1, unknown, worst - 10.0))
         for end, number, score in steps:
             known = ways[end]
             if known is None or score + way[0] > known[0]:
-                if number < 0:
-                    return None
                 ways[end] = (score + way[0], start, number)
     parts: list[tuple[int, int, int]] = []
     end = len(word)

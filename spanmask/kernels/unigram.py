@@ -20,9 +20,6 @@ from spanmask.kernels.tokens import Tokens, write_known
 from spanmask.kernels.wide import WIDTH, Key, load_key
 from spanmask.kernels.wordtable import WordTable, find, keep
 
-#: What `tokenize` returns where a character has neither a piece nor an unknown token.
-NOTHING = -1
-
 #: Bytes of a pre-token that is looked up. Its length is the last byte of the key, so that zeros at its end count.
 _KNOWN = WIDTH - 1
 _BYTE, _LAST_BYTE = np.uint64(8), np.uint64(56)
@@ -31,8 +28,8 @@ _BYTE, _LAST_BYTE = np.uint64(8), np.uint64(56)
 class Model(NamedTuple):
     """What spelling needs to know.
 
-    units: the pieces as a double array, ▁ as a space where text is marked. scores: (V,). unknown: the id of what no piece spells, −1 where
-    there is none; unknown_score: of one character of it; byte_ids: (256,) what stands for a byte of it, or −1. mark: the bytes of a mark.
+    units: the pieces as a double array, ▁ as a space where text is marked. scores: (V,). unknown: the id of what no piece spells;
+    unknown_score: of one character of it; byte_ids: (256,) what stands for a byte of it, or −1. mark: the bytes of a mark.
     """
 
     units: Ints
@@ -85,8 +82,8 @@ def _offer(scratch: Scratch, place: int, before: int, total: float, token: int) 
 
 
 @inlined
-def _find_ways(scratch: Scratch, size: int, model: Model) -> bool:
-    """Find the best way to every place of a pre-token; false where a character has neither a piece nor an unknown token."""
+def _find_ways(scratch: Scratch, size: int, model: Model) -> None:
+    """Find the best way to every place of a pre-token."""
     for place in range(size + 1):
         scratch.before[place] = -1
     scratch.sums[0] = 0.0
@@ -105,10 +102,7 @@ def _find_ways(scratch: Scratch, size: int, model: Model) -> bool:
                 alone = alone or at + 1 == end
         if not alone:
             _offer(scratch, end, start, model.unknown_score + here, model.unknown)
-            if scratch.ids[end] < 0:
-                return False
         start = end
-    return True
 
 
 @inlined
@@ -197,10 +191,9 @@ def _match(
     out: Tokens,
     position: int,
 ) -> int:
-    """Write the ids of the pre-token ``text[at:stop]``; return where they end, or `NOTHING`."""
+    """Write the ids of the pre-token ``text[at:stop]``; return where they end."""
     size = _spell(text, at, stop, marked, splitter, scratch)
-    if not _find_ways(scratch, size, model):
-        return NOTHING
+    _find_ways(scratch, size, model)
     _turn(scratch, size)
     start = 0
     # Kept: the tokens of the first `start` bytes are written, and stand for the text before `at`.
@@ -253,7 +246,7 @@ def _pretoken(
     out: Tokens,
     position: int,
 ) -> int:
-    """Write the ids and word starts of the pre-token ``text[at:stop]``; return where they end, or `NOTHING`."""
+    """Write the ids and word starts of the pre-token ``text[at:stop]``; return where they end."""
     # In a pre-token of a splitter that splits at marks there is one in front alone.
     width = mark_width(text, at, splitter)
     spelled = marked or width > 0
@@ -266,7 +259,7 @@ def _pretoken(
     end = _match(text, at, stop, marked, splitter, model, scratch, out, position)
     for i in range(position, end):
         out.word_starts[i] = i == position
-    if known and end >= 0:
+    if known:
         keep(table, key, out.ids, position, end - position)
     return end
 
@@ -304,8 +297,7 @@ def tokenize(
     Returns
     -------
     int
-        Tokens written; `NOTHING` where a character has neither a piece nor an unknown token; −n where ``scratch`` has room for fewer than
-        n bytes, of which it needs more.
+        Tokens written; −n where ``scratch`` has no room for a pre-token that pieces spell in n bytes.
     """
     position = 0
     for stretch in range(len(starts)):
@@ -330,8 +322,6 @@ def tokenize(
                 return -size
             marked = mark_width(text, at, splitter) == 0 and is_marked(at, start, heads[stretch], splitter)
             position = _pretoken(text, at, stop, marked, splitter, model, table, scratch, out, position)
-            if position < 0:
-                return NOTHING
             at = stop
     out.offsets[len(starts)] = position
     return position

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from spanmask.blocks import offsets_of
+from spanmask.kernels.metaspace import FIRST, Metaspace
 from spanmask.kernels.tokens import Tokens
 from spanmask.records import Bytes, Offsets
 from spanmask.tokenization.added_tokens import AddedTokens, added_tokens_of
@@ -15,8 +16,9 @@ from spanmask.tokenization.agreement import Encoder, agree
 from spanmask.tokenization.bpe import bpe_of
 from spanmask.tokenization.library import HIDDEN
 from spanmask.tokenization.normalizing import Normalization, Normalized, normalization_of
-from spanmask.tokenization.recognition import recipe_of
+from spanmask.tokenization.recognition import Recipe, recipe_of
 from spanmask.tokenization.stretches import Stretches, whole_documents
+from spanmask.tokenization.unigram import unigram_of
 from spanmask.tokenization.whole_documents import Encoded, WholeDocuments
 from spanmask.vocab import Vocabulary
 
@@ -51,31 +53,51 @@ def compiled_of(content: dict[str, Any], library: Any, vocabulary: Vocabulary, w
     added = added_tokens_of(names, library.normalizer.normalize_str if library.normalizer else str)
     if isinstance(added, str):
         return added
-    model = bpe_of(recipe.model, vocabulary, recipe.splitter)
+    model = _model_of(recipe, vocabulary)
     if isinstance(model, str):
         return model
-    found = Compiled(added, normalization, model, whole)
+    # What begins a document does so in the text as it was.
+    looks_back = isinstance(recipe.splitter, Metaspace) and recipe.splitter.prepend == FIRST
+    found = Compiled(added, normalization, model, whole, looks_back=looks_back)
     if not agree(found, whole, [*vocabulary.special_tokens, *(token["content"] for token in names)]):
         return f"tokenizers {version('tokenizers')} gives other tokens"
     return found
 
 
-class Compiled:
-    """Added tokens, a normalizer, and a model for the text that these leave. What they cannot tell goes through the library."""
+def _model_of(recipe: Recipe, vocabulary: Vocabulary) -> Model | str:
+    if isinstance(recipe.splitter, Metaspace):
+        return unigram_of(recipe.model, vocabulary, recipe.splitter)
+    return bpe_of(recipe.model, vocabulary, recipe.splitter)
 
-    def __init__(self, added: AddedTokens, normalization: Normalization, model: Model, whole: WholeDocuments) -> None:
+
+class Compiled:
+    """Added tokens, a normalizer, and a model for the text that these leave. What they cannot tell goes through the library.
+
+    looks_back: whether tokens depend on where in its document text was before it was normalized.
+    """
+
+    def __init__(
+        self,
+        added: AddedTokens,
+        normalization: Normalization,
+        model: Model,
+        whole: WholeDocuments,
+        *,
+        looks_back: bool,
+    ) -> None:
         self._added = added
         self._normalization = normalization
         self._model = model
         self._whole = whole
+        self._looks_back = looks_back
 
     def encode(self, text: Bytes, offsets: Offsets, *, spots: bool) -> Encoded:
         """Tokenize D documents; see `WholeDocuments.encode`."""
         if _holds_hidden(text):
             return self._whole.encode(text, offsets, spots=spots)
         stretches, changed = self._normalized(text, offsets)
-        if spots and len(changed):
-            return _encode_apart(text, offsets, changed, self._whole, self)
+        if len(changed) and (spots or self._looks_back):
+            return _encode_apart(text, offsets, changed, (self._whole, self), spots=spots)
         out = self._model.run(stretches, spots=spots)
         if out is None:
             return self._whole.encode(text, offsets, spots=spots)
@@ -97,18 +119,21 @@ def _holds_hidden(text: Bytes) -> bool:
     return bool((text == hidden[0]).any()) and hidden in text.tobytes()
 
 
-def _encode_apart(text: Bytes, offsets: Offsets, numbers: Offsets, one: Encoder, other: Encoder) -> Encoded:
-    """Return the tokens of D documents with their bytes, of those with these numbers from one encoder, of the others from the other."""
+def _encode_apart(
+    text: Bytes, offsets: Offsets, numbers: Offsets, encoders: tuple[Encoder, Encoder], *, spots: bool
+) -> Encoded:
+    """Return the tokens of D documents, of those with these numbers from the first encoder, of the others from the second."""
     rest = np.setdiff1d(np.arange(len(offsets) - 1), numbers)
     found, owners = [], []
-    for encoder, mine in ((one, numbers), (other, rest)):
+    for encoder, mine in zip(encoders, (numbers, rest), strict=True):
         parts = [text[start:end] for start, end in zip(offsets[mine].tolist(), offsets[mine + 1].tolist(), strict=True)]
         bounds = offsets_of(np.array(list(map(len, parts)), np.int64))
-        encoded = encoder.encode(np.concatenate([text[:0], *parts]), bounds, spots=True)
+        encoded = encoder.encode(np.concatenate([text[:0], *parts]), bounds, spots=spots)
         moved = np.repeat(offsets[mine] - bounds[:-1], encoded.counts)
-        found.append(encoded._replace(spots=encoded.spots + moved[:, None]))
+        shown = np.zeros((len(moved), 2), np.int64) if encoded.spots is None else encoded.spots
+        found.append(encoded._replace(spots=shown + moved[:, None]))
         owners.append(np.repeat(mine, encoded.counts))
     order = np.argsort(np.concatenate(owners), kind="stable")
-    ids, flags, _, spots = (np.concatenate(field) for field in zip(*found, strict=True))
+    ids, flags, _, places = (np.concatenate(field) for field in zip(*found, strict=True))
     counts = np.bincount(np.concatenate(owners), minlength=len(offsets) - 1)
-    return Encoded(ids[order], flags[order], counts, spots[order])
+    return Encoded(ids[order], flags[order], counts, places[order] if spots else None)

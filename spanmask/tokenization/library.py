@@ -75,9 +75,14 @@ def _normalizer_of(step: dict[str, Any]) -> Any:
 
 
 def content_of(vocabulary: Vocabulary, library: Any) -> dict[str, Any]:
-    """Return the tokenizer.json of a library loaded for text, its normalizer and pre-tokenizer in the form that these have today."""
+    """Return the tokenizer.json of a library loaded for text, its normalizer and pre-tokenizer in the form that these have today.
+
+    Scores are those that the library holds: it does not read the nearest number to some.
+    """
     content: dict[str, Any] = json.loads(vocabulary.tokenizer or "{}")
     _hide(vocabulary, content)
+    if content["model"]["type"] == "Unigram":
+        content["model"] |= json.loads(library.model.__getstate__())
     parts = {"normalizer": library.normalizer, "pre_tokenizer": library.pre_tokenizer}
     return content | {name: None if part is None else json.loads(part.__getstate__()) for name, part in parts.items()}
 

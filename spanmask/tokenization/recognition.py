@@ -5,16 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from spanmask.kernels.metaspace import Metaspace
 from spanmask.kernels.patterns import Splitter
 from spanmask.pieces import steps_of
+from spanmask.tokenization.metaspace import metaspace_of
 from spanmask.tokenization.patterns import splitter_of
 
-#: The options of a BPE that are followed, whatever their value, and the others with the values that leave them out of account.
-_FOLLOWED = {"type", "unk_token", "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"}
+#: The options of models that are followed, whatever their value, and the others with the values that leave them out of account.
+_FOLLOWED = {
+    "BPE": {"type", "unk_token", "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"},
+    "Unigram": {"type", "unk_id", "byte_fallback", "vocab"},
+}
 _LEFT_OUT: dict[str, tuple[Any, ...]] = {
     "dropout": (None, 0),
     "continuing_subword_prefix": (None, ""),
     "end_of_word_suffix": (None, ""),
+    "alpha": (None, 0),
+    "nbest_size": (None, 0),
 }
 
 
@@ -23,7 +30,7 @@ class Recipe:
     """How a tokenizer takes text. normalizer: its steps; splitter: what are pre-tokens; model: that of its tokenizer.json."""
 
     normalizer: list[dict[str, Any]]
-    splitter: Splitter
+    splitter: Splitter | Metaspace
     model: dict[str, Any]
 
 
@@ -38,18 +45,19 @@ def recipe_of(content: dict[str, Any]) -> Recipe | str:
     reason = _unknown_option(content["model"])
     if reason is not None:
         return reason
-    splitter = splitter_of(steps_of(content["pre_tokenizer"]))
+    steps = steps_of(content["pre_tokenizer"])
+    splitter = splitter_of(steps) if content["model"]["type"] == "BPE" else metaspace_of(steps)
     if isinstance(splitter, str):
         return splitter
-    if splitter.adds_space and content["model"].get("ignore_merges"):
+    if isinstance(splitter, Splitter) and splitter.adds_space and content["model"].get("ignore_merges"):
         return "its model ignores merges, and its pre-tokenizer adds a space"
     return Recipe(normalizer=steps_of(content["normalizer"]), splitter=splitter, model=content["model"])
 
 
 def _unknown_option(model: dict[str, Any]) -> str | None:
-    if model["type"] != "BPE":
+    if model["type"] not in _FOLLOWED:
         return f"its model is {model['type']}"
-    others = {name: value for name, value in model.items() if name not in _FOLLOWED}
+    others = {name: value for name, value in model.items() if name not in _FOLLOWED[model["type"]]}
     return next(
         (f"its model's {name} is {value!r}" for name, value in others.items() if value not in _LEFT_OUT.get(name, ())),
         None,

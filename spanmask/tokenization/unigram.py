@@ -33,6 +33,8 @@ def unigram_of(model: dict[str, Any], vocabulary: Vocabulary, splitter: Metaspac
     splitter
         What it is given.
     """
+    if model["unk_id"] is None:
+        return "its model has no unknown token"
     entries = [entry for entry, _ in model["vocab"]]
     pieces = [_spelled(entry, marked=splitter.marked) for entry in entries]
     if max(map(len, pieces), default=0) > _LONGEST:
@@ -47,7 +49,7 @@ def unigram_of(model: dict[str, Any], vocabulary: Vocabulary, splitter: Metaspac
     tables = unigram.Model(
         units=units,
         scores=scores,
-        unknown=-1 if model["unk_id"] is None else model["unk_id"],
+        unknown=model["unk_id"],
         unknown_score=float(scores.min(initial=np.inf)) - _PENALTY,
         byte_ids=np.array([numbers.get(f"<0x{byte:02X}>", -1) for byte in range(256)]),
         mark=np.frombuffer((MARK if splitter.marked else " ").encode(), np.uint8),
@@ -71,25 +73,23 @@ class Unigram:
         self._model = model
         self._table = wordtable.word_table()
 
-    def run(self, stretches: Stretches, *, spots: bool) -> tokens.Tokens | None:
-        """Tokenize P stretches; see `spanmask.tokenization.compiled.Model`. The library alone says that a character has no token."""
+    def run(self, stretches: Stretches, *, spots: bool) -> tokens.Tokens:
+        """Tokenize P stretches; see `spanmask.tokenization.compiled.Model`."""
         text, starts, ends, ids, documents = stretches
         heads = np.diff(documents, prepend=-1) != 0
         # A mark that the text lacks may be a token, and each byte of a mark.
         bytes_of_mark = len(self._model.mark) if self._model.byte_ids.max() >= 0 else 1
         capacity = bytes_of_mark * (int((ends - starts).sum()) + len(starts))
         out = tokens.tokens_for(capacity, len(starts), self._dtype, lines=False, byte_offsets=spots)
-        room, size = _ROOM, -2
+        room, size = _ROOM, -1
         with np.errstate(over="ignore"):
-            while size < unigram.NOTHING:
+            while size < 0:
                 scratch = unigram.scratch_for(room)
                 size = unigram.tokenize(
                     text, starts, ends, heads, ids, self._splitter, self._model, self._table, scratch, out
                 )
                 # Behind one that long there may be longer ones.
                 room = -2 * size
-        if size == unigram.NOTHING:
-            return None
         return out._replace(
             ids=out.ids[:size], word_starts=out.word_starts[:size], byte_offsets=out.byte_offsets[:size]
         )

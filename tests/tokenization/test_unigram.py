@@ -31,7 +31,7 @@ SPLITTERS |= {f"words, {name}": [{"type": "WhitespaceSplit"}, *steps] for name, 
 SPLITTERS |= {"none": [], "words": [{"type": "WhitespaceSplit"}]}
 
 
-def library_of(vocabulary: Any, unknown: int | None, *, byte_fallback: bool, steps: list[dict[str, Any]]) -> Any:
+def library_of(vocabulary: Any, unknown: int, *, byte_fallback: bool, steps: list[dict[str, Any]]) -> Any:
     model = {"type": "Unigram", "unk_id": unknown, "vocab": vocabulary, "byte_fallback": byte_fallback}
     splits = {"type": "Sequence", "pretokenizers": steps}
     return Library.from_str(json.dumps({"version": "1.0", "added_tokens": [], "pre_tokenizer": splits, "model": model}))
@@ -49,13 +49,11 @@ class Driver:
         self.model = model
 
     def run(self, texts: list[str], *, spots: bool) -> Any:
-        """Ids, word starts and bytes by document; None where a character has no token."""
+        """Ids, word starts and bytes by document."""
         data = [text.encode() for text in texts]
         bounds = np.cumsum([0, *map(len, data)])
         stretches = whole_documents(np.frombuffer(b"".join(data), np.uint8), bounds)
         out = self.model.run(stretches, spots=spots)
-        if out is None:
-            return None
         assert len(out.ids) == len(out.word_starts) == out.offsets[-1]
         found: list[Any] = [([], [], [])[: 2 + spots] for _ in texts]
         for document, (start, end) in zip(stretches.documents.tolist(), pairwise(out.offsets.tolist()), strict=True):
@@ -66,18 +64,13 @@ class Driver:
 
 
 def by_library(library: Any, text: str) -> Any:
-    try:
-        encoding = library.encode(text, add_special_tokens=False)
-    except Exception as error:
-        if "unk_id" not in str(error):
-            raise
-        return None
+    encoding = library.encode(text, add_special_tokens=False)
     flags = [k == 0 or word != encoding.word_ids[k - 1] for k, word in enumerate(encoding.word_ids)]
     spots = [[len(text[:point].encode()) for point in spot] for spot in encoding.offsets]
     return encoding.ids, flags, spots
 
 
-def by_oracle(vocabulary: Any, unknown: int | None, *, byte_fallback: bool, steps: Any, text: str) -> Any:
+def by_oracle(vocabulary: Any, unknown: int, *, byte_fallback: bool, steps: Any, text: str) -> Any:
     spaces = [step for step in steps if step["type"] == "Metaspace"]
     white = any(step["type"] == "WhitespaceSplit" for step in steps)
     scheme = spaces[0]["prepend_scheme"] if spaces else "none"
@@ -85,23 +78,18 @@ def by_oracle(vocabulary: Any, unknown: int | None, *, byte_fallback: bool, step
     ids, flags = [], []
     for _, _, word in words:
         found = oracle.best_pieces(word, vocabulary, unknown, byte_fallback=byte_fallback)
-        if found is None:
-            return None
         ids += [token for token, _, _ in found]
         flags += [k == 0 for k in range(len(found))]
     return ids, flags
 
 
-def assert_equal(vocabulary: Any, unknown: int | None, byte_fallback: bool, steps: Any, texts: list[str]) -> None:
+def assert_equal(vocabulary: Any, unknown: int, byte_fallback: bool, steps: Any, texts: list[str]) -> None:
     library = library_of(vocabulary, unknown, byte_fallback=byte_fallback, steps=steps)
     driver = Driver(library, steps)
     expected = [by_library(library, text) for text in texts]
     twins = [by_oracle(vocabulary, unknown, byte_fallback=byte_fallback, steps=steps, text=text) for text in texts]
-    assert twins == [None if one is None else one[:2] for one in expected]
+    assert twins == [one[:2] for one in expected]
     placed, plain, again = (driver.run(texts, spots=spots) for spots in (True, False, False))
-    if None in expected:
-        assert placed is plain is again is None
-        return
     assert placed == expected
     assert plain == again == [one[:2] for one in expected]
 
@@ -114,7 +102,7 @@ ENTRIES = st.lists(st.tuples(st.text(LETTERS, max_size=4), SCORES | st.floats(-2
 
 MODELS = {
     "entries": ENTRIES,
-    "unknown": st.integers(-1, 3),
+    "unknown": st.integers(0, 3),
     "fallback": st.sampled_from([0, 1, 40, 256]),
     "split": st.sampled_from([*SPLITTERS]),
     "texts": st.lists(st.text(LETTERS + "c\n", max_size=12) | TEXTS, min_size=1, max_size=5),
@@ -123,8 +111,7 @@ MODELS = {
 
 def assert_any_model(entries: Any, unknown: int, fallback: int, split: str, texts: list[str]) -> None:
     vocabulary = [["<unk>", 0.0], *map(list, entries), *BYTES[:fallback]]
-    known = None if unknown < 0 else min(unknown, len(vocabulary) - 1)
-    assert_equal(vocabulary, known, fallback > 0, SPLITTERS[split], texts)
+    assert_equal(vocabulary, min(unknown, len(vocabulary) - 1), fallback > 0, SPLITTERS[split], texts)
 
 
 @settings(deadline=None, max_examples=60)
