@@ -68,7 +68,7 @@ def _config(out: str, preset: str | None, file: str | None, flags: dict[str, Any
     options = preset_options(options.pop("preset", "paper")) | options
     if not resume:
         return TrainConfig.of(**options)
-    from spanmask.train.run_folder import read_run
+    from spanmask.train.record import read_run
 
     return read_run(out).config.changed(**options)
 

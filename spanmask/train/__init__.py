@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from spanmask.train.config import TrainConfig
     from spanmask.train.evaluation import Evaluation, evaluate
     from spanmask.train.loop import Finished, Progress, train
-    from spanmask.train.run_folder import load_run, read_run
+    from spanmask.train.record import read_run
+    from spanmask.train.run_folder import load_run
     from spanmask.train.step import TrainStep
 
 __all__ = [
@@ -49,7 +50,7 @@ _HOMES = {
     "latest_checkpoint": "checkpoint",
     "load_run": "run_folder",
     "read_checkpoint": "checkpoint",
-    "read_run": "run_folder",
+    "read_run": "record",
     "train": "loop",
 }
 

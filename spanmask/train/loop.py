@@ -28,7 +28,8 @@ from spanmask.train.evaluation import evaluate
 from spanmask.train.feeding import StepBatches, step_batches
 from spanmask.train.metrics import Meter
 from spanmask.train.optimizer import begin_moments, moments
-from spanmask.train.run_folder import Run, RunFolder
+from spanmask.train.record import Run
+from spanmask.train.run_folder import RunFolder
 from spanmask.train.starting import begin_model, require_casing, resumed_model, stream_of
 from spanmask.train.step import TrainStep
 

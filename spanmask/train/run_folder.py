@@ -14,13 +14,10 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
 
 from spanmask.errors import ConfigError, StorageError
 from spanmask.folders import claimed, refuse_links
@@ -31,65 +28,13 @@ from spanmask.model.tokenizer_files import read_tokenizer, write_tokenizer
 from spanmask.report.curves_page import curves_page
 from spanmask.shard.reader import ShardSet
 from spanmask.storage import AGAIN, make_folder, publish_bytes
-from spanmask.tokenizer_folder import read_json
 from spanmask.train.checking import read_run_checkpoint
 from spanmask.train.checkpoint import checkpoints_in
-from spanmask.train.config import TrainConfig
-from spanmask.train.metrics import JsonLines
+from spanmask.train.lines import JsonLines
+from spanmask.train.record import RUN, Run, read_run
 from spanmask.vocab import Vocabulary
 
-_RUN, _STATE = "run.json", ".spanmask"
-RUN_VERSION = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """What a run was started with.
-
-    datasets: fingerprints, in order. vocabulary: its SHA-256. new_heads, dropped_rows: what is not as the model to start from had it: heads
-    that were drawn anew, by name, and rows of its embedding beyond the vocabulary.
-    """
-
-    config: TrainConfig
-    model: SpanBertConfig
-    datasets: tuple[str, ...]
-    vocabulary: str
-    parameters: int
-    new_heads: tuple[str, ...] = ()
-    dropped_rows: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the parts as plain JSON values, with the versions of what computes."""
-        return {
-            "version": RUN_VERSION,
-            "config": self.config.to_json(),
-            "model": self.model.to_json(),
-            "datasets": list(self.datasets),
-            "vocabulary": self.vocabulary,
-            "parameters": self.parameters,
-            "new_heads": list(self.new_heads),
-            "dropped_rows": self.dropped_rows,
-            "versions": versions(),
-        }
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Self:
-        """Build what `to_json` wrote."""
-        return cls(
-            config=TrainConfig.from_json(content["config"]),
-            model=SpanBertConfig.from_json(content["model"]),
-            datasets=tuple(content["datasets"]),
-            vocabulary=content["vocabulary"],
-            parameters=content["parameters"],
-            # Runs that began before these were told have none.
-            new_heads=tuple(content.get("new_heads", ())),
-            dropped_rows=content.get("dropped_rows", 0),
-        )
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that may change a run's numbers."""
-    return {"python": platform.python_version(), **{name: version(name) for name in ("spanmask", "torch")}}
+_STATE = ".spanmask"
 
 
 class RunFolder:
@@ -126,13 +71,13 @@ class RunFolder:
 
     @property
     def _begun(self) -> bool:
-        return (self.path / _RUN).exists()
+        return (self.path / RUN).exists()
 
     def _require(self, *, resume: bool) -> None:
         if self._begun and not resume:
             raise ConfigError(f"{self.path}: it holds a run already; go on with it (--resume), or give another folder")
         if resume and not self._begun:
-            raise ConfigError(f"{self.path}: no {_RUN} there, so there is no run to resume; leave out --resume")
+            raise ConfigError(f"{self.path}: no {RUN} there, so there is no run to resume; leave out --resume")
 
     def begin(self, run: Run, shards: Sequence[ShardSet]) -> None:
         """Write what the run is started with; run.json last.
@@ -144,7 +89,7 @@ class RunFolder:
         """
         make_folder(self.tokenizer)
         write_tokenizer(self.tokenizer, shards[0].manifest.vocabulary, max_tokens=run.model.max_positions)
-        publish_bytes(self.path / _RUN, json.dumps(run.to_json(), indent=2, sort_keys=True).encode())
+        publish_bytes(self.path / RUN, json.dumps(run.to_json(), indent=2, sort_keys=True).encode())
 
     def draw(self, run: Run) -> None:
         """Write the page of curves.
@@ -156,31 +101,6 @@ class RunFolder:
         """
         text = curves_page(self.metrics.read(), self.evaluations.read(), run.to_json())
         publish_bytes(self.path / "curves.html", text.encode())
-
-
-def read_run(folder: str | Path) -> Run:
-    """Return what a run was started with.
-
-    Raises
-    ------
-    ConfigError
-        There is none, or its file is damaged.
-    """
-    path = Path(folder) / _RUN
-    if not path.exists():
-        raise ConfigError(f"{folder}: no {_RUN} there, so it is no run; give the folder that spanmask train wrote")
-    # Written last when the run began, so it is there whole or the run never began.
-    content = read_json(path)
-    if content.get("version") != RUN_VERSION:
-        raise ConfigError(
-            f"{path}: of version {content.get('version')}, this spanmask reads {RUN_VERSION}; use the one that wrote it"
-        )
-    try:
-        return Run.from_json(content)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path}: not what spanmask train writes ({error!r}); copy the run's folder again") from None
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}; copy the run's folder again") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

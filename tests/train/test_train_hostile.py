@@ -24,7 +24,7 @@ from spanmask.config import fingerprint
 from spanmask.errors import ConfigError, MismatchError, SpanmaskError
 from spanmask.storage import digest
 from spanmask.train import load_run, train
-from spanmask.train.run_folder import read_run
+from spanmask.train.record import read_run
 
 CHECKPOINT = "checkpoints/step-00000002"
 WORDS = "encoder.embeddings.words.weight"

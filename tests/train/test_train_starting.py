@@ -17,7 +17,7 @@ from spanmask.errors import ConfigError, MismatchError
 from spanmask.model import Objective, export, import_model, load, read_tokenizer, write_tokenizer
 from spanmask.shard.reader import open_shards
 from spanmask.train import load_run, train
-from spanmask.train.run_folder import read_run
+from spanmask.train.record import read_run
 from spanmask.train.starting import initial_model
 from spanmask.vocab import Vocabulary
 

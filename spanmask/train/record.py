@@ -1,0 +1,92 @@
+"""RUN/run.json: what a run was started with. Read without PyTorch."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+from spanmask.errors import ConfigError
+from spanmask.model.config import SpanBertConfig
+from spanmask.tokenizer_folder import read_json
+from spanmask.train.config import TrainConfig
+
+RUN = "run.json"
+RUN_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What a run was started with.
+
+    datasets: fingerprints, in order. vocabulary: its SHA-256. new_heads, dropped_rows: what is not as the model to start from had it: heads
+    that were drawn anew, by name, and rows of its embedding beyond the vocabulary.
+    """
+
+    config: TrainConfig
+    model: SpanBertConfig
+    datasets: tuple[str, ...]
+    vocabulary: str
+    parameters: int
+    new_heads: tuple[str, ...] = ()
+    dropped_rows: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the parts as plain JSON values, with the versions of what computes."""
+        return {
+            "version": RUN_VERSION,
+            "config": self.config.to_json(),
+            "model": self.model.to_json(),
+            "datasets": list(self.datasets),
+            "vocabulary": self.vocabulary,
+            "parameters": self.parameters,
+            "new_heads": list(self.new_heads),
+            "dropped_rows": self.dropped_rows,
+            "versions": versions(),
+        }
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """Build what `to_json` wrote."""
+        return cls(
+            config=TrainConfig.from_json(content["config"]),
+            model=SpanBertConfig.from_json(content["model"]),
+            datasets=tuple(content["datasets"]),
+            vocabulary=content["vocabulary"],
+            parameters=content["parameters"],
+            # Runs that began before these were told have none.
+            new_heads=tuple(content.get("new_heads", ())),
+            dropped_rows=content.get("dropped_rows", 0),
+        )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that may change a run's numbers."""
+    return {"python": platform.python_version(), **{name: version(name) for name in ("spanmask", "torch")}}
+
+
+def read_run(folder: str | Path) -> Run:
+    """Return what a run was started with.
+
+    Raises
+    ------
+    ConfigError
+        There is none, or its file is damaged.
+    """
+    path = Path(folder) / RUN
+    if not path.exists():
+        raise ConfigError(f"{folder}: no {RUN} there, so it is no run; give the folder that spanmask train wrote")
+    # Written last when the run began, so it is there whole or the run never began.
+    content = read_json(path)
+    if content.get("version") != RUN_VERSION:
+        raise ConfigError(
+            f"{path}: of version {content.get('version')}, this spanmask reads {RUN_VERSION}; use the one that wrote it"
+        )
+    try:
+        return Run.from_json(content)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path}: not what spanmask train writes ({error!r}); copy the run's folder again") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}; copy the run's folder again") from None
