@@ -10,16 +10,21 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from spanmask.vocabularies.config import TrainingConfig
+from spanmask.config import CorpusConfig
+from spanmask.vocabularies.config import ExtendingConfig, TrainingConfig
 
 from .commands import examples, say
 from .options import GroupedCommand, config_options, given
 from .summary import UNKNOWN_SHARE, counted, print_json, told_inputs
 
 if TYPE_CHECKING:
+    from spanmask.vocabularies.extending import ExtendedModel
     from spanmask.vocabularies.measuring import Measured
     from spanmask.vocabularies.text import Progress
     from spanmask.vocabularies.training import TrainedVocabulary
+
+#: Pieces that are told to people.
+_PIECES_TOLD = 5
 
 
 @click.command(
@@ -27,33 +32,101 @@ if TYPE_CHECKING:
     cls=GroupedCommand,
     epilog=examples(
         "spanmask vocab corpus/ --kind wordpiece --size 30000 --uncased --out vocabulary",
-        "spanmask vocab corpus/*.jsonl.zst --kind bpe --size 50000 --out vocabulary",
+        "spanmask vocab articles.jsonl.zst --extend bert --add 3000 --out model",
     ),
 )
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT…")
 @click.option("--out", type=click.Path(), required=True, metavar="DIR", help="Folder to write.")
 @config_options(TrainingConfig, without=("spans_field", "words_field", "keep"), cased="--cased/--uncased")
-@click.option("--overwrite", is_flag=True, help="Replace a vocabulary in --out, once the new one is complete.")
+@click.option(
+    "--extend",
+    "model",
+    type=click.Path(),
+    metavar="MODEL",
+    help="Folder of a BERT with WordPiece to add pieces to, instead of training.",
+)
+@config_options(ExtendingConfig, without=("min_frequency", *CorpusConfig.option_names()))
+@click.option("--overwrite", is_flag=True, help="Replace a vocabulary or model in --out, once the new one is complete.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def command(inputs: tuple[str, ...], out: str, overwrite: bool, as_json: bool, **options: Any) -> None:
-    """Train a vocabulary on text.
+def command(
+    inputs: tuple[str, ...], out: str, model: str | None, overwrite: bool, as_json: bool, **options: Any
+) -> None:
+    """Train a vocabulary on text, or add pieces of it to a model's.
 
-    INPUT is what spanmask preshard reads. DIR is a folder for its --vocab, and for transformers' AutoTokenizer. The same text and options
-    give the same bytes.
+    INPUT is what spanmask preshard reads; files are read twice. DIR is a folder for its --vocab, and for transformers' AutoTokenizer. The
+    same text and options give the same bytes.
+
+    With --extend, DIR is the model's folder again with N entries more: each new row is the mean of the rows that its text had before. Old
+    entries keep their ids and rows.
     """
-    config = TrainingConfig.of(**given(options))
-    from spanmask.vocabularies.training import train_vocabulary
-
-    with _progress_display(sys.stderr) as on_progress:
-        trained = train_vocabulary(inputs, out, config, overwrite=overwrite, on_progress=on_progress)
-    summary = _summary(trained, out, config)
+    flags = given(options)
+    if (model is None) == ("add" in flags):
+        raise click.UsageError("--extend MODEL and --add N go together: give both or neither")
+    summary = (
+        _train(inputs, out, TrainingConfig.of(**flags), overwrite=overwrite)
+        if model is None
+        else _extend(inputs, out, model, _extending(flags), overwrite=overwrite)
+    )
     if as_json:
         print_json(summary)
     else:
         say(summary["text"])
 
 
-def _summary(trained: TrainedVocabulary, out: str, config: TrainingConfig) -> dict[str, Any]:
+def _extending(flags: dict[str, Any]) -> ExtendingConfig:
+    foreign = sorted(flags.keys() - ExtendingConfig.option_names())
+    if foreign:
+        raise click.UsageError(
+            f"--{foreign[0]} goes with training, not with --extend: the model decides it; leave it out"
+        )
+    return ExtendingConfig.of(**flags)
+
+
+def _train(inputs: tuple[str, ...], out: str, config: TrainingConfig, *, overwrite: bool) -> dict[str, Any]:
+    from spanmask.vocabularies.training import train_vocabulary
+
+    with _progress_display(sys.stderr) as on_progress:
+        trained = train_vocabulary(inputs, out, config, overwrite=overwrite, on_progress=on_progress)
+    return _trained_summary(trained, out, config)
+
+
+def _extend(
+    inputs: tuple[str, ...], out: str, model: str, config: ExtendingConfig, *, overwrite: bool
+) -> dict[str, Any]:
+    from spanmask.vocabularies.extending import extend_model
+
+    with _progress_display(sys.stderr) as on_progress:
+        extended = extend_model(inputs, model, out, config, overwrite=overwrite, on_progress=on_progress)
+    return _extended_summary(extended, out)
+
+
+def _extended_summary(extended: ExtendedModel, out: str) -> dict[str, Any]:
+    """Return what was added in figures, with a text for people under ``text``."""
+    entries, pieces = extended.vocabulary.entries, extended.pieces
+    summary: dict[str, Any] = {
+        "out": str(Path(out)),
+        "entries": len(entries),
+        "added": [
+            {"piece": piece.text, "count": piece.count, "parts": [entries[number] for number in piece.parts]}
+            for piece in pieces
+        ],
+        "inputs": {"files": len(extended.inputs.files), "passed_over": extended.inputs.passed_over},
+        "measured": [_figures(measured) for measured in extended.measured],
+        "sha256": extended.vocabulary.sha256,
+    }
+    shown = ", ".join(f"{piece.text} ({piece.count:,} times)" for piece in pieces[:_PIECES_TOLD])
+    ours, before = summary["measured"]
+    lines = [
+        told_inputs(**summary["inputs"]),
+        f"added: {counted(len(pieces), 'piece')}: {shown}{', …' if len(pieces) > _PIECES_TOLD else ''}",
+        f"vocabulary: {len(entries):,} entries, {len(entries) - len(pieces):,} before",
+        _told_fit(ours, before | {"vocabulary": "the one before"}),
+        f"wrote {Path(out)}: preshard with --vocab {Path(out)}, then train with --init-from {Path(out)}",
+    ]
+    return summary | {"text": "\n".join(lines)}
+
+
+def _trained_summary(trained: TrainedVocabulary, out: str, config: TrainingConfig) -> dict[str, Any]:
     """Return what was trained in figures, with a text for people under ``text``."""
     vocabulary, amount, alphabet = trained.vocabulary, trained.amount, trained.alphabet
     summary: dict[str, Any] = {
@@ -100,10 +173,10 @@ def _lines(summary: dict[str, Any]) -> list[str]:
             f"characters: {characters['entries']:,} have entries"
             + (f", {characters['left']:,} rare ones are unknown (--coverage)" if characters["left"] else "")
         )
-    return [*lines, told_fit(*summary["measured"])]
+    return [*lines, _told_fit(*summary["measured"])]
 
 
-def told_fit(ours: dict[str, Any], other: dict[str, Any]) -> str:
+def _told_fit(ours: dict[str, Any], other: dict[str, Any]) -> str:
     """Return how many bytes of text a token stands for, by a vocabulary and by another."""
     each = [figures["text_bytes"] / max(figures["tokens"], 1) for figures in (ours, other)]
     return f"fit: {each[0]:.2f} bytes of text a token, {each[1]:.2f} with {other['vocabulary']}"

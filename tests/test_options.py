@@ -27,7 +27,7 @@ from spanmask.exporting.config import ExportConfig
 from spanmask.loading.config import LoadConfig
 from spanmask.options import Form, Kind, Options, is_section, kinds
 from spanmask.train.config import Decay, TrainConfig
-from spanmask.vocabularies.config import TrainingConfig
+from spanmask.vocabularies.config import ExtendingConfig, TrainingConfig
 
 for found in pkgutil.walk_packages(spanmask.__path__, "spanmask."):
     importlib.import_module(found.name)
@@ -54,6 +54,7 @@ BEYOND: dict[str, dict[str, tuple[Any, ...]]] = {
         "keep": (["labels"], ("text",)),
         "max_document_bytes": (0, -1, "3 MB", (1 << 40) + 1),
     },
+    "ExtendingConfig": {"add": (0, -1, (1 << 24) + 1), "min_frequency": (0,)},
     "LoadConfig": dict.fromkeys(("batch_size", "window", "width", "shuffle_blocks", "max_span_offset"), (0, -1))
     | {"seed": (), "weights": ()},
     "MaskingConfig": {
@@ -91,12 +92,14 @@ COMMANDS: dict[type[Options], tuple[Any, list[str]]] = {
     TrainConfig: (train.command, ["x", "--out", "y"]),
     ExportConfig: (export.command, ["x", "--out", "y"]),
     TrainingConfig: (vocab.command, ["x", "--out", "y"]),
+    ExtendingConfig: (vocab.command, ["x", "--out", "y"]),
 }
 #: Options that ask for another one's value, or that a configuration has no use for.
 OUT_OF_PLACE: dict[type[Options], set[str]] = {
     CorpusConfig: {"spans_field"},
     PreshardConfig: {"spans_field"},
     TrainingConfig: {"spans_field", "words_field", "keep"},
+    ExtendingConfig: {"spans_field", "words_field", "keep"},
 }
 
 

@@ -37,10 +37,10 @@ from spanmask.model.tokenizer_files import FILES, tokenizer_files
 from spanmask.tokenizer_folder import read_json
 from spanmask.vocab import Vocabulary
 
-_CONFIG, _MODEL, _HEAD = "config.json", "model.safetensors", "sbo_head.safetensors"
+CONFIG, MODEL, HEAD = "config.json", "model.safetensors", "sbo_head.safetensors"
 _INDEX, _PICKLE = "model.safetensors.index.json", "pytorch_model.bin"
 #: Every file of a model that others or we write.
-MODEL_FILES = (_CONFIG, _MODEL, _HEAD, _INDEX, _PICKLE, *FILES)
+MODEL_FILES = (CONFIG, MODEL, HEAD, _INDEX, _PICKLE, *FILES)
 _HEADS = {"mlm": "MLM head", "sbo": "span boundary head"}
 #: BertConfig's names of our fields.
 _FIELDS = {
@@ -134,18 +134,19 @@ def export(
             "give the one it was trained with"
         )
     state, text = model.state_dict(), json.dumps(_bert_config(config, vocabulary), indent=2, sort_keys=True)
-    files = tokenizer_files(vocabulary, max_tokens=config.max_positions) | {_CONFIG: text.encode()}
+    files = tokenizer_files(vocabulary, max_tokens=config.max_positions) | {CONFIG: text.encode()}
     with publish_folder(
         folder, partial(refuse_occupied, folder, MODEL_FILES, "model's", overwrite=overwrite)
     ) as written:
-        written.write_bytes(_MODEL, _saved(to_theirs(state, bert_names(config), config)))
+        written.write_bytes(MODEL, saved(to_theirs(state, bert_names(config), config)))
         if model.sbo is not None:
-            written.write_bytes(_HEAD, _saved(to_theirs(state, BOUNDARY_NAMES, config)))
+            written.write_bytes(HEAD, saved(to_theirs(state, BOUNDARY_NAMES, config)))
         for name, data in files.items():
             written.write_bytes(name, data)
 
 
-def _saved(state: State) -> bytes:
+def saved(state: State) -> bytes:
+    """Return the bytes of a safetensors file that transformers takes."""
     return save(state, metadata={"format": "pt"})
 
 
@@ -172,7 +173,7 @@ def load(folder: str | Path, **changes: Any) -> SpanBertForPreTraining:
     StorageError
         The file system refused.
     """
-    objective = Objective.MLM_SBO if (Path(folder) / _HEAD).exists() else Objective.MLM
+    objective = Objective.MLM_SBO if (Path(folder) / HEAD).exists() else Objective.MLM
     imported = import_model(folder, objective=objective, **changes)
     if imported.initialised:
         raise ConfigError(
@@ -203,8 +204,8 @@ def import_model(folder: str | Path, *, objective: Objective = Objective.MLM_SBO
         The file system refused.
     """
     folder = Path(folder)
-    theirs = modern_names(_read_weights(folder))
-    head = read_tensors(folder / _HEAD) if (folder / _HEAD).exists() else {}
+    theirs = modern_names(read_weights(folder))
+    head = read_tensors(folder / HEAD) if (folder / HEAD).exists() else {}
     stored = _read_config(folder)
     config = _with_table(folder, stored.changed(objective=objective, **changes), head)
     dropped = stored.vocab_size - config.vocab_size
@@ -216,7 +217,7 @@ def import_model(folder: str | Path, *, objective: Objective = Objective.MLM_SBO
     require_layers(folder, config.layers, theirs)
     shapes = shapes_of(config)
     names = bert_names(config) | (BOUNDARY_NAMES if objective is Objective.MLM_SBO else {})
-    require_shapes(folder, theirs | head, their_shapes(shapes, names, stored.vocab_size), _CONFIG)
+    require_shapes(folder, theirs | head, their_shapes(shapes, names, stored.vocab_size), CONFIG)
     state = to_ours(theirs | head, names, config, dropped=dropped)
     initialised = _missing(folder, state, shapes)
     require_finite(folder, state)
@@ -237,21 +238,21 @@ def _missing(folder: Path, state: State, shapes: Shapes) -> tuple[str, ...]:
 
 
 def _read_config(folder: Path) -> SpanBertConfig:
-    content = read_json(folder / _CONFIG)
+    content = read_json(folder / CONFIG)
     for name, wanted in _REQUIRED.items():
         if content.get(name, wanted) != wanted:
             raise ConfigError(
-                f"{folder / _CONFIG}: {name} is {content[name]!r}, expected {wanted!r}: the encoder here computes nothing else"
+                f"{folder / CONFIG}: {name} is {content[name]!r}, expected {wanted!r}: the encoder here computes nothing else"
             )
     missing = [name for name in ("vocab_size", "hidden_size", "num_hidden_layers") if name not in content]
     if missing:
-        raise ConfigError(f"{folder / _CONFIG}: it lacks {', '.join(missing)}; save the model again")
+        raise ConfigError(f"{folder / CONFIG}: it lacks {', '.join(missing)}; save the model again")
     try:
         return SpanBertConfig.from_json(
             {ours: content[theirs] for theirs, ours in _FIELDS.items() if theirs in content}
         )
     except ConfigError as error:
-        raise ConfigError(f"{folder / _CONFIG}: {error}") from None
+        raise ConfigError(f"{folder / CONFIG}: {error}") from None
 
 
 def _with_table(folder: Path, config: SpanBertConfig, head: State) -> SpanBertConfig:
@@ -261,14 +262,22 @@ def _with_table(folder: Path, config: SpanBertConfig, head: State) -> SpanBertCo
         return config
     shape = tuple(head[name].shape)
     if len(shape) != 2:
-        raise ConfigError(f"{folder / _HEAD}: {name} has shape {shape}, expected a table; save the model again")
+        raise ConfigError(f"{folder / HEAD}: {name} has shape {shape}, expected a table; save the model again")
     return config.changed(max_span_offset=shape[0], span_offset_dim=shape[1])
 
 
-def _read_weights(folder: Path) -> State:
-    """Read ``model.safetensors``, or the files that its index names."""
-    if (folder / _MODEL).exists():
-        return read_tensors(folder / _MODEL)
+def read_weights(folder: Path) -> State:
+    """Return the tensors of ``model.safetensors``, or of the files that its index names.
+
+    Raises
+    ------
+    ConfigError
+        A file is missing, broken or a pickle.
+    StorageError
+        The file system refused.
+    """
+    if (folder / MODEL).exists():
+        return read_tensors(folder / MODEL)
     if (folder / _INDEX).exists():
         return _read_parts(folder)
     if (folder / _PICKLE).exists():
@@ -276,7 +285,7 @@ def _read_weights(folder: Path) -> State:
             f"{folder}: it holds {_PICKLE} only, a pickle, which can run any code when it is read; "
             "save the model as safetensors where you trust it (transformers' save_pretrained does)"
         )
-    raise ConfigError(f"{folder}: no {_MODEL} there; give a folder that holds a BERT saved by transformers")
+    raise ConfigError(f"{folder}: no {MODEL} there; give a folder that holds a BERT saved by transformers")
 
 
 def _read_parts(folder: Path) -> State:

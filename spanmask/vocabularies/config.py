@@ -1,4 +1,4 @@
-"""What decides a trained vocabulary, beside the text."""
+"""What decides a trained vocabulary, and what is added to one, beside the text."""
 
 from __future__ import annotations
 
@@ -49,6 +49,28 @@ class TrainingConfig(Options):
                 "min_frequency is of wordpiece and bpe, and a unigram trainer has no such limit: leave it out"
             )
         self._fill(cased=True, min_frequency=2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtendingConfig(Options):
+    """What is added to a model's vocabulary.
+
+    Attributes
+    ----------
+    add
+        With --extend: pieces to add, those that save the text the most tokens.
+    min_frequency
+        How often a piece stands in the text at least. [2]
+    """
+
+    add: int
+    min_frequency: int = 2
+    corpus: CorpusConfig = field(default_factory=CorpusConfig)
+
+    def _check(self) -> None:
+        self._require(lambda value: 1 <= value <= _LARGEST, f"a number of pieces from 1 to {_LARGEST:,}", "add")
+        self._require(lambda value: value >= 1, "a number of times from 1", "min_frequency")
+        _require_text_alone(self.corpus)
 
 
 def _require_text_alone(corpus: CorpusConfig) -> None:

@@ -73,7 +73,7 @@ SURFACE: dict[str, dict[str, list[str] | None]] = {
     "infill": dict.fromkeys(["--top", "--json"]),
     "vocab": dict.fromkeys(["--out", "--size", "--cased", "--uncased", "--min-frequency", "--coverage", "--text-field"])
     | {name: SHARED[name] for name in ("--format", "--layout", "--on-error", "--max-document-bytes")}
-    | dict.fromkeys(["--overwrite", "--json"])
+    | dict.fromkeys(["--extend", "--add", "--overwrite", "--json"])
     | {"--kind": ["wordpiece", "bpe", "unigram"]},
 }
 

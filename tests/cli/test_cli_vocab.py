@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from spanmask.model import SpanBertConfig, SpanBertForPreTraining, export
+from spanmask.tokenization import Tokenizer
 
 STORIES = resources.files("spanmask.data").joinpath("poe.txt").read_text("utf-8")[:40_000]
 
@@ -102,3 +107,56 @@ def test_what_cannot_be_done_is_told_in_one_line(
     assert result.code == 2
     assert told in one_line(result.error)
     assert not (shell.folder / "v").exists()
+
+
+# --- Adding pieces to a model's
+
+
+@pytest.fixture
+def bert(shell: Any) -> Path:
+    """A tiny BERT with a vocabulary of its own."""
+    shell.write("a.txt", STORIES)
+    assert shell("vocab", "a.txt", "--size", 500, "--out", "v").code == 0
+    vocabulary = Tokenizer("v").vocabulary
+    config = SpanBertConfig(vocab_size=500, hidden=16, layers=1, heads=2, intermediate=16, max_positions=32)
+    export(SpanBertForPreTraining(config), shell.folder / "bert", vocabulary)
+    return Path("bert")
+
+
+def test_pieces_are_added_to_a_model_and_told(shell: Any, bert: Path) -> None:
+    result = shell("vocab", "a.txt", "--extend", bert, "--add", 40, "--out", "new")
+    assert (result.code, result.error) == (0, "")
+    first, added, vocabulary, fit, last = result.out.splitlines()
+    assert first == "read: 1 file"
+    assert re.fullmatch(r"added: 40 pieces: (\S+ \(\d+ times\), ){5}…", added)
+    assert vocabulary == "vocabulary: 540 entries, 500 before"
+    now, before = map(float, re.fullmatch(r"fit: (\S+) bytes of text a token, (\S+) with the one before", fit).groups())
+    assert now > before
+    assert last == "wrote new: preshard with --vocab new, then train with --init-from new"
+    assert shell.preshard("a.txt", "--vocab", "new").code == 0
+    again = shell("vocab", "a.txt", "--extend", bert, "--add", 2, "--out", "new", "--overwrite", "--json")
+    found = json.loads(again.out)
+    assert (found["entries"], len(found["added"])) == (502, 2)
+    assert {"piece", "count", "parts"} == found["added"][0].keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--extend", "bert"], "--extend MODEL and --add N go together"),
+        (["--add", 3], "--extend MODEL and --add N go together"),
+        (["--extend", "bert", "--add", 3, "--size", 3], "--size goes with training, not with --extend"),
+        (["--extend", "bert", "--add", "few"], "add is 'few': give a whole number"),
+        (["--extend", "bert", "--add", 0], "give a number of pieces from 1"),
+        (["--extend", "bert", "--add", 10**6], "runs of the model's pieces stand 2 times or more"),
+        (["--extend", "v", "--add", 3], "no model.safetensors there"),
+        (["--extend", "nowhere", "--add", 3], "nowhere"),
+    ],
+)
+def test_what_cannot_be_added_is_told_in_one_line(
+    shell: Any, bert: Path, one_line: OneLine, arguments: list[Any], told: str
+) -> None:
+    result = shell("vocab", "a.txt", *arguments, "--out", "new")
+    assert result.code == 2
+    assert told in (result.error if "Usage" in result.error else one_line(result.error))
+    assert not (shell.folder / "new").exists()
