@@ -18,7 +18,7 @@ from spanmask.kernels.tokens import Tokens, write_known
 from spanmask.kernels.trie import FIRST, Trie, match
 from spanmask.kernels.wide import BLOCK, WIDTH, Key, load_key, prefetch, trailing_zeros
 from spanmask.kernels.windows import window_starts
-from spanmask.kernels.wordtable import WordTable, find, find_in, keep, set_of
+from spanmask.kernels.wordtable import WordTable, find, find_in, home_of, keep
 
 #: Symbols of a pre-token at most for which looking for the lowest rank again and again is faster than a heap.
 SHORT = 64
@@ -327,7 +327,7 @@ def _known_ones(
     ahead, place, count = window, at, 0
     while ahead != 1:
         size = trailing_zeros(np.uint64(ahead - 1))
-        line = set_of(table, load_key(text, place, min(size, WIDTH), 0))
+        line = home_of(table, load_key(text, place, min(size, WIDTH), 0))
         prefetch(table.lines, line)
         scratch.lines[count] = line
         ahead, place, count = ahead >> size, place + size, count + 1

@@ -1,9 +1,9 @@
 """A table of words seen and their pieces: what saves matching a word again.
 
 A line is 64 bytes: the word's own bytes (up to 32, zeros after them; no word holds a zero), then up to 30 bytes of ids, then their
-number. A word lies in one of the four lines of its set; each time it is found it moves one line to the front, where it is found sooner.
-The table has a fixed size: a word that comes into a full set takes the last line, which holds one seldom found. A word that was replaced
-is matched again.
+number. A word lies in one of four lines, from its home on; each time it is found in another it moves one line to the front, where it is
+found sooner. A word that comes where all four are taken takes the last, which holds one seldom found. A word that was replaced, or that
+others moved out of its four, is matched again. Between runs a table that is half full is exchanged for a larger one, once.
 """
 
 from __future__ import annotations
@@ -13,51 +13,70 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.kernels._jit import inlined, signed
+from spanmask.kernels._jit import inlined, kernel, signed
 from spanmask.kernels.wide import Key, holds_key
 
-#: 64-bit words of a line, and lines of a set.
+#: 64-bit words of a line, and lines in which a word may lie.
 LINE, WAYS = 8, 4
-#: Lines of a table, 64 bytes each. Of English Wikipedia's words 98 % are found in 8 MiB; four times that is no faster.
-LINES = 1 << 17
+#: Homes of a table at first, and of the larger one: 8 and 32 MiB. Of English Wikipedia's words 98 % are found in the first, nearly all of
+#: 3 million in the second; to have that at once would cost a run of a few megabytes more than it gains.
+LINES, GROWN = 1 << 17, 1 << 19
+#: Lines that are looked at to see how full a table is.
+_SAMPLE = 256
 
 # Odd constants of SplitMix64 (Steele et al. 2014) and of Fibonacci hashing.
 _A, _B = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
 _C, _D = np.uint64(0x94D049BB133111EB), np.uint64(0xD6E8FEB86659FD93)
-_HIGH, _COUNT = np.uint64(44), np.uint64(48)
+_HIGH, _COUNT = np.uint64(40), np.uint64(48)
 
 
 class WordTable(NamedTuple):
-    """lines: (8 · L,) uint64, on a 64-byte boundary, zeros at first; L is a power of two, at least 4."""
+    """lines: (8 · (H + 3),) uint64, on a 64-byte boundary, zeros at first; H, the homes, is a power of two."""
 
     lines: npt.NDArray[np.uint64]
 
 
 def word_table() -> WordTable:
-    """Return an empty table on a 64-byte boundary, so that a line is one line of the processor's cache."""
-    room = np.zeros((LINES + 1) * LINE, np.uint64)
+    """Return an empty table."""
+    return _empty(LINES)
+
+
+def _empty(homes: int) -> WordTable:
+    """Return a table on a 64-byte boundary, so that a line is one line of the processor's cache."""
+    room = np.zeros((homes + WAYS) * LINE, np.uint64)
     first = -room.ctypes.data % 64 // 8
-    return WordTable(room[first : first + LINES * LINE])
+    return WordTable(room[first : first + (homes + WAYS - 1) * LINE])
+
+
+def with_room(table: WordTable) -> WordTable:
+    """Return a table that is less than half full, or one of `GROWN` homes that knows the same words."""
+    seen = table.lines[:: LINE * max(1, len(table.lines) // (LINE * _SAMPLE))]
+    if 2 * np.count_nonzero(seen) < len(seen) or len(table.lines) >= GROWN * LINE:
+        return table
+    larger = _empty(GROWN)
+    with np.errstate(over="ignore"):
+        _move(table, larger)
+    return larger
 
 
 @inlined
-def set_of(table: WordTable, key: Key) -> int:
-    """Return where the first line of a word's set lies."""
+def home_of(table: WordTable, key: Key) -> int:
+    """Return where a word's home lies: the first of its lines."""
     # A product's high bits depend on all bits of a word: the low ones need no mixing in.
     mixed = (key[0] * _A) ^ (key[1] * _B) ^ (key[2] * _C) ^ (key[3] * _D)
-    sets = len(table.lines) // (LINE * WAYS)
-    return (signed(mixed >> _HIGH) & (sets - 1)) * (LINE * WAYS)
+    homes = len(table.lines) // LINE - WAYS + 1
+    return (signed(mixed >> _HIGH) & (homes - 1)) * LINE
 
 
 @inlined
 def find(table: WordTable, key: Key) -> int:
     """Return where a word's line lies in ``table.lines``, or −1."""
-    return find_in(table, set_of(table, key), key)
+    return find_in(table, home_of(table, key), key)
 
 
 @inlined
 def find_in(table: WordTable, line: int, key: Key) -> int:
-    """Return where a word's line lies, of whose set the first line is given, or −1."""
+    """Return where a word's line lies, whose home is given, or −1."""
     if holds_key(table.lines, line, key):
         return line
     for way in range(1, WAYS):
@@ -76,14 +95,21 @@ def count_at(table: WordTable, line: int) -> int:
 
 
 @inlined
+def _line_for(table: WordTable, key: Key) -> int:
+    """Return the line that a new word takes: the first empty one of its four, else the last."""
+    line = home_of(table, key)
+    last = line + (WAYS - 1) * LINE
+    while line < last and table.lines[line] != np.uint64(0):
+        line += LINE
+    return line
+
+
+@inlined
 def keep(table: WordTable, key: Key, ids: npt.NDArray[Any], position: int, count: int) -> None:
     """Keep a word with its ids, ``ids[position:position + count]``; not where they are more than a line holds."""
     if count * ids.itemsize > 30:
         return
-    line = set_of(table, key)
-    last = line + (WAYS - 1) * LINE
-    while line < last and table.lines[line] != np.uint64(0):
-        line += LINE
+    line = _line_for(table, key)
     for i in range(4):
         table.lines[line + 4 + i] = np.uint64(0)
     table.lines[line], table.lines[line + 1] = key[0], key[1]
@@ -93,3 +119,14 @@ def keep(table: WordTable, key: Key, ids: npt.NDArray[Any], position: int, count
         shift = np.uint64(i % width * ids.itemsize * 8)
         table.lines[line + 4 + i // width] |= np.uint64(ids[position + i]) << shift
     table.lines[line + LINE - 1] |= np.uint64(count) << _COUNT
+
+
+@kernel
+def _move(table: WordTable, larger: WordTable) -> None:
+    """Put all words of a table into another."""
+    for line in range(0, len(table.lines), LINE):
+        if table.lines[line] != np.uint64(0):
+            key = table.lines[line], table.lines[line + 1], table.lines[line + 2], table.lines[line + 3]
+            to = _line_for(larger, key)
+            for i in range(LINE):
+                larger.lines[to + i] = table.lines[line + i]

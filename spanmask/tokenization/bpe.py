@@ -45,6 +45,7 @@ class BytePairs:
         """Tokenize P stretches; see `spanmask.tokenization.compiled.Model`."""
         if spots and not self._complete:
             return None
+        self._table = wordtable.with_room(self._table)
         text, starts, ends, ids, _ = stretches
         # A space that the text lacks may be a token.
         capacity = int((ends - starts).sum()) + len(starts)

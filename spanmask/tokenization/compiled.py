@@ -116,7 +116,7 @@ class Compiled:
 def _holds_hidden(text: Bytes) -> bool:
     """Tell whether a text holds the noncharacter that hides the names of special tokens: the library finds those behind it."""
     hidden = HIDDEN.encode()
-    return bool((text == hidden[0]).any()) and hidden in text.tobytes()
+    return bool(text.max(initial=0) >= hidden[0]) and hidden in text.tobytes()
 
 
 def _encode_apart(

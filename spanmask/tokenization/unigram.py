@@ -75,6 +75,7 @@ class Unigram:
 
     def run(self, stretches: Stretches, *, spots: bool) -> tokens.Tokens:
         """Tokenize P stretches; see `spanmask.tokenization.compiled.Model`."""
+        self._table = wordtable.with_room(self._table)
         text, starts, ends, ids, documents = stretches
         heads = np.diff(documents, prepend=-1) != 0
         # A mark that the text lacks may be a token, and each byte of a mark.

@@ -35,6 +35,7 @@ class WordPiece:
         """Tokenize D documents; see `Backend`."""
         capacity = int(offsets[-1] - offsets[0])
         out = tokens.tokens_for(capacity, len(offsets) - 1, self._dtype, lines=lines, byte_offsets=byte_offsets)
+        self._table = wordtable.with_room(self._table)
         wanted = wordpiece.Wanted(lines, byte_offsets, parse)
         with np.errstate(over="ignore"):
             word = _word(capacity, byte_offsets)

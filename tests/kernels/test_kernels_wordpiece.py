@@ -6,6 +6,7 @@ from dataclasses import replace
 from unittest import mock
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
@@ -80,6 +81,26 @@ def test_words_often_found_stay_in_a_full_set() -> None:
     with np.errstate(over="ignore"):
         find_or_keep(table, keys, keys.astype(np.uint16), np.zeros(len(keys), np.uint16))
     assert {1, 2} <= set(table.lines[:: wordtable.LINE].tolist())
+
+
+@pytest.mark.parametrize(("words", "grows"), [(60, False), (200, True), (1000, True)])
+def test_a_table_that_fills_grows_once_and_knows_the_same_words(words: int, grows: bool) -> None:
+    keys = np.random.default_rng(words).integers(1, 1 << 63, words).astype(np.uint64)
+    ids, found = np.arange(words).astype(np.uint16), np.zeros(words, np.uint16)
+    with (
+        mock.patch.object(wordtable, "LINES", 256),
+        mock.patch.object(wordtable, "GROWN", 4096),
+        np.errstate(over="ignore"),
+    ):
+        table = wordtable.word_table()
+        find_or_keep(table, keys, ids, found)
+        larger = wordtable.with_room(table)
+        assert (larger is not table) is grows
+        assert wordtable.with_room(larger) is larger
+        known = set(table.lines[:: wordtable.LINE].tolist()) - {0}
+        assert set(larger.lines[:: wordtable.LINE].tolist()) - {0} == known
+        find_or_keep(larger, keys, np.zeros(words, np.uint16), found)
+    np.testing.assert_array_equal(found, np.where(np.isin(keys, [*known]), ids, 0))
 
 
 def test_a_table_of_four_lines_gives_the_same_tokens_as_a_large_one() -> None:
