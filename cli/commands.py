@@ -33,6 +33,7 @@ from .streams import OUTPUT
 COMMANDS = {
     "audit": "Replay the masks of a dataset and hold them against their law.",
     "bench": "Measure this machine.",
+    "curves": "Put the losses of training runs side by side.",
     "demo": "Mask a short book that ships with the package, and look at it.",
     "export": "Write a dataset as Parquet, JSON lines, a Hugging Face folder, or T5's inputs and targets.",
     "export-model": "Write the model of a training run as a folder that transformers loads.",

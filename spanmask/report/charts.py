@@ -14,12 +14,12 @@ from itertools import groupby
 from spanmask.report.page import Html, element, text
 
 WIDTH, HEIGHT = 360, 225
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 12, 40
+LEFT, RIGHT, TOP, BOTTOM = 46, 8, 12, 40
 #: Units that a character of a label takes, and the least room between two labels.
 _CHARACTER, _LABEL_GAP = 6.8, 14
 _TICKS = 5
 #: Lines of up to this many points have a dot at each.
-_DOTTED = 40
+DOTTED = 40
 
 Values = Sequence[float | None]
 
@@ -66,7 +66,7 @@ class Axes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Scale:
+class Scale:
     """Values to heights, places to the middle of their slot."""
 
     low: float
@@ -76,17 +76,20 @@ class _Scale:
 
     @property
     def slot(self) -> float:
-        return (WIDTH - _LEFT - _RIGHT) / max(self.places, 1)
+        """The width of a place."""
+        return (WIDTH - LEFT - RIGHT) / max(self.places, 1)
 
     def x(self, place: float) -> float:
-        return _LEFT + (place + 0.5) * self.slot
+        """Return the middle of a place."""
+        return LEFT + (place + 0.5) * self.slot
 
     def y(self, value: float) -> float:
+        """Return the height of a value."""
         low, high, value = (
             map(math.log1p, (self.low, self.high, value)) if self.logarithmic else (self.low, self.high, value)
         )
         part = (value - low) / (high - low)
-        return _TOP + (1 - part) * (HEIGHT - _TOP - _BOTTOM)
+        return TOP + (1 - part) * (HEIGHT - TOP - BOTTOM)
 
 
 def ticks(low: float, high: float, wanted: int = _TICKS) -> list[float]:
@@ -110,7 +113,7 @@ def bar_chart(axes: Axes, bars: Sequence[Series], law: Series | None = None) -> 
     every = _known([*bars, *([law] if law else [])])
     most = max(every, default=1) or 1
     marks = powers(most) if axes.logarithmic else ticks(0, most)
-    scale = _Scale(low=0, high=marks[-1], places=len(axes.labels), logarithmic=axes.logarithmic)
+    scale = Scale(low=0, high=marks[-1], places=len(axes.labels), logarithmic=axes.logarithmic)
     drawn = [shape for number, series in enumerate(bars) for shape in _bars(axes, scale, series, (number, len(bars)))]
     if law is not None:
         drawn += _law_marks(scale, law)
@@ -136,13 +139,13 @@ def line_chart(
     edges = [Series(name="", values=edge) for edge in band or ()]
     every = _known([*lines, *edges, *([law] if law else [])]) or [0.0, 1.0]
     marks = ticks(min(every) if band else 0, max(every))
-    scale = _Scale(low=marks[0], high=marks[-1], places=len(axes.labels))
+    scale = Scale(low=marks[0], high=marks[-1], places=len(axes.labels))
     drawn = [_area(scale, *band)] if band else []
     if law is not None:
         drawn.append(_path(scale, law.values, "line-law"))
     for number, series in reversed(list(enumerate(lines, start=1))):
         drawn.append(_path(scale, series.values, f"line-{number}"))
-        if number == 1 and len(axes.labels) <= _DOTTED:
+        if number == 1 and len(axes.labels) <= DOTTED:
             drawn += _dots(axes, scale, series)
     return _drawing(axes, scale, marks, drawn)
 
@@ -170,7 +173,7 @@ def gather(counts: Sequence[int], most: int = 36, *, open_end: bool = False) -> 
     first = next((value for value, count in enumerate(counts) if count), 0)
     width = _range_width(len(counts) - first, most)
     starts = range(first // width * width, max(len(counts), 1), width)
-    labels = [_range_label(start, min(start + width, len(counts)) - 1) for start in starts]
+    labels = [_rangelabel(start, min(start + width, len(counts)) - 1) for start in starts]
     if open_end and labels:
         labels[-1] = f"{starts[-1]}+"
     return Bins(labels=labels, counts=[sum(counts[start : start + width]) for start in starts])
@@ -184,7 +187,7 @@ def _range_width(values: int, most: int) -> int:
     return width
 
 
-def _range_label(first: int, last: int) -> str:
+def _rangelabel(first: int, last: int) -> str:
     return str(first) if first >= last else f"{first}–{last}"
 
 
@@ -212,7 +215,7 @@ def _known(series: Sequence[Series]) -> list[float]:
     return [value for one in series for value in one.values if value is not None]
 
 
-def _bars(axes: Axes, scale: _Scale, series: Series, of: tuple[int, int]) -> Iterator[Html]:
+def _bars(axes: Axes, scale: Scale, series: Series, of: tuple[int, int]) -> Iterator[Html]:
     number, total = of
     dense = total == 1 and scale.places > 12
     room = scale.slot * (0.94 if dense else 0.76)
@@ -231,7 +234,7 @@ def _box(x: float, y: float, width: float, height: float) -> dict[str, str]:
     return {"x": f"{x:.1f}", "y": f"{y:.1f}", "width": f"{width:.1f}", "height": f"{height:.1f}"}
 
 
-def _law_marks(scale: _Scale, law: Series) -> Iterator[Html]:
+def _law_marks(scale: Scale, law: Series) -> Iterator[Html]:
     half = scale.slot * 0.44
     for place, value in enumerate(law.values):
         if value is not None:
@@ -239,14 +242,14 @@ def _law_marks(scale: _Scale, law: Series) -> Iterator[Html]:
             yield element("path", d=f"M{x - half:.1f} {y:.1f} H{x + half:.1f}", class_="line-law")
 
 
-def _path(scale: _Scale, values: Values, style: str) -> Html:
+def _path(scale: Scale, values: Values, style: str) -> Html:
     points = [(place, value) for place, value in enumerate(values)]
     runs = [list(run) for known, run in groupby(points, key=lambda point: point[1] is not None) if known]
     moves = " ".join("M" + " L".join(f"{scale.x(x):.1f} {scale.y(y or 0):.1f}" for x, y in run) for run in runs)
     return element("path", d=moves, class_=style) if moves else Html("")
 
 
-def _dots(axes: Axes, scale: _Scale, series: Series) -> Iterator[Html]:
+def _dots(axes: Axes, scale: Scale, series: Series) -> Iterator[Html]:
     for place, value in enumerate(series.values):
         if value is not None:
             told = element("title", text(f"{axes.labels[place]}: {axes.written(value)} {series.name}".rstrip()))
@@ -254,35 +257,37 @@ def _dots(axes: Axes, scale: _Scale, series: Series) -> Iterator[Html]:
             yield element("circle", told, **at, class_="fill-1")
 
 
-def _area(scale: _Scale, lower: Values, upper: Values) -> Html:
+def _area(scale: Scale, lower: Values, upper: Values) -> Html:
     there = [(scale.x(place), scale.y(value)) for place, value in enumerate(upper) if value is not None]
     back = [(scale.x(place), scale.y(value)) for place, value in enumerate(lower) if value is not None]
     outline = " ".join(f"{x:.1f},{y:.1f}" for x, y in [*there, *reversed(back)])
     return element("polygon", points=outline, class_="fill-band")
 
 
-def _drawing(axes: Axes, scale: _Scale, marks: Sequence[float], shapes: Sequence[Html]) -> Html:
+def _drawing(axes: Axes, scale: Scale, marks: Sequence[float], shapes: Sequence[Html]) -> Html:
     title = element("title", text(axes.title))
-    content = [*_y_axis(axes, scale, marks), *shapes, *_x_axis(axes, scale)]
+    content = [*y_axis(axes, scale, marks), *shapes, *_x_axis(axes, scale)]
     return element("svg", title, *content, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img")
 
 
-def _y_axis(axes: Axes, scale: _Scale, marks: Sequence[float]) -> Iterator[Html]:
+def y_axis(axes: Axes, scale: Scale, marks: Sequence[float]) -> Iterator[Html]:
+    """Yield a line for each tick, with its value."""
     for value in marks:
         y = scale.y(value)
-        yield element("path", d=f"M{_LEFT} {y:.1f} H{WIDTH - _RIGHT}", class_="grid-line")
-        yield _label(_LEFT - 6, y + 4, axes.written(value), "end")
+        yield element("path", d=f"M{LEFT} {y:.1f} H{WIDTH - RIGHT}", class_="grid-line")
+        yield label(LEFT - 6, y + 4, axes.written(value), "end")
 
 
-def _x_axis(axes: Axes, scale: _Scale) -> Iterator[Html]:
-    floor = HEIGHT - _BOTTOM
-    yield element("path", d=f"M{_LEFT} {floor} H{WIDTH - _RIGHT}", class_="axis")
+def _x_axis(axes: Axes, scale: Scale) -> Iterator[Html]:
+    floor = HEIGHT - BOTTOM
+    yield element("path", d=f"M{LEFT} {floor} H{WIDTH - RIGHT}", class_="axis")
     widest = max((len(label) for label in axes.labels), default=1) * _CHARACTER + _LABEL_GAP
     step = max(math.ceil(widest / scale.slot), 1)
     for place in range(0, len(axes.labels), step) if axes.shown is None else axes.shown:
-        yield _label(scale.x(place), floor + 16, axes.labels[place], "middle")
-    yield _label((_LEFT + WIDTH - _RIGHT) / 2, HEIGHT - 6, axes.x_name, "middle")
+        yield label(scale.x(place), floor + 16, axes.labels[place], "middle")
+    yield label((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, axes.x_name, "middle")
 
 
-def _label(x: float, y: float, value: str, anchor: str) -> Html:
+def label(x: float, y: float, value: str, anchor: str) -> Html:
+    """Return a text at a point, which is its start, middle or end."""
     return element("text", text(value), x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor)

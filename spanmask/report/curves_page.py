@@ -1,13 +1,14 @@
-"""The HTML page of a training run: its curves, and what the validation split gave."""
+"""The HTML page of training runs: their curves, overlaid where there are several, and what the validation split gave."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from statistics import fmean
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from spanmask.report.charts import Axes, Series, key, line_chart, percent, short_number
+from spanmask.report.charts import Axes
+from spanmask.report.curve_chart import Curve, curve_chart, curve_key, require_few
+from spanmask.report.named import listed, shortened
 from spanmask.report.page import (
     Html,
     count,
@@ -22,127 +23,141 @@ from spanmask.report.page import (
     table,
     text,
 )
+from spanmask.report.runs import (
+    ACCURACIES,
+    COURSE,
+    LOSSES,
+    UNIT,
+    Lines,
+    Quantity,
+    Told,
+    differing_options,
+    sentence,
+    thinned,
+    with_waiting,
+)
 
-#: Points of a line, at most: neighbours are averaged beyond.
-_POINTS = 240
-
-Lines = Sequence[Mapping[str, Any]]
 _RECOVERY = "Spans whose every token was predicted right, by length in tokens: from the masked places (MLM), from the boundaries (SBO)"
 
+#: A curve's name, its lines, and the figure of them that is drawn.
+_Drawn = tuple[str, Lines, str]
 
-def curves_page(metrics: Lines, evaluations: Lines, run: Mapping[str, Any]) -> str:
-    """Return a run as a self-contained HTML page.
 
-    Parameters
-    ----------
-    metrics
-        The lines of its ``metrics.jsonl``.
-    evaluations
-        The lines of its ``evaluation.jsonl``.
-    run
-        The content of its ``run.json``.
+def curves_page(runs: Sequence[Told]) -> str:
+    """Return one run, or several side by side, as a self-contained HTML page.
+
+    Raises
+    ------
+    ConfigError
+        There are more than can be told apart.
     """
+    require_few(len(runs), "runs")
+    title = f"Training run{'s' * (len(runs) > 1)} {listed([told.name for told in runs])}"
+    one = runs[0] if len(runs) == 1 else None
+    trained = list(_training(runs))
     body = [
-        heading(1, "Training run"),
-        paragraph(_subtitle(metrics, run), "lead muted"),
-        *([element("div", *_curves(metrics), class_="grid")] if metrics else [paragraph("No metrics yet.")]),
-        *_held_out(evaluations),
-        _options(run),
-        element("footer", text(_origin(run))),
+        heading(1, title),
+        *(paragraph(sentence(told) if one else f"{told.name}: {sentence(told)}", "lead muted") for told in runs),
+        *([element("div", *trained, class_="grid")] if trained else []),
+        *_held_out(runs),
+        _options(one) if one else _differences(runs),
+        element("footer", *(paragraph(_origin(told)) for told in runs)),
     ]
-    return page("Training run", body)
+    return page(title, body)
 
 
-def _subtitle(metrics: Lines, run: Mapping[str, Any]) -> str:
-    model, config = run["model"], run["config"]
-    told = f"{run['parameters']:,} parameters: {model['layers']} layers of width {model['hidden']}, objective {model['objective']}"
-    if not metrics:
-        return told
-    last = metrics[-1]
-    return f"{told}. Step {last['step']:,} of {config['steps']:,}, {last['tokens']:,} tokens, loss {last['loss']:.4g}"
+def _training(runs: Sequence[Told]) -> Iterator[Html]:
+    """Yield the charts of training: losses and accuracies of both heads, then what training tells of itself."""
+    lines = {told.name: thinned(with_waiting(told.metrics)) for told in runs}
+    yield from _of_heads(lines)
+    for quantity in COURSE:
+        yield from _figure(quantity.title, quantity, _each(lines, quantity))
 
 
-def _curves(metrics: Lines) -> list[Html]:
-    thin = _thinned(metrics)
-    drawn = [
-        *_of_targets(thin),
-        _figure(thin, "Learning rate", (("lr", ""),)),
-        _figure(thin, "Gradient norm", (("gradient_norm", ""),)),
-        _figure(thin, "Tokens a second, no padding", (("tokens_per_second", ""),)),
-        _figure(thin, "Model FLOPs utilisation", (("mfu", ""),), percent),
-        _figure(thin, "Seconds of waiting for batches, between two lines", (("data_wait_seconds", ""),)),
+def _of_heads(lines: Mapping[str, Lines]) -> Iterator[Html]:
+    """Yield losses and accuracies: of one run both heads in one chart, of several a chart for each head."""
+    for pair, title in ((LOSSES, f"Loss, {UNIT}"), (ACCURACIES, "Targets predicted right")):
+        if len(lines) == 1:
+            [only] = lines.values()
+            yield from _figure(title, pair[0], [(one.title[:3], only, one.key) for one in pair])
+        else:
+            for one in pair:
+                unit = f", {UNIT}" if pair is LOSSES else ""
+                yield from _figure(f"{one.title}{unit}", one, _each(lines, one))
+
+
+def _each(lines: Mapping[str, Lines], quantity: Quantity) -> list[_Drawn]:
+    return [(name, own, quantity.key) for name, own in lines.items()]
+
+
+def _figure(title: str, quantity: Quantity, drawn: Sequence[_Drawn]) -> Iterator[Html]:
+    """Yield a chart by step; nothing where no value is known. Who has none keeps its colour, so that it is one on the whole page."""
+    curves = [
+        Curve(name=name, places=[line["step"] for line in lines], values=[line.get(key) for line in lines])
+        for name, lines, key in drawn
     ]
-    return [figure for figure in drawn if figure]
+    if not any(curve.points for curve in curves):
+        return
+    drawing = curve_chart(Axes(title=title, x_name="step", written=quantity.written), curves)
+    legend = [curve_key([curve.name for curve in curves])] if len(curves) > 1 else []
+    yield element("figure", element("figcaption", text(title)), drawing, *legend, class_="card")
 
 
-def _of_targets(lines: Lines) -> list[Html]:
-    return [
-        _figure(lines, "Loss, nats a target", (("mlm_loss", "MLM"), ("sbo_loss", "SBO"))),
-        _figure(lines, "Targets predicted right", (("mlm_accuracy", "MLM"), ("sbo_accuracy", "SBO")), percent),
-    ]
-
-
-def _figure(lines: Lines, title: str, names: Sequence[tuple[str, str]], written: Any = short_number) -> Html:
-    """Return a chart of one or two values by step; nothing where none is known."""
-    known = [(name, told) for name, told in names if any(line.get(name) is not None for line in lines)]
-    if not known:
-        return Html("")
-    series = [Series(name=told, values=[line.get(name) for line in lines]) for name, told in known]
-    axes = Axes(title=title, x_name="step", labels=[f"{line['step']:,}" for line in lines], written=written)
-    legend = (
-        [key([(f"line-{number}", told) for number, (_, told) in enumerate(known, start=1)])] if len(known) > 1 else []
-    )
-    return element("figure", element("figcaption", text(title)), line_chart(axes, series), *legend, class_="card")
-
-
-def _thinned(lines: Lines) -> list[dict[str, Any]]:
-    """Return lines averaged over runs of neighbours, so that few enough are left; each has the last step of its run."""
-    width = -(-len(lines) // _POINTS)
-    groups = [lines[start : start + width] for start in range(0, len(lines), width)]
-    names = [name for name, value in lines[-1].items() if value is None or isinstance(value, (int, float))]
-    return [{**{name: _average(group, name) for name in names}, "step": group[-1]["step"]} for group in groups]
-
-
-def _average(lines: Lines, name: str) -> float | None:
-    known = [line[name] for line in lines if line.get(name) is not None]
-    return fmean(known) if known else None
-
-
-def _held_out(evaluations: Lines) -> list[Html]:
+def _held_out(runs: Sequence[Told]) -> list[Html]:
     """Return the section on the validation split: the last figures in a sentence, curves from two evaluations on, recovery by length."""
-    if not evaluations:
+    told = [one for one in runs if one.evaluations]
+    if not told:
         return []
-    last = evaluations[-1]
-    told = [
-        f"{name.replace('_', ' ')} {_number(last[name])}"
-        for name in ("mlm_loss", "sbo_loss", "mlm_accuracy", "sbo_accuracy")
-    ]
-    charts = _of_targets(_thinned(evaluations)) if len(evaluations) > 1 else []
-    rows = [
-        (text(row["length"]), count(row["spans"]), share(row["mlm"]), count(row["sbo_spans"]), share(row["sbo"]))
-        for row in last["recovery"]
-    ]
-    columns = ("length", "spans", "MLM", "spans with SBO", "SBO")
+    lines = {one.name: thinned(one.evaluations) for one in runs}
+    charts = list(_of_heads(lines)) if max(map(len, lines.values())) > 1 else []
     return [
         heading(2, "Validation split"),
-        paragraph(f"After step {last['step']:,}: {', '.join(told)}, of {last['mlm_targets']:,} masked tokens."),
-        element("div", *(chart for chart in charts if chart), class_="grid"),
-        table(_RECOVERY, columns, rows),
+        *(paragraph(f"{f'{one.name}: ' * (len(runs) > 1)}{_last(one)}") for one in told),
+        element("div", *charts, class_="grid"),
+        *(_recovery(one, named=len(runs) > 1) for one in told),
     ]
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+def _last(told: Told) -> str:
+    last = told.evaluations[-1]
+    losses = [f"{one.title} {_written(last[one.key], '.4f')}" for one in LOSSES]
+    rights = [f"{_written(last[one.key], '.2%')} of {one.title}" for one in ACCURACIES]
+    return f"After step {last['step']:,}: {', '.join(losses)} {UNIT}; {', '.join(rights)}; {last['mlm_targets']:,} masked tokens."
 
 
-def _options(run: Mapping[str, Any]) -> Html:
+def _written(value: float | None, form: str) -> str:
+    return "–" if value is None else f"{value:{form}}"
+
+
+def _recovery(told: Told, *, named: bool) -> Html:
+    rows = [
+        (text(row["length"]), count(row["spans"]), share(row["mlm"]), count(row["sbo_spans"]), share(row["sbo"]))
+        for row in told.evaluations[-1]["recovery"]
+    ]
+    caption = f"{told.name}: {_RECOVERY}" if named else _RECOVERY
+    return table(caption, ("length", "spans", "MLM", "spans with SBO", "SBO"), rows)
+
+
+def _options(told: Told) -> Html:
     tables = []
     for name in ("config", "model"):
-        rows = [(text(key_), element("code", text(json.dumps(value)))) for key_, value in sorted(run[name].items())]
+        rows = [(text(key), _code(value)) for key, value in sorted(told.run[name].items())]
         tables.append(prose_table(f"{name}, as resolved", ("option", "value"), rows))
     return join([heading(2, "Options"), folded("All options", *tables)])
 
 
-def _origin(run: Mapping[str, Any]) -> str:
+def _differences(runs: Sequence[Told]) -> Html:
+    rows = [(text(name), *map(_code, values)) for name, values in differing_options(runs)]
+    caption = "Options and shapes that are not alike" if rows else "All options are alike"
+    return join([heading(2, "Options"), prose_table(caption, ("option", *(told.name for told in runs)), rows)])
+
+
+def _code(value: Any) -> Html:
+    return element("code", text(json.dumps(value)))
+
+
+def _origin(told: Told) -> str:
+    run = told.run
     versions = ", ".join(f"{name} {value}" for name, value in sorted(run["versions"].items()))
-    return f"Datasets {', '.join(run['datasets'])}. Vocabulary {run['vocabulary']}. {versions}."
+    datasets = ", ".join(map(shortened, run["datasets"]))
+    return f"{told.name}: datasets with fingerprint {datasets}; vocabulary {shortened(run['vocabulary'])}; {versions}."

@@ -25,6 +25,12 @@ COLOURS = {
     "series-1": ("#2f6db5", "#6aa9ee"),
     "series-2": ("#8094ab", "#7b8ca1"),
     "series-law": ("#b3360a", "#ffa061"),
+    "curve-1": ("#2f6db5", "#6aa9ee"),
+    "curve-2": ("#b3360a", "#ffa061"),
+    "curve-3": ("#1a7f4b", "#5cc98d"),
+    "curve-4": ("#7a3fb0", "#c59bf0"),
+    "curve-5": ("#8a6100", "#e0b84a"),
+    "curve-6": ("#0b7285", "#56c4d6"),
     "band": ("#dfe7f1", "#2b3441"),
 }
 
@@ -48,8 +54,8 @@ footer { margin-top: 3rem; padding-top: .75rem; border-top: 1px solid var(--line
 .verdict { border-left: .4rem solid var(--good); font-size: 1.1rem; }
 .verdict.failed { border-left-color: var(--bad); }
 .verdict p { margin: 0; max-width: none; }
-.grid { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr)); }
-.scroll { overflow-x: auto; }
+.grid { display: grid; gap: 1rem; margin: .75rem 0 1.25rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr)); }
+.scroll { overflow-x: auto; margin-top: 1rem; }
 table { border-collapse: collapse; width: 100%; font-size: .9375rem; }
 caption { text-align: left; font-size: .875rem; padding: 0 0 .4rem; }
 th, td { text-align: left; vertical-align: top; padding: .4rem .75rem .4rem 0; border-top: 1px solid var(--line); overflow-wrap: anywhere; }
@@ -71,6 +77,12 @@ svg .grid-line { stroke: var(--line); stroke-width: 1; }
 svg .axis { stroke: var(--muted); stroke-width: 1; }
 svg .fill-1 { fill: var(--series-1); } svg .fill-2 { fill: var(--series-2); } svg .fill-band { fill: var(--band); }
 svg .line-1, svg .line-2, svg .line-law { fill: none; stroke-width: 2; stroke: var(--series-1); stroke-linejoin: round; }
+svg [class^="curve-"] { fill: none; stroke-width: 2; stroke-linejoin: round; }
+svg .curve-1 { stroke: var(--curve-1); } svg .curve-2 { stroke: var(--curve-2); stroke-dasharray: 6 4; }
+svg .curve-3 { stroke: var(--curve-3); stroke-dasharray: 2 3; } svg .curve-4 { stroke: var(--curve-4); stroke-dasharray: 10 3 2 3; }
+svg .curve-5 { stroke: var(--curve-5); stroke-dasharray: 14 5; } svg .curve-6 { stroke: var(--curve-6); stroke-dasharray: 4 2; }
+svg .dot-1 { fill: var(--curve-1); } svg .dot-2 { fill: var(--curve-2); } svg .dot-3 { fill: var(--curve-3); }
+svg .dot-4 { fill: var(--curve-4); } svg .dot-5 { fill: var(--curve-5); } svg .dot-6 { fill: var(--curve-6); }
 svg .line-law { stroke: var(--series-law); } svg .line-2 { stroke: var(--muted); stroke-dasharray: 5 4; stroke-width: 1.5; }
 @media (max-width: 40rem) {
   .prose thead { display: none; }

@@ -1,4 +1,4 @@
-"""RUN/run.json: what a run was started with. Read without PyTorch."""
+"""RUN/run.json: what a run was started with; and what it tells beside that. Read without PyTorch."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Any, Self
 
 from spanmask.errors import ConfigError
 from spanmask.model.config import SpanBertConfig
+from spanmask.report.runs import Told
 from spanmask.tokenizer_folder import read_json
 from spanmask.train.config import TrainConfig
+from spanmask.train.lines import JsonLines
 
-RUN = "run.json"
+RUN, METRICS, EVALUATIONS = "run.json", "metrics.jsonl", "evaluation.jsonl"
 RUN_VERSION = 1
 
 
@@ -90,3 +92,18 @@ def read_run(folder: str | Path) -> Run:
         raise ConfigError(f"{path}: not what spanmask train writes ({error!r}); copy the run's folder again") from None
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}; copy the run's folder again") from None
+
+
+def told_by(folder: str | Path, name: str) -> Told:
+    """Return what a run tells, under a name for people.
+
+    Raises
+    ------
+    ConfigError
+        There is no run, or one of its files is damaged.
+    StorageError
+        The file system refused.
+    """
+    read_run(folder)
+    metrics, evaluations = (JsonLines(Path(folder) / file).read() for file in (METRICS, EVALUATIONS))
+    return Told(name=name, run=read_json(Path(folder) / RUN), metrics=metrics, evaluations=evaluations)

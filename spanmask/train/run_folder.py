@@ -26,12 +26,14 @@ from spanmask.model.fitting import build
 from spanmask.model.pretraining import SpanBertForPreTraining
 from spanmask.model.tokenizer_files import read_tokenizer, write_tokenizer
 from spanmask.report.curves_page import curves_page
+from spanmask.report.named import names_of
+from spanmask.report.runs import Told
 from spanmask.shard.reader import ShardSet
 from spanmask.storage import AGAIN, make_folder, publish_bytes
 from spanmask.train.checking import read_run_checkpoint
 from spanmask.train.checkpoint import checkpoints_in
 from spanmask.train.lines import JsonLines
-from spanmask.train.record import RUN, Run, read_run
+from spanmask.train.record import EVALUATIONS, METRICS, RUN, Run, read_run
 from spanmask.vocab import Vocabulary
 
 _STATE = ".spanmask"
@@ -43,8 +45,8 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.checkpoints, self.tokenizer = self.path / "checkpoints", self.path / "tokenizer"
-        self.metrics = JsonLines(self.path / "metrics.jsonl")
-        self.evaluations = JsonLines(self.path / "evaluation.jsonl")
+        self.metrics = JsonLines(self.path / METRICS)
+        self.evaluations = JsonLines(self.path / EVALUATIONS)
 
     @contextmanager
     def claimed(self, *, resume: bool) -> Iterator[None]:
@@ -99,8 +101,9 @@ class RunFolder:
         StorageError
             The file system refused.
         """
-        text = curves_page(self.metrics.read(), self.evaluations.read(), run.to_json())
-        publish_bytes(self.path / "curves.html", text.encode())
+        [name] = names_of([str(self.path)])
+        told = Told(name=name, run=run.to_json(), metrics=self.metrics.read(), evaluations=self.evaluations.read())
+        publish_bytes(self.path / "curves.html", curves_page([told]).encode())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

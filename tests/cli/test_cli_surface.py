@@ -71,6 +71,7 @@ SURFACE: dict[str, dict[str, list[str] | None]] = {
     | dict.fromkeys(["--threads", "--compile", "--no-compile", "--eval", "--no-eval"]),
     "export-model": dict.fromkeys(["--out", "--step", "--overwrite"]),
     "infill": dict.fromkeys(["--top", "--json"]),
+    "curves": dict.fromkeys(["--json", "--html"]),
     "vocab": dict.fromkeys(["--out", "--size", "--cased", "--uncased", "--min-frequency", "--coverage", "--text-field"])
     | {name: SHARED[name] for name in ("--format", "--layout", "--on-error", "--max-document-bytes")}
     | dict.fromkeys(["--extend", "--add", "--overwrite", "--json"])
@@ -95,7 +96,19 @@ def test_a_commands_options_are_those_promised(name: str) -> None:
 
 
 def test_the_commands_are_those_promised() -> None:
-    names = ["audit", "bench", "demo", "export", "export-model", "infill", "preshard", "show", "train", "verify"]
+    names = [
+        "audit",
+        "bench",
+        "curves",
+        "demo",
+        "export",
+        "export-model",
+        "infill",
+        "preshard",
+        "show",
+        "train",
+        "verify",
+    ]
     assert list(COMMANDS) == [*names, "vocab"]
 
 
@@ -216,7 +229,9 @@ print(sorted({"torch", "numba", "pyarrow", "numpy", "tokenizers", "rich"} & set(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["preshard", "--help"], ["export", "--help"], ["vocab", "--help"]], ids=" ".join
+    "arguments",
+    [["--help"], ["preshard", "--help"], ["export", "--help"], ["vocab", "--help"], ["curves", "--help"]],
+    ids=" ".join,
 )
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     result = subprocess.run([sys.executable, "-c", _LIGHT, *arguments], capture_output=True, text=True, check=True)

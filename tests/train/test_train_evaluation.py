@@ -16,6 +16,7 @@ from spanmask.batches import PackedBatch
 from spanmask.errors import ConfigError
 from spanmask.loading import Position
 from spanmask.report.curves_page import curves_page
+from spanmask.report.runs import Told
 from spanmask.train import evaluate, train
 from spanmask.train.distributed import World
 from spanmask.train.evaluation import mlm_recovery, sbo_recovery
@@ -117,6 +118,7 @@ def test_the_page_of_curves_stands_alone_and_has_every_figure(shards: Path, tmp_
     finished = train(shards, tmp_path / "run", config_of(steps=4, eval_every=2, **NO_DROPOUT))
     page = (tmp_path / "run" / "curves.html").read_text()
     for told in (
+        "Training run run",
         "Loss, nats a target",
         "Targets predicted right",
         "Learning rate",
@@ -139,8 +141,8 @@ def test_the_page_averages_long_runs_and_escapes_what_it_shows(tmp_path: Path, s
     told["config"]["init_from"] = "<b>x</b>"
     line = lines_of(tmp_path / "run")[0]
     lines = [{**line, "step": step, "mlm_loss": None if step == 5 else 2.0 + step % 2} for step in range(1, 1001)]
-    page = curves_page(lines, [], told)
+    page = curves_page([Told(name="run", run=told, metrics=lines, evaluations=[])])
     assert "<b>x" not in page
     assert "&lt;b&gt;x" in page
     assert len(page) < 200_000
-    assert "No metrics yet." in curves_page([], [], told)
+    assert "No metrics yet." in curves_page([Told(name="run", run=told, metrics=[], evaluations=[])])

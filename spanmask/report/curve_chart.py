@@ -1,0 +1,111 @@
+"""Curves over a number, as inline SVG: several lines told apart by colour and by dashes, each with places of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from spanmask.errors import ConfigError
+from spanmask.report.charts import (
+    BOTTOM,
+    DOTTED,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    WIDTH,
+    Axes,
+    Scale,
+    Values,
+    key,
+    label,
+    short_number,
+    ticks,
+    y_axis,
+)
+from spanmask.report.page import Html, element, text
+
+#: Lines that can be told apart.
+MOST_CURVES = 6
+_X_TICKS = 4
+#: Units from the right edge from which on a label ends at its tick, so that it is not cut.
+_EDGE = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """Values at ascending places, None where there is none, and what they are of."""
+
+    name: str
+    places: Sequence[float]
+    values: Values
+
+    @property
+    def points(self) -> list[tuple[float, float]]:
+        """Where there are values."""
+        return [(place, value) for place, value in zip(self.places, self.values, strict=True) if value is not None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plane(Scale):
+    """Values to heights, and numbers from ``first`` to ``last`` to the width."""
+
+    first: float
+    last: float
+
+    def x(self, place: float) -> float:
+        return LEFT + (place - self.first) / ((self.last - self.first) or 1.0) * (WIDTH - LEFT - RIGHT)
+
+
+def require_few(number: int, what: str) -> None:
+    """Refuse more lines than can be told apart.
+
+    Raises
+    ------
+    ConfigError
+        There are more.
+    """
+    if number > MOST_CURVES:
+        raise ConfigError(
+            f"{number} {what}: at most {MOST_CURVES} can be told apart on a page; give fewer, or no --html"
+        )
+
+
+def curve_chart(axes: Axes, curves: Sequence[Curve], *, from_zero: bool = False) -> Html:
+    """Return curves in one drawing; one has a value at least. from_zero: whether heights begin there, not near the least value."""
+    values = [value for curve in curves for _, value in curve.points]
+    places = [place for curve in curves for place, _ in curve.points]
+    marks = ticks(0.0 if from_zero else min(values), max(values))
+    plane = _Plane(low=marks[0], high=marks[-1], places=1, first=min(places), last=max(places))
+    drawn = [shape for number, curve in enumerate(curves, start=1) for shape in _shapes(axes, plane, curve, number)]
+    content = [*y_axis(axes, plane, marks), *drawn, *_x_axis(axes, plane)]
+    return element("svg", element("title", text(axes.title)), *content, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img")
+
+
+def curve_key(names: Sequence[str]) -> Html:
+    """Return which curve is which, in the order drawn."""
+    return key([(f"curve-{number}", name) for number, name in enumerate(names, start=1)])
+
+
+def _shapes(axes: Axes, plane: _Plane, curve: Curve, number: int) -> Iterator[Html]:
+    """Yield a curve's line, broken where values are missing, and dots where there are few."""
+    pairs = zip(curve.places, curve.values, strict=True)
+    runs = [list(run) for known, run in groupby(pairs, key=lambda pair: pair[1] is not None) if known]
+    moves = " ".join("M" + " L".join(f"{plane.x(x):.1f} {plane.y(y or 0):.1f}" for x, y in run) for run in runs)
+    if moves:
+        yield element("path", d=moves, class_=f"curve-{number}")
+    if len(curve.places) <= DOTTED:
+        for place, value in curve.points:
+            told = element("title", text(f"{place:,g}: {axes.written(value)} {curve.name}".rstrip()))
+            at = {"cx": f"{plane.x(place):.1f}", "cy": f"{plane.y(value):.1f}", "r": "2.5"}
+            yield element("circle", told, **at, class_=f"dot-{number}")
+
+
+def _x_axis(axes: Axes, plane: _Plane) -> Iterator[Html]:
+    floor = HEIGHT - BOTTOM
+    yield element("path", d=f"M{LEFT} {floor} H{WIDTH - RIGHT}", class_="axis")
+    for place in ticks(plane.first, plane.last, _X_TICKS):
+        if plane.first <= place <= plane.last:
+            x = plane.x(place)
+            yield label(x, floor + 16, short_number(place), "end" if x > WIDTH - _EDGE else "middle")
+    yield label((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, axes.x_name, "middle")

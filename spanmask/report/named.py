@@ -1,0 +1,38 @@
+"""What is shown, named for people: folders by as much of their paths as tells them apart, digests by their beginnings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from spanmask.errors import ConfigError
+
+
+def names_of(folders: Sequence[str]) -> list[str]:
+    """Return a name for each folder: the last parts of its path, as many as no other has.
+
+    Raises
+    ------
+    ConfigError
+        A folder is given twice.
+    """
+    parts = [Path(folder).absolute().parts for folder in folders]
+    again = [folder for folder, own in zip(folders, parts, strict=True) if parts.count(own) > 1]
+    if again:
+        raise ConfigError(f"{again[0]} is given twice: give what is to be compared once each")
+    return [str(Path(*own[-_parts_needed(own, parts) :])) for own in parts]
+
+
+def _parts_needed(own: tuple[str, ...], every: Sequence[tuple[str, ...]]) -> int:
+    return next(n for n in range(1, len(own) + 2) if Counter(other[-n:] for other in every)[own[-n:]] == 1)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a sentence has them."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def shortened(digest: str) -> str:
+    """Return the beginning of a digest, which tells apart as many as people have."""
+    return digest[:16]
