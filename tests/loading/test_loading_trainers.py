@@ -385,19 +385,3 @@ def test_two_torchrun_processes_see_disjoint_complete_epochs(shards: ShardSet, t
         assert not seen[0] & seen[1]
         assert seen[0] | seen[1] == set(range(len(shards)))
     assert ranks[0][0] != ranks[0][1]
-
-
-# --- The README
-
-
-@pytest.mark.slow
-def test_the_readmes_lines_run(shards: ShardSet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-    section = readme.split("## Batches for a trainer\n")[1].split("\n## ")[0]
-    code = section.split("```python\n")[1].split("```")[0]
-    (tmp_path / "shards").symlink_to(shards.root)
-    monkeypatch.chdir(tmp_path)
-    known: dict[str, Any] = {"model": tiny()}
-    exec(compile(code, "README.md", "exec"), known)
-    assert known["state"]["epoch"] == 1
-    assert known["loss"].item() > 0

@@ -1,4 +1,4 @@
-"""README's section "Without spanmask": its code, run as it stands there, does what it says."""
+"""The page about the dataset, section "Without spanmask": its code, run as it stands there, does what it says."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from finished import RECIPES, original_of, read_rows
 
 import spanmask
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "dataset.md"
 
 
 def code_blocks() -> list[str]:
     """Return the Python of the section, block by block: how to open a dataset, and the five lines."""
-    section = re.search(r"^## Without spanmask\n(.*?)^## ", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    assert section is not None, "README.md has no section 'Without spanmask'"
+    section = re.search(r"^## Without spanmask\n(.*?)^## ", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert section is not None, "docs/dataset.md has no section 'Without spanmask'"
     return re.findall(r"^```python\n(.*?)^```", section[1], re.MULTILINE | re.DOTALL)
 
 
@@ -35,7 +35,7 @@ def test_the_lines_are_five_and_need_numpy_alone() -> None:
 def test_the_five_lines_make_dense_labels_and_the_original_of_every_row(
     recipe: str, finished: Callable[[str], Path]
 ) -> None:
-    code = compile(code_blocks()[1], "README.md", "exec")
+    code = compile(code_blocks()[1], PAGE.name, "exec")
     rows = read_rows(finished(recipe), "train")
     for row, ours in zip(rows, spanmask.open(finished(recipe)), strict=True):
         names: dict[str, Any] = {"row": row}
@@ -48,7 +48,7 @@ def test_the_five_lines_make_dense_labels_and_the_original_of_every_row(
         assert np.array_equal(names["original"], ours.original())
 
 
-def test_the_libraries_open_the_dataset_as_the_readme_has_it(
+def test_the_libraries_open_the_dataset_as_the_page_has_it(
     finished: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = finished("many")

@@ -1,0 +1,59 @@
+"""The pages people read, README.md and docs/*.md, as steps: what they have one type, run, or expect to see."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(r"`([^`\n]+)`")
+
+#: Commands that are not run as they stand, each with the reason, and what is run instead.
+EXCEPTIONS: dict[str, tuple[str, str | None]] = {
+    "pip install . && spanmask demo": ("the tests run in an environment that has it", "spanmask demo"),
+    "pip install '.[train]'": ("the tests run in an environment that has it", None),
+    "pip install -e '.[test]' && pytest": (".ci/run runs it", None),
+    "torchrun --no-python --nproc-per-node 8 spanmask train shards --out base --model base --preset fast --steps 100000 --eval": (
+        "needs eight devices; tests/train run torchrun with two",
+        None,
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A command line, the Python of a block, a file to write, or the output of the command before it."""
+
+    kind: str  # command, python, output, or the name of a file
+    text: str
+
+
+def steps(page: Path) -> Iterator[Step]:
+    """Yield the steps of a page in order. Blocks of no language are drawings."""
+    for language, body in _BLOCK.findall(page.read_text("utf-8")):
+        if language == "sh":
+            yield from (Step(kind="command", text=line) for line in _commands(body))
+        elif language == "toml":
+            yield Step(kind=body.splitlines()[0].removeprefix("# "), text=body)
+        elif language:
+            yield Step(kind={"text": "output"}.get(language, language), text=body)
+
+
+def _commands(body: str) -> list[str]:
+    lines = [line.partition("  # ")[0].strip() for line in body.replace("\\\n", " ").splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def code_in_prose(page: Path) -> list[str]:
+    """Return what stands between backticks outside of blocks."""
+    return _CODE.findall(_BLOCK.sub("", page.read_text("utf-8")))
+
+
+def pattern(line: str) -> str:
+    """Return what a line of expected output matches, `…` being anything."""
+    return ".*".join(map(re.escape, line.rstrip().split("…")))

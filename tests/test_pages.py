@@ -1,0 +1,166 @@
+"""README and the pages of docs/: every command and all Python on them runs, as it stands there, and does what they say."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from pages import EXCEPTIONS, PAGES, ROOT, Step, code_in_prose, pattern, steps
+from spanmask_cli.commands import COMMANDS, cli
+
+#: What the pages name that is an option of other programs.
+FOREIGN_OPTIONS = {"--strict"}
+#: Goes behind every `spanmask train`, so that a schedule of days is one of seconds, and behind those with a model of days.
+_SHORT = " --steps 2 --batch-size 4 --no-compile --device cpu"
+_SMALL = " --model tiny"
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+
+
+def write_texts(folder: Path) -> None:
+    """Write what the pages take for granted: a reader's own files, made of the stories that ship."""
+    stories = resources.files("spanmask.data").joinpath("poe.txt").read_text("utf-8").split("\n\n")[:6]
+    for name in ("YOUR-TEXTS", "NOTES"):
+        (folder / name).mkdir()
+        for number, story in enumerate(stories):
+            (folder / name / (f"{number}.txt" if name == "YOUR-TEXTS" else f"note{number}")).write_text(story)
+    names = {"text": "Ada Lovelace met Charles Babbage.", "names": [[0, 12], [17, 32]]}
+    (folder / "NAMES.jsonl").write_text(json.dumps(names) + "\n")
+    records = [{"body": story, "url": f"poe/{number}"} for number, story in enumerate(stories)]
+    (folder / "RECORDS.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def run_command(line: str, folder: Path) -> str:
+    """Run a command line in a folder, and return what it printed."""
+    _, line = EXCEPTIONS.get(line, ("", line))
+    if line is None:
+        return ""
+    if line.startswith("spanmask train"):
+        line += _SHORT + _SMALL * ("--model " in line)
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "100"}
+    ended = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", line],
+        cwd=folder,
+        env=environment,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert ended.returncode == 0, f"{line}\n{ended.stdout}"
+    return ended.stdout
+
+
+def run_page(page: Path, folder: Path, names: dict[str, Any]) -> None:
+    """Run the steps of a page in a folder, its Python with these names, and compare the outputs it tells."""
+    printed = ""
+    for step in steps(page):
+        if step.kind == "command":
+            printed = run_command(step.text, folder)
+        elif step.kind == "python":
+            exec(compile(step.text, page.name, "exec"), names)
+        elif step.kind == "output":
+            missing = [line for line in step.text.splitlines() if not re.search(pattern(line), printed)]
+            assert not missing, f"{page.name} tells lines that are not printed: {missing} in\n{printed}"
+        else:
+            (folder / step.kind).write_text(step.text)
+
+
+@pytest.fixture(scope="session")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a reader who did what README says."""
+    folder = tmp_path_factory.mktemp("reader")
+    write_texts(folder)
+    run_page(PAGES[0], folder, {})
+    return folder
+
+
+@pytest.fixture
+def reader(begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], dict[str, Any]]:
+    """Run a page in a copy of that folder, and return the names that its Python then has."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    shutil.copytree(begun, tmp_path / "reader")
+    monkeypatch.chdir(tmp_path / "reader")
+
+    def run(page: Path) -> dict[str, Any]:
+        names: dict[str, Any] = {}
+        run_page(page, tmp_path / "reader", names)
+        return names
+
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:'pin_memory':UserWarning")  # what torch says of any Trainer without a GPU
+@each_page
+def test_all_that_a_page_has_one_type_runs(page: Path, reader: Callable[[Path], dict[str, Any]]) -> None:
+    if page == PAGES[0]:
+        return  # the folder that all others begin with
+    names = reader(page)
+    if page.stem == "loading":
+        assert names["state"]["epoch"] == 1
+        assert names["loss"].item() > 0
+
+
+@each_page
+def test_commands_stand_in_blocks_and_not_in_prose(page: Path) -> None:
+    """In prose, `spanmask` has the name of a command behind it at most: what has more could not be run from there."""
+    for code in code_in_prose(page):
+        if code.startswith("spanmask "):
+            assert code.removeprefix("spanmask ") in COMMANDS, code
+
+
+def options() -> set[str]:
+    """Return every option of every command."""
+    commands = [cli.get_command(click.Context(cli), name) for name in COMMANDS]
+    return {
+        name
+        for command in commands
+        for parameter in command.params
+        for name in (*parameter.opts, *parameter.secondary_opts)
+    }
+
+
+@each_page
+def test_every_option_that_a_page_names_is_there(page: Path) -> None:
+    named = {option for code in code_in_prose(page) for option in re.findall(r"(?<!\S)--[a-z][a-z-]*", code)}
+    assert named <= options() | FOREIGN_OPTIONS
+
+
+def test_every_exception_is_on_a_page_and_has_its_reason() -> None:
+    commands = {step.text for page in PAGES for step in steps(page) if step.kind == "command"}
+    assert set(EXCEPTIONS) <= commands
+    assert all(reason for reason, _ in EXCEPTIONS.values())
+
+
+def test_a_line_that_is_not_printed_and_a_command_that_fails_are_noticed(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```sh\necho one two three\n```\n\n```text\none … three\n```\n")
+    run_page(page, tmp_path, {})
+    page.write_text(page.read_text().replace("one …", "two …", 1).replace("three\n```\n", "four\n```\n"))
+    with pytest.raises(AssertionError, match="not printed"):
+        run_page(page, tmp_path, {})
+    page.write_text("```sh\nfalse \\\n  # why\n```\n")
+    with pytest.raises(AssertionError, match="false"):
+        run_page(page, tmp_path, {})
+    assert list(steps(page)) == [Step(kind="command", text="false")]
+
+
+def test_readme_is_a_screen_and_a_half() -> None:
+    """Of 72 lines; the table of speeds grows with what is measured, and is not counted."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    before, _, rest = readme.partition("<!-- performance: made by")
+    assert len((before + rest.partition("<!-- performance: end -->")[2]).splitlines()) <= 108
