@@ -1,8 +1,7 @@
 """Pre-tokens to the ids of byte pair encoding (Sennrich et al. 2016). Oracle: ``pieces_of`` in ``tests/oracle.py``.
 
-As the `tokenizers` library does it: the merge of the lowest rank comes first, the leftmost of equals. A pre-token of 32 bytes or less is
-looked up in the word table; what is not there is merged, and kept. A short one is merged by looking for the lowest rank again and again, a
-long one by a heap of all merges that may come, so that a pre-token of a megabyte takes near linear time.
+A pre-token of 32 bytes or less is looked up in the word table; what is not there is merged, and kept. Those of ASCII are found, and asked
+for, a window of text at a time.
 """
 
 from __future__ import annotations
@@ -10,9 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from spanmask.kernels._jit import Bytes, Ints, inlined, kernel, signed
+from spanmask.kernels.merging import Merges, Symbols, add_symbol, merge_symbols, room_for
 from spanmask.kernels.patterns import Splitter, pretoken_end, spaced_end
 from spanmask.kernels.tokens import Tokens, write_known
 from spanmask.kernels.trie import FIRST, Trie, match
@@ -20,88 +19,37 @@ from spanmask.kernels.wide import BLOCK, WIDTH, Key, load_key, prefetch, trailin
 from spanmask.kernels.windows import window_starts
 from spanmask.kernels.wordtable import WordTable, find, find_in, home_of, keep
 
-#: Symbols of a pre-token at most for which looking for the lowest rank again and again is faster than a heap.
-SHORT = 64
-#: What stands for no pair in a table of pairs.
-EMPTY = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
-#: Fibonacci hashing (Knuth, TAOCP 6.4).
-SPREAD = np.uint64(0x9E3779B97F4A7C15)
-
-_HALF = np.uint64(32)
-_LOW = 0xFFFF_FFFF
-_PLACE = 6
-_NONE = 1 << 62
-
 
 class Model(NamedTuple):
-    """What merging needs to know.
+    """What tokenizing needs to know.
 
     symbols: (256,) the id that a byte has at first, −1 for none. unknown: what a byte without one becomes, −1 for nothing; fused: whether
-    several together become one. pairs: (S, 2) uint64, S a power of two: a pair's ids
-    as left · 2³² + right, or `EMPTY`, and its rank · 2³² + the id of what it becomes; a pair lies at or behind ``pair · SPREAD >> shift``.
-    whole: the entries that stand for a pre-token of their bytes whatever merges say; without edges where there are none.
-    sizes: (V,) the bytes that an id stands for, unless it is the unknown one.
+    several together become one. merges: those of symbols. whole: the entries that stand for a pre-token of their bytes whatever merges
+    say; without edges where there are none. sizes: (V,) the bytes that an id stands for, unless it is the unknown one.
     """
 
     symbols: Ints
     unknown: int
     fused: bool
-    pairs: npt.NDArray[np.uint64]
-    shift: np.uint64
+    merges: Merges
     whole: Trie
     sizes: Ints
 
 
 class Scratch(NamedTuple):
-    """Room for a pre-token of R symbols, R ≥ `SHORT`: ids, what merges with the next make, neighbours, (R,); heap (3 · R,).
+    """Room for what is at hand. symbols: a pre-token's; key: (32,) for one that ends near the text's end.
 
-    key: (32,) for a pre-token that ends near the text's end; lines: (64,) where those of a window lie in the word table.
+    lines: (64,) where those of a window lie in the word table.
     """
 
-    ids: Ints
-    merges: Ints
-    before: Ints
-    after: Ints
-    heap: Ints
+    symbols: Symbols
     key: Bytes
     lines: Ints
 
 
 def scratch_for(symbols: int) -> Scratch:
     """Return room for a pre-token of so many symbols."""
-    ids, merges, before, after = np.empty((4, symbols), np.int64)
-    return Scratch(
-        ids,
-        merges,
-        before,
-        after,
-        np.empty(3 * symbols, np.int64),
-        np.zeros(WIDTH, np.uint8),
-        np.empty(BLOCK, np.int64),
-    )
-
-
-@inlined
-def _merge_of(model: Model, left: int, right: int) -> int:
-    """Return the rank · 2³² + the id of what a pair becomes; −1 where it does not merge."""
-    pairs, pair = model.pairs, (np.uint64(left) << _HALF) | np.uint64(right)
-    slot = signed((pair * SPREAD) >> model.shift)
-    # Linear probing ends: at least half of the slots are empty.
-    while True:
-        found = pairs[slot, 0]
-        if found == pair:
-            return signed(pairs[slot, 1])
-        if found == EMPTY:
-            return -1
-        slot = (slot + 1) & (len(pairs) - 1)
-
-
-@inlined
-def _add(scratch: Scratch, count: int, symbol: int) -> int:
-    scratch.ids[count] = symbol
-    scratch.before[count] = count - 1
-    scratch.after[count] = count + 1
-    return count + 1
+    return Scratch(room_for(symbols), np.zeros(WIDTH, np.uint8), np.empty(BLOCK, np.int64))
 
 
 @inlined
@@ -111,110 +59,11 @@ def _take_symbols(text: Bytes, at: int, stop: int, spaced: int, model: Model, sc
     for i in range(at - spaced, stop):
         symbol = model.symbols[0x20 if i < at else text[i]]
         if symbol >= 0:
-            count = _add(scratch, count, symbol)
+            count = add_symbol(scratch.symbols, count, symbol)
         elif model.unknown >= 0 and not (unknown and model.fused):
-            count = _add(scratch, count, model.unknown)
+            count = add_symbol(scratch.symbols, count, model.unknown)
         unknown = symbol < 0
     return count
-
-
-@inlined
-def _join(scratch: Scratch, left: int, count: int) -> None:
-    """Make a symbol and the one behind it one; `merges` says which."""
-    right = scratch.after[left]
-    scratch.ids[left] = scratch.merges[left] & _LOW
-    scratch.after[left] = scratch.after[right]
-    scratch.ids[right] = -1
-    if scratch.after[left] < count:
-        scratch.before[scratch.after[left]] = left
-
-
-@inlined
-def _rate(model: Model, scratch: Scratch, left: int, count: int) -> int:
-    """Find what a symbol and the one behind it become; return their rank · 2⁶ + place, `_NONE` where they do not merge."""
-    right = scratch.after[left]
-    merge = _merge_of(model, scratch.ids[left], scratch.ids[right]) if right < count else -1
-    scratch.merges[left] = merge
-    return ((merge >> 32) << _PLACE) | left if merge >= 0 else _NONE
-
-
-@inlined
-def _merge_few(model: Model, scratch: Scratch, count: int) -> None:
-    ranks = scratch.heap
-    for i in range(count):
-        ranks[i] = _rate(model, scratch, i, count)
-    # Kept: ranks[i] is that of symbol i and the one behind it, `_NONE` for one that went into another. Each turn takes a symbol away.
-    while True:
-        lowest = _NONE
-        for i in range(count):
-            lowest = min(lowest, ranks[i])
-        if lowest == _NONE:
-            break
-        left = lowest & ((1 << _PLACE) - 1)
-        ranks[scratch.after[left]] = _NONE
-        _join(scratch, left, count)
-        ranks[left] = _rate(model, scratch, left, count)
-        if left > 0:
-            before = scratch.before[left]
-            ranks[before] = _rate(model, scratch, before, count)
-
-
-@inlined
-def _push(heap: Ints, size: int, item: int) -> int:
-    """Put an item into a heap of ``size``; return its new size."""
-    at = size
-    while at > 0 and heap[(at - 1) >> 1] > item:
-        heap[at] = heap[(at - 1) >> 1]
-        at = (at - 1) >> 1
-    heap[at] = item
-    return size + 1
-
-
-@inlined
-def _pop(heap: Ints, size: int) -> int:
-    """Take the least item, ``heap[0]``, out of a heap of ``size``; return its new size."""
-    size -= 1
-    item, at = heap[size], 0
-    while True:
-        child = 2 * at + 1
-        if child >= size:
-            break
-        if child + 1 < size and heap[child + 1] < heap[child]:
-            child += 1
-        if heap[child] >= item:
-            break
-        heap[at] = heap[child]
-        at = child
-    heap[at] = item
-    return size
-
-
-@inlined
-def _await(model: Model, scratch: Scratch, left: int, count: int, size: int) -> int:
-    """Put the merge of a symbol and the one behind it on the heap, as rank · 2³² + place; return the heap's size."""
-    if _rate(model, scratch, left, count) == _NONE:
-        return size
-    return _push(scratch.heap, size, (scratch.merges[left] >> 32 << 32) | left)
-
-
-@inlined
-def _merge_many(model: Model, scratch: Scratch, count: int) -> None:
-    size = 0
-    for i in range(count - 1):
-        size = _await(model, scratch, i, count, size)
-    # Kept: the heap holds the merge of every pair of neighbours that has one, and others that were overtaken, whose rank is not that of the
-    # pair now there. At most three are put there for each symbol: one at first, two when it goes into another.
-    while size > 0:
-        top = scratch.heap[0]
-        size = _pop(scratch.heap, size)
-        left = top & _LOW
-        if scratch.ids[left] < 0 or scratch.merges[left] < 0 or scratch.merges[left] >> 32 != top >> 32:
-            continue
-        scratch.merges[scratch.after[left]] = -1
-        _join(scratch, left, count)
-        size = _await(model, scratch, left, count, size)
-        if left > 0:
-            size = _await(model, scratch, scratch.before[left], count, size)
 
 
 @inlined
@@ -228,15 +77,12 @@ def _match(
             out.ids[position] = entry
             return position + 1
     count = _take_symbols(text, at, stop, spaced, model, scratch)
-    if count <= SHORT:
-        _merge_few(model, scratch, count)
-    else:
-        _merge_many(model, scratch, count)
+    merge_symbols(model.merges, scratch.symbols, count)
     symbol = 0
     while symbol < count:
-        out.ids[position] = scratch.ids[symbol]
+        out.ids[position] = scratch.symbols.ids[symbol]
         position += 1
-        symbol = scratch.after[symbol]
+        symbol = scratch.symbols.after[symbol]
     return position
 
 
@@ -395,7 +241,7 @@ def tokenize(
                 if window == 1 and at > began:
                     continue
             stop, window = _next_end(text, at, starts[stretch], end, spaced, window, splitter)
-            if spaced + stop - at > len(scratch.ids):
+            if spaced + stop - at > len(scratch.symbols.ids):
                 return int(at - stop - spaced)
             token_end = _pretoken(text, at, stop, spaced, model, table, scratch, out, position)
             if len(out.byte_offsets) > 0:

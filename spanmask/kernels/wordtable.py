@@ -81,6 +81,9 @@ def find_in(table: WordTable, line: int, key: Key) -> int:
         return line
     for way in range(1, WAYS):
         other = line + way * LINE
+        # A word takes the first empty line: it does not lie behind one.
+        if table.lines[other - LINE] == np.uint64(0):
+            return -1
         if holds_key(table.lines, other, key):
             for i in range(other, other + LINE):
                 table.lines[i], table.lines[i - LINE] = table.lines[i - LINE], table.lines[i]

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.kernels import bpe, tokens, trie, wordtable
+from spanmask.kernels import bpe, merging, tokens, trie, wordtable
 from spanmask.kernels.patterns import Splitter
 from spanmask.pieces import byte_characters
+from spanmask.records import Offsets
 from spanmask.tokenization.stretches import Stretches
 from spanmask.vocab import Vocabulary
 
@@ -69,35 +70,54 @@ def _tables(model: dict[str, Any], size: int) -> bpe.Model:
         symbols[byte] = ids.get(character, -1)
     sizes = np.zeros(size, np.int64)
     sizes[list(ids.values())] = list(map(len, ids))
-    pairs = _pairs(model)
     return bpe.Model(
         symbols=symbols,
         unknown=ids.get(model.get("unk_token") or "", -1),
         fused=bool(model.get("fuse_unk")),
-        pairs=pairs,
-        shift=np.uint64(65 - len(pairs).bit_length()),
+        merges=_merges(model),
         whole=_whole(ids, size) if model.get("ignore_merges") else trie.Trie(np.empty(0, np.int64), 0),
         sizes=sizes,
     )
 
 
-def _pairs(model: dict[str, Any]) -> npt.NDArray[np.uint64]:
-    """Return the table of pairs. Of a pair that is listed twice, the last place counts."""
+def _merges(model: dict[str, Any]) -> merging.Merges:
+    """Return the tables of merges. Of a pair that is listed twice, the last place counts."""
     ids: dict[str, int] = model["vocab"]
     listed = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"] if pair[:8] != "#version"]
-    found = {ids[left] << 32 | ids[right]: rank << 32 | ids[left + right] for rank, (left, right) in enumerate(listed)}
-    keys, values = np.array([[*found], [*found.values()]], np.uint64)
-    table = np.full((1 << (2 * len(found) + 1).bit_length(), 2), bpe.EMPTY)
-    slots = (keys * bpe.SPREAD) >> np.uint64(65 - len(table).bit_length())
-    rest = np.arange(len(found))
+    sides = np.array([(ids[left], ids[right]) for left, right in listed], np.uint64).reshape(-1, 2)
+    pairs = sides[:, 0] << np.uint64(32) | sides[:, 1]
+    last = len(pairs) - 1 - np.unique(pairs[::-1], return_index=True)[1]
+    lefts, rights = sides[last].astype(np.int64).T
+    near = np.full(merging.NEAR**2, -1, np.int32)
+    small = (lefts | rights) < merging.NEAR
+    near[lefts[small] * merging.NEAR + rights[small]] = last[small]
+    mask = (1 << len(pairs).bit_length()) - 1
+    bits = (2 * len(last) + 1).bit_length()
+    return merging.Merges(
+        near=near,
+        slots=_slots(pairs[last], last, bits, mask),
+        shift=np.uint64(64 - bits),
+        mask=mask,
+        pairs=pairs,
+        ids=np.array([ids[left + right] for left, right in listed], np.int64),
+    )
+
+
+def _slots(pairs: npt.NDArray[np.uint64], ranks: Offsets, bits: int, mask: int) -> npt.NDArray[np.uint32]:
+    """Return where kernels look for merges of pairs: 2^bits slots."""
+    spread = pairs * merging.SPREAD
+    values = (spread >> merging.MIDDLE).astype(np.uint32) & np.uint32(merging.EMPTY ^ mask) | ranks.astype(np.uint32)
+    table = np.full(1 << bits, merging.EMPTY, np.uint32)
+    slots = (spread >> np.uint64(64 - bits)).astype(np.int64)
+    rest = np.arange(len(pairs))
     # Each goes one slot on where its own is taken, as it will be looked for; of those that come to a free one, the first takes it.
     while len(rest):
-        free = np.flatnonzero(table[slots[rest], 0] == bpe.EMPTY)
+        free = np.flatnonzero(table[slots[rest]] == merging.EMPTY)
         taken, first = np.unique(slots[rest[free]], return_index=True)
         entered = rest[free[first]]
-        table[taken] = np.stack([keys[entered], values[entered]], axis=1)
+        table[taken] = values[entered]
         rest = np.setdiff1d(rest, entered, assume_unique=True)
-        slots[rest] = (slots[rest] + np.uint64(1)) & np.uint64(len(table) - 1)
+        slots[rest] = (slots[rest] + 1) & (len(table) - 1)
     return table
 
 

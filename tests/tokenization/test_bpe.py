@@ -15,7 +15,7 @@ from tokenization.plain_library import PlainLibrary
 from tokenization.reference import assert_as_library
 from tokenization.unicode_texts import TEXTS
 
-from spanmask.kernels import bpe
+from spanmask.kernels import merging
 from spanmask.pieces import byte_characters
 from spanmask.tokenization import Tokenizer
 from spanmask.vocab import vocabulary_from_tokenizer
@@ -121,7 +121,7 @@ def test_words_that_end_in_zeros_are_not_taken_for_each_other() -> None:
 
 
 def test_a_word_of_any_length_gets_the_librarys_tokens() -> None:
-    lengths = [1, 2, 31, 32, 33, bpe.SHORT - 1, bpe.SHORT, bpe.SHORT + 1, 127, 1000, 5000]
+    lengths = [1, 2, 31, 32, 33, merging.SHORT - 1, merging.SHORT, merging.SHORT + 1, 127, 1000, 5000]
     texts = ["".join("abba"[i * i % 4] + "é"[: i % 3 == 0] for i in range(length)) for length in lengths]
     assert_as_library(*both(file_of([("a", "b"), ("b", "a"), ("ab", "ab"), ("Ã", "©"), ("a", "ba")])), texts)
 
