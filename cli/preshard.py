@@ -14,10 +14,11 @@ from spanmask.errors import IncompleteShards
 from .commands import examples, say
 from .options import GroupedCommand, config_options, given
 from .progress import progress_display
-from .summary import dataset_summary, print_json, told_inputs, unknown_rate, unknown_warning
+from .summary import dataset_summary, library_warning, print_json, told_inputs, unknown_rate, unknown_warning
 
 if TYPE_CHECKING:
     from spanmask.corpus.inputs import Inputs
+    from spanmask.presharding.run import Progress
 
 
 def build_config(config_file: str | None, options: dict[str, Any]) -> PreshardConfig:
@@ -80,7 +81,14 @@ def command(
 
     before = _written_at(out)
     found: list[Inputs] = []
-    with progress_display(sys.stderr) as on_progress:
+    reasons: list[str | None] = [None]
+    with progress_display(sys.stderr) as show:
+
+        def on_progress(progress: Progress) -> None:
+            reasons[0] = progress.through_library
+            if show is not None:
+                show(progress)
+
         try:
             manifest = preshard(
                 inputs,
@@ -95,7 +103,9 @@ def command(
         except IncompleteShards as error:
             say(f"spanmask: {error}", err=True)
             sys.exit(3)
-    summary = dataset_summary(out, manifest, found[-1], written=before is None or before != _written_at(out))
+    summary = dataset_summary(
+        out, manifest, found[-1], written=before is None or before != _written_at(out), through_library=reasons[0]
+    )
     if as_json:
         print_json(summary)
     else:
@@ -109,6 +119,7 @@ def _written_at(out: str) -> int | None:
 
 def _show_first(inputs: tuple[str, ...], config: PreshardConfig, count: int) -> None:
     from spanmask.presharding.run import preview
+    from spanmask.tokenization import Tokenizer
 
     from .rows import print_rows
 
@@ -116,5 +127,6 @@ def _show_first(inputs: tuple[str, ...], config: PreshardConfig, count: int) -> 
     print_rows(rows, vocabulary)
     say(told_inputs(len(found.files), found.passed_over))
     rate = unknown_rate([row for _, row in rows], vocabulary)
-    for line in unknown_warning(rate, cased=vocabulary.cased):
+    reason = Tokenizer(vocabulary).through_library
+    for line in (*unknown_warning(rate, cased=vocabulary.cased), *library_warning(reason)):
         say(line, err=True)

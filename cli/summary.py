@@ -46,11 +46,17 @@ def print_json(value: Any) -> None:
 
 
 def dataset_summary(
-    out: str | os.PathLike[str], manifest: Manifest, inputs: Inputs | None = None, *, written: bool = True
+    out: str | os.PathLike[str],
+    manifest: Manifest,
+    inputs: Inputs | None = None,
+    *,
+    written: bool = True,
+    through_library: str | None = None,
 ) -> dict[str, Any]:
     """Return a finished dataset in figures, with a text for people under ``text``.
 
-    inputs: what was found to read, if it was looked for. written: whether the dataset was not there before.
+    inputs: what was found to read, if it was looked for. written: whether the dataset was not there before. through_library: why its text
+    went through the `tokenizers` library, if it did.
     """
     splits, counts = manifest.splits, manifest.statistics.values()
     masked, unknown, tokens = (
@@ -74,6 +80,7 @@ def dataset_summary(
     warnings = [
         *unknown_warning(summary["unknown_rate"], cased=manifest.stated_vocabulary.cased),
         *short_warnings(manifest),
+        *library_warning(through_library),
     ]
     text = "\n".join([*_lines(summary), *warnings, _ending(summary)])
     return {**summary, "warnings": warnings, "text": text}
@@ -88,6 +95,11 @@ def unknown_warning(rate: float, *, cased: bool | None) -> list[str]:
         f"warning: {rate:.2%} of the tokens are unknown: the vocabulary does not fit this text, and a model learns nothing of them; "
         f"give a --vocab made for it{case}"
     ]
+
+
+def library_warning(reason: str | None) -> list[str]:
+    """Return a line that tells why text goes through the `tokenizers` library, if it does."""
+    return [] if reason is None else [f"warning: text goes through the tokenizers library, which is slower: {reason}"]
 
 
 def unknown_rate(rows: Sequence[Row], vocabulary: Vocabulary) -> float:

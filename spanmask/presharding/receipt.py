@@ -26,7 +26,8 @@ class Receipt:
 
     unit: its name. shards, statistics, sampling: by split, of those that have some; counts as the manifest writes them, conservation too.
     source_bytes: decompressed input bytes. disk_bytes: input bytes on disk. supplied: how much the documents held in the fields of
-    ``spans_field`` and ``words_field``. skipped: lines of `skipped.jsonl`, at most `SKIPPED_LIMIT`.
+    ``spans_field`` and ``words_field``. skipped: lines of `skipped.jsonl`, at most `SKIPPED_LIMIT`. through_library: why text went
+    through the `tokenizers` library, where it did.
     """
 
     unit: str
@@ -38,6 +39,7 @@ class Receipt:
     disk_bytes: int
     supplied: dict[str, int]
     skipped: tuple[str, ...]
+    through_library: str | None = None
 
     @property
     def records(self) -> tuple[ShardRecord, ...]:
@@ -45,8 +47,8 @@ class Receipt:
         return tuple(record for records in self.shards.values() for record in records)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the receipt as its file holds it."""
-        return asdict(self)
+        """Return the receipt as its file holds it: without a reason, as before there were any, where it has none."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
@@ -76,6 +78,7 @@ class Receipt:
             require_histograms(self.statistics[name], name)
         require(all(map(is_count, (self.source_bytes, self.disk_bytes, *self.supplied.values()))), "no counts")
         require(all(type(line) is str for line in self.skipped), "no lines")
+        require(self.through_library is None or type(self.through_library) is str, "no reason")
 
 
 def _nothing_counted() -> dict[str, Any]:
@@ -115,8 +118,14 @@ class Ledger:
         self.statistics.setdefault(split, RowStatistics()).add(block, vocabulary, ratio)
         self.sampling[split] = merge_counts(self.sampling.get(split, {}), draws.to_json())
 
-    def receipt(self, unit: str, disk_bytes: int, shards: Mapping[str, Sequence[ShardRecord]]) -> Receipt:
-        """Return the receipt of a unit that is done, and published these shards."""
+    def receipt(
+        self,
+        unit: str,
+        disk_bytes: int,
+        shards: Mapping[str, Sequence[ShardRecord]],
+        through_library: str | None,
+    ) -> Receipt:
+        """Return the receipt of a unit that is done, and published these shards; see `Receipt`."""
         kept = sum(statistics.tokens for statistics in self.statistics.values())
         return Receipt(
             unit=unit,
@@ -128,4 +137,5 @@ class Ledger:
             disk_bytes=disk_bytes,
             supplied=self.supplied,
             skipped=tuple(self.skipped),
+            through_library=through_library,
         )

@@ -34,7 +34,11 @@ from spanmask.vocab import Vocabulary, load_vocabulary
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a run is. disk_bytes of disk_total input bytes; text_bytes decompressed and tokens since it began; units done before it."""
+    """How far a run is.
+
+    disk_bytes of disk_total input bytes; text_bytes decompressed and tokens since it began; units done before it. through_library: why text
+    goes through the `tokenizers` library, where it does.
+    """
 
     disk_total: int
     disk_bytes: int = 0
@@ -42,6 +46,7 @@ class Progress:
     tokens: int = 0
     shards: int = 0
     resumed_disk_bytes: int = 0
+    through_library: str | None = None
 
 
 #: Told of progress after every few MiB of text.
@@ -203,6 +208,7 @@ class _Run:
         """Run the units that are not done yet, adding the names of all that are; return the names of those that failed."""
         for known in self.state.receipts():
             self._advance(known.disk_bytes, 0, 0, len(known.records), resumed=True)
+            self._note(known)
             done.add(known.unit)
         work = PipelineWork(plan=plan, root=str(self.state.root), run=Pipeline.run)
         failed = []
@@ -213,8 +219,12 @@ class _Run:
                 continue
             self.state.save_receipt(receipt)
             done.add(receipt.unit)
+            self._note(receipt)
             self._advance(0, 0, 0, len(receipt.records))
         return failed
+
+    def _note(self, receipt: Receipt) -> None:
+        self.progress = replace(self.progress, through_library=receipt.through_library)
 
     def _advance(
         self, disk_bytes: int, text_bytes: int, tokens: int, shards: int = 0, *, resumed: bool = False

@@ -122,7 +122,7 @@ class Pipeline:
             told = done
         self._flush(f"{unit.task:05}-{block:05}", held, shards)
         report(unit.disk_bytes - told, 0, 0)
-        return ledger.receipt(unit.name, unit.disk_bytes, shards)
+        return ledger.receipt(unit.name, unit.disk_bytes, shards, self._tokenizer.through_library)
 
     def documents(self, unit: Unit) -> Iterator[DocumentBlock]:
         """Yield a unit's documents."""

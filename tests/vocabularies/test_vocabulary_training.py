@@ -66,6 +66,7 @@ def test_ids_are_those_that_transformers_and_the_library_give(trained: dict[str,
         ids = ours.encode([text], specials="parse").token_ids.tolist()
         assert theirs(text, add_special_tokens=False).input_ids == ids
         assert library.encode(text, add_special_tokens=False).ids == ids
+    assert ours.through_library is None, "what is trained here is compiled"
     special = ours.vocabulary.special
     framed = theirs("cat").input_ids
     assert (framed[0], framed[-1]) == (special.cls, special.sep)
