@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from . import ending, streams
@@ -10,6 +11,8 @@ from . import ending, streams
 def run() -> None:
     """Run the command line and exit. From here on an interrupt at any moment ends it with 130, and SIGTERM with 143."""
     ending.answer_signals()
+    # NumPy would start threads for products of matrices, of which no command needs any; and a process of one thread can be forked.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     streams.prepare_streams()
     try:
         from .commands import main

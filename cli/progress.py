@@ -10,6 +10,9 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     from spanmask.presharding.run import Progress
 
+#: Seconds between two drawings.
+_REDRAW = 0.1
+
 
 @contextmanager
 def progress_display(stream: IO[str]) -> Iterator[Callable[[Progress], None] | None]:
@@ -25,14 +28,21 @@ def progress_display(stream: IO[str]) -> Iterator[Callable[[Progress], None] | N
 
     console = Console(file=stream)
     columns = (TextColumn("{task.percentage:>3.0f}%"), BarColumn(), TextColumn("{task.fields[status]}"))
-    with Bars(*columns, console=console, transient=True) as bars:
+    # Drawn by whoever tells of progress: a thread that draws would keep workers from being forks.
+    with Bars(*columns, console=console, transient=True, auto_refresh=False) as bars:
         waiting = "planning" if has_compiled_kernels() else "compiling the kernels, once"
         bar = bars.add_task("preshard", total=None, status=waiting)
-        began = time.monotonic()
+        bars.refresh()
+        began = drawn = time.monotonic()
 
         def show(progress: Progress) -> None:
-            status = status_line(progress, time.monotonic() - began)
-            bars.update(bar, total=progress.disk_total, completed=progress.disk_bytes, status=status)
+            nonlocal drawn
+            now = time.monotonic()
+            if now - drawn < _REDRAW:
+                return
+            drawn = now
+            status = status_line(progress, now - began)
+            bars.update(bar, total=progress.disk_total, completed=progress.disk_bytes, status=status, refresh=True)
 
         yield show
 

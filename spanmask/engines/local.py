@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import os
-import signal
-import subprocess
-import sys
-import threading
-import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, Pipe, wait
-from typing import Any, Protocol
+from multiprocessing.connection import wait
+from typing import Any
 
-from spanmask.engines.messages import Channel, Memory, lay_down, pick_up
-from spanmask.errors import SpanmaskError
+from spanmask.engines.workers import Report, Work, Worker, start
 from spanmask.processes import LOOK, PATIENCE, Stillness
 
 #: Times that a unit is tried when its process dies.
 TRIES = 3
-
-Report = Callable[..., None]
-
-
-class Work(Protocol):
-    """What a worker is given first: it makes the function that runs units. It must pickle."""
-
-    def prepare(self) -> Callable[[Any, Report], Any]:
-        """Return the function from a unit and a reporter to its result."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,15 +31,6 @@ def run_inline(work: Work, units: Iterator[Any], report: Report) -> Iterator[Out
     for unit in units:
         run = run or work.prepare()
         yield Outcome(unit=unit, result=run(unit, report))
-
-
-@dataclass(slots=True, eq=False)
-class _Worker:
-    process: subprocess.Popen[bytes]
-    channel: Channel
-    life: int
-    unit: Any = None
-    tries: int = 0
 
 
 @dataclass(slots=True)
@@ -96,7 +70,7 @@ def run_processes(work: Work, units: Iterator[Any], jobs: int, report: Report) -
         The first error that a unit met; the other processes are ended.
     """
     queue = _Queue(units)
-    workers: list[_Worker] = []
+    workers: list[Worker] = []
     stillness = Stillness()
     try:
         while True:
@@ -114,10 +88,10 @@ def run_processes(work: Work, units: Iterator[Any], jobs: int, report: Report) -
             _end_still(workers, stillness)
     finally:
         for worker in workers:
-            _end(worker)
+            worker.end()
 
 
-def _end_still(workers: list[_Worker], stillness: Stillness) -> None:
+def _end_still(workers: list[Worker], stillness: Stillness) -> None:
     """End a worker that stands still: its connection then tells of its death, as of any other."""
     still = stillness.look(worker.process.pid for worker in workers if worker.unit is not None)
     for worker in workers:
@@ -129,7 +103,7 @@ def _end_still(workers: list[_Worker], stillness: Stillness) -> None:
             worker.process.kill()
 
 
-def _feed(workers: list[_Worker], queue: _Queue, work: Work, jobs: int) -> None:
+def _feed(workers: list[Worker], queue: _Queue, work: Work, jobs: int) -> None:
     """Give every idle worker a unit, starting workers while there are units and room."""
     while True:
         idle = next((worker for worker in workers if worker.unit is None), None)
@@ -139,14 +113,14 @@ def _feed(workers: list[_Worker], queue: _Queue, work: Work, jobs: int) -> None:
         if unit is None:
             return
         if idle is None:
-            idle = _start(work)
+            idle = start(work)
             workers.append(idle)
         idle.unit, idle.tries = unit, tries
         with suppress(BrokenPipeError, ConnectionResetError):
             idle.channel.lend(unit)
 
 
-def _hear(worker: _Worker, workers: list[_Worker], queue: _Queue, report: Report) -> Outcome | None:
+def _hear(worker: Worker, workers: list[Worker], queue: _Queue, report: Report) -> Outcome | None:
     """Take one message of a worker, or its death; return an outcome where a unit is done, or given up.
 
     Raises
@@ -158,7 +132,7 @@ def _hear(worker: _Worker, workers: list[_Worker], queue: _Queue, report: Report
         kind, content = worker.channel.receive()
     except (EOFError, ConnectionResetError):
         workers.remove(worker)
-        _end(worker)
+        worker.end()
         return None if queue.died(worker.unit, worker.tries) else Outcome(unit=worker.unit, result=None)
     if kind == "report":
         report(*content)
@@ -168,70 +142,3 @@ def _hear(worker: _Worker, workers: list[_Worker], queue: _Queue, report: Report
         raise content
     unit, worker.unit = worker.unit, None
     return Outcome(unit=unit, result=content)
-
-
-def _start(work: Work) -> _Worker:
-    """Start a process that serves units, and give it the work.
-
-    It is a fresh interpreter rather than a fork: a fork would take locks and threads of this one along, in whatever state they are.
-    """
-    ours, theirs = Pipe()
-    memory, order = Memory.new(), lay_down(work)
-    ending, life = os.pipe()
-    given = [theirs.fileno(), memory.descriptor, ending, order]
-    command = [sys.executable, "-c", f"from spanmask.engines.local import serve; serve(*{given})"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    # An interrupt from the keyboard reaches the whole process group: it is the parent's to answer.
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        process = subprocess.Popen(command, pass_fds=given, env=environment, stdin=subprocess.DEVNULL)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
-    theirs.close()
-    os.close(ending)
-    os.close(order)
-    return _Worker(process, Channel(ours, memory), life)
-
-
-def _end(worker: _Worker) -> None:
-    worker.channel.close()
-    os.close(worker.life)
-    worker.process.kill()
-    worker.process.wait()
-
-
-def serve(descriptor: int, memory: int, ending: int, order: int) -> None:
-    """Be a worker: take the work, then units, until the connection closes or the parent is gone.
-
-    Parameters
-    ----------
-    descriptor
-        The connection.
-    memory
-        Descriptor of the memory that the parent's buffers lie in.
-    ending
-        End of a pipe whose other end the parent holds open while it lives.
-    order
-        Descriptor of what the work was laid down in.
-    """
-    threading.Thread(target=_end_with_parent, args=(ending,), daemon=True).start()
-    channel = Channel(Connection(descriptor), Memory(memory))
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        try:
-            run = pick_up(order).prepare()
-            while True:
-                channel.send(("done", run(channel.receive(), lambda *counts: channel.send(("report", counts)))))
-        except SpanmaskError as error:
-            channel.send(("error", error))
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            raise
-        except Exception:
-            channel.send(
-                ("error", SpanmaskError(f"a worker met an error that was not foreseen\n{traceback.format_exc()}"))
-            )
-
-
-def _end_with_parent(ending: int) -> None:
-    """End at once when the parent dies, so that it never publishes into the run that comes after."""
-    os.read(ending, 1)
-    os._exit(1)

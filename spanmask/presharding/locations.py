@@ -54,18 +54,29 @@ def unchanged(manifest: Manifest, files: Sequence[InputFile], *, rehash: bool) -
     )
 
 
-def digest_in_background(files: Sequence[InputFile]) -> Future[list[str]]:
-    """Start hashing files in a thread; the result is their SHA-256s."""
-    future: Future[list[str]] = Future()
+class Digests:
+    """The SHA-256s of files, found in a thread beside other work."""
 
-    def hash_all() -> None:
+    def __init__(self, files: Sequence[InputFile]) -> None:
+        self._files = files
+        self._future: Future[list[str]] | None = None
+
+    def begin(self) -> Future[list[str]]:
+        """Start hashing, unless that was done before."""
+        if self._future is None:
+            self._future = Future()
+            Thread(target=self._hash_all, args=(self._future,), daemon=True).start()
+        return self._future
+
+    def result(self) -> list[str]:
+        """Return them, once they are known; raises as `digest` does."""
+        return self.begin().result()
+
+    def _hash_all(self, future: Future[list[str]]) -> None:
         try:
-            future.set_result([digest(file.path) for file in files])
+            future.set_result([digest(file.path) for file in self._files])
         except BaseException as error:
             future.set_exception(error)
-
-    Thread(target=hash_all, daemon=True).start()
-    return future
 
 
 def check_unchanged_since(files: Sequence[InputFile]) -> None:

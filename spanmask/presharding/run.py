@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,16 +15,17 @@ from spanmask.blocks import row_of
 from spanmask.config import PreshardConfig
 from spanmask.corpus.inputs import InputFile, Inputs
 from spanmask.engines.local import Outcome, run_inline, run_processes
+from spanmask.engines.workers import may_fork
 from spanmask.errors import ConfigError, IncompleteShards, MismatchError
 from spanmask.kernels.cache import has_compiled_kernels
 from spanmask.presharding.existing import check_folder, differences, finished_dataset, refusal
 from spanmask.presharding.finalize import assemble
 from spanmask.presharding.finding import STDIN, OnInputs, find_files
-from spanmask.presharding.locations import check_unchanged_since, digest_in_background, remember_inputs
+from spanmask.presharding.locations import Digests, check_unchanged_since, remember_inputs
 from spanmask.presharding.plan import Plan, default_jobs, make_plan
 from spanmask.presharding.receipt import Receipt
 from spanmask.presharding.state import FOLDER, RunState, locked
-from spanmask.presharding.units import Pipeline, PipelineWork, Report, Unit, all_units, unit_order, warm_up
+from spanmask.presharding.units import Pipeline, PipelineWork, Report, Unit, all_units, unit_order
 from spanmask.records import Row
 from spanmask.shard.card import dataset_card
 from spanmask.shard.manifest import Manifest
@@ -176,9 +177,9 @@ class _Run:
         plan = make_plan(self.config, vocabulary, self.files)
         self._begin(plan.to_json())
         # Every input is read once more, in a thread beside the work.
-        digests = digest_in_background(self.files)
+        digests = Digests(self.files)
         done = set[str]()
-        failed = self._run_units(plan, done)
+        failed = self._run_units(plan, done, digests)
         if failed:
             raise IncompleteShards(
                 f"{len(failed)} units failed after three tries ({', '.join(failed[:5])}): their worker died, perhaps for want of memory; "
@@ -204,7 +205,7 @@ class _Run:
             self.state.discard()
         self.state.start(plan)
 
-    def _run_units(self, plan: Plan, done: set[str]) -> list[str]:
+    def _run_units(self, plan: Plan, done: set[str], digests: Digests) -> list[str]:
         """Run the units that are not done yet, adding the names of all that are; return the names of those that failed."""
         for known in self.state.receipts():
             self._advance(known.disk_bytes, 0, 0, len(known.records), resumed=True)
@@ -213,6 +214,8 @@ class _Run:
         work = PipelineWork(plan=plan, root=str(self.state.root), run=Pipeline.run)
         failed = []
         for outcome in run_units(work, all_units(plan, frozenset(done)), self.jobs, self._advance):
+            # Not before all workers are there: a process of two threads is not forked.
+            digests.begin()
             receipt: Receipt | None = outcome.result
             if receipt is None:
                 failed.append(outcome.unit.name)
@@ -244,12 +247,10 @@ class _Run:
 
 def run_units(work: PipelineWork, units: Iterator[Unit], jobs: int, report: Report) -> Iterator[Outcome]:
     """Have units run, in this process where that will do, or else by as many workers as there are jobs."""
-    first = list(islice(units, 2))
-    # A unit may carry the bytes of a block: none is held once it is handed on.
-    remaining = chain((first.pop(0) for _ in range(len(first))), units)
-    if jobs == 1 or len(first) < 2:
-        return run_inline(work, remaining, report)
-    # Else every worker would compile them all, at the same time.
-    if not has_compiled_kernels():
-        warm_up(work.plan)
-    return run_processes(work, remaining, jobs, report)
+    tasks = work.plan.tasks
+    if jobs == 1 or (len(tasks) == 1 and not tasks[0].streamed):
+        return run_inline(work, units, report)
+    # Else every worker would load, or even compile, them all, at the same time.
+    if may_fork() or not has_compiled_kernels():
+        work.warm_up()
+    return run_processes(work, units, jobs, report)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -201,27 +201,7 @@ def held_out_documents(documents: DocumentBlock, seed: int, holdout: float) -> F
     return hashes < np.uint64(int(Fraction(repr(holdout)) * (1 << 64)))
 
 
-def warm_up(plan: Plan) -> None:
-    """Compile every kernel that units of a plan run, so that worker processes find them in the cache."""
-    # One small document through every stage: with fields supplied as the plan asks for them, since other types are other kernels.
-    text = np.frombuffer(b"The cat sat on the mat, and nobody told the cat that it sat on the mat.", np.uint8)
-    ranges = Ranges(offsets=np.array([0, 1]), starts=np.array([4]), ends=np.array([7]))
-    corpus = plan.config.corpus
-    documents = DocumentBlock(
-        text=text,
-        document_offsets=np.array([0, len(text)]),
-        document_ids=np.zeros(1, np.uint64),
-        annotations=ranges if corpus.spans_field else None,
-        words=Ragged(offsets=np.array([0, 1]), values=np.array([0])) if corpus.words_field else None,
-    )
-    pipeline = Pipeline(plan, Path())
-    segments, _, _ = pipeline.sequences(documents)
-    block, _ = pipeline.mask(segments)
-    RowStatistics().add(block, plan.vocabulary, plan.config.masking.mask_fraction)
-    held_out_documents(documents, 0, plan.config.output.holdout)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class PipelineWork:
     """The work that engines hand to their workers. run: what each has its pipeline do with a unit; it must pickle."""
 
@@ -229,7 +209,33 @@ class PipelineWork:
     root: str
     run: Callable[[Pipeline, Unit, Report], Any]
 
+    @cached_property
+    def _pipeline(self) -> Pipeline:
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        return Pipeline(self.plan, Path(self.root))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle without the pipeline, which is made anew sooner."""
+        return partial(PipelineWork, plan=self.plan, root=self.root, run=self.run), ()
+
     def prepare(self) -> Callable[[Unit, Report], Any]:
         """Return the function that runs units, tokenizing in one thread."""
-        os.environ["TOKENIZERS_PARALLELISM"] = "false"
-        return partial(self.run, Pipeline(self.plan, Path(self.root)))
+        return partial(self.run, self._pipeline)
+
+    def warm_up(self) -> None:
+        """Load or compile every kernel that units run: forks have them then, and other workers find them in the cache."""
+        # One small document through every stage: with fields supplied as the plan asks for them, since other types are other kernels.
+        text = np.frombuffer(b"The cat sat on the mat, and nobody told the cat that it sat on the mat.", np.uint8)
+        ranges = Ranges(offsets=np.array([0, 1]), starts=np.array([4]), ends=np.array([7]))
+        corpus = self.plan.config.corpus
+        documents = DocumentBlock(
+            text=text,
+            document_offsets=np.array([0, len(text)]),
+            document_ids=np.zeros(1, np.uint64),
+            annotations=ranges if corpus.spans_field else None,
+            words=Ragged(offsets=np.array([0, 1]), values=np.array([0])) if corpus.words_field else None,
+        )
+        segments, _, _ = self._pipeline.sequences(documents)
+        block, _ = self._pipeline.mask(segments)
+        RowStatistics().add(block, self.plan.vocabulary, self.plan.config.masking.mask_fraction)
+        held_out_documents(documents, 0, self.plan.config.output.holdout)

@@ -46,3 +46,18 @@ class Squares:
             raise KeyError("not foreseen")
         report(unit, 1)
         return unit * unit
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Tells of its process: whether a descriptor is open, how it answers SIGTERM, what it reads, and its interrupt being held back."""
+
+    descriptor: int
+
+    def prepare(self) -> Callable[[int, Any], tuple[Any, ...]]:
+        return self.run
+
+    def run(self, unit: int, report: Callable[..., None]) -> tuple[Any, ...]:
+        answer = signal.getsignal(signal.SIGTERM)
+        held = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        return Path(f"/proc/self/fd/{self.descriptor}").exists(), answer == signal.SIG_DFL, os.read(0, 1), held

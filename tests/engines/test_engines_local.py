@@ -13,14 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engines.engine_works import Squares
+from engines.engine_works import Squares, Surroundings
 
 from spanmask import processes
-from spanmask.engines import local
+from spanmask.engines import local, workers
 from spanmask.engines.local import TRIES, run_inline, run_processes
 from spanmask.errors import CorpusError, SpanmaskError
 
 pytestmark = pytest.mark.faults
+
+
+@pytest.fixture(autouse=True, params=[True, False], ids=["forks", "interpreters"])
+def forked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether workers are forks of this process; else they are interpreters of their own."""
+    monkeypatch.setattr(workers, "may_fork", lambda: request.param)
+    return bool(request.param)
 
 
 def _run(work: Squares, units: Any, jobs: int = 2) -> tuple[dict[int, int | None], list[tuple[int, ...]]]:
@@ -43,6 +50,42 @@ def test_every_unit_runs_once_and_reports(tmp_path: Path) -> None:
 def test_units_in_this_process_run_in_order(tmp_path: Path) -> None:
     outcomes = run_inline(Squares(str(tmp_path)), iter(range(3)), lambda *_: None)
     assert [(outcome.unit, outcome.result) for outcome in outcomes] == [(0, 0), (1, 1), (2, 4)]
+
+
+def test_a_worker_has_neither_the_files_nor_the_answers_to_signals_of_its_parent(tmp_path: Path) -> None:
+    """Else a lock would be held by workers, too, the end of a parent go unseen, and a terminal be read by all of them."""
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        with open(tmp_path / "file", "w") as file:
+            outcomes = run_processes(Surroundings(file.fileno()), iter(range(4)), 2, lambda *_: None)
+            assert [outcome.result for outcome in outcomes] == [(False, True, b"", True)] * 4
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_what_another_thread_may_hold_is_not_forked() -> None:
+    code = """
+import threading
+from spanmask.engines.workers import may_fork
+alone, done = may_fork(), threading.Event()
+threading.Thread(target=done.wait).start()
+print(alone, may_fork())
+done.set()
+"""
+    assert _output(code) == "True False\n"
+
+
+def test_a_process_that_imported_arrays_may_be_forked() -> None:
+    """What numpy and Arrow start when they are imported does not stand in the way, where BLAS has one thread as in our commands."""
+    code = "import numpy, pyarrow; from spanmask.engines.workers import may_fork; print(may_fork())"
+    assert _output(code) == "True\n"
+
+
+def _output(code: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    ).stdout
 
 
 def test_no_units_start_no_process(tmp_path: Path) -> None:
@@ -86,21 +129,21 @@ def test_a_worker_that_is_stopped_is_ended_and_its_unit_tried_again(
 def test_a_worker_that_is_stopped_before_it_took_its_work_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started: list[Any] = []
+    started: list[int] = []
 
-    def start(*arguments: Any, **options: Any) -> Any:
-        started.append(popen(*arguments, **options))
+    def start(work: Squares) -> workers.Worker:
+        worker = workers.start(work)
+        started.append(worker.process.pid)
         if len(started) == 1:
-            started[0].send_signal(signal.SIGSTOP)
-        return started[-1]
+            os.kill(started[0], signal.SIGSTOP)
+        return worker
 
-    popen = subprocess.Popen
-    monkeypatch.setattr(subprocess, "Popen", start)
+    monkeypatch.setattr(local, "start", start)
     _hurry(monkeypatch)
     with pytest.warns(UserWarning, match="was stopped and not continued"):
         results, _ = _run(Squares(str(tmp_path), ballast=bytes(8 << 20)), range(3))
     assert results == {0: 0, 1: 1, 2: 4}
-    assert started[0].returncode == -signal.SIGKILL
+    assert not Path(f"/proc/{started[0]}").exists()
 
 
 def test_a_worker_that_is_stopped_and_continued_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,10 +215,12 @@ def _children() -> list[str]:
 
 
 @pytest.mark.slow
-def test_workers_end_at_once_when_their_parent_is_killed(tmp_path: Path) -> None:
+def test_workers_end_at_once_when_their_parent_is_killed(tmp_path: Path, forked: bool) -> None:
     code = f"""
 import os, time
-from engines.engine_works import Squares
+from spanmask.engines import workers
+workers.may_fork = lambda: {forked}
+from engines.engine_works import Squares, Surroundings
 from spanmask.engines.local import run_processes
 outcomes = run_processes(Squares({str(tmp_path)!r}), iter(range(10**9)), 2, lambda *_: None)
 next(outcomes)

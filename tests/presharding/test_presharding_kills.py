@@ -169,11 +169,11 @@ def test_workers_that_are_killed_are_replaced(reference: Any) -> None:
 
 _POISON = """
 import os, signal, sys
-if any("engines.local" in part for part in sys.orig_argv):
-    def hook(event, arguments):
-        if event == "open" and "shard-00003-" in str(arguments[0]) and ".tmp" in str(arguments[0]):
-            os.kill(os.getpid(), signal.SIGKILL)
-    sys.addaudithook(hook)
+parent = 0 if any("engines.workers" in part for part in sys.orig_argv) else os.getpid()
+def hook(event, arguments):
+    if event == "open" and "shard-00003-" in str(arguments[0]) and ".tmp" in str(arguments[0]) and os.getpid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hook)
 """
 
 
