@@ -12,6 +12,8 @@ import click
 
 from spanmask.config import SHORTFALL_LIMIT
 
+from .notes import short_note
+
 if TYPE_CHECKING:
     from spanmask.corpus.inputs import Inputs
     from spanmask.records import Row
@@ -81,6 +83,7 @@ def dataset_summary(
         *unknown_warning(summary["unknown_rate"], cased=manifest.stated_vocabulary.cased),
         *short_warnings(manifest),
         *library_warning(through_library),
+        *(short_note(manifest, inputs) if inputs else ()),
     ]
     text = "\n".join([*_lines(summary), *warnings, _ending(summary)])
     return {**summary, "warnings": warnings, "text": text}

@@ -38,15 +38,18 @@ class Format(StrEnum):
     AUTO = "auto"
     TEXT = "text"
     JSONL = "jsonl"
+    CSV = "csv"
+    TSV = "tsv"
     PARQUET = "parquet"
     ARROW = "arrow"
 
 
 class Layout(StrEnum):
-    """What a document is in a text file: lines up to a blank line, or one line."""
+    """What a document is in a text file: lines up to a blank line, one line, or the whole file."""
 
     SENTENCES = "sentences"
     DOCUMENTS = "documents"
+    FILE = "file"
 
 
 class OnError(StrEnum):
@@ -141,7 +144,7 @@ class CorpusConfig(Options):
     format
         How inputs are read. [auto: by name]
     layout
-        Text: a blank line ends a document, or each line is one.
+        Text: a blank line ends a document, each line is one, or each file is.
     text_field
         Field that holds the text.
     spans_field

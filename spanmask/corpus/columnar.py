@@ -24,7 +24,7 @@ from spanmask.corpus.rows import InputRows, documents
 from spanmask.corpus.strings import is_plain, lengths, plain_offsets
 from spanmask.corpus.text import SKIP_ADVICE, left_out_for_length, too_long
 from spanmask.errors import CorpusError
-from spanmask.records import SKIPPED_LIMIT, DocumentBlock, Flags
+from spanmask.records import SKIPPED_LIMIT, DocumentBlock, Flags, Identities, SkippedDocument
 from spanmask.storage import reporting
 
 
@@ -79,27 +79,38 @@ def names_in_columns(file: InputFile) -> list[str]:
 
 def read_rows(part: Part, config: CorpusConfig) -> Iterator[DocumentBlock]:
     """Yield the documents of a range of rows; see `read_part`."""
+    for row, batch in _small_batches(part, config):
+        yield documents_of(part.file, identities(part.file, np.arange(row, row + len(batch))), batch, config)
+
+
+def documents_of(
+    file: InputFile,
+    ids: Identities,
+    batch: pa.RecordBatch,
+    config: CorpusConfig,
+    refused: tuple[SkippedDocument, ...] = (),
+) -> DocumentBlock:
+    """Return (D,) rows of columns as documents; see `read_part`. refused: left out already."""
 
     def complain(identity: np.uint64, message: str) -> CorpusError:
         row = int(places(np.array([identity], np.uint64))[0])
-        return CorpusError(f"{message}; {SKIP_ADVICE}", path=part.file.path, row=row)
+        return CorpusError(f"{message}; {SKIP_ADVICE}", path=file.path, row=row)
 
-    for row, batch in _small_batches(part, config):
-        fits = row_bytes(batch, config) <= config.max_document_bytes
-        ids = identities(part.file, np.arange(row, row + len(batch), dtype=np.int64))
-        left = ids[~fits]
-        if len(left) and config.on_error is OnError.FAIL:
-            raise complain(left[0], too_long(config))
-        plain = _conform_some(batch, fits, config, part.file.kept)
-        offsets = plain_offsets(plain.column(config.text_field))
-        found = InputRows(
-            batch=plain,
-            ids=ids[fits],
-            skipped=len(left),
-            skipped_documents=tuple(left_out_for_length(one, config) for one in left[:SKIPPED_LIMIT].tolist()),
-            source_bytes=int(offsets[-1] - offsets[0]),
-        )
-        yield documents(found, config, complain)
+    fits = row_bytes(batch, config) <= config.max_document_bytes
+    left = ids[~fits]
+    if len(left) and config.on_error is OnError.FAIL:
+        raise complain(left[0], too_long(config))
+    plain = _conform_some(batch, fits, config, file.kept)
+    offsets = plain_offsets(plain.column(config.text_field))
+    told = [*refused, *(left_out_for_length(one, config) for one in left[:SKIPPED_LIMIT].tolist())]
+    found = InputRows(
+        batch=plain,
+        ids=ids[fits],
+        skipped=len(left) + len(refused),
+        skipped_documents=tuple(sorted(told, key=lambda document: document.document_id)[:SKIPPED_LIMIT]),
+        source_bytes=int(offsets[-1] - offsets[0]),
+    )
+    return documents(found, config, complain)
 
 
 def _conform_some(batch: pa.RecordBatch, chosen: Flags, config: CorpusConfig, kept: pa.Schema | None) -> pa.RecordBatch:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, cast
 
@@ -32,6 +34,9 @@ def open_compressed(file: InputFile) -> Iterator[_Decompressed]:
     if file.compression == "gzip":
         with open(file.path, "rb", buffering=0) as raw:
             yield _Decompressed(file, raw, _Gzip(raw))
+    elif file.compression in _STREAMS:
+        with open(file.path, "rb", buffering=0) as raw:
+            yield _Decompressed(file, raw, _Streams(raw, _STREAMS[file.compression]))
     else:
         with pa.OSFile(file.path) as raw, pa.CompressedInputStream(raw, file.compression) as stream:
             yield _Decompressed(file, raw, stream)
@@ -51,7 +56,7 @@ class _Decompressed:
     def read(self, size: int) -> bytes:
         try:
             return cast(bytes, self._stream.read(size))
-        except zlib.error as error:
+        except (zlib.error, lzma.LZMAError) as error:
             raise self._damaged(error) from error
         except OSError as error:
             if error.errno is not None:
@@ -61,6 +66,11 @@ class _Decompressed:
     def _damaged(self, error: Exception) -> CorpusError:
         if "too much memory" in str(error):
             return CorpusError(_window_refused(self._file.path), path=self._file.path)
+        if "emory usage limit" in str(error):
+            return CorpusError(
+                f"it takes more than {_XZ_MEMORY >> 20} MiB to decompress: compress it again with a smaller dictionary (xz -9 or less)",
+                path=self._file.path,
+            )
         return CorpusError(
             f"not a whole {self._file.compression} stream ({error}): truncated, damaged or misnamed; "
             "fetch or compress the file again",
@@ -103,6 +113,47 @@ class _Gzip:
         if self._begun:
             raise zlib.error("it ends in the middle")
         return False
+
+
+class _Streams:
+    """Streams of a bzip2 or xz file, one after another; zeros after one are padding."""
+
+    def __init__(self, raw: IO[bytes], new: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]) -> None:
+        self._raw, self._new = raw, new
+        self._stream = new()
+        self._begun = self._padded = False
+
+    def read(self, size: int) -> bytes:
+        """Return so many bytes, fewer at the end only."""
+        parts = []
+        while size > 0:
+            data = self._raw.read(_PIECE_BYTES) if self._stream.needs_input else b""
+            if self._stream.needs_input and not data:
+                if self._begun:
+                    raise lzma.LZMAError("it ends in the middle")
+                break
+            part = self._feed(data, size)
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+    def _feed(self, data: bytes, size: int) -> bytes:
+        data = data.lstrip(b"\0") if self._padded and not self._begun else data
+        self._begun = self._begun or bool(data)
+        part = self._stream.decompress(data, size)
+        while self._stream.eof:
+            rest = self._stream.unused_data.lstrip(b"\0")
+            self._stream, self._begun, self._padded = self._new(), bool(rest), True
+            part += self._stream.decompress(rest, size - len(part)) if rest else b""
+        return part
+
+
+#: Memory that an xz file may ask for: xz -9 takes 65 MiB.
+_XZ_MEMORY = 1 << 30
+_STREAMS: dict[str, Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]] = {
+    "bz2": bz2.BZ2Decompressor,
+    "xz": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, _XZ_MEMORY),
+}
 
 
 def _window_refused(path: str) -> str:

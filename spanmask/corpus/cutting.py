@@ -23,7 +23,8 @@ BLOCK_BYTES = 4 << 20
 _NO_WINDOW = -1
 #: What is cut short ends where a character does: at most so many bytes before.
 _CHARACTER_BYTES = 4
-_NEVER = 1 << 62
+#: Beyond the end of every file.
+NEVER = 1 << 62
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +55,8 @@ class Windows:
     """Which documents are wanted, and how they are joined.
 
     Those that start before `stop`, joined by windows of `width` bytes, but for windows in `skip`.
-    sentences: documents are paragraphs between blank lines, rather than lines. limit: of a longer document only so much is handed on, and
-    `CUT`. patient: whether reading goes on behind one.
+    sentences: documents are paragraphs between blank lines, rather than lines. whole: the first document goes on to the end.
+    limit: of a longer document only so much is handed on, and `CUT`. patient: whether reading goes on behind one.
     """
 
     width: int
@@ -63,12 +64,13 @@ class Windows:
     limit: int
     patient: bool
     skip: Container[int] = ()
-    stop: int = _NEVER
+    stop: int = NEVER
+    whole: bool = False
 
     @property
     def most(self) -> int:
         """The bytes of a line to hold: a longer one reaches so far beyond its window that it is too long wherever it begins."""
-        return self.width + self.limit + 2 * _CHARACTER_BYTES
+        return (0 if self.whole else self.width) + self.limit + 2 * _CHARACTER_BYTES
 
 
 def document_starts(data: Bytes, sentences: bool, previous_blank: bool) -> tuple[Offsets, bool]:
@@ -102,10 +104,10 @@ class _Cutter:
             self.number = place // windows.width
             self.end = min((self.number + 1) * windows.width, windows.stop)
             # Every document begins before the end: one that is not too long lies within.
-            self._room = self.end - place + windows.limit + _CHARACTER_BYTES
+            self._room = (0 if windows.whole else self.end - place) + windows.limit + _CHARACTER_BYTES
             self._rest, self.is_full = Whiteness(), False
         else:
-            self.number, self.end = _NO_WINDOW, _NEVER
+            self.number, self.end = _NO_WINDOW, NEVER
 
     def hold(self, data: memoryview) -> None:
         """Keep whole lines of the window under way. Those of a window to skip are passed over here, so that its place is still counted."""

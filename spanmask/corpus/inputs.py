@@ -28,13 +28,16 @@ _FORMATS = {
     ".jsonl": Format.JSONL,
     ".ndjson": Format.JSONL,
     ".json": Format.JSONL,
+    ".csv": Format.CSV,
+    ".tsv": Format.TSV,
+    ".tab": Format.TSV,
     ".parquet": Format.PARQUET,
     ".pq": Format.PARQUET,
     ".arrow": Format.ARROW,
     ".feather": Format.ARROW,
     ".ipc": Format.ARROW,
 }
-_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
+_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bz2", ".xz": "xz"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +46,8 @@ class InputFile:
 
     index: its place in the order given. path: absolute. name: its path below the folder that was given, else its base name; several may
     have one. size: bytes on disk. mtime_ns: nanoseconds.
-    format: never ``auto``. compression: ``gzip``, ``zstd`` or None. kept: the fields to keep, with the types they have in the whole
-    corpus; None until those are known.
+    format: never ``auto``. compression: ``gzip``, ``zstd``, ``bz2``, ``xz`` or None. kept: the fields to keep, with the types they have
+    in the whole corpus; None until those are known.
     """
 
     index: int
@@ -55,6 +58,16 @@ class InputFile:
     format: Format
     compression: str | None
     kept: pa.Schema | None = None
+
+    @property
+    def has_lines(self) -> bool:
+        """Whether it is read line by line, and documents are named by bytes."""
+        return self.format in (Format.TEXT, Format.JSONL)
+
+    @property
+    def is_sequential(self) -> bool:
+        """Whether it can only be read from its start on."""
+        return self.compression is not None or self.format in (Format.CSV, Format.TSV)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +142,7 @@ def _nothing_found(paths: Sequence[str | os.PathLike[str]], ignored: list[str]) 
         if ignored
         else ""
     )
-    return f"no input file found ({named}){seen}; expected files such as .txt, .jsonl, .parquet or .arrow"
+    return f"no input file found ({named}){seen}; expected files such as .txt, .jsonl, .csv, .parquet or .arrow"
 
 
 def _refuse_unusable(found: list[str]) -> None:
@@ -184,8 +197,8 @@ def _usable(path: str, mode: int, kind: Format | None, compression: str | None) 
         raise ConfigError(f"{path}: not a regular file; pass a pipe or device through standard input, as '-'")
     if kind is None:
         raise ConfigError(
-            f"{path}: no reader goes by this name; give --format text, jsonl, parquet or arrow"
-            " (compressed: .gz or .zst)"
+            f"{path}: no reader goes by this name; give --format {', '.join(list(Format)[1:-1])} or {list(Format)[-1]}"
+            f" (compressed: {', '.join(_COMPRESSIONS)})"
         )
     if compression is not None and kind in (Format.PARQUET, Format.ARROW):
         raise ConfigError(

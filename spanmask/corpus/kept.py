@@ -9,6 +9,8 @@ import pyarrow as pa
 
 from spanmask.config import CorpusConfig, Format
 from spanmask.corpus.columnar import kept_in_columns, names_in_columns
+from spanmask.corpus.columns import kept_types
+from spanmask.corpus.delimited import records_schema
 from spanmask.corpus.inputs import InputFile
 from spanmask.corpus.jsonl_schema import kept_in_lines, names_in_lines
 from spanmask.errors import ConfigError, CorpusError
@@ -39,7 +41,7 @@ def with_kept(files: Sequence[InputFile], config: CorpusConfig) -> tuple[InputFi
             found[name] = (kind, file.path) if known == pa.null() else (known, path)
     for name in config.keep:
         if name not in found:
-            there = ", ".join(map(repr, _names_in(files[0])[:20])) or "none"
+            there = ", ".join(map(repr, _names_in(files[0], config)[:20])) or "none"
             others = f" (nor does one of the {len(files) - 1} other files show it)" if len(files) > 1 else ""
             raise CorpusError(f"no field {name!r}; fields of the first document: {there}{others}", path=files[0].path)
     # Null in all that was looked at: any type does.
@@ -47,19 +49,23 @@ def with_kept(files: Sequence[InputFile], config: CorpusConfig) -> tuple[InputFi
     return tuple(replace(file, kept=kept) for file in files)
 
 
-def _is_columnar(file: InputFile) -> bool:
-    return file.format in (Format.PARQUET, Format.ARROW)
+def _is_delimited(file: InputFile) -> bool:
+    return file.format in (Format.CSV, Format.TSV)
 
 
-def _names_in(file: InputFile) -> list[str]:
-    return names_in_columns(file) if _is_columnar(file) else names_in_lines(file)
+def _names_in(file: InputFile, config: CorpusConfig) -> list[str]:
+    if file.has_lines:
+        return names_in_lines(file)
+    return list(records_schema(file, config).names) if _is_delimited(file) else names_in_columns(file)
 
 
 def _kept_in(
     file: InputFile, config: CorpusConfig, found: dict[str, tuple[pa.DataType, str]]
 ) -> dict[str, pa.DataType]:
-    if _is_columnar(file):
-        return kept_in_columns(file, config)
+    if not file.has_lines:
+        return (
+            kept_types(records_schema(file, config), config) if _is_delimited(file) else kept_in_columns(file, config)
+        )
     # Lines are read for what is not known yet: those of another type are told where they stand.
     wanted = [name for name in config.keep if found.get(name, (pa.null(), ""))[0] == pa.null()]
     return kept_in_lines(file, wanted, config.max_document_bytes) if wanted else {}

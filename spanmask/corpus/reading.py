@@ -13,24 +13,24 @@ from typing import Any
 
 from spanmask.config import CorpusConfig, Format, Layout, OnError
 from spanmask.corpus import jsonl, text
-from spanmask.corpus.cutting import BLOCK_BYTES, RawBlock, Windows, cut
+from spanmask.corpus.cutting import BLOCK_BYTES, NEVER, RawBlock, Windows, cut
 from spanmask.corpus.inputs import InputFile, Part
 from spanmask.corpus.streams import first_line, lines, open_stream
 from spanmask.records import DocumentBlock
 
 
 def divide(file: InputFile, config: CorpusConfig, target_bytes: int) -> list[Part]:
-    """Divide an uncompressed file into consecutive parts; together they hold every document once.
+    """Divide a file into consecutive parts; together they hold every document once.
 
     Parameters
     ----------
     file
-        Not a compressed one: that is read in order, by `stream_blocks`.
+        Not a compressed one of lines: that is read in order, by `stream_blocks`.
     config
         Names the text column of Parquet and Arrow.
     target_bytes
         Text and JSONL: bytes of every part but the last. Parquet: row groups are joined up to so much text.
-        Arrow: rows are joined up to so much text.
+        Arrow: rows are joined up to so much text. A file of CSV, or of one document, is one part.
 
     Raises
     ------
@@ -39,17 +39,23 @@ def divide(file: InputFile, config: CorpusConfig, target_bytes: int) -> list[Par
     StorageError
         The file system refused.
     """
-    if file.compression is not None:
+    if file.has_lines and file.is_sequential:
         raise ValueError(f"{file.path} is compressed: read it with stream_blocks")
     if target_bytes < 1:
         raise ValueError(f"target_bytes is {target_bytes}: give at least 1")
-    if file.format in (Format.TEXT, Format.JSONL):
-        bounds = [*range(0, file.size, target_bytes), file.size]
+    if file.has_lines or file.is_sequential:
+        step = file.size if file.is_sequential or is_one_document(file, config) else target_bytes
+        bounds = [*range(0, file.size, step or 1), file.size]
     else:
         from spanmask.corpus.columnar import row_bounds
 
         bounds = row_bounds(file, config, target_bytes)
     return [Part(file=file, start=start, stop=stop) for start, stop in pairwise(bounds)]
+
+
+def is_one_document(file: InputFile, config: CorpusConfig) -> bool:
+    """Tell whether a file is a document as a whole."""
+    return file.format is Format.TEXT and config.layout is Layout.FILE
 
 
 def read_part(part: Part, config: CorpusConfig, window_bytes: int = BLOCK_BYTES) -> Iterator[DocumentBlock]:
@@ -70,7 +76,12 @@ def read_part(part: Part, config: CorpusConfig, window_bytes: int = BLOCK_BYTES)
 
         yield from read_rows(part, config)
         return
-    streamed = part.file.compression is not None
+    if part.file.format in (Format.CSV, Format.TSV):
+        from spanmask.corpus.delimited import read_records
+
+        yield from read_records(part.file, config)
+        return
+    streamed = part.file.is_sequential
     for raw in stream_blocks(part.file, config, window_bytes) if streamed else _cut_part(part, config):
         yield from parse_block(part.file, raw, config)
 
@@ -97,8 +108,10 @@ def _cut_part(part: Part, config: CorpusConfig) -> Iterator[RawBlock]:
 
 
 def _windows(file: InputFile, config: CorpusConfig, width: int, **wanted: Any) -> Windows:
+    whole = is_one_document(file, config)
     return Windows(
-        width=width,
+        width=NEVER if whole else width,
+        whole=whole,
         sentences=file.format is Format.TEXT and config.layout is Layout.SENTENCES,
         limit=config.max_document_bytes,
         patient=config.on_error is OnError.SKIP,

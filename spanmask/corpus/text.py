@@ -63,6 +63,8 @@ def parse(file: InputFile, raw: RawBlock, config: CorpusConfig) -> Iterator[Docu
     """
     data = as_array(raw.data)
     starts, _ = document_starts(data, config.layout is Layout.SENTENCES, True)
+    # What is handed on of a file begins where its one document does.
+    starts = starts[:1] if config.layout is Layout.FILE else starts
     edges = np.append(starts, len(data))
     bounds = block_bounds(starts)
     for first, last in pairwise(bounds):

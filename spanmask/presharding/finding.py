@@ -48,7 +48,7 @@ def find_files(paths: list[Any], folder: Path, format: Format, on_inputs: OnInpu
 
 def _saved(folder: Path, format: Format) -> Path:  # noqa: A002
     """Save standard input, so that it can be read in parts and again."""
-    suffix = {Format.JSONL: ".jsonl", Format.PARQUET: ".parquet", Format.ARROW: ".arrow"}.get(format, ".txt")
+    suffix = ".txt" if format in (Format.AUTO, Format.TEXT) else f".{format}"
     head = sys.stdin.buffer.read(_HEAD_BYTES)
     if format is Format.AUTO and _JSON_OBJECT.match(head):
         raise ConfigError(

@@ -25,7 +25,7 @@ from spanmask.corpus.inputs import InputFile, Part
 from spanmask.corpus.kept import with_kept
 from spanmask.corpus.reading import divide
 from spanmask.errors import ConfigError
-from spanmask.presharding.unigrams import GROWTH, count_unigrams
+from spanmask.presharding.unigrams import count_unigrams, text_bytes
 from spanmask.shard.manifest import MANIFEST_LIMIT, InputRecord, describe_vocabulary
 from spanmask.tokenization.tokenizer import tokenized_by
 from spanmask.vocab import Vocabulary
@@ -116,7 +116,7 @@ def _check_fields(config: CorpusConfig, files: Sequence[InputFile]) -> None:
     fields = [*filter(None, (config.spans_field, config.words_field)), *config.keep]
     text = next((file for file in files if file.format is Format.TEXT), None)
     if text is not None and fields:
-        raise ConfigError(f"{text.path}: plain text has no field {fields[0]!r}; give JSONL, Parquet or Arrow")
+        raise ConfigError(f"{text.path}: plain text has no field {fields[0]!r}; give JSONL, CSV, Parquet or Arrow")
 
 
 def _check_manifest(files: Sequence[InputFile], vocabulary: Vocabulary) -> None:
@@ -164,9 +164,10 @@ def _task(number: int, items: Sequence[_Weighted]) -> Task:
 
 def _weighted_parts(files: Sequence[InputFile], config: CorpusConfig, target: int) -> Iterator[_Weighted]:
     for file in files:
-        if file.compression is not None:
-            growth = file.size * GROWTH
-            yield _Weighted(Part(file=file, start=0, stop=file.size), growth, file.size, growth > target)
+        if file.is_sequential:
+            growth = text_bytes(file)
+            streamed = file.has_lines and growth > target
+            yield _Weighted(Part(file=file, start=0, stop=file.size), growth, file.size, streamed)
             continue
         parts = divide(file, config, target)
         for part in parts:

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask.blocks import keep
-from spanmask.config import CorpusConfig, Format
+from spanmask.config import CorpusConfig
 from spanmask.corpus.inputs import InputFile, Part
-from spanmask.corpus.reading import divide, parse_block, read_part, stream_blocks
+from spanmask.corpus.reading import divide, is_one_document, parse_block, read_part, stream_blocks
 from spanmask.records import DocumentBlock, Flags, Offsets, Ragged
 from spanmask.tokenization import Tokenizer
 from spanmask.vocab import Vocabulary
@@ -43,7 +43,7 @@ def count_unigrams(files: Sequence[InputFile], config: CorpusConfig, vocabulary:
         An input is not what it claims, or holds a document that breaks its format.
     """
     plain = replace(config, spans_field=None, words_field=None, keep=())
-    size = sum(_text_bytes(file) for file in files)
+    size = sum(text_bytes(file) for file in files)
     share = min(_AIM * LEAST_BYTES / max(size, 1), Fraction(1))
     while True:
         counts, seen = _count(files, plain, vocabulary, share)
@@ -56,7 +56,8 @@ def count_unigrams(files: Sequence[InputFile], config: CorpusConfig, vocabulary:
     return drawn
 
 
-def _text_bytes(file: InputFile) -> int:
+def text_bytes(file: InputFile) -> int:
+    """Return about how much text a file holds, in bytes."""
     return file.size * (1 if file.compression is None else GROWTH)
 
 
@@ -90,16 +91,16 @@ def _documents(files: Sequence[InputFile], config: CorpusConfig, share: Fraction
     """Yield the documents that start in a share of the windows of every file."""
     first = 0
     for file in files:
-        count = -(-_text_bytes(file) // _WINDOW_BYTES)
+        count = -(-text_bytes(file) // _WINDOW_BYTES)
         yield from _documents_of(file, config, _Skipped(first, share), count)
         first += count
 
 
 def _documents_of(file: InputFile, config: CorpusConfig, skipped: _Skipped, count: int) -> Iterator[DocumentBlock]:
-    if file.compression is not None:
+    if file.has_lines and file.is_sequential:
         for raw in stream_blocks(file, config, _WINDOW_BYTES, skipped):
             yield from parse_block(file, raw, config)
-    elif file.format in (Format.TEXT, Format.JSONL):
+    elif file.has_lines and not is_one_document(file, config):
         taken = np.flatnonzero([number not in skipped for number in range(count)])
         # Windows that lie side by side are read as one: a corpus that is taken whole, at once.
         for run in np.split(taken, np.flatnonzero(np.diff(taken) > 1) + 1) if len(taken) else []:

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from spanmask.config import CorpusConfig, Format
+from spanmask.config import CorpusConfig
 from spanmask.corpus.inputs import Inputs, Part
 from spanmask.corpus.reading import divide, read_part
 from spanmask.errors import CorpusError
@@ -74,8 +74,9 @@ class Corpus:
         total, before = sum(file.size for file in self.inputs.files), 0
         for file in self.inputs.files:
             growth, read = 1 if file.compression is None else GROWTH, 0
-            whole = file.compression is not None or file.format in (Format.TEXT, Format.JSONL)
-            parts = [Part(file=file, start=0, stop=file.size)] if whole else divide(file, self._config, 1 << 62)
+            parts = (
+                [Part(file=file, start=0, stop=file.size)] if file.has_lines else divide(file, self._config, 1 << 62)
+            )
             for block in (block for part in parts for block in read_part(part, self._config)):
                 yield block
                 read += block.source_bytes

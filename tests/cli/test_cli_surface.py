@@ -27,8 +27,8 @@ SHARED = {
     "--vocab": None,
     "--cased": None,
     "--uncased": None,
-    "--format": ["auto", "text", "jsonl", "parquet", "arrow"],
-    "--layout": ["sentences", "documents"],
+    "--format": ["auto", "text", "jsonl", "csv", "tsv", "parquet", "arrow"],
+    "--layout": ["sentences", "documents", "file"],
     "--text-field": None,
     "--spans-field": None,
     "--words-field": None,
@@ -310,8 +310,8 @@ def test_a_dry_run_shows_sequences_and_writes_nothing(shell: Any) -> None:
 def test_what_was_read_and_passed_over_is_told(shell: Any) -> None:
     for name in (
         "in/a.txt",
-        "in/b.csv",
-        "in/c.csv",
+        "in/b.xls",
+        "in/c.xls",
         "in/_d.txt",
         "in/\x1b[31m.\x1bmd",
         *(f"in/e.{n}" for n in range(12)),
@@ -321,7 +321,7 @@ def test_what_was_read_and_passed_over_is_told(shell: Any) -> None:
     arguments = ["preshard", shell.folder / "in", "--seed", 1]
     told = shell(*arguments, "--dry-run", 1).out
     line = next(line for line in told.splitlines() if line.startswith("read: "))
-    assert line.startswith("read: 1 file; passed over: 2 .csv, 1 ")
+    assert line.startswith("read: 1 file; passed over: 2 .xls, 1 ")
     assert "1 hidden" in line
     assert "1 .\\x1bmd" in line
     assert line.endswith("3 of 3 other kinds, which --json names")
@@ -329,7 +329,7 @@ def test_what_was_read_and_passed_over_is_told(shell: Any) -> None:
     assert line in shell(*run).out
     again = json.loads(shell(*run, "--json").out)
     assert again["inputs"]["files"] == 1
-    assert again["inputs"]["passed_over"] == {".csv": 2, "hidden": 1, ".\x1bmd": 1, **{f".{n}": 1 for n in range(12)}}
+    assert again["inputs"]["passed_over"] == {".xls": 2, "hidden": 1, ".\x1bmd": 1, **{f".{n}": 1 for n in range(12)}}
 
 
 @pytest.mark.slow

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import gzip
 import itertools
+import lzma
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +81,10 @@ class Corpus:
             data = gzip.compress(data, 1)
         if suffix.endswith(".zst"):
             data = bytes(pa.Codec("zstd").compress(data))
+        if suffix.endswith(".bz2"):
+            data = bz2.compress(data)
+        if suffix.endswith(".xz"):
+            data = lzma.compress(data)
         path.write_bytes(data)
         return self.find(path)
 

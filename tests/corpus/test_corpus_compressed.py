@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 from typing import Any
 
 import pyarrow as pa
@@ -89,3 +91,30 @@ def test_a_large_single_segment_is_told_as_a_window(corpus: Any) -> None:
     head = b"\x28\xb5\x2f\xfd\xe0" + (10 << 30).to_bytes(8, "little")
     with pytest.raises(CorpusError, match=r"its window is larger"):
         read(corpus, ".zst", head + b"\x01\x00\x00")
+
+
+@pytest.mark.parametrize("how", [bz2, lzma], ids=["bz2", "xz"])
+@pytest.mark.parametrize("piece", [7, 1 << 16])
+def test_bzip2_and_xz_are_read_as_python_reads_them(
+    corpus: Any, how: Any, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spanmask.corpus.compressed._PIECE_BYTES", piece)
+    suffix, text = {bz2: ".bz2", lzma: ".xz"}[how], b"".join(b"line %d\n" % number for number in range(3000))
+    parts = how.compress(text[:999]), how.compress(b""), how.compress(text[999:])
+    for data in (b"".join(parts), (b"\0" * 4).join(parts) + bytes(8)):
+        assert b"".join(read(corpus, suffix, data)) == text.strip()
+    assert read(corpus, suffix, b"") == []
+    whole = b"".join(parts)
+    damaged = whole[: len(whole) // 2] + bytes([whole[len(whole) // 2] ^ 0x10]) + whole[len(whole) // 2 + 1 :]
+    for data in (whole[:-5], TEXT, damaged, whole + b"junk"):
+        with pytest.raises(CorpusError, match=f"not a whole {suffix[1:]} stream"):
+            read(corpus, suffix, data)
+
+
+def test_an_xz_file_that_asks_for_too_much_memory_is_told_the_way_round(
+    corpus: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 64 << 20}]
+    monkeypatch.setattr("spanmask.corpus.compressed._XZ_MEMORY", 1 << 20)
+    with pytest.raises(CorpusError, match="compress it again with a smaller dictionary"):
+        read(corpus, ".xz", lzma.compress(TEXT, filters=filters))

@@ -137,11 +137,11 @@ def test_what_datasets_writes_about_data_is_no_input(tmp_path: Path) -> None:
 
 
 def test_files_passed_over_are_counted_by_suffix(tmp_path: Path) -> None:
-    make(tmp_path, "a.txt", "b.md", "c.MD", "d.csv.gz", "e.csv.zst", "f.bz2", "LICENSE", "b/g.md", "h.gz")
+    make(tmp_path, "a.txt", "b.md", "c.MD", "d.xls.gz", "e.xls.zst", "f.bz2", "LICENSE", "b/g.md", "h.gz")
     os.mkfifo(tmp_path / "pipe.txt")
     found = find_inputs([tmp_path], Format.AUTO)
     assert found.passed_over == {
-        ".md": 3, ".csv.gz": 1, ".csv.zst": 1, ".bz2": 1, "without a suffix": 1, ".gz": 1, "no regular file": 1
+        ".md": 3, ".xls.gz": 1, ".xls.zst": 1, ".bz2": 1, "without a suffix": 1, ".gz": 1, "no regular file": 1
     }  # fmt: skip
     assert len(found.ignored) == 9
     assert find_inputs([tmp_path / "a.txt"], Format.AUTO).passed_over == {}

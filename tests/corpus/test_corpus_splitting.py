@@ -47,7 +47,7 @@ def naive(data: bytes, layout: Layout) -> list[tuple[int, bytes]]:
     before = True
     for line in data[at:].split(b"\n"):
         if not is_blank(line):
-            if before or layout is Layout.DOCUMENTS:
+            if not documents or (layout is not Layout.FILE and (before or layout is Layout.DOCUMENTS)):
                 documents.append((at, line))
             else:
                 start, _ = documents[-1]

@@ -76,3 +76,32 @@ def test_a_file_that_went_away_is_a_config_error(corpus: Any) -> None:
     (corpus.folder / file.name).unlink()
     with pytest.raises(ConfigError, match="no such file"):
         corpus.parts(file)
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".txt.gz", ".txt.xz", ".txt.bz2"])
+def test_with_layout_file_a_file_is_one_document(corpus: Any, suffix: str) -> None:
+    text = b"\n  \n\xef\xbb\xbfhard wrapped\nlines\n\nof one\n\n\nnote\n"
+    file = corpus.write(suffix, b"\xef\xbb\xbf" + text)
+    read = corpus.stream if file.compression else corpus.parts
+    for size, piece in ((3, 5), (1 << 20, 1 << 20)):
+        with corpus.small(piece=piece, block=size):
+            found = read(file, size, layout=Layout.FILE)
+        assert (found.ids, found.texts) == ([7], [text[4:]])
+    for empty in (b"", b"\n \n\n"):
+        nothing = corpus.write(suffix, empty)
+        assert read(nothing, 3, layout=Layout.FILE).ids == []
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".txt.zst"])
+def test_a_file_that_is_too_long_or_not_utf8_is_left_out_whole(corpus: Any, suffix: str) -> None:
+    read = corpus.stream if suffix.endswith(".zst") else corpus.parts
+    file = corpus.write(suffix, b"some\n\nwords\n" * 100)
+    assert read(file, 7, layout=Layout.FILE, max_document_bytes=1200).texts == [b"some\n\nwords\n" * 100]
+    with corpus.small(piece=16, block=16):
+        found = read(file, 7, layout=Layout.FILE, max_document_bytes=1000, on_error=OnError.SKIP)
+        assert (found.ids, found.skipped) == ([], 1)
+        with pytest.raises(CorpusError, match=":1: a document of more than 1,000 bytes"):
+            read(file, 7, layout=Layout.FILE, max_document_bytes=1000)
+    with pytest.raises(CorpusError, match=":4: byte 0xff"):
+        read(corpus.write(suffix, BROKEN), 7, layout=Layout.FILE)
+    assert read(corpus.write(suffix, BROKEN), 7, layout=Layout.FILE, on_error=OnError.SKIP).skipped == 1

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import os
 import random
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
@@ -25,6 +28,10 @@ def _mixed(lab: Any) -> list[Path]:
     documents = [document for i in range(4) for document in lab.text(f"{i}.txt", 40, seed=i).read_text().split("\n\n")]
     packed = lab.folder / "packed.txt.gz"
     packed.write_bytes(gzip.compress("\n\n".join(documents).encode(), mtime=0))
+    (lab.folder / "small.txt.xz").write_bytes(lzma.compress("\n\n".join(documents[:9]).encode()))
+    (lab.folder / "large.txt.bz2").write_bytes(bz2.compress("\n\n".join(documents).encode()))
+    table = pa.table({"id": range(len(documents)), "text": documents})
+    pyarrow.csv.write_csv(table, lab.folder / "table.csv")
     rows = lab.jsonl([{"text": document} for document in documents[:60]])
     table = pa.table({"text": documents})
     pyarrow.parquet.write_table(table, lab.folder / "rows.parquet", row_group_size=40)
@@ -34,6 +41,9 @@ def _mixed(lab: Any) -> list[Path]:
         lab.folder / "0.txt",
         packed,
         lab.folder / "1.txt",
+        lab.folder / "small.txt.xz",
+        lab.folder / "table.csv",
+        lab.folder / "large.txt.bz2",
         rows,
         lab.folder / "rows.parquet",
         lab.folder / "rows.arrow",
