@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FILE = re.compile(r"# (\S+\.\w+)\n")
 _CODE = re.compile(r"`([^`\n]+)`")
 
 #: Commands that are not run as they stand, each with the reason, and what is run instead.
@@ -18,6 +19,8 @@ EXCEPTIONS: dict[str, tuple[str, str | None]] = {
     "pip install . && spanmask demo": ("the tests run in an environment that has it", "spanmask demo"),
     "pip install '.[train]'": ("the tests run in an environment that has it", None),
     "pip install -e '.[test]' && pytest": (".ci/run runs it", None),
+    "pip install 'datatrove[io]==0.10.1' nltk regex spacy tokenizers 'xxhash<4'": ("an environment of its own", None),
+    "python dedup.py": ("datatrove is not installed in tests", "cp -r YOUR-RECORDS unique"),
     "torchrun --no-python --nproc-per-node 8 spanmask train shards --out base --model base --preset fast --steps 100000 --eval": (
         "needs eight devices; tests/train run torchrun with two",
         None,
@@ -34,12 +37,12 @@ class Step:
 
 
 def steps(page: Path) -> Iterator[Step]:
-    """Yield the steps of a page in order. Blocks of no language are drawings."""
+    """Yield the steps of a page in order. A block that begins with `# NAME.SUFFIX` is a file, one of no language a drawing."""
     for language, body in _BLOCK.findall(page.read_text("utf-8")):
         if language == "sh":
             yield from (Step(kind="command", text=line) for line in _commands(body))
-        elif language == "toml":
-            yield Step(kind=body.splitlines()[0].removeprefix("# "), text=body)
+        elif named := _FILE.match(body):
+            yield Step(kind=named[1], text=body)
         elif language:
             yield Step(kind={"text": "output"}.get(language, language), text=body)
 

@@ -38,6 +38,8 @@ def write_texts(folder: Path) -> None:
     (folder / "NAMES.jsonl").write_text(json.dumps(names) + "\n")
     records = [{"body": story, "url": f"poe/{number}"} for number, story in enumerate(stories)]
     (folder / "RECORDS.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    (folder / "YOUR-RECORDS").mkdir()
+    (folder / "YOUR-RECORDS" / "0.jsonl").write_text(json.dumps({"id": "poe/0", "text": stories[0]}) + "\n")
 
 
 def run_command(line: str, folder: Path) -> str:
@@ -62,11 +64,15 @@ def run_command(line: str, folder: Path) -> str:
 
 
 def run_page(page: Path, folder: Path, names: dict[str, Any]) -> None:
-    """Run the steps of a page in a folder, its Python with these names, and compare the outputs it tells."""
+    """Run the steps of a page in a folder, its Python with these names, and compare the outputs it tells.
+
+    A command that README has was run before: every folder begins as README leaves it.
+    """
     printed = ""
+    done = set() if page == PAGES[0] else {step.text for step in steps(PAGES[0])}
     for step in steps(page):
         if step.kind == "command":
-            printed = run_command(step.text, folder)
+            printed = "" if step.text in done else run_command(step.text, folder)
         elif step.kind == "python":
             exec(compile(step.text, page.name, "exec"), names)
         elif step.kind == "output":
