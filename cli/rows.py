@@ -7,15 +7,32 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from spanmask.records import Row
+    from spanmask.report.view import RowView
     from spanmask.vocab import Vocabulary
 
 
 def print_rows(rows: Sequence[tuple[int, Row]], vocabulary: Vocabulary) -> None:
     """Print rows with their numbers on standard output."""
+    from spanmask.report.view import row_view
+
+    print_views([row_view(row, vocabulary, number) for number, row in rows])
+
+
+def print_views(views: Sequence[RowView]) -> None:
+    """Print rows on standard output."""
     from rich.console import Console
 
     from spanmask.report.terminal import render_rows
-    from spanmask.report.view import row_view
 
     console = Console()
-    console.print(render_rows([row_view(row, vocabulary, number) for number, row in rows], console.width))
+    console.print(render_rows(views, console.width))
+
+
+def print_line(line: str) -> None:
+    """Print a line on standard output that breaks between words."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from spanmask.escaping import visible
+
+    Console().print(Text("\n".join(map(visible, line.split("\n")))))

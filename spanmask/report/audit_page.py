@@ -11,6 +11,7 @@ from spanmask.escaping import first_of
 from spanmask.report import figures
 from spanmask.report.audit_charts import charts
 from spanmask.report.marks import UNICODE
+from spanmask.report.named import shortened
 from spanmask.report.page import Html, count, element, heading, join, page, paragraph, prose_table, text
 from spanmask.report.view import split_document_id
 from spanmask.shard.manifest import InputRecord, input_names
@@ -45,7 +46,7 @@ _STYLE = """
 """
 
 
-def audit_page(audit: dict[str, Any], manifest: dict[str, Any]) -> str:
+def audit_page(audit: dict[str, Any], manifest: dict[str, Any], name: str) -> str:
     """Return an audit as a self-contained HTML page.
 
     Parameters
@@ -54,8 +55,10 @@ def audit_page(audit: dict[str, Any], manifest: dict[str, Any]) -> str:
         From `Audit.to_json`.
     manifest
         The content of the dataset's manifest: its inputs, vocabulary and fingerprint are named.
+    name
+        What people call the dataset.
     """
-    title = f"Audit of the {audit['split']} split"
+    title = f"Audit of {name}: {audit['split']} split"
     sign, style = (UNICODE.passed, "card verdict") if audit["ok"] else (UNICODE.failed, "card verdict failed")
     body = [
         heading(1, title),
@@ -141,6 +144,6 @@ def _configuration(config: dict[str, dict[str, Any]]) -> Html:
 def _origin(manifest: dict[str, Any]) -> str:
     vocabulary = manifest["vocabulary"]
     return (
-        f"Vocabulary {vocabulary['name']}, {vocabulary['size']:,} entries. Dataset fingerprint {manifest['fingerprint']}. "
+        f"Vocabulary {vocabulary['name']}, {vocabulary['size']:,} entries. Dataset fingerprint {shortened(manifest['fingerprint'])}. "
         f"Format version {manifest['format_version']}, algorithm version {manifest['algorithm_version']}. Made by spanmask."
     )

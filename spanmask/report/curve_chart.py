@@ -104,8 +104,9 @@ def _shapes(axes: Axes, plane: _Plane, curve: Curve, number: int) -> Iterator[Ht
 def _x_axis(axes: Axes, plane: _Plane) -> Iterator[Html]:
     floor = HEIGHT - BOTTOM
     yield element("path", d=f"M{LEFT} {floor} H{WIDTH - RIGHT}", class_="axis")
+    # Lengths, words and steps are whole numbers.
     for place in ticks(plane.first, plane.last, _X_TICKS):
-        if plane.first <= place <= plane.last:
+        if plane.first <= place <= plane.last and place == int(place):
             x = plane.x(place)
             yield label(x, floor + 16, short_number(place), "end" if x > WIDTH - _EDGE else "middle")
     yield label((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, axes.x_name, "middle")

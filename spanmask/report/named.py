@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spanmask.errors import ConfigError
+from spanmask.shard.manifest import Manifest
 
 
 def names_of(folders: Sequence[str]) -> list[str]:
@@ -36,3 +37,16 @@ def listed(names: Sequence[str]) -> str:
 def shortened(digest: str) -> str:
     """Return the beginning of a digest, which tells apart as many as people have."""
     return digest[:16]
+
+
+def dataset_line(manifest: Manifest, split: str) -> str:
+    """Return what a dataset's split is, in one line: rows, how they were made, and how it is told from others."""
+    masking, sequence, rows = manifest.config.masking, manifest.config.sequence, manifest.splits[split].rows
+    parts = [
+        f"{split} split, {rows:,} sequence{'s' * (rows != 1)} of at most {sequence.max_tokens:,} tokens",
+        f"scheme {masking.scheme}" + (f", sampler {masking.sampler}" if masking.sampler else ""),
+        f"{masking.mask_ratio * 100:.4g}% masked with seed {masking.seed}",
+        f"vocabulary {manifest.stated_vocabulary.name}",
+        f"fingerprint {shortened(manifest.fingerprint)}",
+    ]
+    return "; ".join(parts)

@@ -27,27 +27,37 @@ rt { display: block; font-size: .8em; line-height: 1.3; padding: 0 .1em; text-al
 .hold ruby { white-space: normal; }
 u { text-decoration: underline 2px var(--boundary); text-underline-offset: .22em; }
 .original { line-height: 1.6; }
+.beside { display: grid; gap: 0 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); }
+.beside section { display: flex; flex-direction: column; min-width: 0; }
+.beside .card { flex: 1; }
 @media print { .chip { -webkit-print-color-adjust: exact; print-color-adjust: exact; } }
 """
 _MASK_LABEL = "MASK"
 _NAMES = {Role.MASKED: "[MASK]", Role.RANDOM: "random", Role.KEPT: "kept"}
 
 
-def rows_page(views: Iterable[RowView], title: str = "Rows", subtitle: str = "") -> str:
+def rows_page(groups: Iterable[Sequence[RowView]], title: str, told: Sequence[str] = ()) -> str:
     """Return rows as a self-contained HTML page.
 
     Parameters
     ----------
-    views
-        From `row_view`.
-    title, subtitle
-        Plain text that stands at the top: which dataset, which split, how the rows were picked.
+    groups
+        From `row_view`: rows that stand side by side, where there is room.
+    title, told
+        Plain text that stands at the top: which datasets and split, and in lines what they are.
     """
-    rows = tuple(views)
-    body = [heading(1, title)]
-    if subtitle:
-        body.append(paragraph(subtitle, "lead muted"))
-    body += [_legend(), *map(_row, rows), _counts(rows)]
+    rows = [list(group) for group in groups]
+    datasets: dict[str, list[RowView]] = {}
+    for view in (view for group in rows for view in group):
+        datasets.setdefault(view.dataset, []).append(view)
+    body = [
+        heading(1, title),
+        *(paragraph(line, "lead muted") for line in told),
+        _legend(),
+        *(element("div", *map(_row, group), class_="beside") for group in rows),
+        heading(2, "Counts"),
+        *map(_counts, datasets.values()),
+    ]
     return page(title, body, _STYLE)
 
 
@@ -64,12 +74,14 @@ def _legend() -> Html:
 
 
 def _row(view: RowView) -> Html:
-    identifier = f"row-{view.number}"
-    title = element("h2", text(f"Row {view.number}"), id=identifier)
+    """Return a row in a section of its own, under its number, and its dataset's name where there are several."""
+    told = f"{view.dataset}, row {view.number}" if view.dataset else f"Row {view.number}"
+    identifier = f"{view.dataset}-{view.number}" if view.dataset else f"row-{view.number}"
+    title = element("h2", text(told), id=identifier.replace(" ", "-"))
     content = element("p", _text(view), class_="row")
     original = folded("Original text", paragraph(view.original, "original"))
     card = element("div", content, original, class_="card")
-    return element("section", title, _facts(view), card, aria_labelledby=identifier)
+    return element("section", title, _facts(view), card, aria_labelledby=identifier.replace(" ", "-"))
 
 
 def _facts(view: RowView) -> Html:
@@ -78,7 +90,7 @@ def _facts(view: RowView) -> Html:
         f"segment {view.segment}",
         f"{view.tokens} tokens + 2 special",
         f"{view.masked} masked ({view.masked_share:.1%}): {', '.join(f'{view.count(role)} {_NAMES[role]}' for role in REPLACEMENTS)}",
-        f"{len(view.spans)} spans",
+        _counted(len(view.spans), "span"),
         *(f"{name}: {value}" for name, value in view.kept_fields),
     ]
     return element("ul", *(element("li", text(fact)) for fact in facts), class_="facts")
@@ -124,7 +136,7 @@ def _bracket(sign: str) -> Html:
 
 
 def _counts(rows: Sequence[RowView]) -> Html:
-    """Return what is in all the rows shown."""
+    """Return what is in all the rows shown of a dataset."""
     tokens, masked = sum(view.tokens for view in rows), sum(view.masked for view in rows)
     counted = [
         ("tokens, without special ones", tokens, tokens),
@@ -132,6 +144,10 @@ def _counts(rows: Sequence[RowView]) -> Html:
         *((f"of these {_NAMES[role]}", sum(view.count(role) for view in rows), masked) for role in REPLACEMENTS),
     ]
     lines = [(text(name), count(number), share(number / max(whole, 1), 1)) for name, number, whole in counted]
-    spans = sum(len(view.spans) for view in rows)
-    caption = f"{len(rows):,} rows with {spans:,} spans. Shares of the last three are of the masked tokens."
-    return join([heading(2, "Counts"), table(caption, ("", "tokens", "share"), lines)])
+    told = f"{_counted(len(rows), 'row')} with {_counted(sum(len(view.spans) for view in rows), 'span')}"
+    named = f"{rows[0].dataset}: " * bool(rows[0].dataset)
+    return table(f"{named}{told}. Shares of the last three are of the masked tokens.", ("", "tokens", "share"), lines)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"

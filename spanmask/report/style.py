@@ -51,7 +51,7 @@ p { margin: .4rem 0; max-width: 46rem; }
 .muted, figcaption, caption, footer { color: var(--muted); }
 footer { margin-top: 3rem; padding-top: .75rem; border-top: 1px solid var(--line); font-size: .875rem; overflow-wrap: anywhere; }
 .card { background: var(--surface); border: 1px solid var(--line); border-radius: .6rem; padding: clamp(.75rem, 2.5vw, 1.25rem); }
-.verdict { border-left: .4rem solid var(--good); font-size: 1.1rem; }
+.verdict { margin: .75rem 0; border-left: .4rem solid var(--good); font-size: 1.1rem; }
 .verdict.failed { border-left-color: var(--bad); }
 .verdict p { margin: 0; max-width: none; }
 .grid { display: grid; gap: 1rem; margin: .75rem 0 1.25rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr)); }

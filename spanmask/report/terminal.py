@@ -93,7 +93,8 @@ def _heading(view: RowView, marks: Marks, encoding: str) -> Text:
         f"{len(view.spans)} span{'s' * (len(view.spans) != 1)}",
         *(f"{name}: {_shortened(value, marks)}" for name, value in view.kept_fields),
     ]
-    heading = Text.assemble((f"row {view.number}", "bold"))
+    place = f"{visible(view.dataset, encoding)}, " * bool(view.dataset) + f"row {view.number}"
+    heading = Text.assemble((place, "bold"))
     for fact in facts:
         heading.append(f"{marks.dot}{visible(fact, encoding)}")
     return heading

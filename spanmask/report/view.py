@@ -62,6 +62,7 @@ class RowView:
     """A row to look at.
 
     number: 0-based row in its split. file, place: the two halves of document_id (FORMAT.md §3). kept_fields: names and values.
+    dataset: what people call its dataset, where there are several.
     """
 
     number: int
@@ -72,6 +73,31 @@ class RowView:
     pieces: tuple[Piece, ...]
     spans: tuple[tuple[int, int], ...]
     kept_fields: tuple[tuple[str, str], ...] = ()
+    dataset: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row as plain JSON values: identity, counts, spans with their originals, pieces, kept fields."""
+        spans = [
+            {
+                "start": start,
+                "end": end,
+                "original": join_text((p.original, p.attached) for p in self.pieces[start:end]),
+            }
+            for start, end in self.spans
+        ]
+        known = {
+            "dataset": self.dataset,
+            "row": self.number,
+            "document_id": self.document_id,
+            "file": self.file,
+            "place": self.place,
+        }
+        counts = {"segment": self.segment, "tokens": self.tokens, "masked": self.masked, "original": self.original}
+        pieces = [
+            {"text": p.text, "original": p.original, "attached": p.attached, "role": str(p.role), "span": p.span}
+            for p in self.pieces
+        ]
+        return {**known, **counts, "spans": spans, "kept": dict(self.kept_fields), "pieces": pieces}
 
     @property
     def tokens(self) -> int:

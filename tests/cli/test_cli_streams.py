@@ -112,7 +112,7 @@ def test_too_few_file_descriptors_end_with_4_or_do_not_matter(shell: Any, one_li
 
 
 def test_the_screen_is_not_driven_by_what_stands_on_the_command_line(shell: Any) -> None:
-    for arguments in (["show", "out", "\x07red"], ["verify", "--\x07"], ["show", "out", "--n", "\x07"]):
+    for arguments in (["demo", "\x07red"], ["show", "\x07red"], ["verify", "--\x07"], ["show", "out", "--n", "\x07"]):
         result = shell(*arguments)
         assert result.code == 2
         assert "\\x07" in result.error

@@ -191,7 +191,7 @@ def test_audits_of_every_scheme_can_be_shown(options: dict[str, Any], tmp_path: 
     source.write_text("".join(json.dumps(document) + "\n" for document in documents), "utf-8")
     manifest = preshard(source, tmp_path / "out", PreshardConfig.of(seed=1, **options), jobs=1)
     found = audit(tmp_path / "out").to_json()
-    html = audit_page(found, manifest.content)
+    html = audit_page(found, manifest.content, "shards")
     stream = io.StringIO()
     Console(width=80, file=stream).print(render_audit(found))
     shown = stream.getvalue()

@@ -89,7 +89,7 @@ def test_pages_and_terminals_show_no_mark_of_the_vocabulary(shards: Any) -> None
     console.print(render_rows(views))
     kept = [view for view in views if not view.count(Role.RANDOM)]
     assert kept
-    for shown in (console.file.getvalue(), rows_page(kept, "x")):  # type: ignore[attr-defined]
+    for shown in (console.file.getvalue(), rows_page([kept], "x")):  # type: ignore[attr-defined]
         assert "<mask>" not in shown
         assert "Ċ" not in shown
-    assert "Ġ" not in rows_page(kept, "x")
+    assert "Ġ" not in rows_page([kept], "x")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -69,12 +70,12 @@ class Reader(HTMLParser):
 
 @pytest.fixture(scope="session")
 def audit_html(audited: dict[str, Any], shards: ShardSet) -> str:
-    return audit_page(audited, shards.manifest.content)
+    return audit_page(audited, shards.manifest.content, "shards")
 
 
 @pytest.fixture(scope="session")
 def rows_html(views: list[RowView], hostile: RowView) -> str:
-    return rows_page([*views[:5], hostile], "<i>Rows</i>", "of \x1b a & b")
+    return rows_page([[view] for view in (*views[:5], hostile)], "<i>Rows</i>", ["of \x1b a & b"])
 
 
 @pytest.fixture(params=["audit", "rows"])
@@ -209,7 +210,7 @@ def test_verdict_names_failed_gates_and_rows_that_differ(audited: dict[str, Any]
     gates = [{**audited["gates"][0], "passed": False}, *audited["gates"][1:]]
     differences = [{"row": 5, "document_id": (2 << 40) + 77, "segment": 3, "columns": ["input_ids", "labels"]}]
     failed = {**audited, "ok": False, "gates": gates, "differing_rows": 3, "differences": differences}
-    reader = Reader(audit_page(failed, shards.manifest.content))
+    reader = Reader(audit_page(failed, shards.manifest.content, "shards"))
     shown = reader.text()
     assert f"✗ 1 of {len(gates)} gates failed over {audited['rows']:,} rows: replay equals disk." in shown
     cells = list(reader.cells("3 rows are not what their replay gives; 1 of them listed"))
@@ -217,13 +218,13 @@ def test_verdict_names_failed_gates_and_rows_that_differ(audited: dict[str, Any]
 
 
 def test_verdict_tells_of_a_sample(audited: dict[str, Any], shards: ShardSet) -> None:
-    shown = Reader(audit_page({**audited, "rows_in_split": 123_456}, shards.manifest.content)).text()
+    shown = Reader(audit_page({**audited, "rows_in_split": 123_456}, shards.manifest.content, "shards")).text()
     assert f"every one of {audited['rows']:,} of 123,456 rows replays" in shown
 
 
 def test_names_of_inputs_are_escaped(audited: dict[str, Any], shards: ShardSet) -> None:
     inputs = [{"index": k, "name": "<b>\x1b", "size": 1, "sha256": ""} for k in range(12)]
-    shown = Reader(audit_page(audited, {**shards.manifest.content, "inputs": inputs})).text()
+    shown = Reader(audit_page(audited, {**shards.manifest.content, "inputs": inputs}, "shards")).text()
     assert "<b>␛ (input 0), <b>␛ (input 1)" in shown
     assert "and 2 more" in shown
 
@@ -263,3 +264,23 @@ def test_builders_escape_what_they_are_given() -> None:
     assert "<x>" not in made
     cells = prose_table("c", ("a", "b"), [(text("1"), text("2"))])
     assert 'data-label="b"' in cells
+
+
+def test_the_same_sequences_of_several_datasets_stand_together(views: list[RowView]) -> None:
+    named = [[replace(view, dataset=name) for name in ("a b", "<c>")] for view in views[:2]]
+    reader = Reader(rows_page(named, "a b and <c>", ["a b: of one kind", "<c>: of another"]))
+    headings = [data for place, data in reader.texts if "h2" in place]
+    first, second = (view.number for view in views[:2])
+    assert headings == [f"{name}, row {n}" for n in (first, second) for name in ("a b", "<c>")] + ["Counts"]
+    identifiers = [value for _, name, value in reader.attributes if name in ("id", "aria-labelledby")]
+    assert not [value for value in identifiers if " " in value]
+    captions = [data for place, data in reader.texts if "caption" in place]
+    assert [caption.partition(":")[0] for caption in captions] == ["a b", "<c>"]
+
+
+def test_a_row_alone_is_one_row(views: list[RowView]) -> None:
+    view = next(view for view in views if len(view.spans) != 1)
+    one = replace(view, spans=view.spans[:1])
+    shown = Reader(rows_page([[one]], "x")).text()
+    assert "1 row with 1 span." in shown
+    assert "1 spans" not in shown
