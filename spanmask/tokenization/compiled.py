@@ -9,6 +9,7 @@ import numpy as np
 
 from spanmask.blocks import offsets_of
 from spanmask.kernels.metaspace import FIRST, Metaspace
+from spanmask.kernels.patterns import Splitter
 from spanmask.kernels.tokens import Tokens
 from spanmask.records import Bytes, Offsets
 from spanmask.tokenization.added_tokens import AddedTokens, added_tokens_of
@@ -16,6 +17,7 @@ from spanmask.tokenization.agreement import Encoder, agree
 from spanmask.tokenization.bpe import bpe_of
 from spanmask.tokenization.library import HIDDEN
 from spanmask.tokenization.normalizing import Normalization, Normalized, normalization_of
+from spanmask.tokenization.probing import are_classes_as_probed
 from spanmask.tokenization.recognition import Recipe, recipe_of
 from spanmask.tokenization.stretches import Stretches, whole_documents
 from spanmask.tokenization.unigram import unigram_of
@@ -46,6 +48,8 @@ def compiled_of(content: dict[str, Any], library: Any, vocabulary: Vocabulary, w
     recipe = recipe_of(content)
     if isinstance(recipe, str):
         return recipe
+    if isinstance(recipe.splitter, Splitter) and not are_classes_as_probed():
+        return f"patterns of tokenizers {version('tokenizers')} take characters otherwise"
     normalization = normalization_of(recipe.normalizer, vocabulary, visible_spaces=False)
     if isinstance(normalization, str):
         return normalization

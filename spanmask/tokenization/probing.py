@@ -1,4 +1,4 @@
-"""Whether the installed library takes characters as the one that the table of traits was asked of: its steps are shown telling ones.
+"""Whether the installed library takes characters as the one that the tables were asked of: its steps and patterns are shown telling ones.
 
 A later version of Unicode changes what had been no character, and, in graphemes, characters beside those that it knew.
 """
@@ -12,7 +12,9 @@ import numpy as np
 
 from spanmask.records import Flags
 from spanmask.tokenization.charsmap import charsmap
+from spanmask.tokenization.derive_classes import classes_of
 from spanmask.tokenization.library import normalizer_of
+from spanmask.tokenization.patterns import table_of_classes
 from spanmask.tokenization.traits import FORMS, JOINS_BEFORE, STEPS, UNASSIGNED, attaches, changes, having
 
 #: Marks of the highest and the lowest class: a mark that one of Unicode's forms sorts does not stay between them.
@@ -33,6 +35,17 @@ def is_as_probed(step: str) -> bool:
         text = "0".join(_telling(changes(step)))
         return bool(normalizer_of([{"type": step}]).normalize_str(text) == text)
     return step != "Precompiled" or _takes_graphemes_as_probed()
+
+
+@cache
+def are_classes_as_probed() -> bool:
+    """Tell whether patterns count the first and the last of the characters of one class, side by side, to what they did."""
+    table = table_of_classes()
+    known = table["classes"].reshape(len(table["classes"]) >> 7, -1)[table["blocks"]].reshape(-1)
+    change = np.flatnonzero(np.diff(known))
+    points = np.union1d(change, change + 1)
+    points = points[(points < 0xD800) | (points >= 0xE000)]
+    return np.array_equal(classes_of("".join(map(chr, points.tolist()))), known[points])
 
 
 def _takes_graphemes_as_probed() -> bool:
