@@ -113,8 +113,9 @@ def _berts(folder: Path) -> Vocabulary:
     vocabulary = read_tokenizer(folder)
     if vocabulary.tokenizer is not None:
         kind = json.loads(vocabulary.tokenizer)["model"]["type"]
+        found = "has other parts than BERT's" if kind == "WordPiece" else f"is {kind}"
         raise ConfigError(
-            f"{folder}: pieces are added to BERT's WordPiece alone, and its tokenizer.json is {kind} or has other parts than BERT's: "
+            f"{folder}: pieces are added to BERT's WordPiece alone, and its tokenizer.json {found}: "
             "give a BERT's folder, or train a vocabulary (spanmask vocab --kind) and a model of its own"
         )
     return vocabulary

@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from safetensors.torch import load_file, save_file
-from trained import byte_level, saved
+from trained import accented_wordpiece, byte_level, saved
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM
 
 from spanmask import ConfigError, PreshardConfig, Tokenizer, preshard, verify
@@ -197,6 +197,11 @@ def _other_tokenizer(model: Path) -> None:
     saved(byte_level(), model)
 
 
+def _other_parts(model: Path) -> None:
+    (model / "vocab.txt").unlink()
+    saved(accented_wordpiece(), model)
+
+
 def _no_tokenizer(model: Path) -> None:
     for name in ("vocab.txt", "tokenizer.json"):
         (model / name).unlink()
@@ -218,6 +223,10 @@ def _no_number(model: Path) -> None:
     ("change", "told"),
     [
         (_other_tokenizer, "pieces are added to BERT's WordPiece alone, and its tokenizer.json is BPE"),
+        (
+            _other_parts,
+            "pieces are added to BERT's WordPiece alone, and its tokenizer.json has other parts than BERT's",
+        ),
         (_no_tokenizer, "vocab.txt"),
         (_few_rows, "512 rows, and the vocabulary 520 entries"),
         (lambda model: (model / "model.safetensors").unlink(), "no model.safetensors there"),
