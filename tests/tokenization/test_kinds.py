@@ -33,6 +33,38 @@ def test_a_kind_has_the_parts_it_is_named_for_and_knows_its_special_tokens(kind:
     assert len(vocabulary) > 1_400
 
 
+#: What goes through the library, and a part of the reason that is given.
+THROUGH_LIBRARY = {
+    "byte-level normalizer": "the pre-tokenizer ends with Split",
+    "byte-level normalizer with added tokens": "the pre-tokenizer ends with Split",
+    "llama-2": "the pre-tokenizer ends with no pre-tokenizer",
+    "mistral": "the pre-tokenizer ends with Metaspace",
+    "prefix behind a split": "ByteLevel puts a space before every part",
+    "two splits": "Split before the pattern is not a known way",
+    "split without bytes": "the pre-tokenizer ends with Split",
+    "split merged with the next": "not split by a known pattern",
+    "no words": "ByteLevel splits nothing",
+    "gemma": "the pre-tokenizer ends with Split",
+    "unigram of marks": "its pre-tokenizer is Metaspace and Punctuation",
+    **{
+        f"{kind} with added tokens": "an added token takes the white space behind it"
+        for kind in ("modernbert", "xlm-r", "t5", "deberta-v3")
+    },
+    **{
+        name: "the pre-tokenizer ends with "
+        for name in NAMES
+        if name.startswith(("llama-2 ", "mistral ", "metaspace "))
+    },
+}
+
+
+@each_tokenizer
+def test_a_tokenizer_is_compiled_or_says_in_one_line_why_not(name: str) -> None:
+    reason = tokenizer_of(name).through_library
+    assert (reason is None) is (name not in THROUGH_LIBRARY)
+    assert reason is None or (THROUGH_LIBRARY[name] in reason and "\n" not in reason)
+
+
 @each_tokenizer
 def test_stories_and_mixed_scripts_are_tokenized_as_by_the_library(name: str) -> None:
     texts = [trained.stories()[70_000:75_000], *trained.stories()[130_000:134_000].split("\n"), MIXED]
