@@ -874,7 +874,7 @@ class BytePairs:
     """A model: ids by text, and pairs of texts in the order of their rank.
 
     unknown: what stands for a character that has no id; fused: whether once for several. whole: whether a pre-token that has an id is that,
-    whatever merges say.
+    whatever merges say. falls_back: whether a character that has no id is its bytes.
     """
 
     ids: Mapping[str, int]
@@ -882,6 +882,7 @@ class BytePairs:
     unknown: int | None = None
     fused: bool = False
     whole: bool = False
+    falls_back: bool = False
 
 
 def _symbols(pretoken: str, model: BytePairs) -> list[int]:
@@ -891,6 +892,8 @@ def _symbols(pretoken: str, model: BytePairs) -> list[int]:
         known = character in model.ids
         if known:
             symbols.append(model.ids[character])
+        elif model.falls_back:
+            symbols += [model.ids[f"<0x{byte:02X}>"] for byte in character.encode()]
         elif model.unknown is not None and (before or not model.fused):
             symbols.append(model.unknown)
         before = known

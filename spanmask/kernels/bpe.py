@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spanmask.kernels._jit import Bytes, Ints, inlined, kernel, signed
-from spanmask.kernels.merging import Merges, Symbols, add_symbol, merge_symbols, room_for
+from spanmask.kernels._jit import Bytes, Ints, inlined, kernel
+from spanmask.kernels.merging import Merges, Symbols, add_symbol, merge_symbols, room_for, write_symbols
 from spanmask.kernels.patterns import Splitter, pretoken_end, spaced_end
-from spanmask.kernels.tokens import Tokens, write_known
+from spanmask.kernels.tokens import Tokens, place_tokens, write_added, write_known
 from spanmask.kernels.trie import FIRST, Trie, match
-from spanmask.kernels.wide import BLOCK, WIDTH, Key, load_key, prefetch, trailing_zeros
+from spanmask.kernels.wide import BLOCK, WIDTH, load_key, prefetch, trailing_zeros
 from spanmask.kernels.windows import window_starts
-from spanmask.kernels.wordtable import WordTable, find, find_in, home_of, keep
+from spanmask.kernels.wordtable import WordTable, find, find_in, home_of, keep, key_of
 
 
 class Model(NamedTuple):
@@ -78,22 +78,7 @@ def _match(
             return position + 1
     count = _take_symbols(text, at, stop, spaced, model, scratch)
     merge_symbols(model.merges, scratch.symbols, count)
-    symbol = 0
-    while symbol < count:
-        out.ids[position] = scratch.symbols.ids[symbol]
-        position += 1
-        symbol = scratch.symbols.after[symbol]
-    return position
-
-
-@inlined
-def _key_of(text: Bytes, at: int, stop: int, spaced: int, scratch: Scratch) -> Key:
-    if spaced == 0 and at + WIDTH <= len(text):
-        return load_key(text, at, stop - at, 0)
-    scratch.key[0] = 0x20
-    for i in range(at, stop):
-        scratch.key[spaced + i - at] = text[i]
-    return load_key(scratch.key, 0, spaced + stop - at, 0)
+    return write_symbols(scratch.symbols, count, out.ids, position)
 
 
 @inlined
@@ -111,7 +96,7 @@ def _pretoken(
     """Write the ids and word starts of a pre-token; return where they end. spaced: 1 if there is a space before it that the text lacks."""
     # Of two pre-tokens with one key, one has zeros behind what is the other.
     known = spaced + stop - at <= WIDTH and (stop == at or text[stop - 1] != 0)
-    key = _key_of(text, at, stop if known else at, spaced, scratch)
+    key = key_of(text, at, stop if known else at, spaced, scratch.key)
     if known:
         line = find(table, key)
         if line >= 0:
@@ -122,29 +107,6 @@ def _pretoken(
     if known:
         keep(table, key, out.ids, position, end - position)
     return end
-
-
-@inlined
-def _continues(text: Bytes, at: int) -> bool:
-    return signed(text[at]) & 0xC0 == 0x80
-
-
-@inlined
-def _place(
-    text: Bytes, at: int, spaced: int, end: int, sizes: Ints, out: Tokens, position: int, token_end: int
-) -> None:
-    """Write which bytes the tokens of a pre-token stand for: those of whole characters. end: where its stretch does."""
-    at -= spaced
-    for i in range(position, token_end):
-        # A space that the text lacks stands for the character behind it.
-        start = at + spaced if i == position else at
-        at += sizes[out.ids[i]]
-        stop = max(at, start + 1)
-        while _continues(text, start):
-            start -= 1
-        while stop < end and _continues(text, stop):
-            stop += 1
-        out.byte_offsets[i, 0], out.byte_offsets[i, 1] = start, stop
 
 
 @inlined
@@ -226,11 +188,7 @@ def tokenize(
         out.offsets[stretch] = position
         at, end = starts[stretch], ends[stretch]
         if added[stretch] >= 0:
-            out.ids[position] = added[stretch]
-            out.word_starts[position] = True
-            if len(out.byte_offsets) > 0:
-                out.byte_offsets[position, 0], out.byte_offsets[position, 1] = at, end
-            position += 1
+            position = write_added(added[stretch], at, end, out, position)
             at = end
         spaced = int(splitter.adds_space and at < end and text[at] != 0x20)
         window, plain = 1, len(out.byte_offsets) == 0
@@ -245,7 +203,7 @@ def tokenize(
                 return int(at - stop - spaced)
             token_end = _pretoken(text, at, stop, spaced, model, table, scratch, out, position)
             if len(out.byte_offsets) > 0:
-                _place(text, at, spaced, end, model.sizes, out, position, token_end)
+                place_tokens(text, at, spaced, end, model.sizes, out, position, token_end)
             at, position, spaced = stop, token_end, 0
     out.offsets[len(starts)] = position
     return position

@@ -6,7 +6,7 @@ for the lowest rank again and again, many by a heap of all merges that may come,
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -195,3 +195,14 @@ def merge_symbols(merges: Merges, symbols: Symbols, count: int) -> None:
         _merge_few(merges, symbols, count)
     else:
         _merge_many(merges, symbols, count)
+
+
+@inlined
+def write_symbols(symbols: Symbols, count: int, ids: npt.NDArray[Any], position: int) -> int:
+    """Write the ids of the symbols that are left, from a position on; return where they end."""
+    symbol = 0
+    while symbol < count:
+        ids[position] = symbols.ids[symbol]
+        position += 1
+        symbol = symbols.after[symbol]
+    return position

@@ -12,8 +12,9 @@ from spanmask.kernels._jit import Bytes, inlined
 from spanmask.kernels.text import white_width
 from spanmask.kernels.wide import WIDTH, unbroken_length
 
-#: Where Metaspace puts a ▁ that the text does not have: nowhere, where a document begins, where a stretch or a word begins.
-NEVER, FIRST, ALWAYS = range(3)
+#: Where Metaspace puts a ▁ that the text does not have: nowhere, where a document begins, where a stretch or a word begins; and where a
+#: normalizer does that puts one in front of every stretch, also of one that begins with a ▁.
+NEVER, FIRST, ALWAYS, ANYWAY = range(4)
 #: What pieces spell a mark as.
 SPACE = 0x20
 
@@ -74,9 +75,25 @@ def pretoken_end(text: Bytes, at: int, end: int, splitter: Metaspace) -> int:
 
 
 @inlined
-def is_marked(at: int, start: int, head: bool, splitter: Metaspace) -> bool:
-    """Tell whether a pre-token without a mark of its own is spelled with one in front. head: whether a document begins at ``start``."""
+def is_marked(text: Bytes, at: int, start: int, head: bool, splitter: Metaspace) -> bool:
+    """Tell whether a pre-token of a stretch that begins at ``start`` is spelled with a mark in front that the text lacks.
+
+    head: whether a document begins there.
+    """
+    if splitter.prepend == ANYWAY:
+        return at == start
     # Without a mark of its own it begins a stretch or a word.
-    if splitter.prepend == FIRST:
-        return head and at == start
-    return splitter.prepend == ALWAYS
+    if splitter.prepend == NEVER or mark_width(text, at, splitter) > 0:
+        return False
+    return splitter.prepend == ALWAYS or (head and at == start)
+
+
+@inlined
+def part_end(text: Bytes, at: int, end: int, splitter: Metaspace) -> int:
+    """Return where marks, and what is behind them up to the next one, end in a pre-token that ends at ``end``."""
+    width = 1
+    while at < end and width > 0 and splitter.marked:
+        width = mark_width(text, at, splitter)
+        at += width
+    # What is left has no mark in front.
+    return pretoken_end(text, at, end, Metaspace(splitter.marked, NEVER, splitter.marked, False)) if at < end else end

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.kernels._jit import Flags, Ints, inlined
+from spanmask.kernels._jit import Bytes, Flags, Ints, inlined, signed
 from spanmask.kernels.wide import copy_ids, start_word
 from spanmask.kernels.wordtable import WordTable, count_at
 
@@ -46,3 +46,40 @@ def write_known(table: WordTable, line: int, out: Tokens, position: int) -> int:
     copy_ids(table.lines, line, out.ids, position)
     start_word(out.word_starts, position)
     return position + count_at(table, line)
+
+
+@inlined
+def write_added(token: int, at: int, end: int, out: Tokens, position: int) -> int:
+    """Write an added token, which is the text ``[at, end)``; return where tokens end."""
+    out.ids[position] = token
+    out.word_starts[position] = True
+    if len(out.byte_offsets) > 0:
+        out.byte_offsets[position, 0], out.byte_offsets[position, 1] = at, end
+    return position + 1
+
+
+@inlined
+def continues(text: Bytes, at: int) -> bool:
+    """Tell whether a byte is not the first of its character."""
+    return signed(text[at]) & 0xC0 == 0x80
+
+
+@inlined
+def place_tokens(
+    text: Bytes, at: int, spaced: int, end: int, sizes: Ints, out: Tokens, position: int, token_end: int
+) -> None:
+    """Write which bytes the tokens of a pre-token stand for: those of whole characters.
+
+    spaced: 1 if there is a space before it that the text lacks, and which stands for the character behind it. end: where its stretch does.
+    sizes: (V,) bytes of a token.
+    """
+    at -= spaced
+    for i in range(position, token_end):
+        start = at + spaced if i == position else at
+        at += sizes[out.ids[i]]
+        stop = max(at, start + 1)
+        while continues(text, start):
+            start -= 1
+        while stop < end and continues(text, stop):
+            stop += 1
+        out.byte_offsets[i, 0], out.byte_offsets[i, 1] = start, stop

@@ -16,7 +16,7 @@ from spanmask.kernels._jit import Bytes, Flags, Ints, inlined, kernel, signed
 from spanmask.kernels.characters import width_of
 from spanmask.kernels.double_array import ROOT, follow, piece_of, place_of
 from spanmask.kernels.metaspace import SPACE, Metaspace, gap_width, is_marked, mark_width, pretoken_end
-from spanmask.kernels.tokens import Tokens, write_known
+from spanmask.kernels.tokens import Tokens, write_added, write_known
 from spanmask.kernels.wide import WIDTH, Key, load_key
 from spanmask.kernels.wordtable import WordTable, find, keep
 
@@ -305,11 +305,7 @@ def tokenize(
         start, end = starts[stretch], ends[stretch]
         at = start
         if added[stretch] >= 0:
-            out.ids[position] = added[stretch]
-            out.word_starts[position] = True
-            if len(out.byte_offsets) > 0:
-                out.byte_offsets[position, 0], out.byte_offsets[position, 1] = at, end
-            position += 1
+            position = write_added(added[stretch], at, end, out, position)
             at = end
         while at < end:
             gap = gap_width(text, at, splitter)
@@ -320,7 +316,7 @@ def tokenize(
             size: int = stop - at + 1
             if size >= len(scratch.ids):
                 return -size
-            marked = mark_width(text, at, splitter) == 0 and is_marked(at, start, heads[stretch], splitter)
+            marked = is_marked(text, at, start, heads[stretch], splitter)
             position = _pretoken(text, at, stop, marked, splitter, model, table, scratch, out, position)
             at = stop
     out.offsets[len(starts)] = position

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.kernels._jit import inlined, kernel, signed
-from spanmask.kernels.wide import Key, holds_key
+from spanmask.kernels._jit import Bytes, inlined, kernel, signed
+from spanmask.kernels.wide import WIDTH, Key, holds_key, load_key
 
 #: 64-bit words of a line, and lines in which a word may lie.
 LINE, WAYS = 8, 4
@@ -57,6 +57,17 @@ def with_room(table: WordTable) -> WordTable:
     with np.errstate(over="ignore"):
         _move(table, larger)
     return larger
+
+
+@inlined
+def key_of(text: Bytes, at: int, stop: int, spaced: int, room: Bytes) -> Key:
+    """Return the key of a word of at most 32 bytes. spaced: 1 if there is a space before it that the text lacks; room: (32,)."""
+    if spaced == 0 and at + WIDTH <= len(text):
+        return load_key(text, at, stop - at, 0)
+    room[0] = 0x20
+    for i in range(at, stop):
+        room[spaced + i - at] = text[i]
+    return load_key(room, 0, spaced + stop - at, 0)
 
 
 @inlined

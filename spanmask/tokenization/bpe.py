@@ -74,13 +74,13 @@ def _tables(model: dict[str, Any], size: int) -> bpe.Model:
         symbols=symbols,
         unknown=ids.get(model.get("unk_token") or "", -1),
         fused=bool(model.get("fuse_unk")),
-        merges=_merges(model),
+        merges=merges_of(model),
         whole=_whole(ids, size) if model.get("ignore_merges") else trie.Trie(np.empty(0, np.int64), 0),
         sizes=sizes,
     )
 
 
-def _merges(model: dict[str, Any]) -> merging.Merges:
+def merges_of(model: dict[str, Any]) -> merging.Merges:
     """Return the tables of merges. Of a pair that is listed twice, the last place counts."""
     ids: dict[str, int] = model["vocab"]
     listed = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"] if pair[:8] != "#version"]

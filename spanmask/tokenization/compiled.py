@@ -15,6 +15,7 @@ from spanmask.records import Bytes, Offsets
 from spanmask.tokenization.added_tokens import AddedTokens, added_tokens_of
 from spanmask.tokenization.agreement import Encoder, agree
 from spanmask.tokenization.bpe import bpe_of
+from spanmask.tokenization.character_bpe import character_bpe_of
 from spanmask.tokenization.library import HIDDEN
 from spanmask.tokenization.normalizing import Normalization, Normalized, normalization_of
 from spanmask.tokenization.probing import are_classes_as_probed
@@ -50,7 +51,7 @@ def compiled_of(content: dict[str, Any], library: Any, vocabulary: Vocabulary, w
         return recipe
     if isinstance(recipe.splitter, Splitter) and not are_classes_as_probed():
         return f"patterns of tokenizers {version('tokenizers')} take characters otherwise"
-    normalization = normalization_of(recipe.normalizer, vocabulary, visible_spaces=False)
+    normalization = normalization_of(recipe.normalizer, vocabulary)
     if isinstance(normalization, str):
         return normalization
     names = [token for token in content.get("added_tokens", []) if not token["content"].startswith(HIDDEN)]
@@ -69,9 +70,10 @@ def compiled_of(content: dict[str, Any], library: Any, vocabulary: Vocabulary, w
 
 
 def _model_of(recipe: Recipe, vocabulary: Vocabulary) -> Model | str:
-    if isinstance(recipe.splitter, Metaspace):
-        return unigram_of(recipe.model, vocabulary, recipe.splitter)
-    return bpe_of(recipe.model, vocabulary, recipe.splitter)
+    if isinstance(recipe.splitter, Splitter):
+        return bpe_of(recipe.model, vocabulary, recipe.splitter)
+    make = unigram_of if recipe.model["type"] == "Unigram" else character_bpe_of
+    return make(recipe.model, vocabulary, recipe.splitter)
 
 
 class Compiled:

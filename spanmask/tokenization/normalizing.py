@@ -17,9 +17,6 @@ from spanmask.tokenization.steps import UnknownStepError, behaviour_of
 from spanmask.tokenization.stretches import Stretches
 from spanmask.vocab import Vocabulary
 
-#: What stands for a space where a tokenizer makes white space visible, and the step of a normalizer that does so.
-_MARK = "▁"
-_MARKING = {"type": "Replace", "pattern": {"String": " "}, "content": _MARK}
 #: Parts that there is room for at first, and those looked up at a time.
 _ROOM, _LOOKUP = 1 << 12, 1 << 15
 
@@ -31,9 +28,7 @@ class Normalized(NamedTuple):
     changed: Offsets
 
 
-def normalization_of(
-    steps: Sequence[dict[str, Any]], vocabulary: Vocabulary, *, visible_spaces: bool
-) -> Normalization | str:
+def normalization_of(steps: Sequence[dict[str, Any]], vocabulary: Vocabulary) -> Normalization | str:
     """Return what a normalizer does, or the reason why the library alone can.
 
     Parameters
@@ -42,36 +37,21 @@ def normalization_of(
         The normalizer's in a tokenizer.json, sequences taken apart.
     vocabulary
         Whose normalizer it is, for errors.
-    visible_spaces
-        Whether the model takes a space and ▁ for one. Then neither is made of the other for it: spaces come out where the library has ▁.
     """
-    kept = list(steps)
-    if visible_spaces and kept and kept[-1] == _MARKING:
-        kept.pop()
-    prepends = bool(kept) and visible_spaces and kept[-1] == {"type": "Prepend", "prepend": _MARK}
-    if prepends:
-        kept.pop()
-    seen = [*kept, {"type": "Replace", "pattern": {"String": _MARK}, "content": " "}] if visible_spaces else kept
     try:
-        behaviour = behaviour_of(seen) if seen else None
+        behaviour = behaviour_of(steps) if steps else None
     except UnknownStepError as error:
         return str(error)
     other = next((step["type"] for step in steps if not is_as_probed(step["type"])), None)
     if other is not None:
         return f"{other} of tokenizers {version('tokenizers')} changes other characters"
-    return Normalization(
-        behaviour, PartNormalizer(kept, vocabulary, mark=_MARK if visible_spaces else None), prepends=prepends
-    )
+    return Normalization(behaviour, PartNormalizer(steps, vocabulary))
 
 
 class Normalization:
-    """A normalizer, given the parts of text that it may change.
+    """A normalizer, given the parts of text that it may change."""
 
-    prepends: whether it puts a space before each stretch, too, which is left to what comes next.
-    """
-
-    def __init__(self, behaviour: Behaviour | None, parts: PartNormalizer, *, prepends: bool) -> None:
-        self.prepends = prepends
+    def __init__(self, behaviour: Behaviour | None, parts: PartNormalizer) -> None:
         self._behaviour = behaviour
         self._parts = parts
 

@@ -40,13 +40,10 @@ class PartNormalizer:
         Its steps, as a tokenizer.json has them.
     vocabulary
         Whose it is, for errors.
-    mark
-        What becomes a space in its results.
     """
 
-    def __init__(self, steps: Sequence[dict[str, Any]], vocabulary: Vocabulary, *, mark: str | None) -> None:
+    def __init__(self, steps: Sequence[dict[str, Any]], vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
-        self._mark = mark
         # Only the first and the last part of a stretch have an end that is stripped.
         edged = any(step["type"] == "Strip" for step in steps)
         self._normalizers = [normalizer_of(_within(edges, steps)) for edges in range(_EDGES if edged else 1)]
@@ -96,8 +93,7 @@ class PartNormalizer:
             if some:
                 texts = [str(part, "utf-8") for _, part in some]
                 made |= zip(some, normalize_batch(normalizer, texts, self._vocabulary), strict=True)
-        texts = [made[key] for key in keys]
-        return [(text if self._mark is None else text.replace(self._mark, " ")).encode() for text in texts]
+        return [made[key].encode() for key in keys]
 
 
 def _joined(results: list[bytes]) -> tuple[Bytes, Offsets]:

@@ -8,7 +8,7 @@ from typing import Any
 from spanmask.kernels.metaspace import Metaspace
 from spanmask.kernels.patterns import Splitter
 from spanmask.pieces import steps_of
-from spanmask.tokenization.metaspace import metaspace_of
+from spanmask.tokenization.metaspace import marks_of
 from spanmask.tokenization.patterns import splitter_of
 
 #: The options of models that are followed, whatever their value, and the others with the values that leave them out of account.
@@ -45,13 +45,22 @@ def recipe_of(content: dict[str, Any]) -> Recipe | str:
     reason = _unknown_option(content["model"])
     if reason is not None:
         return reason
-    steps = steps_of(content["pre_tokenizer"])
-    splitter = splitter_of(steps) if content["model"]["type"] == "BPE" else metaspace_of(steps)
+    normalizer, steps = (steps_of(content[part]) for part in ("normalizer", "pre_tokenizer"))
+    if content["model"]["type"] == "BPE" and any(step["type"] == "ByteLevel" for step in (*normalizer, *steps)):
+        splitter: Splitter | Metaspace | str = splitter_of(steps)
+    else:
+        normalizer, splitter = marks_of(normalizer, steps)
     if isinstance(splitter, str):
         return splitter
     if isinstance(splitter, Splitter) and splitter.adds_space and content["model"].get("ignore_merges"):
         return "its model ignores merges, and its pre-tokenizer adds a space"
-    return Recipe(normalizer=steps_of(content["normalizer"]), splitter=splitter, model=content["model"])
+    if isinstance(splitter, Metaspace) and normalizer != steps_of(content["normalizer"]) and _normalizes_names(content):
+        return "its normalizer writes ▁ for spaces, also in its added tokens"
+    return Recipe(normalizer=normalizer, splitter=splitter, model=content["model"])
+
+
+def _normalizes_names(content: dict[str, Any]) -> bool:
+    return any(token["normalized"] for token in content.get("added_tokens", []))
 
 
 def _unknown_option(model: dict[str, Any]) -> str | None:

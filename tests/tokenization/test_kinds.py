@@ -37,23 +37,21 @@ def test_a_kind_has_the_parts_it_is_named_for_and_knows_its_special_tokens(kind:
 THROUGH_LIBRARY = {
     "byte-level normalizer": "the pre-tokenizer ends with Split",
     "byte-level normalizer with added tokens": "the pre-tokenizer ends with Split",
-    "llama-2": "the pre-tokenizer ends with no pre-tokenizer",
-    "mistral": "the pre-tokenizer ends with Metaspace",
     "prefix behind a split": "ByteLevel puts a space before every part",
     "two splits": "Split before the pattern is not a known way",
-    "split without bytes": "the pre-tokenizer ends with Split",
+    "split without bytes": "its pre-tokenizer is Split",
     "split merged with the next": "not split by a known pattern",
     "no words": "ByteLevel splits nothing",
-    "gemma": "the pre-tokenizer ends with Split",
+    "llama-2 with added tokens": "its normalizer writes ▁ for spaces, also in its added tokens",
+    "llama-2 with added spaces": "its normalizer writes ▁ for spaces, also in its added tokens",
+    "llama-2 without unknown": "it leaves out what it has no entry for",
+    "llama-2 with some bytes": "it falls back to bytes, and has no entry for '<0x0A>'",
+    "llama-2 with merges over spaces": "a merge of its model joins words, '▁of' and '▁the'",
+    "llama-2 ignoring merges": "its model ignores merges",
     "unigram of marks": "its pre-tokenizer is Metaspace and Punctuation",
     **{
         f"{kind} with added tokens": "an added token takes the white space behind it"
         for kind in ("modernbert", "xlm-r", "t5", "deberta-v3")
-    },
-    **{
-        name: "the pre-tokenizer ends with "
-        for name in NAMES
-        if name.startswith(("llama-2 ", "mistral ", "metaspace "))
     },
 }
 

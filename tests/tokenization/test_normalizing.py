@@ -85,8 +85,8 @@ _NORMALIZERS: dict[str, list[Step]] = {
 _POINTS = [point for point in range(0x110000) if not 0xD800 <= point < 0xE000]
 
 
-def _normalization(steps: Sequence[Step], *, visible_spaces: bool = False) -> Normalization:
-    found = normalization_of(steps, vocabulary_of("t5"), visible_spaces=visible_spaces)
+def _normalization(steps: Sequence[Step]) -> Normalization:
+    found = normalization_of(steps, vocabulary_of("t5"))
     assert not isinstance(found, str), found
     return found
 
@@ -246,29 +246,12 @@ def test_no_more_is_given_to_the_library_than_what_may_change(monkeypatch: pytes
     assert len(asked) == len(set(asked))
 
 
-# --- Spaces that are made visible
-
-
-def test_spaces_come_out_where_the_library_makes_them_visible() -> None:
-    llama = _normalization([_PREPEND, _replace(" ", "▁")], visible_spaces=True)
-    assert llama.prepends
-    made, changed = _normalized(llama, ["a  b", "a▁b ▁", "é"])
-    assert made == ["a  b", "a b  ", "é"]
-    assert changed == {1}
-    steps = _NORMALIZERS["t5"]
-    t5 = _normalization(steps, visible_spaces=True)
-    texts = ["a   b", "a▁ b", "a ▁ b  ", "，▁", "x", "▁▁"]
-    assert not t5.prepends
-    assert _normalized(t5, texts)[0] == [normalizer_of(steps).normalize_str(text).replace("▁", " ") for text in texts]
+# --- Stretches
 
 
 def test_no_step_is_no_step() -> None:
     stretches = _stretches(["a", "▁"])
     assert _normalization([]).apply(stretches)[0] is stretches
-    assert _normalized(_normalization([], visible_spaces=True), ["a", "▁"]) == (["a", " "], {1})
-
-
-# --- Stretches
 
 
 def test_added_tokens_are_not_normalized_and_what_becomes_nothing_goes() -> None:
@@ -327,7 +310,7 @@ def _array(*keys: bytes, value: int = 0) -> list[int]:
     ],
 )
 def test_what_only_the_library_can_do_is_told(steps: list[Step], reason: str) -> None:
-    told = normalization_of(steps, vocabulary_of("t5"), visible_spaces=False)
+    told = normalization_of(steps, vocabulary_of("t5"))
     assert isinstance(told, str)
     assert reason in told
     assert "\n" not in told

@@ -43,7 +43,7 @@ def test_a_library_that_knows_another_character_is_noticed(
     monkeypatch.setattr(probing, "normalizer_of", lambda steps: _Otherwise(real(steps), change))
     assert not is_as_probed.__wrapped__(step)
     monkeypatch.setattr("spanmask.tokenization.normalizing.is_as_probed", is_as_probed.__wrapped__)
-    told = normalization_of([{"type": "NFC"}], vocabulary_of("modernbert"), visible_spaces=False)
+    told = normalization_of([{"type": "NFC"}], vocabulary_of("modernbert"))
     assert isinstance(told, str)
     assert "NFC of tokenizers" in told
 
