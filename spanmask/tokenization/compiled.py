@@ -101,22 +101,30 @@ class Compiled:
         """Tokenize D documents; see `WholeDocuments.encode`."""
         if _holds_hidden(text):
             return self._whole.encode(text, offsets, spots=spots)
-        stretches, changed = self._normalized(text, offsets)
-        if len(changed) and (spots or self._looks_back):
-            return _encode_apart(text, offsets, changed, (self._whole, self), spots=spots)
+        normalized = self._normalized(text, offsets)
+        stretches, splices = normalized
+        apart = splices.documents if self._looks_back else splices.documents[:0]
+        if spots and len(splices.starts):
+            origins, lacking = self._normalization.origins(text, normalized)
+            apart = np.union1d(apart, lacking)
+        if len(apart):
+            return _encode_apart(text, offsets, np.unique(apart), (self._whole, self), spots=spots)
         out = self._model.run(stretches, spots=spots)
         if out is None:
             return self._whole.encode(text, offsets, spots=spots)
         bounds = out.offsets[np.searchsorted(stretches.documents, np.arange(len(offsets)))]
-        return Encoded(out.ids, out.word_starts, np.diff(bounds), out.byte_offsets if spots else None)
+        places = None
+        if spots:
+            places = origins.of(out.byte_offsets) if len(splices.starts) else out.byte_offsets
+        return Encoded(out.ids, out.word_starts, np.diff(bounds), places)
 
     def _normalized(self, text: Bytes, offsets: Offsets) -> Normalized:
         raw, normalized = self._added
         stretches = whole_documents(text, offsets)
         if raw is not None:
             stretches = raw.find(stretches)
-        stretches, changed = self._normalization.apply(stretches)
-        return Normalized(stretches if normalized is None else normalized.find(stretches), changed)
+        stretches, splices = self._normalization.apply(stretches)
+        return Normalized(stretches if normalized is None else normalized.find(stretches), splices)
 
 
 def _holds_hidden(text: Bytes) -> bool:

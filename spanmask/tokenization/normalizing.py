@@ -11,6 +11,7 @@ import numpy as np
 from spanmask.blocks import offsets_of
 from spanmask.kernels.normalizing import Behaviour, Parts, find_parts, splice
 from spanmask.records import Bytes, Flags, Offsets
+from spanmask.tokenization.origins import Origins, PartOrigins, Splices
 from spanmask.tokenization.parts import PartNormalizer
 from spanmask.tokenization.probing import is_as_probed
 from spanmask.tokenization.steps import UnknownStepError, behaviour_of
@@ -22,10 +23,10 @@ _ROOM, _LOOKUP = 1 << 12, 1 << 15
 
 
 class Normalized(NamedTuple):
-    """Normalized stretches, and the numbers of the documents that are not as they were, ascending."""
+    """Normalized stretches, and the parts that are not as they were."""
 
     stretches: Stretches
-    changed: Offsets
+    splices: Splices
 
 
 def normalization_of(steps: Sequence[dict[str, Any]], vocabulary: Vocabulary) -> Normalization | str:
@@ -45,32 +46,39 @@ def normalization_of(steps: Sequence[dict[str, Any]], vocabulary: Vocabulary) ->
     other = next((step["type"] for step in steps if not is_as_probed(step["type"])), None)
     if other is not None:
         return f"{other} of tokenizers {version('tokenizers')} changes other characters"
-    return Normalization(behaviour, PartNormalizer(steps, vocabulary))
+    return Normalization(behaviour, PartNormalizer(steps, vocabulary), PartOrigins(steps, vocabulary))
 
 
 class Normalization:
     """A normalizer, given the parts of text that it may change."""
 
-    def __init__(self, behaviour: Behaviour | None, parts: PartNormalizer) -> None:
+    def __init__(self, behaviour: Behaviour | None, parts: PartNormalizer, origins: PartOrigins) -> None:
         self._behaviour = behaviour
         self._parts = parts
+        self._origins = origins
 
     def apply(self, stretches: Stretches) -> Normalized:
         """Normalize the stretches that are text; one of which nothing is left goes."""
-        none = np.zeros(0, np.int64)
+        unchanged = Normalized(stretches, Splices(*np.zeros((len(Splices._fields), 0), np.int64)))
         if self._behaviour is None:
-            return Normalized(stretches, none)
+            return unchanged
         text, starts, ends, ids, documents = stretches
         parts = _parts_of(stretches, self._behaviour)
         if len(parts.starts) == 0:
-            return Normalized(stretches, none)
+            return unchanged
         made, lengths, changed = self._spliced(text, parts)
         # A bound moves by what the parts that end before or at it grew.
         grown = offsets_of(lengths - (parts.ends - parts.starts))
         starts, ends = (bounds + grown[np.searchsorted(parts.ends, bounds, "right")] for bounds in (starts, ends))
         left = starts < ends
         finer = Stretches(made, starts[left], ends[left], ids[left], documents[left])
-        return Normalized(finer, np.unique(documents[parts.sources[changed]]))
+        where = documents[parts.sources]
+        fields = (parts.starts, parts.ends, parts.starts + grown[:-1], lengths, parts.edges, where)
+        return Normalized(finer, Splices(*(field[changed] for field in fields)))
+
+    def origins(self, text: Bytes, normalized: Normalized) -> tuple[Origins, Offsets]:
+        """Return the way back to a text from what was made of it, and the numbers of the documents for which there is none."""
+        return self._origins.look_up(text, normalized.stretches.text, normalized.splices)
 
     def _spliced(self, text: Bytes, parts: Parts) -> tuple[Bytes, Offsets, Flags]:
         """Return a text with Q parts normalized, (Q,) the bytes that they have then, and (Q,) whether they changed."""

@@ -15,9 +15,9 @@ from spanmask.tokenization.library import normalize_batch, normalizer_of
 from spanmask.vocab import Vocabulary
 
 #: Results remembered, the bytes of their parts at most, and places for those that kernels look up.
-_REMEMBERED, _LONGEST, _SLOTS = 1 << 16, 64, 1 << 18
+REMEMBERED, LONGEST, _SLOTS = 1 << 16, 64, 1 << 18
 #: Edges of a part: it begins, it ends its stretch; how many sets of them there are.
-_BEGINS, _ENDS, _EDGES = 1, 2, 4
+BEGINS, _ENDS, EDGES = 1, 2, 4
 
 #: A part's edges and bytes.
 _Key = tuple[int, bytes]
@@ -46,7 +46,7 @@ class PartNormalizer:
         self._vocabulary = vocabulary
         # Only the first and the last part of a stretch have an end that is stripped.
         edged = any(step["type"] == "Strip" for step in steps)
-        self._normalizers = [normalizer_of(_within(edges, steps)) for edges in range(_EDGES if edged else 1)]
+        self._normalizers = [normalizer_of(within(edges, steps)) for edges in range(EDGES if edged else 1)]
         self._forget()
 
     def _forget(self) -> None:
@@ -58,7 +58,7 @@ class PartNormalizer:
 
     def look_up(self, text: Bytes, parts: Parts) -> Results:
         """Return what becomes of Q parts."""
-        if len(self._results) > _REMEMBERED:
+        if len(self._results) > REMEMBERED:
             self._forget()
         numbers = np.empty(len(parts.starts), np.int64)
         if recall(text, parts, self._remembered, numbers) == 0:
@@ -67,12 +67,12 @@ class PartNormalizer:
         data, several = memoryview(text.data), len(self._normalizers)
         rows = zip(*(field[lacking].tolist() for field in (parts.edges, parts.starts, parts.ends)), strict=True)
         keys = [(edges % several, bytes(data[start:end])) for edges, start, end in rows]
-        new = sorted({*keys} - self._numbers.keys(), key=lambda key: (len(key[1]) > _LONGEST, key))
+        new = sorted({*keys} - self._numbers.keys(), key=lambda key: (len(key[1]) > LONGEST, key))
         made = self._normalized(new)
         fresh = dict(zip(new, count(len(self._results)), strict=False))
         numbers[lacking] = [fresh[key] if key in fresh else self._numbers[key] for key in keys]
         everything = [*self._results, *made]
-        self._remember({key: number for key, number in fresh.items() if len(key[1]) <= _LONGEST}, everything)
+        self._remember({key: number for key, number in fresh.items() if len(key[1]) <= LONGEST}, everything)
         return Results(numbers, *(self._joined if len(self._results) == len(everything) else _joined(everything)))
 
     def _remember(self, fresh: dict[_Key, int], results: list[bytes]) -> None:
@@ -100,9 +100,9 @@ def _joined(results: list[bytes]) -> tuple[Bytes, Offsets]:
     return np.frombuffer(b"".join(results), np.uint8), offsets_of(np.array(list(map(len, results)), np.int64))
 
 
-def _within(edges: int, steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def within(edges: int, steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return steps as they are for a part of a stretch that begins or ends it, or neither."""
-    ends = {"strip_left": bool(edges & _BEGINS), "strip_right": bool(edges & _ENDS)}
+    ends = {"strip_left": bool(edges & BEGINS), "strip_right": bool(edges & _ENDS)}
     return [
         step | {side: step[side] and wanted for side, wanted in ends.items()} if step["type"] == "Strip" else step
         for step in steps

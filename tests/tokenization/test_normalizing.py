@@ -98,11 +98,11 @@ def _stretches(texts: Sequence[str]) -> Stretches:
 
 def _normalized(normalization: Normalization, texts: Sequence[str]) -> tuple[list[str], set[int]]:
     """What becomes of each text, and which are said to have changed."""
-    (text, starts, ends, _, documents), changed = normalization.apply(_stretches(texts))
+    (text, starts, ends, _, documents), splices = normalization.apply(_stretches(texts))
     made = [""] * len(texts)
     for start, end, document in zip(starts, ends, documents, strict=True):
         made[document] += text[start:end].tobytes().decode()
-    return made, set(changed.tolist())
+    return made, set(splices.documents.tolist())
 
 
 @cache
@@ -223,9 +223,9 @@ def test_text_that_is_left_alone_is_not_given_to_the_library(
 ) -> None:
     monkeypatch.setattr(asked_parts, "normalize_batch", lambda *_: pytest.fail("asked"))
     stretches = _stretches([text, text * 40])
-    found, changed = _normalization(_NORMALIZERS[name]).apply(stretches)
+    found, splices = _normalization(_NORMALIZERS[name]).apply(stretches)
     assert found is stretches
-    assert len(changed) == 0
+    assert len(splices.starts) == 0
 
 
 def test_no_more_is_given_to_the_library_than_what_may_change(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,12 +259,12 @@ def test_added_tokens_are_not_normalized_and_what_becomes_nothing_goes() -> None
     places = np.cumsum([0, 1, 3, 1, 1, 2, 1, 1])
     ids = np.array([TEXT, TEXT, 5, TEXT, 6, TEXT, 7])
     given = Stretches(np.frombuffer(data, np.uint8), places[:-1], places[1:], ids, np.array([0, 0, 0, 1, 1, 1, 2]))
-    found, changed = _normalization([{"type": "Nmt"}, {"type": "Lowercase"}]).apply(given)
+    found, splices = _normalization([{"type": "Nmt"}, {"type": "Lowercase"}]).apply(given)
     texts = [found.text[start:end].tobytes().decode() for start, end in zip(found.starts, found.ends, strict=True)]
     assert texts == ["a", " ", "B", "À", "a", "b"]
     assert found.ids.tolist() == [TEXT, TEXT, 5, 6, TEXT, 7]
     assert found.documents.tolist() == [0, 0, 0, 1, 1, 2]
-    assert changed.tolist() == [0, 1]
+    assert set(splices.documents.tolist()) == {0, 1}
 
 
 # --- What is not known, and what is made badly
@@ -401,7 +401,7 @@ def test_parts_equal_the_oracle(kinds: list[oracle.Entry], ends: list[oracle.Ent
 def test_results_are_the_same_when_they_are_remembered_forgotten_and_asked_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(asked_parts, "_REMEMBERED", 50)
+    monkeypatch.setattr(asked_parts, "REMEMBERED", 50)
     monkeypatch.setattr("spanmask.tokenization.normalizing._LOOKUP", 7)
     monkeypatch.setattr("spanmask.tokenization.normalizing._ROOM", 3)
     rng = np.random.default_rng(5)
