@@ -63,7 +63,13 @@ def _deliver(result: Mapping[str, Any], table: Callable[[Mapping[str, Any]], str
         publish_bytes(Path(json_file), as_json(result))
 
 
-@command.command(name="masking")
+@command.command(
+    name="masking",
+    epilog=examples(
+        "spanmask bench masking",
+        "spanmask bench masking --text corpus.txt --json masking.json",
+    ),
+)
 @_common
 @click.option(
     "--text", type=click.Path(exists=True, dir_okay=False), help="Take tokens from this text. [made-up tokens]"
@@ -80,7 +86,13 @@ def masking(json_file: str | None, text: str | None, rounds: int, sequences: int
     _deliver(measure(text=text, rounds=rounds, sequences=sequences), table, json_file)
 
 
-@command.command(name="tokenize")
+@command.command(
+    name="tokenize",
+    epilog=examples(
+        "spanmask bench tokenize",
+        "spanmask bench tokenize corpus.txt --vocab cased --megabytes 4",
+    ),
+)
 @_common
 @click.argument("text", nargs=-1, metavar="[TEXT…]")
 @click.option(
@@ -125,7 +137,13 @@ def tokenize(
     _deliver(result, table, json_file)
 
 
-@command.command(name="preshard")
+@command.command(
+    name="preshard",
+    epilog=examples(
+        "spanmask bench preshard",
+        "spanmask bench preshard corpus.txt --megabytes 64 --rounds 3",
+    ),
+)
 @_common
 @click.argument("inputs", nargs=-1, metavar="[INPUT…]")
 @click.option(
@@ -152,7 +170,13 @@ def preshard(
     _deliver(result, table, json_file)
 
 
-@command.command(name="load")
+@command.command(
+    name="load",
+    epilog=examples(
+        "spanmask bench load",
+        "spanmask bench load corpus.txt --json load.json",
+    ),
+)
 @_common
 @click.argument("inputs", nargs=-1, metavar="[INPUT…]")
 @click.option(
@@ -179,7 +203,13 @@ def load(json_file: str | None, inputs: tuple[str, ...], rounds: int, megabytes:
     _deliver(result, table, json_file)
 
 
-@command.command(name="train")
+@command.command(
+    name="train",
+    epilog=examples(
+        "spanmask bench train",
+        "spanmask bench train --device cuda --model base --minutes 5",
+    ),
+)
 @_common
 @click.argument("inputs", nargs=-1, metavar="[INPUT…]")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train.")

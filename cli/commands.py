@@ -30,20 +30,29 @@ from .ending import working
 from .streams import OUTPUT
 
 #: Name and one-line help of every command, so that listing them imports none; the module is named alike, with _ for -.
-COMMANDS = {
-    "audit": "Replay the masks of a dataset and hold them against their law.",
-    "bench": "Measure this machine.",
-    "curves": "Put the losses of training runs side by side.",
-    "demo": "Mask a short book that ships with the package, and look at it.",
-    "export": "Write a dataset as Parquet, JSON lines, a Hugging Face folder, or T5's inputs and targets.",
-    "export-model": "Write the model of a training run as a folder that transformers loads.",
-    "infill": "Tell what a model puts in place of the [MASK] tokens of a text.",
-    "preshard": "Turn text into masked shards.",
-    "show": "Show masked sequences beside their originals.",
-    "train": "Train a model on a dataset.",
-    "verify": "Prove that a dataset is what was written.",
-    "vocab": "Train a vocabulary on text, or add pieces of it to a model's.",
+_GROUPS = {
+    "Make data": {
+        "vocab": "Train a vocabulary on text, or add pieces of it to a model's.",
+        "preshard": "Turn text into masked shards.",
+        "export": "Write a dataset as Parquet, JSON lines, a Hugging Face folder, or T5's inputs and targets.",
+    },
+    "Look at data": {
+        "demo": "Mask a short book that ships with the package, and look at it.",
+        "show": "Show masked sequences beside their originals, of several datasets together.",
+        "verify": "Prove that a dataset is what was written.",
+        "audit": "Replay the masks of a dataset and hold them against their law; compare datasets.",
+    },
+    "Train": {
+        "train": "Train a model on a dataset.",
+        "curves": "Put the losses of training runs side by side.",
+        "infill": "Tell what a model puts in place of the [MASK] tokens of a text.",
+        "export-model": "Write the model of a training run as a folder that transformers loads.",
+    },
+    "Measure": {
+        "bench": "Measure this machine.",
+    },
 }
+COMMANDS = {name: told for group in _GROUPS.values() for name, told in group.items()}
 
 EXIT_CODES: list[tuple[type[BaseException], int]] = [
     (IncompleteShards, 5),
@@ -75,6 +84,31 @@ def _ending_when_unread() -> Iterator[None]:
         raise click.exceptions.Exit(128 + signal.SIGPIPE) from None
 
 
+#: How to go on with what an interrupt or SIGTERM stopped; other commands write nothing that would be lost.
+_GO_ON = {
+    "preshard": "the same command goes on from here",
+    "vocab": "nothing was written; the same command begins anew",
+    "export": "nothing was written; the same command begins anew",
+    "export-model": "nothing was written; the same command begins anew",
+}
+
+
+@contextmanager
+def _telling_how_to_go_on(ctx: click.Context) -> Iterator[None]:
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as error:
+        told = _GO_ON.get(ctx.invoked_subcommand or "")
+        if not told or (isinstance(error, SystemExit) and error.code != 128 + signal.SIGTERM):
+            raise
+        if sys.stderr.isatty():
+            say("", err=True)  # ^C stands in the line.
+        say(f"spanmask: stopped; {told}", err=True)
+        if isinstance(error, KeyboardInterrupt):
+            raise click.Abort from error  # click would tell it by an empty line.
+        raise
+
+
 class LazyGroup(click.Group):
     """A group whose commands are imported when one is called."""
 
@@ -85,7 +119,7 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
-        with _ending_when_unread():
+        with _ending_when_unread(), _telling_how_to_go_on(ctx):
             return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -102,8 +136,9 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        for title, commands in _GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl(list(commands.items()))
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Resolve a command, naming the nearest on a typo."""

@@ -14,7 +14,7 @@ from spanmask.config import PreshardConfig
 from .commands import examples, say
 from .progress import progress_display
 from .rows import print_rows
-from .summary import dataset_summary
+from .summary import counted, dataset_summary
 
 _SEED = 7
 
@@ -59,7 +59,7 @@ def _run(out: Path) -> None:
     verdict = verify(out)
     for finding in verdict.findings:
         say(f"{finding.path}: {finding.message}")
-    say(f"{'ok' if verdict.ok else 'not ok'}: {verdict.rows:,} sequences")
+    say(f"{'ok' if verdict.ok else 'not ok'}: {counted(verdict.rows, 'sequence')}")
     say(f"\n$ spanmask audit {out}")
     result = audit(out)
     console.print(render_audit(result.to_json(), console.width))

@@ -13,7 +13,7 @@ from spanmask.exporting.config import ExportConfig
 
 from .commands import examples, say
 from .options import GroupedCommand, config_options, given
-from .summary import print_json
+from .summary import counted, print_json
 
 if TYPE_CHECKING:
     from spanmask.exporting.run import Exported
@@ -51,7 +51,7 @@ def command(folder: str, out: str, overwrite: bool, as_json: bool, **options: An
 
 
 def _text(exported: Exported, out: str) -> str:
-    lines = [f"{name}: {rows:,} sequences" for name, rows in exported.rows.items()]
+    lines = [f"{name}: {counted(rows, 'sequence')}" for name, rows in exported.rows.items()]
     known = exported.sentinels
     if known is not None:
         sign = "+" if known.step > 0 else "-"

@@ -6,6 +6,7 @@ Values go on as they are read; the configuration converts and refuses them, as i
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import MISSING, Field, fields
 from enum import StrEnum
@@ -13,6 +14,7 @@ from typing import Any
 
 import click
 
+from spanmask.errors import ConfigError
 from spanmask.options import Kind, Options, is_section, kinds
 
 Function = Callable[..., Any]
@@ -40,7 +42,26 @@ def given(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class GroupedCommand(click.Command):
-    """A command whose help lists the options of a configuration by section, after its own."""
+    """A command whose help lists the options of a configuration by section, after its own, and whose errors name them as they are typed."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:
+            raise ConfigError(self._as_typed(str(error), error.options, ctx)) from error
+
+    def _as_typed(self, message: str, plain: Collection[str], ctx: click.Context) -> str:
+        """Return a message with flags for options; those that a file gives keep their names.
+
+        plain: names of one word that are options here; of others the underscore says so.
+        """
+        for option in self.params:
+            name = option.name or ""
+            from_file = ctx.params.get("config_file") and ctx.params.get(name) in (None, ())
+            if isinstance(option, click.Option) and not from_file and (name in plain or "_" in name):
+                message = re.sub(rf"(?<![-\w'.]){name}(?![\w'])", option.opts[0], message)
+        return message
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, by section."""

@@ -129,7 +129,8 @@ def told_inputs(files: int, passed_over: dict[str, int]) -> str:
 def _lines(summary: dict[str, Any]) -> list[str]:
     """Return a summary for people: splits, what was masked and left out; short rows only where there are some."""
     lines = [
-        f"{name}: {split['rows']:,} sequences, {split['tokens']:,} tokens with special ones, in {counted(split['shards'], 'shard')}"
+        f"{name}: {counted(split['rows'], 'sequence')}, {split['tokens']:,} tokens with special ones, "
+        f"in {counted(split['shards'], 'shard')}"
         for name, split in summary["splits"].items()
     ]
     lines.append(told_inputs(**summary["inputs"]))
@@ -143,7 +144,7 @@ def _lines(summary: dict[str, Any]) -> list[str]:
     )
     short = sum(sum(item["short_rows"].values()) for item in summary["sampling"].values())
     if short:
-        lines.append(f"short of their budget: {short:,} sequences (spanmask audit tells why)")
+        lines.append(f"short of their budget: {counted(short, 'sequence')} (spanmask audit tells why)")
     return lines
 
 

@@ -50,6 +50,6 @@ def command(folder: str, source: bool, inputs: tuple[str, ...], jobs: int | None
         compared = ", and equals its inputs" if source else ""
         if not findings:
             say(
-                f"ok: {counted(verdict.shards, 'shard')}, {verdict.rows:,} sequences, {verdict.tokens:,} tokens{compared}"
+                f"ok: {counted(verdict.shards, 'shard')}, {counted(verdict.rows, 'sequence')}, {verdict.tokens:,} tokens{compared}"
             )
     sys.exit(1 if findings else 0)

@@ -124,14 +124,15 @@ _REPLACEMENT_UNITS = {
 
 
 def _size(text: str) -> int:
-    """Return the bytes that a size such as 32MiB says."""
-    found = re.fullmatch(r"(\d+)\s*(KiB|MiB|GiB|)", text)
-    if not found:
+    """Return the bytes that a size such as 32MiB or 64MB says."""
+    found = re.fullmatch(r"(\d+)\s*([kmg]?)(i?)b|(\d+)", text, re.IGNORECASE)
+    if not found or (found[3] and not found[2]):
         raise ValueError
-    return int(found[1]) << 10 * ("", "KiB", "MiB", "GiB").index(found[2])
+    power = ("", "k", "m", "g").index((found[2] or "").lower())
+    return int(found[1] or found[4]) * int((1024 if found[3] else 1000) ** power)
 
 
-Size = Annotated[int, Form("bytes, or a number with KiB, MiB or GiB", "SIZE", parse=_size)]
+Size = Annotated[int, Form("bytes, or a number with KiB, MiB or GiB, or with kB, MB or GB", "SIZE", parse=_size)]
 FieldName = Annotated[str, Form("the name of a field", "NAME")]
 
 
@@ -289,7 +290,8 @@ class MaskingConfig(Options):
             self._fill(sampler=Sampler.PAPER)
         elif self.sampler is not None:
             raise ConfigError(
-                f"sampler {self.sampler} goes with scheme span only, not with {self.scheme}: leave it out"
+                f"sampler {self.sampler} goes with scheme span only, not with {self.scheme}: leave it out",
+                options=("sampler", "scheme"),
             )
         units = _REPLACEMENT_UNITS[self.scheme]
         random_ids = RandomIds.UNIGRAM if self.sampler is Sampler.REFERENCE else RandomIds.UNIFORM
@@ -297,7 +299,8 @@ class MaskingConfig(Options):
         if self.replacement_unit not in units:
             raise ConfigError(
                 f"replacement_unit {self.replacement_unit} does not go with scheme {self.scheme}: "
-                f"it takes {' or '.join(units)}"
+                f"it takes {' or '.join(units)}",
+                options=("scheme",),
             )
 
     @property
@@ -346,7 +349,9 @@ class PreshardConfig(Options):
     def _check(self) -> None:
         annotated = self.masking.scheme is Scheme.ANNOTATED
         if annotated != (self.corpus.spans_field is not None):
-            raise ConfigError("scheme annotated and a spans_field go together: give both or neither")
+            raise ConfigError(
+                "scheme annotated and a spans_field go together: give both or neither", options=("scheme",)
+            )
 
 
 def canonical_json(value: Any) -> bytes:

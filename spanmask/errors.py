@@ -17,7 +17,19 @@ class SpanmaskError(Exception):
 
 
 class ConfigError(SpanmaskError):
-    """An option, a vocabulary or an input path cannot be used as given."""
+    """An option, a vocabulary or an input path cannot be used as given.
+
+    Parameters
+    ----------
+    message
+        What was found, what was expected and what to do.
+    options
+        Names of options in the message that may also be plain words.
+    """
+
+    def __init__(self, message: str, *, options: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.options = options
 
 
 class _PlacedError(SpanmaskError):

@@ -75,7 +75,7 @@ class Options:
         for name in names:
             value = getattr(self, name)
             if value is not None and not holds(value):
-                raise ConfigError(f"{name} is {value!r}: give {wanted}")
+                raise ConfigError(f"{name} is {value!r}: give {wanted}", options=(name,))
 
     @classmethod
     def option_names(cls) -> list[str]:
@@ -92,7 +92,7 @@ class Options:
             A name is unknown (the nearest known one is told), an option that has no default is missing, or a value cannot be used.
         """
         owners = _owners(cls)
-        _require_known(options, owners)
+        require_known(options, owners)
         nested: dict[str, Any] = {owner: {} for owner in owners.values() if owner is not None}
         for name, value in options.items():
             owner = owners[name]
@@ -127,11 +127,12 @@ class Options:
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Return the configuration that `to_json` wrote; options left out have their defaults. Errors are those of `of`."""
         known = kinds(cls)
-        _require_known(values, known)
+        require_known(values, known)
         for field in fields(cls):  # type: ignore[arg-type] # every subclass is a dataclass
             if field.name not in values and field.default is MISSING and field.default_factory is MISSING:
                 form = known[field.name].form
-                raise ConfigError(f"{field.name} is missing: {form.missing or f'give {form.wanted}'}")
+                told = form.missing or f"give {form.wanted}"
+                raise ConfigError(f"{field.name} is missing: {told}", options=(field.name,))
         return cls(**values)
 
     @classmethod
@@ -149,7 +150,7 @@ class Options:
             raise ConfigError(f"{path}: no such configuration file") from None
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{path}: not a readable TOML file ({error})") from None
-        _require_known(options, [*cls.option_names(), *more], f"{path}: ")
+        require_known(options, [*cls.option_names(), *more], f"{path}: ")
         return options
 
 
@@ -177,7 +178,14 @@ def _owners(config: type[Options]) -> dict[str, str | None]:
     return owners
 
 
-def _require_known(names: Collection[str], known: Collection[str], place: str = "") -> None:
+def require_known(names: Collection[str], known: Collection[str], place: str = "") -> None:
+    """Refuse a name that is none of the known ones, telling the nearest.
+
+    Raises
+    ------
+    ConfigError
+        One is.
+    """
     for name in names:
         if name not in known:
             raise ConfigError(f"{place}unknown option {name!r}; {hint_for(name, known)}")
@@ -185,7 +193,9 @@ def _require_known(names: Collection[str], known: Collection[str], place: str = 
 
 def hint_for(name: str, known: Collection[str]) -> str:
     """Return what may be meant by a name that is none of the known ones: the nearest of them, or all."""
-    near = difflib.get_close_matches(name, known, n=1)
+    # What a name begins, or is begun by, is meant rather than what looks alike.
+    begun = [other for other in known if name and (other.startswith(name) or name.startswith(other))]
+    near = difflib.get_close_matches(name, begun, n=1, cutoff=0.3) or difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
 
 
@@ -231,7 +241,7 @@ def _converted(name: str, kind: Kind, value: Any) -> Any:
             return tuple(_one(kind.type, item) for item in value)
     except (TypeError, ValueError, OverflowError):
         pass
-    raise ConfigError(f"{name} is {value!r}: give {kind.form.wanted}")
+    raise ConfigError(f"{name} is {value!r}: give {kind.form.wanted}", options=(name,))
 
 
 def _one(kind: type[Any], value: Any) -> Any:

@@ -161,7 +161,7 @@ REFUSED = [
     ({"max_document_bytes": 0}, "max_document_bytes is 0"),
     ({"max_document_bytes": (1 << 40) + 1}, "max_document_bytes is"),
     ({"scheme": "spam"}, "scheme is 'spam': give one of span, word, token, annotated"),
-    ({"format": "csv"}, "format is 'csv': give one of auto, text, jsonl, parquet, arrow"),
+    ({"format": "xml"}, "format is 'xml': give one of auto, text, jsonl, "),
     ({"layout": "x"}, "give one of sentences, documents"),
     ({"on_error": "x"}, "give one of fail, skip"),
     ({"segmentation": "x"}, "give one of fill, sentence"),

@@ -25,7 +25,7 @@ from spanmask.config import CorpusConfig, MaskingConfig, PreshardConfig, Scheme,
 from spanmask.errors import ConfigError, CorpusError
 from spanmask.exporting.config import ExportConfig
 from spanmask.loading.config import LoadConfig
-from spanmask.options import Form, Kind, Options, is_section, kinds
+from spanmask.options import Form, Kind, Options, hint_for, is_section, kinds
 from spanmask.train.config import Decay, TrainConfig
 from spanmask.vocabularies.config import ExtendingConfig, TrainingConfig
 
@@ -52,7 +52,7 @@ BEYOND: dict[str, dict[str, tuple[Any, ...]]] = {
         "spans_field": ("",),
         "words_field": ("text",),
         "keep": (["labels"], ("text",)),
-        "max_document_bytes": (0, -1, "3 MB", (1 << 40) + 1),
+        "max_document_bytes": (0, -1, "3 M", (1 << 40) + 1),
     },
     "ExtendingConfig": {"add": (0, -1, (1 << 24) + 1), "min_frequency": (0,)},
     "LoadConfig": dict.fromkeys(("batch_size", "window", "width", "shuffle_blocks", "max_span_offset"), (0, -1))
@@ -64,7 +64,7 @@ BEYOND: dict[str, dict[str, tuple[Any, ...]]] = {
         "max_words": (0, 1001),
         "mask_epoch": (-1, 1 << 16),
     },
-    "OutputConfig": {"holdout": (-0.1, 1), "shard_bytes": (1023, "3 MB", "2GiB", (1 << 30) + 1)},
+    "OutputConfig": {"holdout": (-0.1, 1), "shard_bytes": (1023, "3 M", "2GiB", (1 << 30) + 1)},
     "SboRule": {"max_span_offset": (0,)},
     "SentinelConfig": {"first_sentinel": (-1,)},
     "SequenceConfig": {"max_tokens": (2, 65_536), "min_tokens": (-1, 513)},
@@ -431,3 +431,17 @@ def test_decay_by_its_text_puts_every_parameter_into_a_group() -> None:
 def test_values_of_another_type_end_in_an_error_that_says_so(make: Callable[[], Options], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         make()
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "meant"),
+    [
+        ("worker", ["order", "workers", "world"], "workers"),
+        ("mask", ["tasks", "masks", "marks"], "masks"),
+        ("batch", ["patch", "batch_size"], "batch_size"),
+        ("tokens_max", ["max_tokens", "tokens"], "tokens"),
+        ("lay_out", ["layout", "last"], "layout"),
+    ],
+)
+def test_the_name_that_is_meant_is_the_one_that_is_begun(name: str, known: list[str], meant: str) -> None:
+    assert hint_for(name, known) == f"did you mean {meant!r}?"

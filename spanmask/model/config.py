@@ -108,7 +108,10 @@ class SpanBertConfig(Options):
         self._require(lambda value: 0 <= value < 1, "a share from 0 to below 1", "hidden_dropout", "attention_dropout")
         self._require(lambda value: 0 < value < 1, "a number between 0 and 1", "layer_norm_eps", "initializer_range")
         if self.hidden % self.heads:
-            raise ConfigError(f"hidden is {self.hidden} and heads {self.heads}: give a width that heads divide")
+            raise ConfigError(
+                f"hidden is {self.hidden} and heads {self.heads}: give a width that heads divide",
+                options=("hidden", "heads"),
+            )
         if self.attention is Attention.VARLEN and self.attention_dropout:
             raise ConfigError(
                 f"attention varlen has no dropout, and attention_dropout is {self.attention_dropout}: set it to 0, or give sdpa"

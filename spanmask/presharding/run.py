@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -16,7 +16,7 @@ from spanmask.config import PreshardConfig
 from spanmask.corpus.inputs import InputFile, Inputs
 from spanmask.engines.local import Outcome, run_inline, run_processes
 from spanmask.engines.workers import may_fork
-from spanmask.errors import ConfigError, IncompleteShards, MismatchError
+from spanmask.errors import ConfigError, IncompleteShards, MismatchError, SpanmaskError
 from spanmask.kernels.cache import has_compiled_kernels
 from spanmask.presharding.existing import check_folder, differences, finished_dataset, refusal
 from spanmask.presharding.finalize import assemble
@@ -120,8 +120,7 @@ def preshard(  # noqa: PLR0913 - the one door
         finished = finished_dataset(folder, config, files, overwrite=overwrite, rehash=rehash)
         if finished is not None:
             return finished
-    make_folder(folder)
-    with locked(folder):
+    with _leaving_nothing(folder), locked(folder):
         state = RunState(folder)
         # A run that was killed between its last shard and its manifest's place: the rest is renaming, whatever is asked for now.
         if state.staged:
@@ -132,6 +131,20 @@ def preshard(  # noqa: PLR0913 - the one door
             return finished
         progress = Progress(disk_total=sum(file.size for file in files))
         return _Run(RunState(folder), config, files, jobs, overwrite, on_progress, progress).execute()
+
+
+@contextmanager
+def _leaving_nothing(folder: Path) -> Iterator[None]:
+    """Make a folder, and remove it if the body fails before anything is in it that a later run would go on from."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        make_folder(folder)
+        yield
+    except SpanmaskError:
+        for place in missing:
+            with suppress(OSError):
+                place.rmdir()
+        raise
 
 
 def preview(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from spanmask.config import canonical_json, fingerprint
-from spanmask.errors import IncompleteShards, MismatchError
+from spanmask.errors import IncompleteShards, MismatchError, SpanmaskError
 from spanmask.folders import LOCK, sole_writer
 from spanmask.presharding.receipt import Receipt
 from spanmask.shard.manifest import MANIFEST, Manifest, write_manifest
@@ -60,6 +60,11 @@ class RunState:
             for split in SPLITS:
                 remove(self.out / split)
         self.clear(STDIN_FOLDER)
+
+    def abandon(self) -> None:
+        """Remove what a run left that failed before anything was done; where some was, a later run goes on."""
+        if not (self.staged or self.has_receipts):
+            self.discard()
 
     def save_receipt(self, receipt: Receipt) -> None:
         """Publish a unit's receipt: from then on it is done."""
@@ -196,6 +201,12 @@ def locked(out: Path) -> Iterator[None]:
     with sole_writer(out, out / FOLDER):
         try:
             yield
+        except MismatchError:
+            raise  # What stands there is another's.
+        except SpanmaskError:
+            with suppress(SpanmaskError, OSError):
+                RunState(out).abandon()
+            raise
         finally:
             if not RunState(out).is_under_way:
                 shutil.rmtree(out / FOLDER, ignore_errors=True)

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
@@ -96,20 +97,8 @@ def test_a_commands_options_are_those_promised(name: str) -> None:
 
 
 def test_the_commands_are_those_promised() -> None:
-    names = [
-        "audit",
-        "bench",
-        "curves",
-        "demo",
-        "export",
-        "export-model",
-        "infill",
-        "preshard",
-        "show",
-        "train",
-        "verify",
-    ]
-    assert list(COMMANDS) == [*names, "vocab"]
+    data = ["vocab", "preshard", "export", "demo", "show", "verify", "audit"]
+    assert list(COMMANDS) == [*data, "train", "curves", "infill", "export-model", "bench"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -196,6 +185,26 @@ def test_help_ends_with_two_examples_that_parse(name: str) -> None:
         command.make_context(name, words[2:])
 
 
+def test_help_lists_commands_in_groups(shell: Any) -> None:
+    text = shell("--help").out
+    titles = ["Options", "Make data", "Look at data", "Train", "Measure"]
+    assert sorted(re.findall(r"^([A-Z][a-z ]+):$", text, re.MULTILINE)) == sorted(titles)
+    assert all(re.search(rf"^  {name} +\w", text, re.MULTILINE) for name in COMMANDS)
+
+
+@pytest.mark.parametrize("question", ["masking", "tokenize", "preshard", "load", "train"])
+def test_a_question_of_bench_ends_with_two_examples_that_parse(question: str) -> None:
+    bench = cli.get_command(click.Context(cli), "bench")
+    assert isinstance(bench, click.Group)
+    command = bench.commands[question]
+    lines = re.findall(r"^  (spanmask .*)$", command.epilog or "", re.MULTILINE)
+    assert len(lines) == 2
+    for line in lines:
+        words = shlex.split(line.replace("--text corpus.txt", ""))
+        assert words[1:3] == ["bench", question]
+        command.make_context(question, words[3:])
+
+
 def test_help_and_version_exit_with_zero(shell: Any) -> None:
     for arguments in (["--help"], ["-h"], ["--version"], ["verify", "--help"]):
         result = shell(*arguments)
@@ -208,6 +217,7 @@ def test_a_typo_names_the_nearest_command(shell: Any) -> None:
     assert result.code == 2
     assert "did you mean 'preshard'?" in result.error
     assert "known: audit" in shell("zzz").error
+    assert "did you mean 'export-model'?" in shell("export-mod").error
 
 
 def test_a_typo_in_an_option_names_the_nearest_one(shell: Any) -> None:
@@ -293,11 +303,116 @@ def test_the_seed_may_stand_in_the_configuration_file(shell: Any) -> None:
     assert result.code == 0
 
 
-@pytest.mark.parametrize(("text", "size"), [("2048", 2048), ("2KiB", 2048), ("1 MiB", 1 << 20), ("1GiB", 1 << 30)])
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("2048", 2048),
+        ("2KiB", 2048),
+        ("1 MiB", 1 << 20),
+        ("1GiB", 1 << 30),
+        ("64MB", 64_000_000),
+        ("64 mb", 64_000_000),
+        ("20kB", 20_000),
+        ("1gb", 10**9),
+        ("4096B", 4096),
+    ],
+)
 def test_sizes_take_binary_units(shell: Any, text: str, size: int) -> None:
     assert shell.preshard(shell.write("a.txt"), "--shard-bytes", text).code == 0
     config = json.loads((shell.folder / "out" / "manifest.json").read_bytes())["config"]
     assert config["output"]["shard_bytes"] == size
+
+
+@pytest.mark.parametrize("text", ["64M", "64iB", "6.4MB", "MB", "-1MB", "64MBs"])
+def test_what_is_no_size_is_refused_with_what_is(shell: Any, one_line: Any, text: str) -> None:
+    result = shell("preshard", shell.write("a.txt"), "--seed", 1, "--dry-run", 1, "--shard-bytes", text)
+    assert result.code == 2
+    told = f"--shard-bytes is '{text}': give bytes, or a number with KiB, MiB or GiB, or with kB, MB or GB"
+    assert told in one_line(result.error)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("preshard a.txt --out o --max-tokens 2 --seed 1", "--max-tokens is 2: give 3 to 65535"),
+        ("preshard a.txt --out o --seed 1 --min-tokens 999", "--min-tokens is 999: give 0 to --max-tokens (512)"),
+        ("preshard a.txt --out o", "--seed is missing: masks are a function of it"),
+        ("preshard a.txt --out o --seed x", "--seed is 'x': give a whole number"),
+        ("preshard a.txt --out o --seed 1 --scheme annotated", "--scheme annotated and a --spans-field go together"),
+        (
+            "preshard a.txt --out o --seed 1 --scheme word --sampler paper",
+            "--sampler paper goes with --scheme span only",
+        ),
+        (
+            "preshard a.txt --out o --seed 1 --scheme word --replacement-unit span",
+            "--replacement-unit span does not go",
+        ),
+        ("train o --out r --model tiny --eval-every -1", "--eval-every is -1"),
+        ("export o --out p --to nothing", "--to is 'nothing': give --to parquet|jsonl|datasets|t5"),
+        ("vocab a.txt --out v --kind unigram --min-frequency 2", "--min-frequency is of wordpiece and bpe"),
+    ],
+)
+def test_messages_name_options_as_they_are_typed(shell: Any, one_line: Any, arguments: str, told: str) -> None:
+    shell.write("a.txt")
+    result = shell(*arguments.split())
+    assert result.code == 2
+    assert told in one_line(result.error)
+
+
+def test_options_of_a_file_keep_their_names(shell: Any, one_line: Any) -> None:
+    config = shell.write("c.toml", "max_tokens = 2\nseed = 1\n")
+    arguments = ["preshard", shell.write("a.txt"), "--out", "o", "--config", config]
+    assert one_line(shell(*arguments).error).startswith("spanmask: max_tokens is 2: ")
+    assert one_line(shell(*arguments, "--max-tokens", 1).error).startswith("spanmask: --max-tokens is 1: ")
+
+
+FAILING = {"empty": "", "no field": "{}\n", "no text": '{"text": 1}\n', "cut": '{"text": "a"\n'}
+
+
+@pytest.mark.parametrize("data", FAILING.values(), ids=FAILING)
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_failed_run_leaves_no_empty_folder(shell: Any, data: str, jobs: int) -> None:
+    path = shell.write("a.jsonl", data)
+    result = shell("preshard", path, "--out", shell.folder / "new" / "out", "--seed", 1, "--jobs", jobs)
+    assert result.code in (3, 5)
+    assert sorted(item.name for item in shell.folder.iterdir()) == ["a.jsonl"]
+
+
+def test_a_failed_run_leaves_a_folder_that_was_there(shell: Any) -> None:
+    (shell.folder / "out").mkdir()
+    assert shell.preshard(shell.write("a.jsonl", "{}\n")).code == 5
+    assert list((shell.folder / "out").iterdir()) == []
+    assert shell.preshard(shell.write("a.txt"), out="whole").code == 0
+    before = sorted((shell.folder / "whole").rglob("*"))
+    assert shell.preshard(shell.write("b.jsonl", "{}\n"), "--overwrite", out="whole").code == 5
+    assert sorted((shell.folder / "whole").rglob("*")) == before
+    assert json.loads(shell("verify", "whole", "--json").out)["ok"]
+
+
+def test_one_sequence_is_one(shell: Any) -> None:
+    one = shell.write("a.txt", "the cat sat on the mat and nobody told it\n")
+    assert "train: 1 sequence, " in shell.preshard(one).out
+    assert "1 sequence, " in shell("verify", "out").out
+    assert "train split, 1 sequence of at most 512 tokens" in shell("show", "out").out
+    assert "train: 1 sequence\n" in shell("export", "out", "--to", "jsonl", "--out", "rows").out
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("preshard a.txt --out out --seed 1", "the same command goes on from here"),
+        ("vocab a.txt --out out", "nothing was written; the same command begins anew"),
+        ("export out --to t5 --out rows", "nothing was written; the same command begins anew"),
+    ],
+)
+def test_a_command_that_is_stopped_says_how_to_go_on(
+    shell: Any, monkeypatch: pytest.MonkeyPatch, command: str, told: str, number: int, code: int
+) -> None:
+    name = command.split(maxsplit=1)[0]
+    monkeypatch.setattr(cli.get_command(click.Context(cli), name), "callback", lambda **_: signal.raise_signal(number))
+    result = shell(*command.split())
+    assert (result.code, result.error) == (code, f"spanmask: stopped; {told}\n")
 
 
 def test_a_dry_run_shows_sequences_and_writes_nothing(shell: Any) -> None:

@@ -363,3 +363,12 @@ def test_stored_masks_warn_when_they_come_again(shards: ShardSet) -> None:
         pass
     with pytest.warns(UserWarning, match="masks='fresh'"):
         next(iter(loader))
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("worker", "workers"), ("batchsize", "batch_size"), ("device_", "device"), ("layouts", "layout")],
+)
+def test_a_mistyped_option_of_a_loader_names_the_nearest(typed: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=f"unknown option '{typed}'; did you mean '{meant}'?"):
+        ShardLoader("nowhere", batch_size=1, **{typed: 2})

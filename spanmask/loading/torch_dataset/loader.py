@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import resource
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ from spanmask.loading.prefetching import Ahead
 from spanmask.loading.stream import Stream
 from spanmask.loading.torch_dataset.sharing import Iterations
 from spanmask.loading.torch_dataset.tensors import Datasets, Tensors, Transfer, open_datasets, share_of, to_tensors
+from spanmask.options import require_known
 from spanmask.processes import PATIENCE, ending_still, is_stopped
 
 
@@ -90,6 +92,7 @@ class ShardLoader(IterableDataset[Tensors]):
         super().__init__()
         if workers < 0:
             raise ConfigError(f"workers is {workers}: give 0 or more")
+        require_known(options, [*LoadConfig.option_names(), *inspect.signature(ShardLoader).parameters])
         self.config = LoadConfig.of(batch_size=batch_size, **options)
         self._datasets = open_datasets(datasets, split, verify)
         self._share = share_of(rank, world)
