@@ -113,7 +113,7 @@ def _word_rule(shards: ShardSet) -> str:
 
     if shards.manifest.format_version == 1:
         return "Words are the tokenizer's own (format 1)."
-    lines = [f"{line.value} {line.name}" for line in word_rule(shards.manifest.word_rule) if line.value != "0"]
+    lines = [f"{line.value} {line.name}" for line in word_rule(shards.manifest.word_rule)]
     return f"In the whole dataset: {'; '.join(lines) or 'no words'}."
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spanmask.config import SHORTFALL_LIMIT
+from spanmask.escaping import short_digest
 
 from .notes import short_note
 
@@ -150,7 +151,7 @@ def _lines(summary: dict[str, Any]) -> list[str]:
 
 def _ending(summary: dict[str, Any]) -> str:
     done = "wrote" if summary["written"] else "nothing to do, complete already:"
-    return f"{done} {summary['out']}, fingerprint {summary['fingerprint'][:16]}"
+    return f"{done} {summary['out']}, fingerprint {short_digest(summary['fingerprint'])}"
 
 
 def short_warnings(manifest: Manifest) -> list[str]:

@@ -44,6 +44,11 @@ def code_span(text: str) -> str:
     return f"{fence}{pad}{shown}{pad}{fence}"
 
 
+def short_digest(digest: object) -> str:
+    """Return the beginning of a digest, which tells apart as many as people have."""
+    return str(digest)[:16]
+
+
 def first_of(names: Sequence[str], most: int) -> str:
     """Return names in one line, and of those beyond a number only how many they are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

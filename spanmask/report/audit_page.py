@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from spanmask.auditing import FALSE_ALARM
-from spanmask.escaping import first_of
+from spanmask.escaping import first_of, short_digest
 from spanmask.report import figures
 from spanmask.report.audit_charts import charts
 from spanmask.report.marks import UNICODE
-from spanmask.report.named import shortened
 from spanmask.report.page import Html, count, element, heading, join, page, paragraph, prose_table, text
 from spanmask.report.view import split_document_id
 from spanmask.shard.manifest import InputRecord, input_names
@@ -144,6 +143,6 @@ def _configuration(config: dict[str, dict[str, Any]]) -> Html:
 def _origin(manifest: dict[str, Any]) -> str:
     vocabulary = manifest["vocabulary"]
     return (
-        f"Vocabulary {vocabulary['name']}, {vocabulary['size']:,} entries. Dataset fingerprint {shortened(manifest['fingerprint'])}. "
+        f"Vocabulary {vocabulary['name']}, {vocabulary['size']:,} entries. Dataset fingerprint {short_digest(manifest['fingerprint'])}. "
         f"Format version {manifest['format_version']}, algorithm version {manifest['algorithm_version']}. Made by spanmask."
     )

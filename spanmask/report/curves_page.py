@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from spanmask.escaping import short_digest
 from spanmask.report.charts import Axes
 from spanmask.report.curve_chart import Curve, curve_chart, curve_key, require_few
-from spanmask.report.named import listed, shortened
+from spanmask.report.named import listed
 from spanmask.report.page import (
     Html,
     count,
@@ -159,5 +160,7 @@ def _code(value: Any) -> Html:
 def _origin(told: Told) -> str:
     run = told.run
     versions = ", ".join(f"{name} {value}" for name, value in sorted(run["versions"].items()))
-    datasets = ", ".join(map(shortened, run["datasets"]))
-    return f"{told.name}: datasets with fingerprint {datasets}; vocabulary {shortened(run['vocabulary'])}; {versions}."
+    datasets = ", ".join(map(short_digest, run["datasets"]))
+    return (
+        f"{told.name}: datasets with fingerprint {datasets}; vocabulary {short_digest(run['vocabulary'])}; {versions}."
+    )

@@ -187,9 +187,9 @@ def totals(audit: dict[str, Any]) -> list[Total]:
 
 
 def word_rule(counts: dict[str, int]) -> list[Total]:
-    """Return how often each line of the word rule acted in a whole dataset, of which a manifest has the counts."""
+    """Return how often each line of the word rule that acted did so in a whole dataset, of which a manifest has the counts."""
     return [
         Total(name=name, value=f"{counts[line]:,}", note="in all splits")
         for line, name in WORD_RULE.items()
-        if line in counts
+        if counts.get(line)
     ]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spanmask.errors import ConfigError
+from spanmask.escaping import short_digest
 from spanmask.shard.manifest import Manifest
 
 
@@ -34,11 +35,6 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def shortened(digest: str) -> str:
-    """Return the beginning of a digest, which tells apart as many as people have."""
-    return digest[:16]
-
-
 def dataset_line(manifest: Manifest, split: str) -> str:
     """Return what a dataset's split is, in one line: rows, how they were made, and how it is told from others."""
     masking, sequence, rows = manifest.config.masking, manifest.config.sequence, manifest.splits[split].rows
@@ -47,6 +43,6 @@ def dataset_line(manifest: Manifest, split: str) -> str:
         f"scheme {masking.scheme}" + (f", sampler {masking.sampler}" if masking.sampler else ""),
         f"{masking.mask_ratio * 100:.4g}% masked with seed {masking.seed}",
         f"vocabulary {manifest.stated_vocabulary.name}",
-        f"fingerprint {shortened(manifest.fingerprint)}",
+        f"fingerprint {short_digest(manifest.fingerprint)}",
     ]
     return "; ".join(parts)

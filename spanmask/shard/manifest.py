@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION, PreshardConfig, canonical_json, fingerprint
 from spanmask.errors import ConfigError, IncompleteShards, MismatchError, ShardError
+from spanmask.escaping import short_digest
 from spanmask.shard.listed import read_regular
 from spanmask.shard.parts import SKIPPED, check_parts
 from spanmask.shard.stated import require, require_unigram
@@ -97,8 +98,8 @@ class Manifest:
             raise ShardError(str(error), path=MANIFEST) from None
         if (vocabulary.sha256, len(vocabulary)) != (known["sha256"], known["size"]):
             raise ShardError(
-                f"vocabulary {known['name']} has {len(vocabulary)} entries and hashes to {vocabulary.sha256}, "
-                f"the manifest says {known['size']} and {known['sha256']}; "
+                f"vocabulary {known['name']} has {len(vocabulary)} entries and hashes to {short_digest(vocabulary.sha256)}, "
+                f"the manifest says {known['size']} and {short_digest(known['sha256'])}; "
                 "use the spanmask version that wrote the dataset",
                 path=MANIFEST,
             )

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from spanmask import blocks
 from spanmask.errors import ConfigError, MismatchError, ShardError
+from spanmask.escaping import short_digest
 from spanmask.records import MaskedBlock, Row
 from spanmask.shard.manifest import Manifest, read_manifest
 from spanmask.shard.schema import BATCH_ROWS, from_record_batch
@@ -116,7 +117,8 @@ class ShardSet(Sequence[Row]):
         found = digest(self.root / record.path)
         if found != record.sha256:
             raise ShardError(
-                f"SHA-256 is {found}, the manifest says {record.sha256}; restore the file", path=record.path
+                f"SHA-256 is {short_digest(found)}, the manifest says {short_digest(record.sha256)}; restore the file",
+                path=record.path,
             )
 
     def check_digests(self) -> None:

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from spanmask.config import canonical_json, fingerprint
 from spanmask.errors import ConfigError, MismatchError, StorageError
+from spanmask.escaping import short_digest
 from spanmask.folders import publish_folder, retract_folder
 from spanmask.model.fitting import read_tensors
 from spanmask.storage import AGAIN, advice_for, digest, make_folder, remove_temporaries, reporting, require_file
@@ -227,7 +228,9 @@ def read_state_file(path: Path) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError, RecursionError):
         raise MismatchError(f"{path}: not a checkpoint's state; {ADVICE}") from None
     if told != found:
-        raise MismatchError(f"{path}: its content hashes to {found}, and it says {told}: it was altered; {ADVICE}")
+        raise MismatchError(
+            f"{path}: its content hashes to {short_digest(found)}, and it says {short_digest(told)}: it was altered; {ADVICE}"
+        )
     step, files = (content.get(name) if isinstance(content, dict) else None for name in ("step", "files"))
     if type(step) is not int or not 0 <= step < _STEPS or not isinstance(files, dict):
         raise MismatchError(f"{path}: it does not tell a step and the digests of files; {ADVICE}")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from spanmask.errors import ConfigError, MismatchError
+from spanmask.escaping import short_digest
 from spanmask.loading.config import BatchLayout, LoadConfig
 from spanmask.loading.rows import Masks
 from spanmask.loading.share import Share
@@ -75,7 +76,7 @@ def begin_model(config: TrainConfig, shards: Sequence[ShardSet], *, tell: bool =
     found, wanted = vocabulary.sha256, manifest.stated_vocabulary.sha256
     if found != wanted:
         raise MismatchError(
-            f"{config.init_from}: its vocabulary hashes to {found}, that of {shards[0].root} to {wanted}: "
+            f"{config.init_from}: its vocabulary hashes to {short_digest(found)}, that of {shards[0].root} to {short_digest(wanted)}: "
             "preshard the text with the model's own tokenizer (--vocab)"
         )
     require_casing(config.init_from, vocabulary, shards[0])
@@ -125,7 +126,8 @@ def resumed_model(state: dict[str, Any], config: TrainConfig, shards: Sequence[S
     vocabulary = shards[0].manifest.stated_vocabulary.sha256
     if state["vocabulary"] != vocabulary:
         raise MismatchError(
-            f"the checkpoint's vocabulary hashes to {state['vocabulary']}, that of {shards[0].root} to {vocabulary}: "
+            f"the checkpoint's vocabulary hashes to {short_digest(state['vocabulary'])}, "
+            f"that of {shards[0].root} to {short_digest(vocabulary)}: "
             "give a dataset with the run's vocabulary"
         )
     stored = SpanBertConfig.from_json(state["model"]).changed(**free_options(config))
