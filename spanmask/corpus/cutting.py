@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from spanmask.corpus.streams import CUT, Chunk, Whiteness, as_array, character_start
+from spanmask.corpus.streams import CUT, Chunk, Whiteness, as_array, as_view, character_start
 from spanmask.kernels.text import count_newlines, find_documents, first_document, last_line_is_blank
 from spanmask.records import Bytes, Offsets
 
@@ -25,6 +25,8 @@ _NO_WINDOW = -1
 _CHARACTER_BYTES = 4
 #: Beyond the end of every file.
 NEVER = 1 << 62
+#: Bytes that there is room for in a window at first.
+_AT_FIRST = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +91,8 @@ class _Cutter:
 
     def __init__(self, windows: Windows) -> None:
         self._windows = windows
-        self._held: list[memoryview] = []
+        self._data: Bytes = np.empty(0, np.uint8)
+        self._size = 0
         self._origin = 0
         self._room = 0
         self._rest = Whiteness()
@@ -114,18 +117,28 @@ class _Cutter:
         if self.number == _NO_WINDOW or self.number in self._windows.skip or self.is_full or not len(data):
             return
         end = character_start(data, self._room)
-        self._held.append(data[:end])
+        self._add(data[:end])
         rest, self._room = data[end:], max(0, self._room - len(data))
         if rest and not self._rest.goes_on(rest):
             self.is_full = True
-            self._held.append(memoryview(CUT))
+            self._add(memoryview(CUT))
+
+    def _add(self, data: memoryview) -> None:
+        """Copy bytes behind those held: NumPy asks for large pages, and a chunk that is let go at once is read into again."""
+        end = self._size + len(data)
+        if end > len(self._data):
+            grown = np.empty(max(end, 2 * self._size, min(self._windows.width, _AT_FIRST) * 9 // 8), np.uint8)
+            grown[: self._size] = self._data[: self._size]
+            self._data = grown
+        self._data[self._size : end] = as_array(data)
+        self._size = end
 
     def close(self) -> Iterator[RawBlock]:
         """Hand on the window under way, if any of it was held."""
-        if self._held:
-            block = RawBlock(number=self.number, offset=self._origin, data=b"".join(self._held))
-            self._held.clear()
-            yield block
+        if self._size:
+            data, self._data = as_view(self._data[: self._size]).toreadonly(), np.empty(0, np.uint8)
+            self._size = 0
+            yield RawBlock(number=self.number, offset=self._origin, data=data)
         self.is_full = False
         self.number, self.end = _NO_WINDOW, 0
 

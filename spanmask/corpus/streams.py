@@ -96,6 +96,8 @@ def lines(stream: ByteStream, offset: int, most: int) -> Iterator[Chunk]:
         Bytes of a line that are held. A line that goes on is handed on as its beginning and `CUT` as soon as that is known, and the rest of
         it read only when more is asked for; the chunk after it then stands further on than its bytes say.
     """
+    # glibc keeps freed memory for what is read next up to the size of the largest that was freed: else each chunk would be of new pages.
+    bytes(4 * CHUNK_BYTES)
     pieces = iter(lambda: stream.read(CHUNK_BYTES), b"")
     head = b""
     if offset == 0:
