@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from spanmask.vocab import Vocabulary
 
 _Cells = TypeVar("_Cells", bound=Cells)
+_Array = TypeVar("_Array", bound=npt.NDArray[Any])
 _NAMES = tuple(field.name for field in fields(MaskedBlock))
 
 
@@ -38,6 +39,13 @@ def offsets_of(lengths: npt.ArrayLike) -> Offsets:
     offsets = np.zeros(len(sizes) + 1, np.int64)
     np.cumsum(sizes, out=offsets[1:])
     return offsets
+
+
+def read_only(array: _Array) -> _Array:
+    """Return a view that cannot be written to: what kernels only read is handed to them so, since others would be compiled once more."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def count_up(sizes: Offsets) -> Offsets:
@@ -170,7 +178,16 @@ def as_stored(block: MaskedBlock) -> Stored:
     from spanmask.kernels.rows import Stored
 
     ids, spans, labels = block.input_ids, block.spans, block.labels
-    return Stored(ids.values, ids.offsets, spans.starts, spans.ends, spans.offsets, labels.values, labels.offsets)
+    arrays: tuple[Any, ...] = (
+        ids.values,
+        ids.offsets,
+        spans.starts,
+        spans.ends,
+        spans.offsets,
+        labels.values,
+        labels.offsets,
+    )
+    return Stored(*map(read_only, arrays))
 
 
 def restore(block: MaskedBlock, vocabulary: Vocabulary) -> tuple[TokenIds, Flags]:

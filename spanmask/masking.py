@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.blocks import count_up, offsets_of, restore
+from spanmask.blocks import count_up, offsets_of, read_only, restore
 from spanmask.config import (
     SEGMENT_LIMIT,
     MaskingConfig,
@@ -148,7 +148,8 @@ class Masker:
 
     def mask_checked(self, block: SequenceBlock, *, store_words: bool) -> tuple[MaskedBlock, Draws]:
         """Do what `mask` does, for a block that would pass its checks."""
-        segments = spans.Segments(block.word_starts, block.starts, block.ends, block.document_ids, block.segments)
+        arrays: tuple[Any, ...] = (block.word_starts, block.starts, block.ends, block.document_ids, block.segments)
+        segments = spans.Segments(*map(read_only, arrays))
         drawn = self._draw_spans(block, segments)
         rows = self._replace(block, segments, drawn)
         n = int(drawn.offsets[-1])
@@ -220,7 +221,7 @@ class Masker:
             label_offsets=np.zeros(len(block) + 1, np.int64),
             units=np.zeros(3, np.int64),
         )
-        replacement.replace_rows(block.token_ids, segments, drawn, self._rule, self._key, rows)
+        replacement.replace_rows(read_only(block.token_ids), segments, drawn, self._rule, self._key, rows)
         return rows
 
 

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from threading import Thread
 from typing import Any
 
@@ -128,12 +129,13 @@ def _hide(vocabulary: Vocabulary, content: dict[str, Any]) -> dict[str, str]:
 def _made_of_text(model: dict[str, Any], special: set[str]) -> set[str]:
     """Return the special entries that a model makes of text without their names: bytes, characters, parts of words, what it merges."""
     parts = [pair.split(" ") if isinstance(pair, str) else pair for pair in model.get("merges") or ()]
-    merged = {text for pair in parts for text in (*pair, "".join(pair))}
+    sides, pairs = set(chain.from_iterable(parts)), set(map(tuple, parts))
     prefix, suffix = (model.get(name) or _METASPACE for name in ("continuing_subword_prefix", "end_of_word_suffix"))
     return {
         name
         for name in special
-        if name in merged
+        if name in sides
+        or any((name[:k], name[k:]) in pairs for k in range(len(name)))
         or len(name) == 1
         or _METASPACE in name
         or name.startswith(prefix)
@@ -145,7 +147,9 @@ def _made_of_text(model: dict[str, Any], special: set[str]) -> set[str]:
 def _rename(model: dict[str, Any], names: dict[str, str]) -> None:
     vocab = model["vocab"]
     if isinstance(vocab, dict):
-        model["vocab"] = {names.get(entry, entry): number for entry, number in vocab.items()}
+        for entry, name in names.items():
+            if entry in vocab:
+                vocab[name] = vocab.pop(entry)
     else:
         model["vocab"] = [[names.get(entry, entry), score] for entry, score in vocab]
     if isinstance(model.get("unk_token"), str):

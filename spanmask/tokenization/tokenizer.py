@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 import numpy as np
 import pyarrow as pa
 
-from spanmask.blocks import offsets_of
+from spanmask.blocks import offsets_of, read_only
 from spanmask.config import VocabularyConfig
 from spanmask.errors import ConfigError
 from spanmask.kernels.units import trim_documents
@@ -104,6 +104,7 @@ class Tokenizer:
         if specials not in ("text", "parse"):
             raise ConfigError(f"specials is {specials!r}: give 'text' or 'parse'")
         text, bounds = _buffers(texts)
+        text, bounds = read_only(text), read_only(bounds)
         with self._lock:
             return self._backend.run(text, bounds, lines=False, byte_offsets=offsets, parse=specials == "parse")
 
@@ -120,7 +121,7 @@ class Tokenizer:
         if self.vocabulary.tokenizer is not None:
             block = _trimmed(block)
         supplied = block.annotations is not None or block.words is not None
-        text, offsets = block.text, block.document_offsets
+        text, offsets = read_only(block.text), read_only(block.document_offsets)
         with self._lock:
             tokens = self._backend.run(text, offsets, lines=lines, byte_offsets=supplied, parse=False)
         return replace(align(tokens, block), byte_offsets=None) if supplied else tokens
