@@ -1,62 +1,24 @@
-"""Pre-tokens to the ids of a Unigram model: of all ways to spell one, that whose pieces' scores have the largest sum (Kudo 2018, §3.2).
+"""Pre-tokens to the ids of a Unigram model: those of the best way to spell one (`spanmask.kernels.viterbi`).
 
-Sums are made as the `tokenizers` library makes them: in order, a float64 each, and what is found later has to be larger to be taken.
 Pre-tokens that pieces spell in 31 bytes or less are looked up in the word table; what is not there is spelled, and kept. Oracle:
 ``best_pieces`` in ``tests/oracle.py``.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
-import numpy.typing as npt
 
-from spanmask.kernels._jit import Bytes, Flags, Ints, inlined, kernel, signed
+from spanmask.kernels._jit import Bytes, Flags, Ints, inlined, kernel
 from spanmask.kernels.characters import width_of
-from spanmask.kernels.double_array import ROOT, follow, piece_of, place_of
 from spanmask.kernels.metaspace import SPACE, Metaspace, gap_width, is_marked, mark_width, pretoken_end
 from spanmask.kernels.tokens import Tokens, write_added, write_known
+from spanmask.kernels.viterbi import Model, Scratch, find_ways, turn, whole_piece
 from spanmask.kernels.wide import WIDTH, Key, load_key
 from spanmask.kernels.wordtable import WordTable, find, keep
 
 #: Bytes of a pre-token that is looked up. Its length is the last byte of the key, so that zeros at its end count.
 _KNOWN = WIDTH - 1
 _BYTE, _LAST_BYTE = np.uint64(8), np.uint64(56)
-
-
-class Model(NamedTuple):
-    """What spelling needs to know.
-
-    units: the pieces as a double array, ▁ as a space where text is marked. scores: (V,). unknown: the id of what no piece spells;
-    unknown_score: of one character of it; byte_ids: (256,) what stands for a byte of it, or −1. mark: the bytes of a mark.
-    """
-
-    units: Ints
-    scores: npt.NDArray[np.float64]
-    unknown: int
-    unknown_score: float
-    byte_ids: Ints
-    mark: Bytes
-
-
-class Scratch(NamedTuple):
-    """Room for a pre-token of R bytes. bytes: (R + WIDTH,) as pieces spell it; sums, before, ids: (R + 1,) the best way to each place."""
-
-    bytes: Bytes
-    sums: npt.NDArray[np.float64]
-    before: Ints
-    ids: Ints
-
-
-def scratch_for(size: int) -> Scratch:
-    """Return room for a pre-token that pieces spell in so many bytes."""
-    return Scratch(
-        np.zeros(size + WIDTH, np.uint8),
-        np.empty(size + 1, np.float64),
-        np.empty(size + 1, np.int64),
-        np.empty(size + 1, np.int64),
-    )
 
 
 @inlined
@@ -72,60 +34,6 @@ def _spell(text: Bytes, at: int, stop: int, marked: bool, splitter: Metaspace, s
         size += 1
         at += max(width, 1)
     return size
-
-
-@inlined
-def _offer(scratch: Scratch, place: int, before: int, total: float, token: int) -> None:
-    """Take a way to a place if it is the first or the best one."""
-    if scratch.before[place] < 0 or total > scratch.sums[place]:
-        scratch.before[place], scratch.sums[place], scratch.ids[place] = before, total, token
-
-
-@inlined
-def _find_ways(scratch: Scratch, size: int, model: Model) -> None:
-    """Find the best way to every place of a pre-token."""
-    for place in range(size + 1):
-        scratch.before[place] = -1
-    scratch.sums[0] = 0.0
-    start = 0
-    # Kept: the best way to `start` is found, since every way there has been offered. There is one: a character is a piece or unknown.
-    while start < size:
-        here, end = scratch.sums[start], start + width_of(scratch.bytes, start)
-        place, alone = ROOT, False
-        for at in range(start, size):
-            unit = follow(model.units, place, signed(scratch.bytes[at]))
-            if unit == 0:
-                break
-            place, piece = place_of(unit), piece_of(unit)
-            if piece >= 0:
-                _offer(scratch, at + 1, start, model.scores[piece] + here, piece)
-                alone = alone or at + 1 == end
-        if not alone:
-            _offer(scratch, end, start, model.unknown_score + here, model.unknown)
-        start = end
-
-
-@inlined
-def _turn(scratch: Scratch, size: int) -> None:
-    """Turn the way from the end of a pre-token round: ``before`` of a place on it is then the place behind, the end its own."""
-    place, behind = size, size
-    while place > 0:
-        before = scratch.before[place]
-        scratch.before[place] = behind
-        place, behind = before, place
-    scratch.before[0] = behind
-
-
-@inlined
-def _whole_piece(scratch: Scratch, start: int, stop: int, model: Model) -> int:
-    """Return the piece that is all of a part of a pre-token, or −1."""
-    place, unit = ROOT, 0
-    for at in range(start, stop):
-        unit = follow(model.units, place, signed(scratch.bytes[at]))
-        if unit == 0:
-            return -1
-        place = place_of(unit)
-    return piece_of(unit)
 
 
 @inlined
@@ -146,7 +54,7 @@ def _write_bytes(scratch: Scratch, start: int, stop: int, model: Model, out: Tok
 @inlined
 def _write_unknown(scratch: Scratch, start: int, stop: int, model: Model, out: Tokens, position: int) -> int:
     """Write what stands for an unknown part of a pre-token; return where that ends."""
-    piece = _whole_piece(scratch, start, stop, model)
+    piece = whole_piece(scratch, start, stop, model)
     if piece < 0:
         end = _write_bytes(scratch, start, stop, model, out, position)
         if end >= 0:
@@ -193,8 +101,8 @@ def _match(
 ) -> int:
     """Write the ids of the pre-token ``text[at:stop]``; return where they end."""
     size = _spell(text, at, stop, marked, splitter, scratch)
-    _find_ways(scratch, size, model)
-    _turn(scratch, size)
+    find_ways(scratch, size, model)
+    turn(scratch, size)
     start = 0
     # Kept: the tokens of the first `start` bytes are written, and stand for the text before `at`.
     while start < size:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from spanmask.kernels import tokens, unigram, wordtable
+from spanmask.kernels import tokens, unigram, viterbi, wordtable
 from spanmask.kernels.double_array import double_array_of
 from spanmask.kernels.metaspace import Metaspace
 from spanmask.tokenization.metaspace import MARK
@@ -46,7 +46,7 @@ def unigram_of(model: dict[str, Any], vocabulary: Vocabulary, splitter: Metaspac
         return "its model's entries are too many"
     scores = np.array([score for _, score in model["vocab"]], np.float64)
     numbers = {entry: number for number, entry in enumerate(entries)} if model["byte_fallback"] else {}
-    tables = unigram.Model(
+    tables = viterbi.Model(
         units=units,
         scores=scores,
         unknown=model["unk_id"],
@@ -67,7 +67,7 @@ def _spelled(entry: str, *, marked: bool) -> bytes:
 class Unigram:
     """A Unigram model, and how it is given text."""
 
-    def __init__(self, model: unigram.Model, vocabulary: Vocabulary, splitter: Metaspace) -> None:
+    def __init__(self, model: viterbi.Model, vocabulary: Vocabulary, splitter: Metaspace) -> None:
         self._dtype = vocabulary.dtype
         self._splitter = splitter
         self._model = model
@@ -85,7 +85,7 @@ class Unigram:
         room, size = _ROOM, -1
         with np.errstate(over="ignore"):
             while size < 0:
-                scratch = unigram.scratch_for(room)
+                scratch = viterbi.scratch_for(room)
                 size = unigram.tokenize(
                     text, starts, ends, heads, ids, self._splitter, self._model, self._table, scratch, out
                 )
