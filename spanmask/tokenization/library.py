@@ -172,12 +172,18 @@ def encode_batch(library: Any, texts: Sequence[str], vocabulary: Vocabulary) -> 
 
 def normalizer_of(steps: Sequence[dict[str, Any]]) -> Any:
     """Return the library's normalizer of some steps as a tokenizer.json has them."""
+    return characters_of(steps).normalizer
+
+
+def characters_of(steps: Sequence[dict[str, Any]]) -> Any:
+    """Return a tokenizer to which each character that a normalizer of some steps makes is a token."""
     from tokenizers import Tokenizer as Library
 
-    parts: dict[str, Any] = dict.fromkeys(("truncation", "padding", "pre_tokenizer", "post_processor", "decoder"))
+    parts: dict[str, Any] = dict.fromkeys(("truncation", "padding", "post_processor", "decoder"))
     parts["normalizer"] = {"type": "Sequence", "normalizers": list(steps)}
-    content = {"version": "1.0", "added_tokens": [], **parts, "model": {"type": "BPE", "vocab": {}, "merges": []}}
-    return Library.from_str(json.dumps(content)).normalizer
+    parts["pre_tokenizer"] = {"type": "Split", "pattern": {"Regex": r"[\s\S]"}, "behavior": "Isolated", "invert": False}
+    parts["model"] = {"type": "WordLevel", "vocab": {"?": 0}, "unk_token": "?"}
+    return Library.from_str(json.dumps({"version": "1.0", **parts}))
 
 
 def normalize_batch(normalizer: Any, texts: Sequence[str], vocabulary: Vocabulary) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -11,14 +10,13 @@ import numpy as np
 
 from spanmask.blocks import offsets_of
 from spanmask.records import Bytes, Offsets
-from spanmask.tokenization.library import encode_batch
+from spanmask.tokenization.library import characters_of, encode_batch
 from spanmask.tokenization.parts import BEGINS, EDGES, LONGEST, REMEMBERED, within
 from spanmask.tokenization.whole_documents import byte_places, code_points
 from spanmask.vocab import Vocabulary
 
 #: What stands before a part that does not begin its stretch: to the library, a character that goes belongs to the one before it.
 _BEFORE = "a"
-_CHARACTERS = {"type": "Split", "pattern": {"Regex": r"[\s\S]"}, "behavior": "Isolated", "invert": False}
 
 #: A part's edges and bytes.
 _Key = tuple[int, bytes]
@@ -72,12 +70,7 @@ class PartOrigins:
     @cached_property
     def _libraries(self) -> list[Any]:
         """Tokenizers to which each character is a token, by the edges of a part."""
-        from tokenizers import Tokenizer as Library
-
-        parts: dict[str, Any] = dict.fromkeys(("truncation", "padding", "post_processor", "decoder"))
-        parts |= {"pre_tokenizer": _CHARACTERS, "model": {"type": "WordLevel", "vocab": {"?": 0}, "unk_token": "?"}}
-        normalizers = [{"type": "Sequence", "normalizers": within(edges, self._steps)} for edges in range(EDGES)]
-        return [Library.from_str(json.dumps({"version": "1.0", "normalizer": one, **parts})) for one in normalizers]
+        return [characters_of(within(edges, self._steps)) for edges in range(EDGES)]
 
     def look_up(self, text: Bytes, normalized: Bytes, splices: Splices) -> tuple[Origins, Offsets]:
         """Return the origins of Q parts, and the numbers of the documents of which they are not known."""
