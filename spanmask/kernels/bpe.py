@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from spanmask.kernels._jit import Bytes, Ints, inlined, kernel
+from spanmask.kernels.entries import Entries, entry_of
 from spanmask.kernels.merging import Merges, Symbols, add_symbol, merge_symbols, room_for, write_symbols
 from spanmask.kernels.patterns import Splitter, pretoken_end, spaced_end
 from spanmask.kernels.tokens import Tokens, place_tokens, write_added, write_known
-from spanmask.kernels.trie import FIRST, Trie, match
 from spanmask.kernels.wide import BLOCK, WIDTH, load_key, prefetch, trailing_zeros
 from spanmask.kernels.windows import window_starts
 from spanmask.kernels.wordtable import WordTable, find, find_in, home_of, keep, key_of
@@ -25,14 +25,14 @@ class Model(NamedTuple):
 
     symbols: (256,) the id that a byte has at first, −1 for none. unknown: what a byte without one becomes, −1 for nothing; fused: whether
     several together become one. merges: those of symbols. whole: the entries that stand for a pre-token of their bytes whatever merges
-    say; without edges where there are none. sizes: (V,) the bytes that an id stands for, unless it is the unknown one.
+    say, if any. sizes: (V,) the bytes that an id stands for, unless it is the unknown one.
     """
 
     symbols: Ints
     unknown: int
     fused: bool
     merges: Merges
-    whole: Trie
+    whole: Entries
     sizes: Ints
 
 
@@ -71,11 +71,10 @@ def _match(
     text: Bytes, at: int, stop: int, spaced: int, model: Model, scratch: Scratch, out: Tokens, position: int
 ) -> int:
     """Write the ids of a pre-token of at most R bytes; return where they end."""
-    if len(model.whole.edges) > 0:
-        entry, end = match(model.whole, text, at, stop, FIRST)
-        if entry >= 0 and end == stop:
-            out.ids[position] = entry
-            return position + 1
+    entry = entry_of(model.whole, text, at, stop)
+    if entry >= 0:
+        out.ids[position] = entry
+        return position + 1
     count = _take_symbols(text, at, stop, spaced, model, scratch)
     merge_symbols(model.merges, scratch.symbols, count)
     return write_symbols(scratch.symbols, count, out.ids, position)

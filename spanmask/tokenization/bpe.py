@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.kernels import bpe, merging, tokens, trie, wordtable
+from spanmask.blocks import offsets_of
+from spanmask.kernels import bpe, entries, merging, tokens, wordtable
 from spanmask.kernels.patterns import Splitter
 from spanmask.pieces import byte_characters
 from spanmask.records import Offsets
@@ -75,7 +76,7 @@ def _tables(model: dict[str, Any], size: int) -> bpe.Model:
         unknown=ids.get(model.get("unk_token") or "", -1),
         fused=bool(model.get("fuse_unk")),
         merges=merges_of(model),
-        whole=_whole(ids, size) if model.get("ignore_merges") else trie.Trie(np.empty(0, np.int64), 0),
+        whole=_whole(ids if model.get("ignore_merges") else {}, size),
         sizes=sizes,
     )
 
@@ -121,11 +122,12 @@ def _slots(pairs: npt.NDArray[np.uint64], ranks: Offsets, bits: int, mask: int) 
     return table
 
 
-def _whole(ids: dict[str, int], size: int) -> trie.Trie:
-    """Return the entries that are written in bytes, as a trie over these."""
-    pieces = [b""] * size
+def _whole(ids: dict[str, int], size: int) -> entries.Entries:
+    """Return the entries that are written in bytes."""
+    pieces = [b""] * (size if ids else 0)
     for entry, number in ids.items():
         if _BYTES.keys() >= set(entry):
             pieces[number] = bytes(_BYTES[character] for character in entry)
-    offsets = np.cumsum([0, *map(len, pieces)])
-    return trie.trie_of(np.frombuffer(b"".join(pieces), np.uint8), offsets, np.full(size, trie.FIRST))
+    return entries.entries_of(
+        np.frombuffer(b"".join(pieces), np.uint8), offsets_of(np.array(list(map(len, pieces)), np.int64))
+    )

@@ -52,7 +52,7 @@ WRONGS: dict[str, tuple[str, str, str, str]] = {
     ),
     "a window that takes other characters for ASCII": ("gpt-2", "kernels.windows", "valid = _below(wide) &", "valid ="),
     "contractions of one case": ("qwen", "kernels.patterns", "FOLD if splitter.contractions == FOLDED else 0", "0"),
-    "entries that merge all the same": ("whole entries", "kernels.bpe", "if len(model.whole.edges) > 0:", "if False:"),
+    "entries that merge all the same": ("whole entries", "kernels.bpe", "if entry >= 0:", "if False:"),
     "parts of a character that stand for a part": (
         "gpt-2",
         "kernels.bpe",
