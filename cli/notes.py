@@ -1,7 +1,10 @@
-"""What `preshard` notes of how text was read: sequences that came out short, with the likely cause and the option."""
+"""What `preshard` notes of how text was read: sequences that came out short, and the first documents that were left out."""
 
 from __future__ import annotations
 
+import json
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spanmask.config import CorpusConfig, Format, Layout, Segmentation
@@ -12,6 +15,10 @@ if TYPE_CHECKING:
 
 #: Sequences that have less than this share of the tokens they may have, on average, are noted.
 _SHORT_SHARE = 1 / 3
+#: Documents left out that are told, and how far a file is read to tell a line.
+_SKIPPED_TOLD, _LOOK_BYTES = 3, 1 << 30
+#: Beside the manifest.
+_SKIPPED = "skipped.jsonl"
 
 
 def short_note(manifest: Manifest, inputs: Inputs) -> list[str]:
@@ -39,3 +46,23 @@ def _cause(config: CorpusConfig, inputs: Inputs) -> str:
     if config.layout is Layout.SENTENCES:
         return "a blank line ends one; give --layout file where each file is one document"
     return "each line is one; give --layout sentences where blank lines end documents, or --layout file where each file is one"
+
+
+def skipped_lines(out: Path, manifest: Manifest, inputs: Inputs) -> list[str]:
+    """Return a line for each of the first documents that were left out, with its file, line or row, and reason, and where all are told."""
+    skipped = manifest.conservation["documents_skipped"]
+    if manifest.skipped is None:
+        return []
+    from spanmask.corpus.streams import line_number
+
+    lines = []
+    with (out / _SKIPPED).open(encoding="utf-8") as told:
+        for entry in map(json.loads, islice(told, _SKIPPED_TOLD)):
+            file, place = inputs.files[entry["input"]], entry["place"]
+            if file.has_lines:
+                where = f":{line_number(file, place)}" if place <= _LOOK_BYTES else f" byte {place:,}"
+            else:
+                where = f" row {place:,}"
+            lines.append(f"skipped: {file.path}{where}: {entry['detail']}")
+    rest = f"skipped: {skipped - len(lines):,} more; " if skipped > len(lines) else "skipped: "
+    return [*lines, f"{rest}{out / _SKIPPED} tells places and reasons"]

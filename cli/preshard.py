@@ -126,7 +126,7 @@ def _show_first(inputs: tuple[str, ...], config: PreshardConfig, count: int) -> 
 
     rows, vocabulary, found = preview(inputs, config, count)
     print_rows(rows, vocabulary)
-    say(told_inputs(len(found.files), found.passed_over))
+    say(told_inputs(len(found.files), found.passed_over, found.kinds))
     rate = unknown_rate([row for _, row in rows], vocabulary)
     reason = Tokenizer(vocabulary).through_library
     for line in (*unknown_warning(rate, cased=vocabulary.cased), *library_warning(reason)):

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
+from .summary import counted
+
 if TYPE_CHECKING:
     from spanmask.presharding.run import Progress
 
@@ -30,31 +32,38 @@ def progress_display(stream: IO[str]) -> Iterator[Callable[[Progress], None] | N
     columns = (TextColumn("{task.percentage:>3.0f}%"), BarColumn(), TextColumn("{task.fields[status]}"))
     # Drawn by whoever tells of progress: a thread that draws would keep workers from being forks.
     with Bars(*columns, console=console, transient=True, auto_refresh=False) as bars:
-        waiting = "planning" if has_compiled_kernels() else "compiling the kernels, once"
-        bar = bars.add_task("preshard", total=None, status=waiting)
+        waiting = "starting" if has_compiled_kernels() else "compiling the kernels, once"
+        bar = bars.add_task("preshard", total=None, status="planning")
         bars.refresh()
-        began = drawn = time.monotonic()
+        drawn, began, first = 0.0, 0.0, None
 
         def show(progress: Progress) -> None:
-            nonlocal drawn
+            nonlocal drawn, began, first
             now = time.monotonic()
-            if now - drawn < _REDRAW:
+            if first is None and progress.text_bytes:
+                began, first = now, progress
+            elif drawn and now - drawn < _REDRAW:
                 return
             drawn = now
-            status = status_line(progress, now - began)
+            status = waiting if first is None else status_line(progress, first, now - began)
             bars.update(bar, total=progress.disk_total, completed=progress.disk_bytes, status=status, refresh=True)
 
         yield show
 
 
-def status_line(progress: Progress, seconds: float) -> str:
-    """Return speed, shards and the time left, for a run that has gone on for some seconds."""
-    parts = [f"{progress.text_bytes / 1e6 / seconds:.1f} MB/s", f"{progress.tokens / 1e6 / seconds:.2f} M tokens/s"]
-    done = progress.disk_bytes - progress.resumed_disk_bytes
-    if done > 0:
+def status_line(progress: Progress, first: Progress, seconds: float) -> str:
+    """Return speed, shards and the time left. first: the progress so many seconds ago, when text first came: starting takes no part."""
+    parts = []
+    done = progress.disk_bytes - first.disk_bytes
+    if done > 0 and seconds > 0:
+        text, tokens = progress.text_bytes - first.text_bytes, progress.tokens - first.tokens
         left = (progress.disk_total - progress.disk_bytes) * seconds / done
-        parts.append(f"{duration(left)} left")
-    return " · ".join([*parts, f"{progress.shards} shards"])
+        parts = [
+            f"{text / 1e6 / seconds:.1f} MB/s",
+            f"{tokens / 1e6 / seconds:.2f} M tokens/s",
+            f"{duration(left)} left",
+        ]
+    return " · ".join([*parts, counted(progress.shards, "shard")])
 
 
 def duration(seconds: float) -> str:

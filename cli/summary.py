@@ -13,7 +13,7 @@ import click
 from spanmask.config import SHORTFALL_LIMIT
 from spanmask.escaping import short_digest
 
-from .notes import short_note
+from .notes import short_note, skipped_lines
 
 if TYPE_CHECKING:
     from spanmask.corpus.inputs import Inputs
@@ -74,7 +74,11 @@ def dataset_summary(
             name: {"rows": split.rows, "tokens": split.tokens, "shards": len(split.shards)}
             for name, split in splits.items()
         },
-        "inputs": {"files": len(manifest.inputs), "passed_over": inputs.passed_over if inputs else {}},
+        "inputs": {
+            "files": len(manifest.inputs),
+            "passed_over": inputs.passed_over if inputs else {},
+            "kinds": inputs.kinds if inputs else {},
+        },
         "mask_rate": masked / max(tokens, 1),
         "unknown_rate": unknown / max(tokens, 1),
         "conservation": manifest.conservation,
@@ -84,10 +88,10 @@ def dataset_summary(
         *unknown_warning(summary["unknown_rate"], cased=manifest.stated_vocabulary.cased),
         *short_warnings(manifest),
         *library_warning(through_library),
-        *(short_note(manifest, inputs) if inputs else ()),
     ]
-    text = "\n".join([*_lines(summary), *warnings, _ending(summary)])
-    return {**summary, "warnings": warnings, "text": text}
+    notes = [*short_note(manifest, inputs), *skipped_lines(Path(out), manifest, inputs)] if inputs else []
+    text = "\n".join([*_lines(summary), *warnings, *notes, _ending(summary)])
+    return {**summary, "warnings": warnings, "notes": notes, "text": text}
 
 
 def unknown_warning(rate: float, *, cased: bool | None) -> list[str]:
@@ -117,14 +121,19 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def told_inputs(files: int, passed_over: dict[str, int]) -> str:
-    """Return how many files are read, and for people what else the folders hold: most frequent kinds first."""
-    kinds = [f"{count:,} {kind}".replace("\n", "\\n") for kind, count in list(passed_over.items())[:_KINDS_TOLD]]
+def told_inputs(files: int, passed_over: dict[str, int], kinds: dict[str, int] | None = None) -> str:
+    """Return how many files are read, by kind where there are several, and what else the folders hold: most frequent kinds first."""
+    read = ", ".join(f"{count:,} {kind}" for kind, count in (kinds or {}).items())
+    others_told = [f"{count:,} {kind}".replace("\n", "\\n") for kind, count in list(passed_over.items())[:_KINDS_TOLD]]
     others = list(passed_over.values())[_KINDS_TOLD:]
     told = ", ".join(
-        [*kinds, *([f"{sum(others):,} of {counted(len(others), 'other kind')}, which --json names"] if others else [])]
+        [
+            *others_told,
+            *([f"{sum(others):,} of {counted(len(others), 'other kind')}, which --json names"] if others else []),
+        ]
     )
-    return f"read: {counted(files, 'file')}" + (f"; passed over: {told}" if told else "")
+    by_kind = f" ({read})" if kinds and len(kinds) > 1 else ""
+    return f"read: {counted(files, 'file')}{by_kind}" + (f"; passed over: {told}" if told else "")
 
 
 def _lines(summary: dict[str, Any]) -> list[str]:
@@ -142,6 +151,7 @@ def _lines(summary: dict[str, Any]) -> list[str]:
         f"left out: {dropped:,} of {conservation['tokens']['in']:,} tokens (short sequences), "
         f"{conservation['documents_skipped']:,} of {conservation['documents_in']:,} documents skipped, "
         f"{conservation['documents_empty']:,} empty"
+        + (f", {conservation['documents_excluded']:,} excluded" if "documents_excluded" in conservation else "")
     )
     short = sum(sum(item["short_rows"].values()) for item in summary["sampling"].values())
     if short:

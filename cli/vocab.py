@@ -37,7 +37,7 @@ _PIECES_TOLD = 5
 )
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT…")
 @click.option("--out", type=click.Path(), required=True, metavar="DIR", help="Folder to write.")
-@config_options(TrainingConfig, without=("spans_field", "words_field", "keep"), cased="--cased/--uncased")
+@config_options(TrainingConfig, without=("spans_field", "words_field", "keep", "exclude"), cased="--cased/--uncased")
 @click.option(
     "--extend",
     "model",

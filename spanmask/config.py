@@ -5,6 +5,7 @@ Defaults are the paper's (Joshi et al. 2020, arXiv 1907.10529), with the place n
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import re
@@ -38,6 +39,7 @@ class Format(StrEnum):
     AUTO = "auto"
     TEXT = "text"
     JSONL = "jsonl"
+    JSON = "json"
     CSV = "csv"
     TSV = "tsv"
     PARQUET = "parquet"
@@ -136,6 +138,19 @@ Size = Annotated[int, Form("bytes, or a number with KiB, MiB or GiB, or with kB,
 FieldName = Annotated[str, Form("the name of a field", "NAME")]
 
 
+def _encoding(name: str) -> str:
+    """Return the one name of an encoding of text, or refuse it."""
+    try:
+        known = codecs.lookup(name).name
+        b"a".decode(known, "replace")
+        codecs.getincrementaldecoder(known)
+    except (LookupError, UnicodeError, ValueError):
+        raise ConfigError(
+            f"encoding is {name!r}: give the name of one that Python knows, such as latin-1, utf-16 or gb18030"
+        ) from None
+    return "utf-8" if known == "utf-8-sig" else known
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusConfig(Options):
     """How inputs become documents.
@@ -154,8 +169,12 @@ class CorpusConfig(Options):
         Field of code points at which words start, instead of the tokenizer's words.
     keep
         Field to pass through to the rows; may be repeated.
+    exclude
+        Leave out documents whose field is one of the lines of a file, such as id=takedown.txt; may be repeated.
     on_error
         A document that cannot be read ends the run, or is left out.
+    encoding
+        Of text, JSON and CSV that is not UTF-8: a name that Python knows, such as latin-1, utf-16 or gb18030.
     max_document_bytes
         A longer document (JSON: line; columns: row) cannot be read. [256MiB]
     """
@@ -166,11 +185,20 @@ class CorpusConfig(Options):
     spans_field: FieldName | None = None
     words_field: FieldName | None = None
     keep: Annotated[tuple[str, ...], Form("a list of field names", "NAME")] = ()
+    exclude: Annotated[tuple[str, ...], Form("a list of FIELD=FILE", "FIELD=FILE")] = ()
     on_error: OnError = OnError.FAIL
+    encoding: Annotated[str, Form("the name of an encoding", "NAME")] = "utf-8"
     max_document_bytes: Size = 256 << 20
 
     def _check(self) -> None:
         self._require(lambda value: 1 <= value <= 1 << 40, "1 byte to 1024GiB", "max_document_bytes")
+        object.__setattr__(self, "encoding", _encoding(self.encoding))
+        for given in self.exclude:
+            field, _, file = given.partition("=")
+            if not (field and file) or field in (self.spans_field, self.words_field):
+                raise ConfigError(
+                    f"exclude is {given!r}: give FIELD=FILE, such as id=takedown.txt, of a field of the input"
+                )
         names = [self.text_field, self.spans_field, self.words_field, *self.keep]
         names = [name for name in names if name is not None]
         if not all(names):
@@ -182,6 +210,12 @@ class CorpusConfig(Options):
                 )
             if names.count(name) > 1:
                 raise ConfigError(f"field {name!r} is named twice: text, spans, words and kept fields must differ")
+
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """Fields that are read beside the text: those to keep, and those by which documents are excluded."""
+        excluded = (given.partition("=")[0] for given in self.exclude)
+        return tuple(dict.fromkeys([*self.keep, *(name for name in excluded if name != self.text_field)]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -118,8 +118,8 @@ class DocumentBlock:
     text: (C,) uint8, valid UTF-8. Document i is ``text[document_offsets[i]:document_offsets[i + 1]]``; it may end in white space
     (blank lines up to the next document). document_offsets: (D + 1,), the first may be above 0. document_ids: (D,), ascending.
     annotations, words: code points of the document's text. kept: D rows. skipped: how many documents were left out for
-    ``on_error = skip``; skipped_documents: those, ascending, at most `SKIPPED_LIMIT`. source_bytes: decompressed input bytes this
-    block stands for.
+    ``on_error = skip``; excluded: how many for ``exclude``; skipped_documents: those skipped, ascending, at most `SKIPPED_LIMIT`.
+    source_bytes: decompressed input bytes this block stands for.
     """
 
     text: Bytes
@@ -129,6 +129,7 @@ class DocumentBlock:
     words: Ragged[Offsets] | None = None
     kept: pa.RecordBatch | None = None
     skipped: int = 0
+    excluded: int = 0
     skipped_documents: tuple[SkippedDocument, ...] = ()
     source_bytes: int = 0
 

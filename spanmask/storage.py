@@ -9,6 +9,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -23,7 +24,35 @@ TEMPORARY = ".tmp-"
 #: How one goes on once what the file system refused is mended.
 AGAIN = "run the same command again"
 
+#: With one slash where a `Path` was made of it.
+_URL = re.compile(r"(?i:(?P<known>s3|gs|hf|https?|file):/|(?P<other>[a-z][a-z0-9+.-]*)://)")
+#: What to do instead of giving a URL, by its scheme.
+_INSTEAD = {
+    "s3": "copy it here first (aws s3 cp --recursive), and results back",
+    "gs": "copy it here first (gcloud storage cp --recursive), and results back",
+    "hf": "fetch it first (hf download --repo-type dataset NAME --local-dir DIR), and give DIR",
+    "http": "fetch it first (curl -LO), or pipe it: curl -L URL | spanmask preshard - --format FORMAT",
+    "file": "give the path alone",
+}
+_INSTEAD["https"] = _INSTEAD["http"]
+
 _T = TypeVar("_T")
+
+
+def refuse_url(path: str | os.PathLike[str]) -> None:
+    """Refuse a URL where a path is wanted: a folder of that name would be a surprise.
+
+    Raises
+    ------
+    ConfigError
+        It is one.
+    """
+    found = _URL.match(os.fspath(path))
+    if found:
+        instead = _INSTEAD.get((found["known"] or found["other"]).lower(), "copy it here first")
+        raise ConfigError(
+            f"{os.fspath(path)}: a URL, and only files and folders of this machine are read or written; {instead}"
+        )
 
 
 @contextlib.contextmanager

@@ -35,6 +35,8 @@ def test_the_defaults_are_those_promised() -> None:
             "format": "auto",
             "keep": [],
             "layout": "sentences",
+            "exclude": [],
+            "encoding": "utf-8",
             "max_document_bytes": 256 << 20,
             "on_error": "fail",
             "spans_field": None,
@@ -161,7 +163,7 @@ REFUSED = [
     ({"max_document_bytes": 0}, "max_document_bytes is 0"),
     ({"max_document_bytes": (1 << 40) + 1}, "max_document_bytes is"),
     ({"scheme": "spam"}, "scheme is 'spam': give one of span, word, token, annotated"),
-    ({"format": "xml"}, "format is 'xml': give one of auto, text, jsonl, "),
+    ({"format": "xls"}, "format is 'xls': give one of auto, text, jsonl, json, csv, tsv, parquet, arrow"),
     ({"layout": "x"}, "give one of sentences, documents"),
     ({"on_error": "x"}, "give one of fail, skip"),
     ({"segmentation": "x"}, "give one of fill, sentence"),
@@ -175,7 +177,7 @@ REFUSED = [
     ({"scheme": "annotated"}, "go together: give both or neither"),
     ({"spans_field": "s"}, "go together: give both or neither"),
     ({"max_token": 3}, "unknown option 'max_token'; did you mean 'max_tokens'"),
-    ({"zzz": 3}, "unknown option 'zzz'; known: cased, format"),
+    ({"zzz": 3}, "unknown option 'zzz'; known: cased, encoding, exclude, format"),
 ]
 
 
@@ -288,6 +290,8 @@ def test_the_fingerprint_changes_with_every_option() -> None:
         "words_field": "w",
         "keep": ["k"],
         "on_error": "skip",
+        "exclude": ["id=ids.txt"],
+        "encoding": "latin-1",
         "max_document_bytes": 1 << 20,
         "vocab": "uncased",
         "cased": True,

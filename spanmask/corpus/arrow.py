@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from spanmask.config import CorpusConfig
 from spanmask.corpus.arrow_messages import Growth
 from spanmask.corpus.columns import column_names
 from spanmask.corpus.inputs import InputFile
+from spanmask.corpus.nested import pulled, with_inner
 from spanmask.corpus.ranges import is_list
 from spanmask.corpus.strings import is_plain, is_text, plain_offsets, without_encoding
 from spanmask.errors import CorpusError
@@ -22,23 +23,29 @@ from spanmask.records import Offsets
 class ArrowTable:
     """An Arrow IPC file or stream, memory-mapped."""
 
-    def __init__(self, file: InputFile, stack: contextlib.ExitStack) -> None:
+    def __init__(self, file: InputFile, stack: contextlib.ExitStack, names: Iterable[str]) -> None:
         self._path = file.path
         self._source = stack.enter_context(pa.memory_map(file.path))
         self._is_file = self._source.read(6) == b"ARROW1"
-        self.schema = pa.schema([])
-        self.schema = self._open([]).schema
+        self._stored = pa.schema([])
+        self._stored = self._open([]).schema
+        self.schema = with_inner(self._stored, names)
 
     def _open(self, names: list[str]) -> Any:
         self._source.seek(0)
-        fields = [self.schema.get_field_index(name) for name in names]
+        fields = sorted({self._index(name) for name in names})
         options = pa.ipc.IpcReadOptions(use_threads=False, included_fields=fields)
         opener = pa.ipc.open_file if self._is_file else pa.ipc.open_stream
         return opener(self._source, options=options)
 
+    def _index(self, name: str) -> int:
+        """Return the number of the column that holds one."""
+        known = self._stored.get_field_index(name)
+        return known if known >= 0 else int(self._stored.get_field_index(name.partition(".")[0]))
+
     def _batches(self, names: list[str], limit: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Yield each batch, unchecked, with the number of its first row; refuse one that grows out of all measure when decompressed."""
-        growth = Growth(self.schema, frozenset(self._watched(names)), limit)
+        growth = Growth(self._stored, frozenset(self._watched(names)), limit)
         self._source.seek(0)
         largest = growth.batches(memoryview(self._source.read_buffer()), self._is_file)
         reader = self._open(names)
@@ -56,15 +63,15 @@ class ArrowTable:
             batch = next(batches, None)
             if batch is None:
                 return
-            yield row, batch
+            yield row, pulled(batch, names)
             row += len(batch)
 
     def _watched(self, names: list[str]) -> Iterator[int]:
         """Yield the columns of which a row may be of any size."""
         for name in names:
-            index = self.schema.get_field_index(name)
-            if is_text(self.schema.field(index).type) or is_list(self.schema.field(index).type):
-                yield index
+            kind = self.schema.field(name).type
+            if is_text(kind) or is_list(kind):
+                yield self._index(name)
 
     def bounds(self, config: CorpusConfig, target_bytes: int) -> list[int]:
         """Return the rows at which parts of about so many bytes of text start, and the number of rows."""

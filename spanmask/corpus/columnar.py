@@ -15,10 +15,11 @@ import pyarrow as pa
 
 from spanmask.config import CorpusConfig, Format, OnError
 from spanmask.corpus.arrow import ArrowTable
-from spanmask.corpus.columns import conform, kept_types, require_columns, row_bytes
+from spanmask.corpus.columns import column_names, conform, kept_types, require_columns, row_bytes
 from spanmask.corpus.cutting import block_bounds
 from spanmask.corpus.identity import identities, places
 from spanmask.corpus.inputs import InputFile, Part
+from spanmask.corpus.nested import column_paths
 from spanmask.corpus.parquet import BLIND_ROWS, ParquetTable
 from spanmask.corpus.rows import InputRows, documents
 from spanmask.corpus.strings import is_plain, lengths, plain_offsets
@@ -41,12 +42,17 @@ class _Table(Protocol):
 
 
 @contextlib.contextmanager
-def _opened(file: InputFile) -> Iterator[_Table]:
+def _opened(file: InputFile, config: CorpusConfig) -> Iterator[_Table]:
     """Open a file; turn what Arrow refuses into a `CorpusError`, and what the file system refuses into a `StorageError`."""
     with reporting(file.path, "read"):
         try:
             with contextlib.ExitStack() as stack:
-                yield ParquetTable(file, stack) if file.format is Format.PARQUET else ArrowTable(file, stack)
+                names = column_names(config)
+                yield (
+                    ParquetTable(file, stack, names)
+                    if file.format is Format.PARQUET
+                    else ArrowTable(file, stack, names)
+                )
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             if getattr(error, "errno", None) is not None:
                 raise
@@ -59,22 +65,22 @@ def _opened(file: InputFile) -> Iterator[_Table]:
 
 def row_bounds(file: InputFile, config: CorpusConfig, target_bytes: int) -> list[int]:
     """Return the rows at which parts start, and the number of rows; see `divide`."""
-    with _opened(file) as table:
+    with _opened(file, config) as table:
         require_columns(file, table.schema, config)
         return table.bounds(config, target_bytes)
 
 
 def kept_in_columns(file: InputFile, config: CorpusConfig) -> dict[str, pa.DataType]:
     """Return the types of the columns to keep that a file has; errors as of `divide`."""
-    with _opened(file) as table:
+    with _opened(file, config) as table:
         require_columns(file, table.schema, config)
         return kept_types(table.schema, config)
 
 
-def names_in_columns(file: InputFile) -> list[str]:
+def names_in_columns(file: InputFile, config: CorpusConfig) -> list[str]:
     """Return the columns of a file."""
-    with _opened(file) as table:
-        return list(table.schema.names)
+    with _opened(file, config) as table:
+        return column_paths(table.schema)
 
 
 def read_rows(part: Part, config: CorpusConfig) -> Iterator[DocumentBlock]:
@@ -107,6 +113,7 @@ def documents_of(
         batch=plain,
         ids=ids[fits],
         skipped=len(left) + len(refused),
+        exclusions=file.exclusions,
         skipped_documents=tuple(sorted(told, key=lambda document: document.document_id)[:SKIPPED_LIMIT]),
         source_bytes=int(offsets[-1] - offsets[0]),
     )
@@ -122,7 +129,7 @@ def _conform_some(batch: pa.RecordBatch, chosen: Flags, config: CorpusConfig, ke
 
 def _small_batches(part: Part, config: CorpusConfig) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Yield the rows of a part in batches of about `BLOCK_BYTES` of text, each with the number of its first row."""
-    with _opened(part.file) as table:
+    with _opened(part.file, config) as table:
         require_columns(part.file, table.schema, config)
         for row, batch in table.batches(config, part.start, part.stop):
             first, last = max(0, part.start - row), min(len(batch), part.stop - row)

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from spanmask.config import CorpusConfig
 from spanmask.corpus.inputs import InputFile
+from spanmask.corpus.nested import column_paths
 from spanmask.corpus.ranges import is_points_type, is_ranges_type
 from spanmask.corpus.strings import is_plain, is_text, lengths, plain
 from spanmask.errors import ConfigError, CorpusError
@@ -17,7 +18,7 @@ from spanmask.records import Offsets
 
 def column_names(config: CorpusConfig) -> list[str]:
     """Return the columns to read."""
-    return [config.text_field, *filter(None, (config.spans_field, config.words_field)), *config.keep]
+    return [config.text_field, *filter(None, (config.spans_field, config.words_field)), *config.carried]
 
 
 def require_columns(file: InputFile, schema: pa.Schema, config: CorpusConfig) -> None:
@@ -31,7 +32,7 @@ def require_columns(file: InputFile, schema: pa.Schema, config: CorpusConfig) ->
         A kept column is no string, number or boolean.
     """
     for name in column_names(config):
-        _require_one(file, schema, name, optional=name in config.keep)
+        _require_one(file, schema, name, optional=name in config.carried)
     _require_type(file, schema, config.text_field, is_text, "strings; name another with --text-field")
     if config.spans_field is not None:
         _require_type(file, schema, config.spans_field, is_ranges_type, "lists of pairs [start, end] of integers")
@@ -46,14 +47,14 @@ def require_columns(file: InputFile, schema: pa.Schema, config: CorpusConfig) ->
 
 def kept_types(schema: pa.Schema, config: CorpusConfig) -> dict[str, pa.DataType]:
     """Return the types as which the columns to keep that are there are kept."""
-    types = {name: schema.field(name).type for name in config.keep if name in schema.names}
+    types = {name: schema.field(name).type for name in config.carried if name in schema.names}
     return {name: pa.string() if is_text(kind) else kind for name, kind in types.items()}
 
 
 def _require_one(file: InputFile, schema: pa.Schema, name: str, *, optional: bool) -> None:
     count = len(schema.get_all_field_indices(name))
     if count == 0 and not optional:
-        there = ", ".join(repr(other) for other in schema.names[:50]) or "none"
+        there = ", ".join(map(repr, column_paths(schema)[:50])) or "none"
         raise CorpusError(f"no column {name!r}; columns of this file: {there}", path=file.path)
     if count > 1:
         raise CorpusError(f"column {name!r} is there {count} times; expected once", path=file.path)
@@ -75,7 +76,7 @@ def is_kept_type(kind: pa.DataType) -> bool:
 
 def row_bytes(batch: pa.RecordBatch, config: CorpusConfig) -> Offsets:
     """Return the (D,) bytes that the strings of each row take once they are decoded."""
-    columns = [batch.column(name) for name in (config.text_field, *config.keep) if name in batch.schema.names]
+    columns = [batch.column(name) for name in (config.text_field, *config.carried) if name in batch.schema.names]
     sizes: Offsets = np.sum([lengths(column) for column in columns if is_text(column.type)], axis=0)
     return sizes
 

@@ -1,4 +1,4 @@
-"""Decompress while reading: an `InputFile` flows in, its bytes flow out; damage is told as a `CorpusError`."""
+"""Decompress while reading: a path and a compression flow in, its bytes flow out; damage is told as a `CorpusError`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import IO, Any, cast
 
 import pyarrow as pa
 
-from spanmask.corpus.inputs import InputFile
 from spanmask.errors import CorpusError
 
 #: Compressed bytes read at once.
@@ -21,7 +20,7 @@ _WINDOW_BITS = 27
 
 
 @contextmanager
-def open_compressed(file: InputFile) -> Iterator[_Decompressed]:
+def open_compressed(path: str, compression: str) -> Iterator[_Decompressed]:
     """Open a compressed file for reading.
 
     Raises
@@ -31,22 +30,22 @@ def open_compressed(file: InputFile) -> Iterator[_Decompressed]:
     OSError
         The file system refused.
     """
-    if file.compression == "gzip":
-        with open(file.path, "rb", buffering=0) as raw:
-            yield _Decompressed(file, raw, _Gzip(raw))
-    elif file.compression in _STREAMS:
-        with open(file.path, "rb", buffering=0) as raw:
-            yield _Decompressed(file, raw, _Streams(raw, _STREAMS[file.compression]))
+    if compression == "gzip":
+        with open(path, "rb", buffering=0) as raw:
+            yield _Decompressed(path, compression, raw, _Gzip(raw))
+    elif compression in _STREAMS:
+        with open(path, "rb", buffering=0) as raw:
+            yield _Decompressed(path, compression, raw, _Streams(raw, _STREAMS[compression]))
     else:
-        with pa.OSFile(file.path) as raw, pa.CompressedInputStream(raw, file.compression) as stream:
-            yield _Decompressed(file, raw, stream)
+        with pa.OSFile(path) as raw, pa.CompressedInputStream(raw, compression) as stream:
+            yield _Decompressed(path, compression, raw, stream)
 
 
 class _Decompressed:
     """A decompressing stream that tells damaged data from a failing disk."""
 
-    def __init__(self, file: InputFile, raw: Any, stream: Any) -> None:
-        self._file = file
+    def __init__(self, path: str, compression: str, raw: Any, stream: Any) -> None:
+        self._path, self._compression = path, compression
         self._raw = raw
         self._stream = stream
 
@@ -65,16 +64,16 @@ class _Decompressed:
 
     def _damaged(self, error: Exception) -> CorpusError:
         if "too much memory" in str(error):
-            return CorpusError(_window_refused(self._file.path), path=self._file.path)
+            return CorpusError(_window_refused(self._path), path=self._path)
         if "emory usage limit" in str(error):
             return CorpusError(
                 f"it takes more than {_XZ_MEMORY >> 20} MiB to decompress: compress it again with a smaller dictionary (xz -9 or less)",
-                path=self._file.path,
+                path=self._path,
             )
         return CorpusError(
-            f"not a whole {self._file.compression} stream ({error}): truncated, damaged or misnamed; "
+            f"not a whole {self._compression} stream ({error}): truncated, damaged or misnamed; "
             "fetch or compress the file again",
-            path=self._file.path,
+            path=self._path,
         )
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from spanmask.config import Format
+from spanmask.corpus.compressed import open_compressed
 from spanmask.corpus.listing import expand
 from spanmask.errors import ConfigError, CorpusError
 from spanmask.storage import reporting
@@ -37,7 +40,19 @@ _FORMATS = {
     ".feather": Format.ARROW,
     ".ipc": Format.ARROW,
 }
+#: Of a file named .json, how much is looked at.
+_HEAD_BYTES = 1 << 10
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bz2", ".xz": "xz"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Exclusion:
+    """A list of values of a field. path: of its file. stated: the option as manifests have it. values: distinct strings."""
+
+    field: str
+    path: str
+    stated: str
+    values: pa.Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +62,8 @@ class InputFile:
     index: its place in the order given. path: absolute. name: its path below the folder that was given, else its base name; several may
     have one. size: bytes on disk. mtime_ns: nanoseconds.
     format: never ``auto``. compression: ``gzip``, ``zstd``, ``bz2``, ``xz`` or None. kept: the fields to keep, with the types they have
-    in the whole corpus; None until those are known.
+    in the whole corpus; None until those are known. encoding: of its text, None: UTF-8.
+    exclusions: by which documents of it are left out.
     """
 
     index: int
@@ -58,6 +74,8 @@ class InputFile:
     format: Format
     compression: str | None
     kept: pa.Schema | None = None
+    encoding: str | None = None
+    exclusions: tuple[Exclusion, ...] = ()
 
     @property
     def has_lines(self) -> bool:
@@ -67,7 +85,11 @@ class InputFile:
     @property
     def is_sequential(self) -> bool:
         """Whether it can only be read from its start on."""
-        return self.compression is not None or self.format in (Format.CSV, Format.TSV)
+        return (
+            self.compression is not None
+            or self.encoding is not None
+            or self.format in (Format.CSV, Format.TSV, Format.JSON)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +116,17 @@ class Inputs:
     ignored: tuple[str, ...]
     passed_over: dict[str, int]
 
+    @property
+    def kinds(self) -> dict[str, int]:
+        """How many files are read by suffix, the most frequent first."""
+        return dict(Counter(_suffix(os.path.basename(file.path)) or file.format for file in self.files).most_common())
 
-def find_inputs(paths: Sequence[str | os.PathLike[str]], format: Format) -> Inputs:  # noqa: A002
+
+def find_inputs(
+    paths: Sequence[str | os.PathLike[str]],
+    format: Format,  # noqa: A002
+    encoding: str = "utf-8",
+) -> Inputs:
     """Find the files that paths, folders and globs stand for.
 
     Parameters
@@ -105,7 +136,9 @@ def find_inputs(paths: Sequence[str | os.PathLike[str]], format: Format) -> Inpu
         globs (``**`` too), in bytewise order, hidden ones only where the pattern says ``.`` or ``_``; folders that Hugging Face datasets
         saved, in their own order. A path that exists is never a glob.
     format
-        How every file is read; ``auto`` goes by the name.
+        How every file is read; ``auto`` goes by the name, and by how it begins where JSON is an array.
+    encoding
+        Of text, JSON and CSV.
 
     Raises
     ------
@@ -129,7 +162,11 @@ def find_inputs(paths: Sequence[str | os.PathLike[str]], format: Format) -> Inpu
             else:
                 ignored[met.path] = aside
     _refuse_unusable([path for path, _ in found])
-    files = tuple(_describe(index, path, name, format) for index, (path, name) in enumerate(found))
+    known = None if encoding == "utf-8" else encoding
+    files = tuple(
+        _with_content(replace(_describe(index, path, name, format), encoding=known), format)
+        for index, (path, name) in enumerate(found)
+    )
     if not files:
         raise ConfigError(_nothing_found(paths, list(ignored)))
     return Inputs(files=files, ignored=tuple(ignored), passed_over=dict(Counter(ignored.values()).most_common()))
@@ -171,9 +208,14 @@ def _unreadable(path: str, format: Format) -> str | None:  # noqa: A002
     """Return as what a file that was met is passed over: its suffix where no reader goes by it; None for one to read."""
     name = os.path.basename(path).lower()
     if _kind(name, format)[0] is None:
-        stem, suffix = os.path.splitext(name)
-        return (os.path.splitext(stem)[1] if suffix in _COMPRESSIONS else "") + suffix or "without a suffix"
+        return _suffix(name) or "without a suffix"
     return "no regular file" if os.path.exists(path) and not os.path.isfile(path) else None
+
+
+def _suffix(name: str) -> str:
+    """Return the end of a name that tells its kind, with that of what it is compressed by."""
+    stem, suffix = os.path.splitext(name.lower())
+    return (os.path.splitext(stem)[1] if suffix in _COMPRESSIONS else "") + suffix
 
 
 def _describe(index: int, path: str, name: str, format: Format) -> InputFile:  # noqa: A002
@@ -189,6 +231,29 @@ def _describe(index: int, path: str, name: str, format: Format) -> InputFile:  #
         format=_usable(path, status.st_mode, kind, compression),
         compression=compression,
     )
+
+
+def _with_content(file: InputFile, format: Format) -> InputFile:  # noqa: A002
+    """Return a file as what its first bytes say where its name leaves that open, and without an encoding where it has its own."""
+    if file.format in (Format.PARQUET, Format.ARROW):
+        return replace(file, encoding=None)
+    if format is Format.AUTO and _suffix(os.path.basename(file.path)).startswith(".json") and not _is_jsonl(file):
+        return replace(file, format=Format.JSON) if _begins_array(file) else file
+    return file
+
+
+def _begins_array(file: InputFile) -> bool:
+    """Tell whether the first character opens an array; what cannot be read is left to its reader."""
+    with suppress(CorpusError, UnicodeError), reporting(file.path, "read"):
+        with open_compressed(file.path, file.compression) if file.compression else open(file.path, "rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+        text = codecs.getincrementaldecoder(file.encoding or "utf-8")("replace").decode(head)
+        return text.removeprefix("\ufeff").lstrip(" \t\r\n").startswith("[")
+    return False
+
+
+def _is_jsonl(file: InputFile) -> bool:
+    return ".jsonl" in _suffix(os.path.basename(file.path))
 
 
 def _usable(path: str, mode: int, kind: Format | None, compression: str | None) -> Format:

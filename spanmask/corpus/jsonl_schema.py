@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from spanmask.config import CorpusConfig
+from spanmask.config import CorpusConfig, Format
 from spanmask.corpus.cutting import document_starts
 from spanmask.corpus.inputs import InputFile
+from spanmask.corpus.json_array import elements
+from spanmask.corpus.nested import all_names, looked_up
 from spanmask.corpus.streams import as_array, lines, open_stream
 from spanmask.corpus.text import invalid_utf8
 from spanmask.errors import ConfigError
@@ -69,8 +71,9 @@ def kept_in_lines(file: InputFile, names: Collection[str], limit: int) -> dict[s
     for line in _filled_lines(file, limit):
         values = _object(line)[0]
         for name in names:
-            if name in values and found.get(name, pa.null()) == pa.null():
-                found[name] = _kept_type(file, name, values[name])
+            known, value = looked_up(values, name)
+            if known and found.get(name, pa.null()) == pa.null():
+                found[name] = _kept_type(file, name, value)
         read += len(line)
         if read >= KEPT_BYTES or (len(found) == len(names) and pa.null() not in found.values()):
             break
@@ -78,12 +81,15 @@ def kept_in_lines(file: InputFile, names: Collection[str], limit: int) -> dict[s
 
 
 def names_in_lines(file: InputFile) -> list[str]:
-    """Return the fields of the first line of a file."""
-    return list(next(map(_object, _filled_lines(file, KEPT_BYTES)), ({}, None))[0])
+    """Return the fields of the first line of a file, those inside of objects too."""
+    return all_names(next(map(_object, _filled_lines(file, KEPT_BYTES)), ({}, None))[0])
 
 
 def _filled_lines(file: InputFile, limit: int) -> Iterator[bytes]:
     """Yield the filled lines of a file that are not longer than a limit, up to one that leaves `KEPT_BYTES` behind."""
+    if file.format is Format.JSON:
+        yield from elements(file, limit)
+        return
     with open_stream(file) as stream:
         for chunk in lines(stream, 0, max(limit, KEPT_BYTES)):
             # Split at newlines alone, as everywhere here: splitlines would end lines at a carriage return, too.
@@ -113,7 +119,7 @@ def explain(line: bytes, schema: pa.Schema) -> LineFault:
     if missing is not None:
         return LineFault(SkipReason.FIELD, missing)
     for field in schema:
-        value = values.get(field.name)
+        value = looked_up(values, field.name)[1]
         if value is not None and not _fits(value, field.type):
             message = f"field {field.name!r} is {_json_name(value)}, expected {_expected(field.type)}"
             return LineFault(SkipReason.FIELD, message)
@@ -159,10 +165,11 @@ def _malformed(error: json.JSONDecodeError) -> str:
 
 
 def _missing(values: dict[str, Any], name: str) -> str | None:
-    if name not in values:
-        there = ", ".join(repr(other) for other in list(values)[:20]) or "none"
+    known, value = looked_up(values, name)
+    if not known:
+        there = ", ".join(repr(other) for other in all_names(values)[:20]) or "none"
         return f"no field {name!r}; fields of this line: {there}"
-    return f"field {name!r} is null, expected a value" if values[name] is None else None
+    return f"field {name!r} is null, expected a value" if value is None else None
 
 
 def _expected(kind: pa.DataType) -> str:

@@ -28,7 +28,7 @@ def with_kept(files: Sequence[InputFile], config: CorpusConfig) -> tuple[InputFi
     CorpusError
         A field is nowhere: its name is likely wrong.
     """
-    if not config.keep:
+    if not config.carried:
         return tuple(files)
     found: dict[str, tuple[pa.DataType, str]] = {}
     for file in files:
@@ -39,13 +39,15 @@ def with_kept(files: Sequence[InputFile], config: CorpusConfig) -> tuple[InputFi
                     f"field {name!r} is {known} in {path}, and {kind} in {file.path}: a kept field has one type in all inputs"
                 )
             found[name] = (kind, file.path) if known == pa.null() else (known, path)
-    for name in config.keep:
+    for name in config.carried:
         if name not in found:
             there = ", ".join(map(repr, _names_in(files[0], config)[:20])) or "none"
             others = f" (nor does one of the {len(files) - 1} other files show it)" if len(files) > 1 else ""
             raise CorpusError(f"no field {name!r}; fields of the first document: {there}{others}", path=files[0].path)
     # Null in all that was looked at: any type does.
-    kept = pa.schema([(name, pa.string() if found[name][0] == pa.null() else found[name][0]) for name in config.keep])
+    kept = pa.schema(
+        [(name, pa.string() if found[name][0] == pa.null() else found[name][0]) for name in config.carried]
+    )
     return tuple(replace(file, kept=kept) for file in files)
 
 
@@ -54,18 +56,18 @@ def _is_delimited(file: InputFile) -> bool:
 
 
 def _names_in(file: InputFile, config: CorpusConfig) -> list[str]:
-    if file.has_lines:
+    if file.has_lines or file.format is Format.JSON:
         return names_in_lines(file)
-    return list(records_schema(file, config).names) if _is_delimited(file) else names_in_columns(file)
+    return list(records_schema(file, config).names) if _is_delimited(file) else names_in_columns(file, config)
 
 
 def _kept_in(
     file: InputFile, config: CorpusConfig, found: dict[str, tuple[pa.DataType, str]]
 ) -> dict[str, pa.DataType]:
-    if not file.has_lines:
+    if not file.has_lines and file.format is not Format.JSON:
         return (
             kept_types(records_schema(file, config), config) if _is_delimited(file) else kept_in_columns(file, config)
         )
     # Lines are read for what is not known yet: those of another type are told where they stand.
-    wanted = [name for name in config.keep if found.get(name, (pa.null(), ""))[0] == pa.null()]
+    wanted = [name for name in config.carried if found.get(name, (pa.null(), ""))[0] == pa.null()]
     return kept_in_lines(file, wanted, config.max_document_bytes) if wanted else {}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from spanmask.errors import ConfigError, CorpusError
-from spanmask.storage import reporting
+from spanmask.storage import refuse_url, reporting
 
 #: First characters of names that Spark, Hadoop and file systems set aside: markers, checksums, work that never ended.
 _HIDDEN = (".", "_")
@@ -38,12 +38,13 @@ def expand(path: str) -> list[Met]:
     Raises
     ------
     ConfigError
-        There is nothing of that name, or several splits of a saved dataset.
+        There is nothing of that name, it is a URL, or several splits of a saved dataset.
     CorpusError
         A saved dataset names files outside itself.
     StorageError
         A folder cannot be listed.
     """
+    refuse_url(path)
     if os.path.isdir(path):
         return _walk(path)
     if os.path.lexists(path):

@@ -13,6 +13,7 @@ from spanmask.config import CorpusConfig
 from spanmask.corpus.columns import column_names, row_bytes
 from spanmask.corpus.cutting import BLOCK_BYTES
 from spanmask.corpus.inputs import InputFile
+from spanmask.corpus.nested import pulled, with_inner
 from spanmask.corpus.strings import is_text, lengths, without_encoding
 
 #: Most rows decoded at once where their size is not known beforehand.
@@ -30,11 +31,11 @@ _DICTIONARIES = {"PLAIN_DICTIONARY", "RLE_DICTIONARY"}
 class ParquetTable:
     """A Parquet file; row groups are read a batch at a time, pages through a small buffer."""
 
-    def __init__(self, file: InputFile, stack: contextlib.ExitStack) -> None:
+    def __init__(self, file: InputFile, stack: contextlib.ExitStack, names: Iterable[str]) -> None:
         self._path, self._stack = file.path, stack
         self._file = self._open()
         self._by_dictionary: dict[str, Any] = {}
-        self.schema = self._file.schema_arrow
+        self.schema = with_inner(self._file.schema_arrow, names)
 
     def _open(self, **options: Any) -> Any:
         import pyarrow.parquet
@@ -64,7 +65,8 @@ class ParquetTable:
         return self._file.metadata.row_group(index).column(paths.index(name))
 
     def _rows(self, index: int, names: list[str], rows: int) -> Iterator[pa.RecordBatch]:
-        yield from self._file.iter_batches(rows, row_groups=[index], columns=names, use_threads=False)
+        for batch in self._file.iter_batches(rows, row_groups=[index], columns=names, use_threads=False):
+            yield pulled(batch, names)
 
     def bounds(self, config: CorpusConfig, target_bytes: int) -> list[int]:
         """Return the rows at which parts of about so many bytes of text start, and the number of rows."""
@@ -89,7 +91,7 @@ class ParquetTable:
             # So many rows as about a block holds, by the group's mean: a group may be of gigabytes.
             rows = min(BLIND_ROWS, max(1, BLOCK_BYTES * (end - first) // max(1, size)))
             # As in `_size`, before the footer is asked about these columns; of the text a row has been read there.
-            next(self._rows(index, [name for name in names if name in config.keep], 1), None)
+            next(self._rows(index, [name for name in names if name in config.carried], 1), None)
             limit = config.max_document_bytes
             longest = self._longest(index, names, roughly=limit * _PIECES // rows)
             rows_at_once = min(rows, max(1, limit // max(1, longest)))
@@ -120,6 +122,9 @@ class ParquetTable:
             self._by_dictionary[name] = self._open(metadata=self._file.metadata, read_dictionary=[name])
         reader = self._by_dictionary[name]
         batch = next(reader.iter_batches(1, row_groups=[index], columns=[name], use_threads=False), None)
+        if batch is not None and not pa.types.is_dictionary(batch.schema.types[0]):
+            # Inside of a struct Arrow does not tell its entries.
+            return int(self._column(index, name).total_uncompressed_size)
         return 0 if batch is None else int(lengths(batch.column(0).dictionary).max(initial=0))
 
     def _dictionary_bytes(self, column: Any) -> int | None:

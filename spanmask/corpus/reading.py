@@ -43,6 +43,10 @@ def divide(file: InputFile, config: CorpusConfig, target_bytes: int) -> list[Par
         raise ValueError(f"{file.path} is compressed: read it with stream_blocks")
     if target_bytes < 1:
         raise ValueError(f"target_bytes is {target_bytes}: give at least 1")
+    if file.format in (Format.CSV, Format.TSV):
+        from spanmask.corpus.delimited import records_schema
+
+        records_schema(file, config)
     if file.has_lines or file.is_sequential:
         step = file.size if file.is_sequential or is_one_document(file, config) else target_bytes
         bounds = [*range(0, file.size, step or 1), file.size]
@@ -81,6 +85,9 @@ def read_part(part: Part, config: CorpusConfig, window_bytes: int = BLOCK_BYTES)
 
         yield from read_records(part.file, config)
         return
+    if part.file.format is Format.JSON:
+        yield from jsonl.read_array(part.file, config)
+        return
     streamed = part.file.is_sequential
     for raw in stream_blocks(part.file, config, window_bytes) if streamed else _cut_part(part, config):
         yield from parse_block(part.file, raw, config)
@@ -89,7 +96,7 @@ def read_part(part: Part, config: CorpusConfig, window_bytes: int = BLOCK_BYTES)
 @lru_cache(maxsize=256)
 def _knowing(file: InputFile, config: CorpusConfig) -> InputFile:
     """Return a file that knows the types of the fields to keep: by itself, where nobody asked the whole corpus."""
-    if file.kept is not None or not config.keep:
+    if file.kept is not None or not config.carried:
         return file
     from spanmask.corpus.kept import with_kept
 

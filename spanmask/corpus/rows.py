@@ -15,6 +15,8 @@ import pyarrow as pa
 
 from spanmask.buffers import to_numpy
 from spanmask.config import CorpusConfig, OnError
+from spanmask.corpus.exclusion import excluded
+from spanmask.corpus.inputs import Exclusion
 from spanmask.corpus.ranges import Fault, read_points, read_ranges
 from spanmask.corpus.streams import as_view
 from spanmask.corpus.strings import plain_offsets
@@ -43,12 +45,15 @@ class InputRows:
     """Rows as a reader hands them on.
 
     batch: D rows; text is string or large_string, ranges are nested lists, kept columns have their final types.
-    ids: (D,). skipped, skipped_documents: left out already, as in `DocumentBlock`. source_bytes: decompressed input bytes.
+    ids: (D,). skipped, excluded, skipped_documents: left out already, as in `DocumentBlock`. source_bytes: decompressed input bytes.
+    exclusions: by which rows are still to be left out.
     """
 
     batch: pa.RecordBatch
     ids: Identities
     skipped: int = 0
+    excluded: int = 0
+    exclusions: tuple[Exclusion, ...] = ()
     skipped_documents: tuple[SkippedDocument, ...] = ()
     source_bytes: int
 
@@ -79,14 +84,16 @@ def documents(
             detail = explain(rows.ids[row], fault.reason(row))
             skipped.append(SkippedDocument(document_id=int(rows.ids[row]), reason=fault.kind, detail=detail))
         bad |= fault.bad
-    if not bad.any():
+    taken = excluded(rows.batch, rows.exclusions if config.exclude else ()) & ~bad
+    good = ~bad & ~taken
+    if good.all():
         return _block(rows, config)
-    good = ~bad
     return _block(
         InputRows(
             batch=rows.batch.filter(pa.array(good)),
             ids=rows.ids[good],
             skipped=rows.skipped + int(np.count_nonzero(bad)),
+            excluded=int(np.count_nonzero(taken)),
             skipped_documents=tuple(sorted(skipped, key=lambda document: document.document_id)[:SKIPPED_LIMIT]),
             source_bytes=rows.source_bytes,
         ),
@@ -108,6 +115,7 @@ def _block(rows: InputRows, config: CorpusConfig) -> DocumentBlock:
         words=None if words is None else read_points(rows.batch.column(words), lengths)[0],
         kept=rows.batch.select(list(config.keep)) if config.keep else None,
         skipped=rows.skipped,
+        excluded=rows.excluded,
         skipped_documents=rows.skipped_documents,
         source_bytes=rows.source_bytes,
     )
@@ -128,7 +136,7 @@ def _faults(batch: pa.RecordBatch, config: CorpusConfig) -> Iterator[Fault]:
         bad: Flags = to_numpy(text.is_null())
         reason = f"field {config.text_field!r} is null, expected a value"
         yield Fault(bad=bad, kind=SkipReason.FIELD, reason=lambda _: reason)
-    for name in (config.text_field, *config.keep):
+    for name in (config.text_field, *config.carried):
         yield from _encoding_faults(batch.column(name), name)
     lengths = _code_points(batch.column(config.text_field), config)
     if config.spans_field is not None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from spanmask.corpus.compressed import open_compressed
 from spanmask.corpus.inputs import InputFile
+from spanmask.errors import CorpusError
 from spanmask.kernels.text import BLANK, UNDECIDED, count_newlines, line_before
 from spanmask.records import Bytes
 from spanmask.storage import reporting
@@ -64,7 +65,7 @@ def as_view(data: Bytes) -> memoryview:
 
 @contextlib.contextmanager
 def open_stream(file: InputFile, offset: int = 0) -> Iterator[ByteStream]:
-    """Open a file for reading, decompressed; an uncompressed one from an offset on.
+    """Open a file for reading, decompressed and in UTF-8; one that is both already from an offset on.
 
     Raises
     ------
@@ -77,10 +78,52 @@ def open_stream(file: InputFile, offset: int = 0) -> Iterator[ByteStream]:
         if file.compression is None:
             with open(file.path, "rb", buffering=0) as raw:
                 raw.seek(offset)
-                yield cast(ByteStream, raw)
+                yield _in_utf8(file, cast(ByteStream, raw))
             return
-        with open_compressed(file) as stream:
-            yield stream
+        with open_compressed(file.path, file.compression) as stream:
+            yield _in_utf8(file, stream)
+
+
+def _in_utf8(file: InputFile, stream: ByteStream) -> ByteStream:
+    return stream if file.encoding is None else _Recoded(file, stream, file.encoding)
+
+
+def _marked(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Put a byte that is never UTF-8 for what cannot be decoded, so that its document is found as any other that is not."""
+    if isinstance(error, UnicodeDecodeError):
+        return "\udcff", error.end
+    if isinstance(error, UnicodeEncodeError):
+        return b"\xff", error.end
+    raise error
+
+
+_MARK = "spanmask.mark"
+codecs.register_error(_MARK, _marked)
+
+
+class _Recoded:
+    """A stream of another encoding as UTF-8, read in order."""
+
+    def __init__(self, file: InputFile, stream: ByteStream, encoding: str) -> None:
+        self._file, self._stream = file, stream
+        self._decoder = codecs.getincrementaldecoder(encoding)(_MARK)
+        self._held = b""
+        self._ended = False
+
+    def read(self, size: int, /) -> bytes:
+        while not self._held and not self._ended:
+            data = self._stream.read(CHUNK_BYTES)
+            self._ended = not data
+            try:
+                self._held = self._decoder.decode(data, self._ended).encode("utf-8", _MARK)
+            except UnicodeError as error:
+                message = f"no text in {self._file.encoding} ({error}); name another --encoding"
+                raise CorpusError(message, path=self._file.path) from None
+        data, self._held = self._held[:size], self._held[size:]
+        return data
+
+    def tell(self) -> int:
+        return self._stream.tell()
 
 
 def lines(stream: ByteStream, offset: int, most: int) -> Iterator[Chunk]:

@@ -87,7 +87,9 @@ def _block(file: InputFile, origin: int, data: Bytes, offsets: Offsets, config: 
     left = np.flatnonzero(~good).tolist()
     told = tuple(
         SkippedDocument(
-            document_id=int(ids[number]), reason=SkipReason.ENCODING, detail=_encoding_fault(documents[number])
+            document_id=int(ids[number]),
+            reason=SkipReason.ENCODING,
+            detail=_encoding_fault(documents[number]) if file.encoding is None else f"not {file.encoding}",
         )
         if fits[number]
         else left_out_for_length(int(ids[number]), config)
@@ -131,9 +133,11 @@ def _error(file: InputFile, places: Offsets, text: Bytes, fits: Flags, config: C
 def _encoding_error(file: InputFile, origin: int, text: memoryview) -> CorpusError:
     found = invalid_utf8(text)
     at, what = found if found is not None else (0, "a byte is not valid UTF-8")
+    told = f"{what}; expected UTF-8 text: name its encoding with --encoding"
+    if file.encoding is not None:
+        told = f"what stands there is not {file.encoding}: name another --encoding"
     return CorpusError(
-        f"{what}; expected UTF-8 text: convert the file (iconv -f … -t UTF-8), "
-        "or leave such documents out with --on-error skip",
+        f"{told}, or leave such documents out with --on-error skip",
         path=file.path,
         line=line_number(file, origin + at),
     )

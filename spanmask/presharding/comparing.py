@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from spanmask.blocks import restore
+from spanmask.corpus.exclusion import with_exclusions
 from spanmask.corpus.inputs import InputFile, find_inputs
 from spanmask.engines.local import Outcome
 from spanmask.errors import ConfigError
-from spanmask.presharding.locations import recalled_inputs
+from spanmask.presharding.locations import recalled_exclusions, recalled_inputs
 from spanmask.presharding.plan import default_jobs, make_plan
 from spanmask.presharding.run import run_units
 from spanmask.presharding.units import Pipeline, PipelineWork, Report, Unit, all_units
@@ -64,6 +65,7 @@ def verify_source(
     if changed:
         return changed
     known = None if manifest.unigram is None else np.array(manifest.unigram, np.int64)
+    files = with_exclusions(files, recalled_exclusions(manifest))
     plan = make_plan(manifest.config, manifest.vocabulary, files, known)
     work = PipelineWork(plan=plan, root=os.fspath(folder), run=partial(_compare_unit, manifest))
     outcomes = run_units(work, all_units(plan), jobs or default_jobs(), lambda *_: None)
@@ -84,12 +86,14 @@ def _findings(outcome: Outcome) -> list[Finding]:
 
 def _inputs(manifest: Manifest, inputs: Sequence[str | os.PathLike[str]]) -> tuple[InputFile, ...]:
     if inputs:
-        return find_inputs(inputs, manifest.config.corpus.format).files
+        return find_inputs(inputs, manifest.config.corpus.format, manifest.config.corpus.encoding).files
     known = recalled_inputs(manifest)
     if known is None:
         names = ", ".join(input_names(manifest.inputs))
         raise ConfigError(f"where its inputs lie is not known here; name them in order after --source: {names}")
-    return find_inputs([item["path"] for item in known], manifest.config.corpus.format).files
+    return find_inputs(
+        [item["path"] for item in known], manifest.config.corpus.format, manifest.config.corpus.encoding
+    ).files
 
 
 def _compare_unit(manifest: Manifest, pipeline: Pipeline, unit: Unit, _report: Report) -> list[Finding]:

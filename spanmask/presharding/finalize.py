@@ -68,6 +68,8 @@ def assemble(plan: Plan, receipts: Iterable[Receipt], digests: Sequence[str]) ->
     # Receipts come in order of units whatever worker wrote them, so sums and lists are the same for any number of jobs.
     for receipt in receipts:
         sums.add(receipt)
+    if plan.config.corpus.exclude:
+        sums.conservation.setdefault("documents_excluded", 0)
     splits = sums.splits()
     if not splits:
         raise CorpusError(_nothing(sums.conservation, plan))

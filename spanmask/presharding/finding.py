@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from spanmask.config import Format
+from spanmask.config import CorpusConfig, Format
 from spanmask.corpus.inputs import InputFile, Inputs, find_inputs
 from spanmask.errors import ConfigError
 from spanmask.presharding.state import FOLDER, STDIN_FOLDER
@@ -25,7 +25,7 @@ _JSON_OBJECT = re.compile(rb"""\s*\{\s*(?:"(?:[^"\\]|\\.)*"\s*:|\})""")
 OnInputs = Callable[[Inputs], None]
 
 
-def find_files(paths: list[Any], folder: Path, format: Format, on_inputs: OnInputs) -> tuple[InputFile, ...]:  # noqa: A002
+def find_files(paths: list[Any], folder: Path, config: CorpusConfig, on_inputs: OnInputs) -> tuple[InputFile, ...]:
     """Return the files that paths stand for; ``-`` is standard input, which is saved in a folder.
 
     Raises
@@ -36,8 +36,8 @@ def find_files(paths: list[Any], folder: Path, format: Format, on_inputs: OnInpu
         The file system refused.
     """
     if STDIN in paths:
-        paths = [_saved(folder, format) if path == STDIN else path for path in paths]
-    inputs = find_inputs(paths, format)
+        paths = [_saved(folder, config.format) if path == STDIN else path for path in paths]
+    inputs = find_inputs(paths, config.format, config.encoding)
     for file in inputs.files:
         path = Path(file.path)
         if path.is_relative_to(folder) and not path.is_relative_to(folder / FOLDER / STDIN_FOLDER):

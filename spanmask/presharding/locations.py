@@ -7,12 +7,14 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 from spanmask.config import canonical_json
-from spanmask.corpus.inputs import InputFile
+from spanmask.corpus.exclusion import read_exclusions
+from spanmask.corpus.inputs import Exclusion, InputFile
 from spanmask.errors import ConfigError, StorageError
 from spanmask.kernels.cache import user_cache_folder
 from spanmask.shard.manifest import Manifest
@@ -30,6 +32,35 @@ def remember_inputs(manifest: Manifest, files: Sequence[InputFile]) -> None:
     with suppress(OSError, StorageError, ConfigError):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         publish_bytes(path, canonical_json(known))
+
+
+def remember_lists(manifest: Manifest, files: Sequence[InputFile]) -> None:
+    """Write down where a dataset's lists of excluded documents were; failing to is no failure."""
+    paths = [one.path for one in files[0].exclusions]
+    with suppress(OSError, StorageError, ConfigError):
+        publish_bytes(_record_path(manifest).with_suffix(".lists.json"), canonical_json(paths))
+
+
+def recalled_exclusions(manifest: Manifest) -> tuple[Exclusion, ...]:
+    """Read the lists of documents that a dataset was made without.
+
+    Raises
+    ------
+    ConfigError
+        Where they lie is not known here, or one is not what it was.
+    """
+    stated = manifest.config.corpus.exclude
+    paths: list[str] = []
+    with suppress(OSError, ValueError):
+        paths = [str(path) for path in json.loads(_record_path(manifest).with_suffix(".lists.json").read_bytes())]
+    if len(paths) != len(stated):
+        paths = [] if not stated else [one.split("=", 1)[1].partition("#")[0] for one in stated]
+    given = tuple(f"{one.partition('=')[0]}={path}" for one, path in zip(stated, paths, strict=True))
+    found = read_exclusions(replace(manifest.config.corpus, exclude=given))
+    for one, wanted in zip(found, stated, strict=True):
+        if one.stated.rpartition("#")[2] != wanted.rpartition("#")[2]:
+            raise ConfigError(f"{one.path}: not the list that the dataset was made without ({wanted}); restore it")
+    return found
 
 
 def recalled_inputs(manifest: Manifest) -> list[dict[str, Any]] | None:

@@ -24,7 +24,7 @@ from spanmask.config import (
 from spanmask.corpus.inputs import InputFile, Part
 from spanmask.corpus.kept import with_kept
 from spanmask.corpus.reading import divide
-from spanmask.errors import ConfigError
+from spanmask.errors import ConfigError, CorpusError
 from spanmask.presharding.unigrams import count_unigrams, text_bytes
 from spanmask.shard.manifest import MANIFEST_LIMIT, InputRecord, describe_vocabulary
 from spanmask.tokenization.tokenizer import tokenized_by
@@ -32,6 +32,8 @@ from spanmask.vocab import Vocabulary
 
 #: Bytes that a manifest may need for all but inputs and vocabulary: counts, above all those of unigrams.
 _MANIFEST_REST = 8 << 20
+#: Inputs that cannot be read, as far as they are told by name.
+_BAD_TOLD = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +115,7 @@ def make_plan(
 
 
 def _check_fields(config: CorpusConfig, files: Sequence[InputFile]) -> None:
-    fields = [*filter(None, (config.spans_field, config.words_field)), *config.keep]
+    fields = [*filter(None, (config.spans_field, config.words_field)), *config.carried]
     text = next((file for file in files if file.format is Format.TEXT), None)
     if text is not None and fields:
         raise ConfigError(f"{text.path}: plain text has no field {fields[0]!r}; give JSONL, CSV, Parquet or Arrow")
@@ -163,16 +165,29 @@ def _task(number: int, items: Sequence[_Weighted]) -> Task:
 
 
 def _weighted_parts(files: Sequence[InputFile], config: CorpusConfig, target: int) -> Iterator[_Weighted]:
+    """Yield the parts of all files; of those that are not what they claim, as far as that shows here, all are told."""
+    bad = list[CorpusError]()
     for file in files:
-        if file.is_sequential:
-            growth = text_bytes(file)
-            streamed = file.has_lines and growth > target
-            yield _Weighted(Part(file=file, start=0, stop=file.size), growth, file.size, streamed)
-            continue
-        parts = divide(file, config, target)
-        for part in parts:
-            text = target if len(parts) > 1 else min(file.size, target)
-            yield _Weighted(part, text, file.size // len(parts), False)
+        try:
+            yield from _parts_of(file, config, target)
+        except CorpusError as error:
+            bad.append(error)
+    if len(bad) > 1:
+        told = "\n".join(map(str, bad[:_BAD_TOLD]))
+        raise CorpusError(f"{len(bad):,} inputs cannot be read; correct them, or leave them out:\n{told}")
+    if bad:
+        raise bad[0]
+
+
+def _parts_of(file: InputFile, config: CorpusConfig, target: int) -> Iterator[_Weighted]:
+    if file.has_lines and file.is_sequential:
+        growth = text_bytes(file)
+        yield _Weighted(Part(file=file, start=0, stop=file.size), growth, file.size, growth > target)
+        return
+    parts = divide(file, config, target)
+    for part in parts:
+        text = target if len(parts) > 1 else min(text_bytes(file), target)
+        yield _Weighted(part, text, file.size // len(parts), False)
 
 
 def default_jobs() -> int:

@@ -99,7 +99,10 @@ class Ledger:
 
     def add_documents(self, documents: DocumentBlock) -> None:
         """Count a block of documents."""
-        self._count(documents_in=len(documents) + documents.skipped, documents_skipped=documents.skipped)
+        left = documents.skipped + documents.excluded
+        self._count(documents_in=len(documents) + left, documents_skipped=documents.skipped)
+        if documents.excluded:
+            self._count(documents_excluded=documents.excluded)
         self.skipped += map(skipped_line, documents.skipped_documents[: SKIPPED_LIMIT - len(self.skipped)])
         self.source_bytes += documents.source_bytes
         self.supplied["spans_field"] += 0 if documents.annotations is None else len(documents.annotations.starts)

@@ -13,7 +13,8 @@ from typing import Any
 
 from spanmask.blocks import row_of
 from spanmask.config import PreshardConfig
-from spanmask.corpus.inputs import InputFile, Inputs
+from spanmask.corpus.exclusion import read_exclusions, with_exclusions
+from spanmask.corpus.inputs import Exclusion, InputFile, Inputs
 from spanmask.engines.local import Outcome, run_inline, run_processes
 from spanmask.engines.workers import may_fork
 from spanmask.errors import ConfigError, IncompleteShards, MismatchError, SpanmaskError
@@ -21,7 +22,7 @@ from spanmask.kernels.cache import has_compiled_kernels
 from spanmask.presharding.existing import check_folder, differences, finished_dataset, refusal
 from spanmask.presharding.finalize import assemble
 from spanmask.presharding.finding import STDIN, OnInputs, find_files
-from spanmask.presharding.locations import Digests, check_unchanged_since, remember_inputs
+from spanmask.presharding.locations import Digests, check_unchanged_since, remember_inputs, remember_lists
 from spanmask.presharding.plan import Plan, default_jobs, make_plan
 from spanmask.presharding.receipt import Receipt
 from spanmask.presharding.state import FOLDER, RunState, locked
@@ -29,7 +30,7 @@ from spanmask.presharding.units import Pipeline, PipelineWork, Report, Unit, all
 from spanmask.records import Row
 from spanmask.shard.card import dataset_card
 from spanmask.shard.manifest import Manifest
-from spanmask.storage import make_folder
+from spanmask.storage import make_folder, refuse_url
 from spanmask.vocab import Vocabulary, load_vocabulary
 
 
@@ -107,16 +108,18 @@ def preshard(  # noqa: PLR0913 - the one door
     IncompleteShards
         Some shards failed after three tries; the others are complete, and the same call goes on.
     """
+    refuse_url(out)
     folder = Path(out).absolute()
     jobs = default_jobs() if jobs is None else jobs
     if jobs < 1:
         raise ConfigError(f"jobs is {jobs}: give 1 or more")
     check_folder(folder)
     paths = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
+    config, exclusions = _with_lists(config)
     on_inputs = on_inputs or _ignore
     if STDIN not in paths and not (folder / FOLDER).exists():
         # Looked at without a lock, so that a finished dataset may be read-only.
-        files = find_files(paths, folder, config.corpus.format, on_inputs)
+        files = find_files(paths, folder, config.corpus, on_inputs)
         finished = finished_dataset(folder, config, files, overwrite=overwrite, rehash=rehash)
         if finished is not None:
             return finished
@@ -125,11 +128,12 @@ def preshard(  # noqa: PLR0913 - the one door
         # A run that was killed between its last shard and its manifest's place: the rest is renaming, whatever is asked for now.
         if state.staged:
             state.commit()
-        files = find_files(paths, folder, config.corpus.format, on_inputs)
+        files = find_files(paths, folder, config.corpus, on_inputs)
         finished = finished_dataset(folder, config, files, overwrite=overwrite, rehash=rehash)
         if finished is not None:
             return finished
         progress = Progress(disk_total=sum(file.size for file in files))
+        files = with_exclusions(files, exclusions)
         return _Run(RunState(folder), config, files, jobs, overwrite, on_progress, progress).execute()
 
 
@@ -152,11 +156,14 @@ def preview(
 ) -> tuple[list[tuple[int, Row]], Vocabulary, Inputs]:
     """Return the first ``count`` sequences with their numbers, their vocabulary, and what a run would read; raises as `preshard` does."""
     vocabulary = load_vocabulary(config.vocabulary)
+    config, exclusions = _with_lists(config)
     found: list[Inputs] = []
     # Standard input is the one thing that has to be written down to be read.
     with TemporaryDirectory(prefix="spanmask-") if STDIN in inputs else nullcontext("") as scratch:
         plan = make_plan(
-            config, vocabulary, find_files(list(inputs), Path(scratch), config.corpus.format, found.append)
+            config,
+            vocabulary,
+            with_exclusions(find_files(list(inputs), Path(scratch), config.corpus, found.append), exclusions),
         )
         pipeline = Pipeline(plan, Path())
         blocks = (
@@ -166,6 +173,12 @@ def preview(
         )
         rows = (row_of(block, number) for block in blocks for number in range(len(block)))
         return list(enumerate(islice(rows, count))), vocabulary, found[-1]
+
+
+def _with_lists(config: PreshardConfig) -> tuple[PreshardConfig, tuple[Exclusion, ...]]:
+    """Read the lists of documents to exclude; return the configuration as it is stored, which has their digests, and the lists."""
+    lists = read_exclusions(config.corpus)
+    return replace(config, corpus=replace(config.corpus, exclude=tuple(one.stated for one in lists))), lists
 
 
 def _ignore(_: Inputs) -> None:
@@ -189,6 +202,7 @@ class _Run:
         vocabulary = load_vocabulary(self.config.vocabulary)
         plan = make_plan(self.config, vocabulary, self.files)
         self._begin(plan.to_json())
+        self._advance(0, 0, 0)
         # Every input is read once more, in a thread beside the work.
         digests = Digests(self.files)
         done = set[str]()
@@ -207,6 +221,7 @@ class _Run:
         self.state.stage(manifest, dataset_card(manifest), skipped)
         self.state.commit()
         remember_inputs(manifest, self.files)
+        remember_lists(manifest, self.files)
         return manifest
 
     def _begin(self, plan: dict[str, Any]) -> None:

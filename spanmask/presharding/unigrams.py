@@ -42,7 +42,7 @@ def count_unigrams(files: Sequence[InputFile], config: CorpusConfig, vocabulary:
     CorpusError
         An input is not what it claims, or holds a document that breaks its format.
     """
-    plain = replace(config, spans_field=None, words_field=None, keep=())
+    plain = replace(config, spans_field=None, words_field=None, keep=(), exclude=())
     size = sum(text_bytes(file) for file in files)
     share = min(_AIM * LEAST_BYTES / max(size, 1), Fraction(1))
     while True:

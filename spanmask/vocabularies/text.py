@@ -131,7 +131,7 @@ def found_corpus(
     """
     found: list[Inputs] = []
     with TemporaryDirectory(prefix="spanmask-") if STDIN in paths else nullcontext("") as scratch:
-        find_files(list(paths), Path(scratch), config.format, found.append)
+        find_files(list(paths), Path(scratch), config, found.append)
         yield Corpus(found[0], config, on_progress)
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import bz2
+import io
 import lzma
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from spanmask_cli.progress import progress_display, status_line
 
 import spanmask
+from spanmask.presharding.run import Progress
 
 _LINE = "the cat sat on the mat"
 _NOTE = f"{_LINE}\nand nobody told it\n\nthat the mat was wet\n"
@@ -44,3 +48,73 @@ def test_records_of_another_width_end_the_run_or_are_counted(shell: Any, suffix:
     assert "1 of 3 documents skipped" in told
     assert "each record is one" in told
     assert [row.kept["id"] for row in spanmask.open(shell.folder / "out")] == ["0", "2"]
+
+
+def test_what_was_left_out_is_told_with_path_line_and_reason(shell: Any) -> None:
+    folder = shell.folder / "in"
+    folder.mkdir()
+    good = f"{_LINE} and nobody told it\n"
+    (folder / "a.txt").write_bytes(good.encode() + b"\n\n" + b"bad \xff here\n\n" + good.encode())
+    (folder / "b.jsonl").write_text(f'{{"text": "{_LINE} and nobody"}}\n{{"body": 1}}\n[1]\n{{"text": 5}}\n')
+    (folder / "c.csv").write_text(f"text\n{good}1,2\n")
+    told = shell.preshard(folder, "--on-error", "skip").out
+    assert "read: 3 files (1 .txt, 1 .jsonl, 1 .csv)" in told
+    lines = [line for line in told.splitlines() if line.startswith("skipped: ")]
+    assert lines == [
+        f"skipped: {folder}/a.txt:4: byte 0xff is not valid UTF-8 (invalid start byte)",
+        f"skipped: {folder}/b.jsonl:2: no field 'text'; fields of this line: 'body'",
+        f"skipped: {folder}/b.jsonl:3: a list instead of a JSON object; expected one object a line",
+        f"skipped: 2 more; {shell.folder}/out/skipped.jsonl tells places and reasons",
+    ]
+
+
+def test_all_files_that_are_not_what_they_claim_are_told_at_once(shell: Any) -> None:
+    for name in ("a.parquet", "b.arrow", "c.csv"):
+        shell.write(name, b"junk\nand more\n")
+    result = shell.preshard(*(shell.folder / name for name in ("a.parquet", "b.arrow", "c.csv")))
+    assert result.code == 5
+    told = result.error.splitlines()
+    assert told[0] == "spanmask: 3 inputs cannot be read; correct them, or leave them out:"
+    assert [line.split(": ")[0] for line in told[1:]] == [
+        f"{shell.folder}/{name}" for name in ("a.parquet", "b.arrow", "c.csv")
+    ]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["s3://bucket/a", "https://host/a.txt", "hf://datasets/a/b", "gs://b/c", "HTTP://h/a", "x+y://z", "s3:/bucket/a"],
+)
+def test_a_url_is_refused_with_what_to_do_instead(shell: Any, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shell.folder)
+    text = shell.write("a.txt")
+    for arguments in ((url, "--out", "o"), (text, "--out", url), (url, "--dry-run", 1)):
+        result = shell("preshard", *arguments, "--seed", 1)
+        assert result.code == 2
+        assert ": a URL, and only files and folders of this machine are read or written; " in result.error
+    assert [path.name for path in shell.folder.iterdir()] == ["a.txt"]
+
+
+def test_planning_ends_when_it_does_and_the_start_counts_for_no_speed() -> None:
+    first = Progress(disk_total=1000, disk_bytes=400, text_bytes=4_000_000, tokens=1_000_000, resumed_disk_bytes=300)
+    assert status_line(first, first, 0.0) == "0 shards"
+    later = replace(first, disk_bytes=600, text_bytes=24_000_000, tokens=6_000_000, shards=1)
+    assert status_line(later, first, 10.0) == "2.0 MB/s · 0.50 M tokens/s · 0:20 left · 1 shard"
+
+
+def test_the_bar_says_what_is_being_done() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    with progress_display(terminal) as show:
+        assert show is not None
+        assert "planning" in terminal.getvalue()
+        for progress, told in (
+            (Progress(disk_total=9), "starting"),
+            (Progress(disk_total=9, text_bytes=5), "0 shards"),
+        ):
+            terminal.truncate(0)
+            show(progress)
+            assert told in terminal.getvalue()
+            assert "planning" not in terminal.getvalue()

@@ -28,7 +28,7 @@ SHARED = {
     "--vocab": None,
     "--cased": None,
     "--uncased": None,
-    "--format": ["auto", "text", "jsonl", "csv", "tsv", "parquet", "arrow"],
+    "--format": ["auto", "text", "jsonl", "json", "csv", "tsv", "parquet", "arrow"],
     "--layout": ["sentences", "documents", "file"],
     "--text-field": None,
     "--spans-field": None,
@@ -48,6 +48,8 @@ SHARED = {
     "--holdout": None,
     "--shard-bytes": None,
     "--on-error": ["fail", "skip"],
+    "--exclude": None,
+    "--encoding": None,
     "--max-document-bytes": None,
 }
 RUN = dict.fromkeys(["--out", "--config", "--jobs", "--overwrite", "--rehash", "--dry-run", "--json"])
@@ -74,7 +76,7 @@ SURFACE: dict[str, dict[str, list[str] | None]] = {
     "infill": dict.fromkeys(["--top", "--json"]),
     "curves": dict.fromkeys(["--json", "--html"]),
     "vocab": dict.fromkeys(["--out", "--size", "--cased", "--uncased", "--min-frequency", "--coverage", "--text-field"])
-    | {name: SHARED[name] for name in ("--format", "--layout", "--on-error", "--max-document-bytes")}
+    | {name: SHARED[name] for name in ("--format", "--layout", "--on-error", "--encoding", "--max-document-bytes")}
     | dict.fromkeys(["--extend", "--add", "--overwrite", "--json"])
     | {"--kind": ["wordpiece", "bpe", "unigram"]},
 }
@@ -151,7 +153,7 @@ def test_the_defaults_that_help_shows_are_those_that_stand(name: str) -> None:
     types = {option.name: option.type for option in command.params}
     read = {key: types[key].convert(value, None, None) for key, value in plain.items()}
     assert config.of(**needed, **read) == config.of(**needed)
-    assert len(read) == {"preshard": 16, "train": 21, "export": 0, "vocab": 8}[name]
+    assert len(read) == {"preshard": 17, "train": 21, "export": 0, "vocab": 9}[name]
 
 
 @pytest.mark.parametrize(

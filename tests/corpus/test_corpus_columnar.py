@@ -264,7 +264,7 @@ def test_columns_that_are_missing_or_of_another_type_are_refused(corpus: Any, la
     table = pa.table({"body": ["a"], "n": [1], "list": [[1]], "map": [{"start": 1}]})
     file = save(corpus, table, layout)
     for options, error, reason in (
-        ({}, CorpusError, "no column 'text'; columns of this file: 'body', 'n', 'list', 'map'"),
+        ({}, CorpusError, "no column 'text'; columns of this file: 'body', 'n', 'list', 'map.start'"),
         ({"text_field": "n"}, CorpusError, "column 'n' is int64, expected strings"),
         ({"text_field": "body", "spans_field": "list"}, CorpusError, "expected lists of pairs"),
         ({"text_field": "body", "words_field": "n"}, CorpusError, "expected lists of integers"),

@@ -102,7 +102,7 @@ objects = st.lists(
 
 def read_by_arrow(line: bytes, schema: pa.Schema) -> dict[str, list[Any]] | None:
     """Read one line as the reader of any lines does."""
-    reader = jsonl._Reader(FILE, 0, CorpusConfig(), schema)
+    reader = jsonl._Reader(FILE, CorpusConfig(), schema)
     lines = jsonl._find_lines(line, len(line))
     if len(lines) != 1 or not lines.in_utf8().usable.all():
         return None

@@ -1,0 +1,70 @@
+"""Documents left out by a field: lists of values flow in, read once; which rows hold one flows out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from spanmask.buffers import to_numpy
+from spanmask.config import CorpusConfig
+from spanmask.corpus.inputs import Exclusion, InputFile
+from spanmask.errors import ConfigError, CorpusError
+from spanmask.records import Flags
+from spanmask.storage import reporting
+
+#: What stands between a list's name and its digest.
+_DIGEST = "#sha256:"
+
+
+def read_exclusions(config: CorpusConfig) -> tuple[Exclusion, ...]:
+    """Read the lists of a configuration: one value a line, in UTF-8, white space around it and blank lines aside.
+
+    Raises
+    ------
+    ConfigError
+        A file is missing, or holds no value.
+    CorpusError
+        It is not UTF-8.
+    """
+    return tuple(_read(*given.split("=", 1)) for given in config.exclude)
+
+
+def _read(field: str, path: str) -> Exclusion:
+    with reporting(path, "read"):
+        data = Path(path).read_bytes()
+    try:
+        lines = {line.strip() for line in data.decode("utf-8-sig").split("\n")} - {""}
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"not UTF-8 ({error}); expected one value a line", path=path) from None
+    if not lines:
+        raise ConfigError(f"{path}: no value to exclude stands there; expected one a line")
+    digest = hashlib.sha256(data).hexdigest()
+    return Exclusion(
+        field=field,
+        path=os.path.abspath(path),
+        stated=f"{field}={os.path.basename(path)}{_DIGEST}{digest}",
+        values=pa.array(sorted(lines), pa.large_string()),
+    )
+
+
+def with_exclusions(files: Sequence[InputFile], exclusions: Sequence[Exclusion]) -> tuple[InputFile, ...]:
+    """Return files that know what is left out of them."""
+    return tuple(replace(file, exclusions=tuple(exclusions)) for file in files)
+
+
+def excluded(batch: pa.RecordBatch, exclusions: Sequence[Any]) -> Flags:
+    """Return (D,) which rows hold an excluded value; numbers count as their digits."""
+    import pyarrow.compute as pc
+
+    found: Flags = np.zeros(len(batch), np.bool_)
+    for one in exclusions:
+        column = batch.column(one.field).cast(pa.large_string())
+        found |= to_numpy(pc.is_in(column, value_set=one.values))
+    return found

@@ -1,0 +1,103 @@
+"""Documents left out by a field: the rest of the corpus as it is, counted, under the digest of the list."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+import spanmask
+from spanmask import verify
+from spanmask.errors import ConfigError, CorpusError, MismatchError
+from spanmask.presharding.comparing import verify_source
+
+
+def _written(lab: Any, suffix: str) -> Path:
+    rows = [
+        {"id": 100 + n, "text": text}
+        for n, text in enumerate(lab.text(count=30).read_text().rstrip("\n").split("\n\n"))
+    ]
+    path: Path = lab.folder / f"rows{suffix}"
+    if suffix == ".parquet":
+        pyarrow.parquet.write_table(pa.Table.from_pylist(rows), path)
+    elif suffix == ".csv":
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([["id", "text"], *(row.values() for row in rows)])
+    else:
+        path.write_text("\n".join(map(json.dumps, rows)) if suffix == ".jsonl" else json.dumps(rows))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet", ".csv"])
+def test_listed_documents_are_left_out_counted_and_nothing_else_moves(lab: Any, suffix: str) -> None:
+    path = _written(lab, suffix)
+    taken = lab.folder / "taken.txt"
+    taken.write_text("\ufeff103\r\n\n 117 \n9999\n")
+    lab.run(path, "all", keep=("id",))
+    manifest = lab.run(path, "some", keep=("id",), exclude=(f"id={taken}",))
+    counts = manifest.conservation
+    assert (counts["documents_in"], counts["documents_excluded"], counts["documents_skipped"]) == (30, 2, 0)
+    assert manifest.config.corpus.exclude == (f"id=taken.txt#sha256:{hashlib.sha256(taken.read_bytes()).hexdigest()}",)
+    kept = [(int(row.kept["id"]), row.document_id, row.input_ids.tolist()) for row in spanmask.open(lab.folder / "all")]
+    left = [
+        (int(row.kept["id"]), row.document_id, row.input_ids.tolist()) for row in spanmask.open(lab.folder / "some")
+    ]
+    assert left == [row for row in kept if row[0] not in (103, 117)]
+    assert verify(lab.folder / "some").ok
+    assert verify_source(lab.folder / "some") == []
+    lab.run(path, "two", keep=("id",), exclude=(f"id={taken}",), jobs=2)
+    assert lab.tree("two") == lab.tree("some")
+    assert str(lab.folder).encode() not in b"".join(lab.tree("some").values())
+
+
+def test_another_list_is_another_dataset_and_the_same_one_nothing_to_do(lab: Any) -> None:
+    path, taken = _written(lab, ".jsonl"), lab.folder / "taken.txt"
+    taken.write_text("103\n")
+    first = lab.run(path, "out", exclude=(f"id={taken}",))
+    assert lab.run(path, "out", exclude=(f"id={taken}",)).digest == first.digest
+    taken.write_text("104\n")
+    with pytest.raises(MismatchError, match="exclude: "):
+        lab.run(path, "out", exclude=(f"id={taken}",))
+    with pytest.raises(ConfigError, match="not the list that the dataset was made without"):
+        verify_source(lab.folder / "out")
+
+
+def test_texts_themselves_may_be_listed(lab: Any) -> None:
+    path = lab.jsonl(
+        [{"text": "the cat sat on the mat again"}, {"text": "an evaluation text of some words"}, {"text": None}]
+    )
+    taken = lab.folder / "texts.txt"
+    taken.write_text("an evaluation text of some words\n")
+    counts = lab.run(path, "out", exclude=(f"text={taken}",), on_error="skip").conservation
+    assert (counts["documents_in"], counts["documents_excluded"], counts["documents_skipped"]) == (3, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "content", "error", "message"),
+    [
+        ("id", "1", ConfigError, "give FIELD=FILE"),
+        ("=f.txt", "1", ConfigError, "give FIELD=FILE"),
+        ("id=", "1", ConfigError, "give FIELD=FILE"),
+        ("id=absent.txt", "1", ConfigError, "absent.txt"),
+        ("id={}", "\n \n", ConfigError, "no value to exclude"),
+        ("id={}", b"\xff", CorpusError, "not UTF-8"),
+        ("ident={}", "1", CorpusError, "no field 'ident'; fields of the first document: 'id', 'text'"),
+    ],
+)
+def test_a_list_that_cannot_be_used_is_told(lab: Any, given: str, content: Any, error: Any, message: str) -> None:
+    taken = lab.folder / "f.txt"
+    taken.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(error, match=message):
+        lab.run(_written(lab, ".jsonl"), "out", exclude=(given.format(taken),))
+
+
+def test_plain_text_has_no_field_to_exclude_by(lab: Any) -> None:
+    (lab.folder / "f.txt").write_text("1")
+    with pytest.raises(ConfigError, match="plain text has no field 'id'"):
+        lab.run(lab.text(), "out", exclude=(f"id={lab.folder / 'f.txt'}",))
