@@ -6,8 +6,10 @@ import errno
 import importlib
 import io
 import os
+import shutil
 import signal
 import sys
+import textwrap
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -211,8 +213,15 @@ def _fail(error: BaseException) -> int:
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print lines for people, as `printable` has them."""
-    click.echo(printable(text), err=err)
+    """Print lines for people, as `printable` has them; on a terminal those that are too long for it break between words."""
+    text, stream = printable(text), sys.stderr if err else sys.stdout
+    if stream is not None and stream.isatty():
+        text = "\n".join(_broken(line, shutil.get_terminal_size().columns) for line in text.split("\n"))
+    click.echo(text, err=err)
+
+
+def _broken(line: str, width: int) -> str:
+    return line if len(line) <= width else textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
 
 
 def printable(text: str) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import bz2
 import io
 import lzma
+import sys
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from spanmask_cli.commands import say
 from spanmask_cli.progress import progress_display, status_line
 
 import spanmask
@@ -99,6 +101,22 @@ def test_planning_ends_when_it_does_and_the_start_counts_for_no_speed() -> None:
     assert status_line(first, first, 0.0) == "0 shards"
     later = replace(first, disk_bytes=600, text_bytes=24_000_000, tokens=6_000_000, shards=1)
     assert status_line(later, first, 10.0) == "2.0 MB/s · 0.50 M tokens/s · 0:20 left · 1 shard"
+
+
+@pytest.mark.parametrize("width", [30, 50, 160])
+def test_lines_break_between_words_on_a_terminal_alone(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = f"note: {'some words of a line ' * 9}\n  indented\n/a/path/without-any-space{'/and-more' * 9}"
+    say(text)
+    assert capsys.readouterr().out == f"{text}\n"
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    say(text)
+    lines = capsys.readouterr().out.splitlines()
+    assert " ".join(lines).split() == text.split()
+    assert all(len(line) <= width or " " not in line for line in lines)
+    assert "  indented" in lines
 
 
 def test_the_bar_says_what_is_being_done() -> None:
