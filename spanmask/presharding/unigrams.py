@@ -12,6 +12,7 @@ from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from spanmask.blocks import keep
 from spanmask.config import CorpusConfig
@@ -42,7 +43,8 @@ def count_unigrams(files: Sequence[InputFile], config: CorpusConfig, vocabulary:
     CorpusError
         An input is not what it claims, or holds a document that breaks its format.
     """
-    plain = replace(config, spans_field=None, words_field=None, keep=(), exclude=())
+    plain = replace(config, spans_field=None, words_field=None, keep=())
+    files = [replace(file, kept=_only_fields(file, plain.carried)) for file in files]
     size = sum(text_bytes(file) for file in files)
     share = min(_AIM * LEAST_BYTES / max(size, 1), Fraction(1))
     while True:
@@ -54,6 +56,10 @@ def count_unigrams(files: Sequence[InputFile], config: CorpusConfig, vocabulary:
     drawn = np.zeros_like(counts)
     drawn[vocabulary.counted_ids] = counts[vocabulary.counted_ids]
     return drawn
+
+
+def _only_fields(file: InputFile, names: Sequence[str]) -> pa.Schema | None:
+    return None if file.kept is None else pa.schema([field for field in file.kept if field.name in names])
 
 
 def text_bytes(file: InputFile) -> int:

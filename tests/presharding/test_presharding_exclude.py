@@ -56,6 +56,17 @@ def test_listed_documents_are_left_out_counted_and_nothing_else_moves(lab: Any, 
     assert str(lab.folder).encode() not in b"".join(lab.tree("some").values())
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet", ".csv"])
+@pytest.mark.parametrize("keep", [(), ("id",)])
+def test_unigrams_are_counted_in_what_is_left(lab: Any, suffix: str, keep: tuple[str, ...]) -> None:
+    taken = lab.folder / "taken.txt"
+    taken.write_text("".join(f"{number}\n" for number in range(101, 130)))
+    path = _written(lab, suffix)
+    all_counts = lab.run(path, "all", keep=keep, sampler="reference").unigram
+    counts = lab.run(path, "one", keep=keep, sampler="reference", exclude=(f"id={taken}",)).unigram
+    assert 0 < sum(counts) < sum(all_counts) / 5
+
+
 def test_another_list_is_another_dataset_and_the_same_one_nothing_to_do(lab: Any) -> None:
     path, taken = _written(lab, ".jsonl"), lab.folder / "taken.txt"
     taken.write_text("103\n")
