@@ -16,11 +16,13 @@ from contextlib import contextmanager
 
 TYPE_CHECKING = False  # As type checkers read it; importing `typing` would take longer than all else here.
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from types import FrameType
     from typing import Any, NoReturn
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+#: What ends a command that can end in order, and its exit code.
+_ORDERLY = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 0}
 _IMPORTING = "<frozen importlib._bootstrap>"
 
 
@@ -43,8 +45,40 @@ def working() -> Iterator[None]:
         _answer(_leave)
 
 
-def _answer(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> None:
-    for number in _SIGNALS:
+class Request:
+    """What signals ask of a command that can end in order.
+
+    Attributes
+    ----------
+    code
+        The exit code then; None until a signal comes.
+    """
+
+    def __init__(self) -> None:
+        self.code: int | None = None
+        # A terminal's interrupt reaches torchrun, too, which hands it on: it comes twice, and torchrun itself sees to an end.
+        self._repeated = "TORCHELASTIC_RUN_ID" in os.environ
+        _answer(self._note, signal.SIGUSR1)
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Note SIGINT and SIGTERM, as SIGUSR1 anyway, while the body runs, which looks at `code` every so often."""
+        before = {number: signal.getsignal(number) for number in _SIGNALS}
+        try:
+            _answer(self._note)
+            yield
+        finally:
+            for number, handler in before.items():
+                _answer(handler, number)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.code is not None and number in _SIGNALS and not self._repeated:
+            _leave(number, frame)
+        self.code = _ORDERLY[signal.Signals(number)]
+
+
+def _answer(handler: Any, *numbers: signal.Signals) -> None:
+    for number in numbers or _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handler)
 

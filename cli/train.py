@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from spanmask.train.config import PRESETS, TrainConfig, preset_options
+from spanmask.train.watching import Watch
 
 from .commands import examples, say
+from .ending import Request
 from .options import GroupedCommand, config_options, given
 from .progress import duration
 from .summary import print_json
 
 if TYPE_CHECKING:
-    from spanmask.train.loop import Finished, Progress
+    from spanmask.train import Finished, Progress
 
 
 @click.command(
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 @click.option("--config", "config_file", metavar="FILE.toml", help="Options by name; flags go over them.")
 @click.option("--resume", is_flag=True, help="Go on from RUN's latest checkpoint, with RUN's options and those given.")
 @click.option("--allow-other-data", is_flag=True, help="With --resume: DIR may be another dataset than the run's.")
+@click.option("--stop-at", type=click.IntRange(min=1), metavar="STEP", help="End after this step, as if interrupted.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @config_options(TrainConfig, compile="--compile/--no-compile", evaluate="--eval/--no-eval")
 def command(
@@ -43,23 +46,42 @@ def command(
     config_file: str | None,
     resume: bool,
     allow_other_data: bool,
+    stop_at: int | None,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Train a model on the dataset in DIR; under torchrun, on all its processes.
 
-    RUN gets checkpoints, metrics.jsonl, and curves.html. Without options it is the paper's schedule for a base model; --preset fast has no
-    dropout.
+    RUN gets checkpoints, metrics.jsonl, and curves.html. An interrupt, SIGTERM or SIGUSR1 ends it after the update under way, with a
+    checkpoint that --resume goes on from; a second one at once. Without options it is the paper's schedule for a base model; --preset fast
+    has no dropout.
     """
     config = _config(out, preset, config_file, given(options), resume=resume)
-    from spanmask.train.loop import train
+    from spanmask.train import train
 
-    with _display(sys.stderr) as on_progress:
-        finished = train(
-            list(folders), out, config, resume=resume, allow_other_data=allow_other_data, on_progress=on_progress
-        )
+    request = Request()
+    with _display(sys.stderr) as on_progress, ExitStack() as stack:
+        watch = _Watch(on_progress, request, stack)
+        options = {"resume": resume, "allow_other_data": allow_other_data, "stop_at": stop_at}
+        finished = train(list(folders), out, config, watch=watch, **options)
     if finished.rank == 0:
         _deliver(finished, out, as_json=as_json)
+    if finished.stopped:
+        sys.exit(request.code or 0)
+
+
+class _Watch(Watch):
+    """Ends training in order when a signal asks for it, from the first update on; before it there is nothing to lose."""
+
+    def __init__(self, on_progress: Callable[[Progress], None], request: Request, stack: ExitStack) -> None:
+        super().__init__(on_progress)
+        self._request, self._stack = request, stack
+
+    def begin(self) -> None:
+        self._stack.enter_context(self._request.noting())
+
+    def stopping(self) -> bool:
+        return self._request.code is not None
 
 
 def _config(out: str, preset: str | None, file: str | None, flags: dict[str, Any], *, resume: bool) -> TrainConfig:
@@ -75,8 +97,11 @@ def _config(out: str, preset: str | None, file: str | None, flags: dict[str, Any
 
 def _deliver(finished: Finished, out: str, *, as_json: bool) -> None:
     if as_json:
-        result = {"out": out, "step": finished.step, "parameters": finished.parameters}
+        result = {name: getattr(finished, name) for name in ("step", "parameters", "stopped")} | {"out": out}
         print_json({**result, "metrics": finished.metrics, "evaluation": finished.evaluation})
+        return
+    if finished.stopped:
+        say(f"stopped at step {finished.step:,}; --resume goes on", err=True)
         return
     told = finished.evaluation
     if told is not None:

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from spanmask.train.checkpoint import Checkpoint, latest_checkpoint, read_checkpoint
     from spanmask.train.config import TrainConfig
     from spanmask.train.evaluation import Evaluation, evaluate
-    from spanmask.train.loop import Finished, Progress, train
     from spanmask.train.record import read_run
+    from spanmask.train.run import train
     from spanmask.train.run_folder import load_run
     from spanmask.train.step import TrainStep
+    from spanmask.train.watching import Finished, Progress, Watch
 
 __all__ = [
     "Checkpoint",
@@ -31,6 +32,7 @@ __all__ = [
     "Progress",
     "TrainConfig",
     "TrainStep",
+    "Watch",
     "evaluate",
     "latest_checkpoint",
     "load_run",
@@ -42,16 +44,17 @@ __all__ = [
 _HOMES = {
     "Checkpoint": "checkpoint",
     "Evaluation": "evaluation",
-    "Finished": "loop",
-    "Progress": "loop",
+    "Finished": "watching",
+    "Progress": "watching",
     "TrainConfig": "config",
     "TrainStep": "step",
+    "Watch": "watching",
     "evaluate": "evaluation",
     "latest_checkpoint": "checkpoint",
     "load_run": "run_folder",
     "read_checkpoint": "checkpoint",
     "read_run": "record",
-    "train": "loop",
+    "train": "run",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

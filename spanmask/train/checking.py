@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from spanmask.errors import ConfigError
+from spanmask.errors import ConfigError, MismatchError, SpanmaskError
 from spanmask.model.config import SpanBertConfig
 from spanmask.model.fitting import require_finite, require_layers, require_shapes, shapes_of
 from spanmask.model.naming import Shapes, State
@@ -41,6 +42,32 @@ def read_run_checkpoint(folder: Path, *, optimizer: bool = True) -> Checkpoint:
         _require(folder / OPTIMIZER, checkpoint.optimizer, of_moments)
         _require_squares(folder / OPTIMIZER, checkpoint.optimizer)
     return checkpoint
+
+
+def read_chosen(found: Mapping[int, Path], step: int, *, optimizer: bool = True) -> Checkpoint:
+    """Read one of a run's checkpoints, by step; where it is damaged, name the latest before it that is whole.
+
+    Raises
+    ------
+    ConfigError, MismatchError, StorageError
+        As of `read_run_checkpoint`.
+    """
+    try:
+        return read_run_checkpoint(found[step], optimizer=optimizer)
+    except (ConfigError, MismatchError) as error:
+        before = next((found[one] for one in sorted(found, reverse=True) if one < step and _is_whole(found[one])), None)
+        if before is None:
+            raise
+        advice = f"{before.name} before it is whole: remove {found[step].name} to go on from there"
+        raise type(error)(str(error).replace(ADVICE, f"{advice}")) from error
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        read_run_checkpoint(folder)
+    except SpanmaskError:
+        return False
+    return True
 
 
 def _model_of(path: Path, state: dict[str, Any]) -> SpanBertConfig:

@@ -70,18 +70,20 @@ def on_host(tensors: Mapping[str, Tensor]) -> Tensors:
 
 
 class CheckpointWriter:
-    """Writes checkpoints in a thread, one after the other, and removes all but the latest.
+    """Writes checkpoints in a thread, one after the other, and removes older ones.
 
     Parameters
     ----------
     folder
         ``RUN/checkpoints``.
     keep
-        How many stay.
+        How many of the latest stay.
+    keep_every
+        Those of steps that are multiples of it stay, too; 0: none.
     """
 
-    def __init__(self, folder: Path, keep: int) -> None:
-        self._folder, self._keep = folder, keep
+    def __init__(self, folder: Path, keep: int, keep_every: int = 0) -> None:
+        self._folder, self._keep, self._every = folder, keep, keep_every
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         make_folder(folder)
@@ -103,8 +105,9 @@ class CheckpointWriter:
         try:
             write_checkpoint(self._folder, checkpoint)
             # After the new one is there: never fewer than were promised.
-            for folder in list(checkpoints_in(self._folder).values())[: -self._keep]:
-                retract_folder(folder)
+            for step, folder in list(checkpoints_in(self._folder).items())[: -self._keep]:
+                if not self._every or step % self._every:
+                    retract_folder(folder)
         except BaseException as error:
             self._error = error
 

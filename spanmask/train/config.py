@@ -144,8 +144,12 @@ class TrainConfig(Options):
     -------
     save_every
         Updates between checkpoints; 0: at the end only.
+    save_minutes
+        Minutes between checkpoints, besides; 0: any.
     keep_last
         Checkpoints that stay.
+    keep_every
+        Checkpoints after multiples of so many updates stay, too; 0: none.
     log_every
         Updates between lines of metrics, which is also how late a loss that is not finite may be noticed.
     evaluate
@@ -194,7 +198,9 @@ class TrainConfig(Options):
     width: int | None = None
     window: int = 4096
     save_every: int = 10_000
+    save_minutes: float = 0.0
     keep_last: int = 3
+    keep_every: int = 0
     log_every: int = 100
     evaluate: bool = False
     eval_every: int = 0
@@ -207,13 +213,12 @@ class TrainConfig(Options):
         self._fill(warmup=min(_WARMUP, max(self.steps, 0) // 10))
         counts = ("steps", "batch_size", "accumulate", "window", "keep_last", "log_every", "threads", "width", *SHAPE)
         self._require(lambda value: value >= 1, "a whole number, 1 or more", *counts)
-        self._require(
-            lambda value: value >= 0, "a whole number, 0 or more", "warmup", "seed", "save_every", "eval_every"
-        )
+        from_zero = ("warmup", "seed", "save_every", "keep_every", "eval_every")
+        self._require(lambda value: value >= 0, "a whole number, 0 or more", *from_zero)
         self._require(lambda value: 0 < value < 1, "a number above 0 and below 1", "lr", "epsilon")
         shares = ("beta1", "beta2", "weight_decay", "hidden_dropout", "attention_dropout")
         self._require(lambda value: 0 <= value < 1, "a number from 0 to below 1", *shares)
-        self._require(lambda value: 0 <= value < 1e6, "a number, 0 or more", "clip", "sbo_weight")
+        self._require(lambda value: 0 <= value < 1e6, "a number, 0 or more", "clip", "sbo_weight", "save_minutes")
         self._require(
             lambda value: value <= self.steps, f"at most as many as there are steps ({self.steps:,})", "warmup"
         )

@@ -26,11 +26,16 @@ from spanmask.train.distributed import World
 from spanmask.train.metrics import ratio
 from spanmask.train.starting import stream_of
 from spanmask.train.step import forward_of, precision_of
+from spanmask.train.watching import Watch
 
 #: The longest span told of, in tokens.
 LONGEST = 10
 
 Ids = npt.NDArray[np.int64]
+
+
+class AbandonedError(Exception):
+    """A rank gave up an evaluation, and so all did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +70,11 @@ class Evaluation:
 
 
 def evaluate(
-    model: SpanBertForPreTraining, shards: Sequence[ShardSet], config: TrainConfig, world: World | None = None
+    model: SpanBertForPreTraining,
+    shards: Sequence[ShardSet],
+    config: TrainConfig,
+    world: World | None = None,
+    watch: Watch | None = None,
 ) -> Evaluation:
     """Measure a model on a split, once through; ranks share the work, and each returns the whole.
 
@@ -79,17 +88,22 @@ def evaluate(
         Batch size, width and precision.
     world
         By default this process alone, on the model's device.
+    watch
+        Asked whether to go on.
 
     Raises
     ------
     ConfigError
         The splits do not fit the model.
+    AbandonedError
+        A rank's watch was stopping.
     """
+    watch = watch or Watch()
     world = world or World(device=next(model.parameters()).device)
     stream = stream_of(shards, config, model.config, world, masks=Masks.STORED)
     forward = forward_of(model, precision_of(config, world.device))
     scales = objective_scales(1, 1).float().to(world.device)
-    sums, spans = np.zeros(6), np.zeros((2, 2, LONGEST + 1), np.int64)
+    sums, spans = np.zeros(7), np.zeros((2, 2, LONGEST + 1), np.int64)
     training = model.training
     model.eval()
     with torch.no_grad():
@@ -98,12 +112,18 @@ def evaluate(
             assert isinstance(batch, PackedBatch)  # noqa: S101 - the stream's layout
             output = forward(packed_tensors(batch).to(world.device), scales)
             told = output.mlm_sum, output.sbo_sum, output.mlm_correct, output.sbo_correct
-            sums += [*(float(one) for one in told), delivered.counts.mlm, delivered.counts.sbo]
+            # The last counts ranks that gave up; they meet the others at the sum.
+            sums += [*(float(one) for one in told), delivered.counts.mlm, delivered.counts.sbo, watch.stopping()]
+            if sums[-1]:
+                break
             spans[0] += mlm_recovery(batch, output.mlm_predicted.cpu().numpy())
             if output.sbo_predicted.numel():
                 spans[1] += sbo_recovery(batch, output.sbo_predicted.cpu().numpy())
     model.train(training)
-    return _evaluation(*_added_up(sums, spans, world))
+    (*figures, abandoned), spans = _added_up(sums, spans, world)
+    if abandoned:
+        raise AbandonedError
+    return _evaluation(figures, spans)
 
 
 def _added_up(sums: npt.NDArray[np.float64], spans: Ids, world: World) -> tuple[list[float], Ids]:

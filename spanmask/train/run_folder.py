@@ -30,7 +30,7 @@ from spanmask.report.named import names_of
 from spanmask.report.runs import Told
 from spanmask.shard.reader import ShardSet
 from spanmask.storage import AGAIN, make_folder, publish_bytes
-from spanmask.train.checking import read_run_checkpoint
+from spanmask.train.checking import read_chosen
 from spanmask.train.checkpoint import checkpoints_in
 from spanmask.train.lines import JsonLines
 from spanmask.train.record import EVALUATIONS, METRICS, RUN, Run, read_run
@@ -135,7 +135,7 @@ def load_run(folder: str | Path, *, step: int | None = None) -> LoadedRun:
     if chosen not in found:
         there = ", ".join(f"{number:,}" for number in found)
         raise ConfigError(f"{folder}: it has no checkpoint of step {chosen:,}; it has {there}: give one of these")
-    checkpoint = read_run_checkpoint(found[chosen], optimizer=False)
+    checkpoint = read_chosen(found, chosen, optimizer=False)
     model = build(SpanBertConfig.from_json(checkpoint.state["model"]))
     model.load_state_dict(checkpoint.model)
     vocabulary = read_tokenizer(Path(folder) / "tokenizer")

@@ -16,6 +16,7 @@ from torch.func import functional_call
 
 from spanmask.model.inputs import PackedTensors
 from spanmask.model.pretraining import PretrainingOutput
+from spanmask.train.agreeing import WISHES, Agreement, Wishes
 from spanmask.train.config import Precision, TrainConfig
 from spanmask.train.distributed import World
 from spanmask.train.feeding import StepBatches
@@ -43,7 +44,7 @@ class Reading:
 
 
 class TrainStep:
-    """A model with its optimizer; called with a step's number, from 1, and its batches.
+    """A model with its optimizer; called with a step's number, from 1, its batches, and what this rank wishes after it.
 
     Parameters
     ----------
@@ -58,12 +59,16 @@ class TrainStep:
     ----------
     optimizer
         AdamW over the model's parameters.
+    agreement
+        What ranks wish.
     """
 
     def __init__(self, model: nn.Module, config: TrainConfig, world: World) -> None:
         self.model = model
         self._config, self._world = config, world
-        self._flat = FlatGradients(model, _SUMS)
+        self._flat = FlatGradients(model, _SUMS + WISHES)
+        self._sums = self._flat.extra[:_SUMS]
+        self.agreement = Agreement(self._flat.extra[_SUMS:], world)
         self.optimizer = make_optimizer(model, config)
         self._rate: Tensor = self.optimizer.param_groups[0]["lr"]
         self._forward = _compiled(forward_of(model, precision_of(config, world.device)), config, world.device)
@@ -72,7 +77,7 @@ class TrainStep:
         self._norm = torch.zeros((), device=device)
         self._failed, self._number = (torch.zeros((), dtype=torch.int64, device=device) for _ in range(2))
 
-    def __call__(self, number: int, step: StepBatches) -> None:
+    def __call__(self, number: int, step: StepBatches, wishes: Wishes = Wishes()) -> None:  # noqa: B008 - it cannot change
         """Update the parameters."""
         self._flat.clear()
         for place, batch in enumerate(step.batches):
@@ -80,7 +85,8 @@ class TrainStep:
             output = self._forward(batch, step.scales)
             output.loss.backward()  # type: ignore[no-untyped-call]
             sums = output.mlm_sum, output.sbo_sum, output.mlm_correct, output.sbo_correct
-            self._flat.extra.add_(torch.stack([one.float() for one in sums]))
+            self._sums.add_(torch.stack([one.float() for one in sums]))
+        self.agreement.tell(wishes)
         self._world.all_reduce(self._flat.everything)
         self._update(number)
 
@@ -88,7 +94,7 @@ class TrainStep:
         """Clip and apply the gradients if they, and the losses, are finite. The sums of all ranks decide, so that all ranks do the same."""
         flat = self._flat
         self._norm = torch.linalg.vector_norm(flat.gradients)
-        finite = self._norm.isfinite() & flat.extra.isfinite().all()
+        finite = self._norm.isfinite() & self._sums.isfinite().all()
         # fill_ hands a number to a kernel; as an operand it would be copied, and waited for.
         self._number.fill_(number)
         self._failed = torch.where((self._failed == 0) & ~finite, self._number, self._failed)
@@ -98,7 +104,7 @@ class TrainStep:
         # What torch's own GradScaler sets: the fused kernel then leaves everything as it is where the flag is not 0.
         self.optimizer.found_inf = (self._failed != 0).float()  # type: ignore[attr-defined]
         self.optimizer.step()
-        self._totals += flat.extra
+        self._totals += self._sums
 
     def read(self) -> Reading:
         """Wait for the device, and return what happened since this was last called."""

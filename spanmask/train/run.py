@@ -1,0 +1,163 @@
+"""A run from its start, or from where it was ended, to its end: `train`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spanmask.errors import ConfigError, MismatchError
+from spanmask.loading.config import BatchLayout
+from spanmask.loading.position import Position, read_state
+from spanmask.loading.rows import require_targets
+from spanmask.loading.torch_dataset.tensors import Datasets, open_datasets
+from spanmask.model.tokenizer_files import read_tokenizer
+from spanmask.shard.reader import ShardSet
+from spanmask.train.checking import read_chosen
+from spanmask.train.checkpoint import checkpoints_in
+from spanmask.train.config import TrainConfig
+from spanmask.train.distributed import World, joined
+from spanmask.train.loop import Loop, Started
+from spanmask.train.optimizer import begin_moments
+from spanmask.train.record import Run
+from spanmask.train.run_folder import RunFolder
+from spanmask.train.starting import begin_model, require_casing, resumed_model, stream_of
+from spanmask.train.step import TrainStep
+from spanmask.train.watching import Finished, Progress, Watch
+
+
+def train(  # noqa: PLR0913 - the one door
+    datasets: Datasets,
+    out: str | Path,
+    config: TrainConfig,
+    *,
+    resume: bool = False,
+    allow_other_data: bool = False,
+    stop_at: int | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    on_metrics: Callable[[dict[str, Any]], None] | None = None,
+    watch: Watch | None = None,
+) -> Finished:
+    """Train a model on datasets; under torchrun, on all its processes together.
+
+    Parameters
+    ----------
+    datasets
+        A folder that ``spanmask preshard`` wrote, or several that share a vocabulary.
+    out
+        The run's folder: new, or one to go on with.
+    config
+        Options.
+    resume
+        Go on from the latest checkpoint in the folder, or from the start if the run was ended before its first.
+    allow_other_data
+        Go on with other datasets than the checkpoint's, from their start.
+    stop_at
+        End after this step, with a checkpoint, and the schedule as it is.
+    on_progress
+        Called on the first rank after each step.
+    on_metrics
+        Called on the first rank with each line of metrics.jsonl, as it is written.
+    watch
+        Told more, and asked whether to go on; instead of the two.
+
+    Raises
+    ------
+    ConfigError
+        Options do not fit, or the folder holds a run and is not to be resumed, or the reverse.
+    MismatchError
+        Vocabularies, datasets or shapes that must agree do not, a checkpoint is not what was written, or another process trains there.
+    SpanmaskError
+        A loss or gradient was not finite; the model was left as it was before.
+    StorageError
+        The file system refused; earlier checkpoints are whole.
+    """
+    folder, watch = RunFolder(out), watch or Watch(on_progress, on_metrics)
+    with joined(config.device) as world, _threads(config.threads):
+        shards = open_datasets(datasets, "train", "first")
+        held_out = _held_out(shards) if config.evaluate or config.eval_every else []
+        require_targets([*shards, *held_out])
+        # The first rank writes, for all.
+        with folder.claimed(resume=resume) if world.first else nullcontext():
+            started = _start(folder, config, shards, world, resume)
+            position = _position(started, allow_other_data=allow_other_data)
+            if world.first:
+                watch.begin()
+            loop = Loop(folder, config, started, held_out, watch)
+            if world.first:
+                folder.begin(started.run, shards)
+                folder.metrics.cut(started.step)
+                folder.evaluations.cut(started.step)
+            return loop.run(position, stop_at)
+
+
+@contextmanager
+def _threads(wanted: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(wanted or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _held_out(shards: Sequence[ShardSet]) -> list[ShardSet]:
+    for one in shards:
+        if "validation" not in one.manifest.splits:
+            raise ConfigError(f"{one.root} has no validation split to evaluate on: preshard with --holdout 0.01, say")
+    return open_datasets([one.root for one in shards], "validation", "first")
+
+
+def _start(folder: RunFolder, config: TrainConfig, shards: Sequence[ShardSet], world: World, resume: bool) -> Started:
+    """Build all that trains. The first rank reads the checkpoint, and the others have its values from there."""
+    found = checkpoints_in(folder.checkpoints) if resume and world.first else {}
+    if found:
+        require_casing(folder.path, read_tokenizer(folder.tokenizer), shards[0])
+    checkpoint = read_chosen(found, max(found)) if found else None
+    state: dict[str, Any] | None = world.broadcast_object(checkpoint.state if checkpoint else None)
+    if state is None:
+        begun = begin_model(config, shards, tell=world.first)
+        model, new_heads, dropped_rows = begun.model, begun.new_heads, begun.dropped
+    else:
+        model = resumed_model(state, config, shards)
+        new_heads, dropped_rows = tuple(state.get("new_heads", ())), state.get("dropped_rows", 0)
+    if checkpoint:
+        model.load_state_dict(checkpoint.model)
+    model.to(world.device).train()
+    world.broadcast(parameter.detach() for parameter in model.parameters())
+    update = TrainStep(model, config, world)
+    if state is not None:
+        places = begin_moments(model, update.optimizer, state["step"])
+        for name, tensor in (checkpoint.optimizer if checkpoint else {}).items():
+            places[name].copy_(tensor)
+        world.broadcast(places.values())
+    run = Run(
+        config=config,
+        model=model.config,
+        datasets=tuple(one.manifest.fingerprint for one in shards),
+        vocabulary=shards[0].manifest.stated_vocabulary.sha256,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        new_heads=new_heads,
+        dropped_rows=dropped_rows,
+    )
+    stream = stream_of(shards, config, model.config, world)
+    return Started(run=run, world=world, model=model, update=update, stream=stream, state=state)
+
+
+def _position(started: Started, *, allow_other_data: bool) -> Position:
+    """Return where the stream goes on."""
+    state = started.state
+    if state is None:
+        return Position()
+    if state["datasets"] != list(started.run.datasets):
+        if allow_other_data:
+            return Position()
+        raise MismatchError(
+            f"the checkpoint was trained on {', '.join(state['datasets'])}, given is {', '.join(started.run.datasets)}: "
+            "give the run's own dataset, or --allow-other-data to go on with this one from its start"
+        )
+    stream = started.stream
+    return read_state(state["stream"], BatchLayout.PACKED, stream.settings, samples=stream.samples)[0]
