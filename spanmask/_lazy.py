@@ -6,6 +6,11 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
+from spanmask.errors import MissingExtraError
+
+#: Libraries of the extra that trains, and what people call them.
+_TRAINING = {"torch": "PyTorch", "safetensors": "safetensors"}
+
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return a package's ``__getattr__`` and ``__dir__``.
@@ -22,6 +27,13 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], 
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         module, _, inner = homes[name].partition(":")
-        return getattr(import_module(f"{package}.{module}"), inner or name)
+        try:
+            return getattr(import_module(f"{package}.{module}"), inner or name)
+        except ModuleNotFoundError as error:
+            if error.name not in _TRAINING:
+                raise
+            raise MissingExtraError(
+                f"{package}.{name} needs {_TRAINING[error.name]}, which is not installed: pip install 'spanmask[train]'"
+            ) from None
 
     return find, lambda: list(homes)

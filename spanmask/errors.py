@@ -2,6 +2,7 @@
 
 SpanmaskError
 ├── ConfigError         an option, vocabulary or path that cannot be used
+│   └── MissingExtraError  a library that only some of spanmask needs is not installed; an ImportError, too
 ├── CorpusError         input text that cannot be read (path, line or row)
 ├── ShardError          a shard or manifest that breaks the format (path, row)
 │   └── IncompleteShards   shards or the manifest are missing
@@ -30,6 +31,10 @@ class ConfigError(SpanmaskError):
     def __init__(self, message: str, *, options: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.options = options
+
+
+class MissingExtraError(ConfigError, ImportError):
+    """A library that an extra of spanmask brings is not installed."""
 
 
 class _PlacedError(SpanmaskError):

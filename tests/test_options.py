@@ -76,7 +76,7 @@ BEYOND: dict[str, dict[str, tuple[Any, ...]]] = {
         ("hidden", "layers", "heads", "intermediate", "max_positions", "steps", "batch_size", "accumulate"), (0, -1)
     )
     | dict.fromkeys(("width", "window", "keep_last", "log_every", "threads"), (0,))
-    | dict.fromkeys(("seed", "save_every", "keep_every", "eval_every"), (-1,))
+    | dict.fromkeys(("seed", "save_every", "keep_every", "eval_every", "eval_sequences"), (-1,))
     | dict.fromkeys(("hidden_dropout", "attention_dropout", "beta1", "beta2", "weight_decay"), (1, -0.5))
     | dict.fromkeys(("lr", "epsilon"), (0, 1, float("nan")))
     | dict.fromkeys(("clip", "sbo_weight", "save_minutes"), (-1, float("inf")))

@@ -19,20 +19,25 @@ if TYPE_CHECKING:
     from spanmask.train.checkpoint import Checkpoint, latest_checkpoint, read_checkpoint
     from spanmask.train.config import TrainConfig
     from spanmask.train.evaluation import Evaluation, evaluate
+    from spanmask.train.planning import cpu_seconds
     from spanmask.train.record import read_run
     from spanmask.train.run import train
     from spanmask.train.run_folder import load_run
     from spanmask.train.step import TrainStep
-    from spanmask.train.watching import Finished, Progress, Watch
+    from spanmask.train.tensorboard import TensorBoard
+    from spanmask.train.watching import Finished, Plan, Progress, Watch
 
 __all__ = [
     "Checkpoint",
     "Evaluation",
     "Finished",
+    "Plan",
     "Progress",
+    "TensorBoard",
     "TrainConfig",
     "TrainStep",
     "Watch",
+    "cpu_seconds",
     "evaluate",
     "latest_checkpoint",
     "load_run",
@@ -45,10 +50,13 @@ _HOMES = {
     "Checkpoint": "checkpoint",
     "Evaluation": "evaluation",
     "Finished": "watching",
+    "Plan": "watching",
     "Progress": "watching",
+    "TensorBoard": "tensorboard",
     "TrainConfig": "config",
     "TrainStep": "step",
     "Watch": "watching",
+    "cpu_seconds": "planning",
     "evaluate": "evaluation",
     "latest_checkpoint": "checkpoint",
     "load_run": "run_folder",

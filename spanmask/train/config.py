@@ -25,7 +25,8 @@ loss                  MLM + SBO           each over its own count,      each ove
 arithmetic            not mentioned       16-bit floats, loss scaling   bfloat16 on CUDA with float32 masters, float32 on CPU
 ====================  ==================  ============================  ====================================================================
 
-Preset ``fast`` has no dropout, and so may use the kernel for sequences of unequal length (``attention = "auto"``).
+Preset ``fast`` has no dropout, and so may use the kernel for sequences of unequal length (``attention = "auto"``). Preset ``cpu`` is a tiny
+model without dropout, in steps that a laptop makes several of in a second.
 """
 
 from __future__ import annotations
@@ -68,6 +69,17 @@ class Decay(StrEnum):
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "fast": {"hidden_dropout": 0.0, "attention_dropout": 0.0, "attention": "auto"},
+    "cpu": {
+        "model": "tiny",
+        "batch_size": 16,
+        "lr": 2e-3,
+        "steps": 10_000,
+        "save_every": 1000,
+        "log_every": 50,
+        "hidden_dropout": 0.0,
+        "attention_dropout": 0.0,
+        "attention": "auto",
+    },
 }
 #: Fields of `SpanBertConfig` that change a model's shape.
 SHAPE = ("hidden", "layers", "heads", "intermediate", "max_positions")
@@ -151,9 +163,11 @@ class TrainConfig(Options):
     keep_every
         Checkpoints after multiples of so many updates stay, too; 0: none.
     log_every
-        Updates between lines of metrics, which is also how late a loss that is not finite may be noticed.
+        Updates between lines of metrics, which is also how late a loss that is not finite may be noticed; the first come earlier.
     evaluate
         Measure the validation split at the end.
+    eval_sequences
+        Sequences of it that are enough, in whole batches; 0: all.
     eval_every
         Updates between evaluations; 0: at the end only.
 
@@ -203,6 +217,7 @@ class TrainConfig(Options):
     keep_every: int = 0
     log_every: int = 100
     evaluate: bool = False
+    eval_sequences: int = 0
     eval_every: int = 0
     device: Device = Device.AUTO
     dtype: Precision = Precision.AUTO
@@ -213,7 +228,7 @@ class TrainConfig(Options):
         self._fill(warmup=min(_WARMUP, max(self.steps, 0) // 10))
         counts = ("steps", "batch_size", "accumulate", "window", "keep_last", "log_every", "threads", "width", *SHAPE)
         self._require(lambda value: value >= 1, "a whole number, 1 or more", *counts)
-        from_zero = ("warmup", "seed", "save_every", "keep_every", "eval_every")
+        from_zero = ("warmup", "seed", "save_every", "keep_every", "eval_every", "eval_sequences")
         self._require(lambda value: value >= 0, "a whole number, 0 or more", *from_zero)
         self._require(lambda value: 0 < value < 1, "a number above 0 and below 1", "lr", "epsilon")
         shares = ("beta1", "beta2", "weight_decay", "hidden_dropout", "attention_dropout")

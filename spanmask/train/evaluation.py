@@ -76,7 +76,7 @@ def evaluate(
     world: World | None = None,
     watch: Watch | None = None,
 ) -> Evaluation:
-    """Measure a model on a split, once through; ranks share the work, and each returns the whole.
+    """Measure a model on a split, once through or on as much as is wanted; ranks share the work, and each returns the whole.
 
     Parameters
     ----------
@@ -85,11 +85,11 @@ def evaluate(
     shards
         Open splits, such as ``validation``.
     config
-        Batch size, width and precision.
+        Batch size, width, precision, and how many sequences are enough.
     world
         By default this process alone, on the model's device.
     watch
-        Asked whether to go on.
+        Asked whether to go on, and told on the first rank how far this is.
 
     Raises
     ------
@@ -104,7 +104,8 @@ def evaluate(
     forward = forward_of(model, precision_of(config, world.device))
     scales = objective_scales(1, 1).float().to(world.device)
     sums, spans = np.zeros(7), np.zeros((2, 2, LONGEST + 1), np.int64)
-    training = model.training
+    wanted = min(config.eval_sequences or stream.samples, stream.samples)
+    done, training = 0, model.training
     model.eval()
     with torch.no_grad():
         for delivered in stream.batches(Position()):
@@ -119,6 +120,11 @@ def evaluate(
             spans[0] += mlm_recovery(batch, output.mlm_predicted.cpu().numpy())
             if output.sbo_predicted.numel():
                 spans[1] += sbo_recovery(batch, output.sbo_predicted.cpu().numpy())
+            done += (delivered.overall or delivered.counts).sequences
+            if world.first:
+                watch.evaluating(min(done, wanted), wanted)
+            if done >= wanted:
+                break
     model.train(training)
     (*figures, abandoned), spans = _added_up(sums, spans, world)
     if abandoned:

@@ -128,12 +128,18 @@ class Loop:
             self._saved = now
         return due
 
+    def _tells(self, number: int) -> bool:
+        """Return whether a line of metrics is due: every so often, and before that at growing distances, from the fifth update on."""
+        every = self._config.log_every
+        early = number < every and number >= 5 and str(number).rstrip("0") in {"1", "2", "5"}
+        return early or self._is(number, every)
+
     def _is(self, number: int, every: int) -> bool:
         return number == self._config.steps or bool(every and number % every == 0)
 
     def _due(self, number: int) -> bool:
         config = self._config
-        return any(self._is(number, every) for every in (config.log_every, config.save_every, config.eval_every))
+        return self._tells(number) or any(self._is(number, every) for every in (config.save_every, config.eval_every))
 
     def _look(self, number: int, after: Position, *, save: bool) -> dict[str, Any] | None:
         """Read what the device has, and do what is due; return the line of metrics, if that was."""
@@ -143,7 +149,7 @@ class Loop:
             raise self._failure(reading.failed)
         self._unread.clear()
         self._meter.add_reading(reading)
-        if self._is(number, config.log_every):
+        if self._tells(number):
             line = self._line = self._meter.line(number, reading)
             if self._world.first:
                 self._folder.metrics.append(line)
@@ -178,7 +184,9 @@ class Loop:
             self._stopped = True
             return
         if self._world.first:
-            self._folder.evaluations.append({"step": number, **found.to_json()})
+            line = {"step": number, **found.to_json()}
+            self._folder.evaluations.append(line)
+            self._watch.evaluated(line)
 
     def _checkpoint(self, number: int, after: Position) -> Checkpoint:
         """Return a copy of all that a run goes on from."""

@@ -22,6 +22,7 @@ from spanmask.train.config import TrainConfig
 from spanmask.train.distributed import World, joined
 from spanmask.train.loop import Loop, Started
 from spanmask.train.optimizer import begin_moments
+from spanmask.train.planning import plan_of
 from spanmask.train.record import Run
 from spanmask.train.run_folder import RunFolder
 from spanmask.train.starting import begin_model, require_casing, resumed_model, stream_of
@@ -60,7 +61,7 @@ def train(  # noqa: PLR0913 - the one door
     on_progress
         Called on the first rank after each step.
     on_metrics
-        Called on the first rank with each line of metrics.jsonl, as it is written.
+        Called on the first rank with each line of metrics; see `Watch`.
     watch
         Told more, and asked whether to go on; instead of the two.
 
@@ -85,7 +86,8 @@ def train(  # noqa: PLR0913 - the one door
             started = _start(folder, config, shards, world, resume)
             position = _position(started, allow_other_data=allow_other_data)
             if world.first:
-                watch.begin()
+                run = started.run
+                watch.begin(plan_of(config, run.model, run.parameters, shards, world, started.step))
             loop = Loop(folder, config, started, held_out, watch)
             if world.first:
                 folder.begin(started.run, shards)

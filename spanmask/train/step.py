@@ -71,7 +71,9 @@ class TrainStep:
         self.agreement = Agreement(self._flat.extra[_SUMS:], world)
         self.optimizer = make_optimizer(model, config)
         self._rate: Tensor = self.optimizer.param_groups[0]["lr"]
-        self._forward = _compiled(forward_of(model, precision_of(config, world.device)), config, world.device)
+        forward = forward_of(model, precision_of(config, world.device))
+        compiled = is_compiled(config, world.device)
+        self._forward: Forward = torch.compile(forward, fullgraph=True, dynamic=False) if compiled else forward
         device = world.device
         self._totals = torch.zeros(_SUMS, dtype=torch.float64, device=device)
         self._norm = torch.zeros((), device=device)
@@ -142,9 +144,9 @@ def precision_of(config: TrainConfig, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if config.dtype is Precision.BF16 else torch.float32
 
 
-def _compiled(forward: Forward, config: TrainConfig, device: torch.device) -> Forward:
-    wanted = device.type == "cuda" if config.compile is None else config.compile
-    return torch.compile(forward, fullgraph=True, dynamic=False) if wanted else forward
+def is_compiled(config: TrainConfig, device: torch.device) -> bool:
+    """Return whether updates are compiled."""
+    return device.type == "cuda" if config.compile is None else config.compile
 
 
 def dropout_seed(seed: int, step: int, place: int, rank: int) -> int:

@@ -35,6 +35,29 @@ class Finished:
     stopped: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run is about to do.
+
+    device, precision: where updates are computed, and in what; compiled: whether the first one is compiled. model: its name, or the folder
+    it comes from. rows, tokens: of the data, special tokens included. update_tokens: of an update, at most; update_flops: what it takes, on
+    all ranks. step, steps: where the run stands and ends.
+    """
+
+    device: str
+    ranks: int
+    precision: str
+    compiled: bool
+    model: str
+    parameters: int
+    rows: int
+    tokens: int
+    update_tokens: int
+    update_flops: float
+    step: int
+    steps: int
+
+
 class Watch:
     """Told on the first rank what happens, and asked on all whether to go on; subclasses say more than these two hooks do.
 
@@ -43,7 +66,7 @@ class Watch:
     on_progress
         Called after each step.
     on_metrics
-        Called with each line of metrics.jsonl as it is written.
+        Called with each line of metrics.jsonl as it is written, and with ``{"step": …, "evaluation": …}`` for one of evaluation.jsonl.
     """
 
     def __init__(
@@ -53,7 +76,7 @@ class Watch:
     ) -> None:
         self._on_progress, self._on_metrics = on_progress, on_metrics
 
-    def begin(self) -> None:
+    def begin(self, plan: Plan) -> None:
         """Know that all is ready for the first update, and nothing written yet; an error raised here ends the run."""
 
     def step(self, progress: Progress) -> None:
@@ -65,6 +88,14 @@ class Watch:
         """Know that a line of metrics was written."""
         if self._on_metrics is not None:
             self._on_metrics(line)
+
+    def evaluating(self, done: int, total: int) -> None:
+        """Know how many sequences of an evaluation are done, on all ranks."""
+
+    def evaluated(self, line: dict[str, Any]) -> None:
+        """Know what an evaluation found, as evaluation.jsonl has it."""
+        if self._on_metrics is not None:
+            self._on_metrics({"step": line["step"], "evaluation": line})
 
     def stopping(self) -> bool:
         """Return whether the run shall end after the update under way; all ranks then do, after the same one."""

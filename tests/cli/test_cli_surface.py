@@ -59,10 +59,12 @@ SURFACE: dict[str, dict[str, list[str] | None]] = {
     "export": dict.fromkeys(["--out", "--split", "--overwrite", "--json"])
     | {"--to": ["parquet", "jsonl", "datasets", "t5"]}
     | dict.fromkeys(["--first-sentinel", "--sentinels-descend", "--keep-specials"]),
-    "train": dict.fromkeys(["--out", "--config", "--resume", "--allow-other-data", "--stop-at", "--json"])
-    | dict.fromkeys(["--save-minutes", "--keep-every"])
+    "train": dict.fromkeys(
+        ["--out", "--config", "--resume", "--allow-other-data", "--stop-at", "--yes", "--tensorboard", "--json"]
+    )
+    | dict.fromkeys(["--save-minutes", "--keep-every", "--eval-sequences"])
     | {
-        "--preset": ["paper", "fast"],
+        "--preset": ["paper", "fast", "cpu"],
         "--objective": ["mlm", "mlm+sbo"],
         "--attention": ["auto", "varlen", "unpadded", "sdpa"],
     }
@@ -154,7 +156,7 @@ def test_the_defaults_that_help_shows_are_those_that_stand(name: str) -> None:
     types = {option.name: option.type for option in command.params}
     read = {key: types[key].convert(value, None, None) for key, value in plain.items()}
     assert config.of(**needed, **read) == config.of(**needed)
-    assert len(read) == {"preshard": 17, "train": 23, "export": 0, "vocab": 9}[name]
+    assert len(read) == {"preshard": 17, "train": 24, "export": 0, "vocab": 9}[name]
 
 
 @pytest.mark.parametrize(

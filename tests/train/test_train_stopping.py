@@ -167,9 +167,12 @@ def _strike_after(run: Path, step: int, number: signal.Signals, process: Callabl
 @pytest.mark.faults
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_a_signal_ends_the_command_in_order_with_its_code(
-    shards: Path, tmp_path: Path, number: signal.Signals, code: int
+    shards: Path, tmp_path: Path, request: pytest.FixtureRequest, number: signal.Signals, code: int
 ) -> None:
+    """Whoever runs the tests in the background has them ignore interrupts."""
     run = tmp_path / "run"
+    before = signal.signal(number, signal.SIG_DFL)
+    request.addfinalizer(lambda: signal.signal(number, before))
 
     def invoke(*arguments: object) -> Result:
         return CliRunner().invoke(command, [str(argument) for argument in (shards, "--out", run, *arguments)])
@@ -217,7 +220,13 @@ def test_a_second_signal_ends_at_once_unless_torchrun_hands_it_on(
     number: signal.Signals, code: int, launched: bool
 ) -> None:
     environment = {**os.environ, **({"TORCHELASTIC_RUN_ID": "1"} if launched else {})}
-    process = subprocess.Popen([sys.executable, "-c", _WAITING], stdout=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _WAITING],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: [signal.signal(one, signal.SIG_DFL) for one, _ in SIGNALS],  # noqa: PLW1509
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.05)

@@ -1,0 +1,233 @@
+"""What `spanmask train` shows while it trains: lines for people, and on a terminal a bar below them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import IO, Any
+
+from spanmask.errors import ConfigError
+from spanmask.train.watching import Plan, Progress, Watch
+
+from .commands import printable
+from .ending import Request
+from .progress import duration
+
+#: Seconds between two lines of an evaluation where there is no terminal.
+_PATIENCE = 5.0
+#: Days on a CPU that a run must not take without ``--yes``.
+_DAYS = 7
+#: Steps, or seconds, after which the whole is estimated.
+_STEPS, _SECONDS = 5, 10.0
+
+
+class Screen:
+    """Where lines go, and what is under way: status, and how much of how much."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        print(printable(text), file=self._stream, flush=True)
+
+    def show(self, parts: Sequence[str], done: int = 0, total: int | None = None) -> None:
+        """Show what is under way, where there is a bar; the first parts are the essential ones."""
+
+
+class _Terminal(Screen):
+    def __init__(self, stream: IO[str], stack: ExitStack) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bars
+
+        super().__init__(stream)
+        self._console = Console(file=stream)
+        width = self._console.width
+        self._bar_width = 6 if width < 60 else width // 6
+        columns = (
+            TextColumn("{task.percentage:>3.0f}%"),
+            BarColumn(self._bar_width),
+            TextColumn("{task.fields[status]}", markup=False),
+        )
+        self._bars = stack.enter_context(Bars(*columns, console=self._console, transient=True))
+        self._bar = self._bars.add_task("train", total=None, status="")
+
+    def say(self, text: str) -> None:
+        self._console.print(printable(text), markup=False, highlight=False)
+
+    def show(self, parts: Sequence[str], done: int = 0, total: int | None = None) -> None:
+        # Beside the status: the percentage, the bar and the spaces between them.
+        room = self._console.width - self._bar_width - 7
+        self._bars.update(self._bar, total=total, completed=done, status=fitting(parts, room))
+
+
+@contextmanager
+def screen(stream: IO[str]) -> Iterator[Screen]:
+    """Yield where to show a run, while the body runs."""
+    with ExitStack() as stack:
+        yield _Terminal(stream, stack) if stream.isatty() else Screen(stream)
+
+
+def fitting(parts: Sequence[str], room: int) -> str:
+    """Return as many of the first parts as a line has room for, one at least."""
+    for count in range(len(parts), 1, -1):
+        text = " · ".join(parts[:count])
+        if len(text) <= room:
+            return text
+    return parts[0][:room]
+
+
+class Display(Watch):
+    """Shows a run, and ends it in order when a signal asks for it, from the first update on; before there is nothing to lose.
+
+    Parameters
+    ----------
+    shown
+        Where.
+    request
+        What signals asked.
+    stack
+        Left when the run has ended.
+    estimate
+        Returns about how long this CPU takes over so many FLOPs; None: a run may take as long as it likes.
+    on_metrics
+        Called with each line of metrics.
+    """
+
+    def __init__(
+        self,
+        shown: Screen,
+        request: Request,
+        stack: ExitStack,
+        *,
+        estimate: Callable[[float], float] | None = None,
+        on_metrics: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        super().__init__(on_metrics=on_metrics)
+        self._shown, self._request, self._stack, self._estimate = shown, request, stack, estimate
+        self._pace = _Pace()
+        self._latest: list[str] = []
+        self._steps = 0
+        self._told = time.monotonic()
+
+    def begin(self, plan: Plan) -> None:
+        """Say what the run is about to do; refuse one that a CPU would take too long over."""
+        self._steps = plan.steps
+        for line in plan_lines(plan):
+            self._shown.say(line)
+        if self._estimate and plan.device == "cpu":
+            require_days(plan, self._estimate((plan.steps - plan.step) * plan.update_flops / plan.ranks))
+        self._stack.enter_context(self._request.noting())
+        first = "compiling the update, once: this takes a minute or more" if plan.compiled else "the first update"
+        if plan.compiled:
+            self._shown.say(first)
+        self._shown.show([first], plan.step, plan.steps)
+
+    def step(self, progress: Progress) -> None:
+        """Show a step, its metrics where they were due, and once how long the whole will take."""
+        left = self._pace.left(progress)
+        step = f"step {progress.step:,} of {progress.steps:,}"
+        parts = [step, *([f"{duration(left)} left"] if left is not None else [])]
+        if progress.line is not None:
+            self._latest = metrics_parts(progress.line)
+            if type(self._shown) is Screen:
+                self._shown.say(" · ".join([step, *self._latest, *parts[1:]]))
+        if self._pace.is_known(progress):
+            self._shown.say(f"about {duration(left or 0)} for the {progress.steps - progress.step:,} steps left")
+        self._shown.show([*parts, *self._latest], progress.step, progress.steps)
+
+    def evaluating(self, done: int, total: int) -> None:
+        """Show how far an evaluation is."""
+        text = f"evaluating: {done:,} of {total:,} sequences"
+        self._shown.show([text], done, total)
+        if type(self._shown) is Screen and time.monotonic() - self._told > _PATIENCE:
+            self._told = time.monotonic()
+            self._shown.say(text)
+
+    def evaluated(self, line: dict[str, Any]) -> None:
+        """Say what an evaluation found; what the last one did is the command's result."""
+        super().evaluated(line)
+        self._pace.restart()
+        if line["step"] < self._steps:
+            self._shown.say(f"step {line['step']:,}: {evaluation_text(line)}")
+
+    def stopping(self) -> bool:
+        """Return whether a signal asked for the end."""
+        return self._request.code is not None
+
+
+class _Pace:
+    """How fast steps go, without the first, which waits for much else."""
+
+    def __init__(self) -> None:
+        self._first: tuple[int, float] | None = None
+        self._known = False
+
+    def restart(self) -> None:
+        """Begin anew: what was between two steps was something else."""
+        self._first = None
+
+    def left(self, progress: Progress) -> float | None:
+        """Return the seconds that the steps left will take, None while that is not known."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = progress.step, now
+        step, began = self._first
+        return (
+            (progress.steps - progress.step) * (now - began) / (progress.step - step) if progress.step > step else None
+        )
+
+    def is_known(self, progress: Progress) -> bool:
+        """Return whether the estimate is good now for the first time."""
+        if self._known or self._first is None or progress.step == self._first[0]:
+            return False
+        step, began = self._first
+        self._known = progress.step - step >= _STEPS or time.monotonic() - began >= _SECONDS
+        return self._known
+
+
+def require_days(plan: Plan, seconds: float) -> None:
+    """Refuse a run that would take a CPU more than a week.
+
+    Raises
+    ------
+    ConfigError
+        It would.
+    """
+    days = seconds / 86_400
+    if days > _DAYS:
+        raise ConfigError(
+            f"this CPU would take about {days:,.0f} days over {plan.steps - plan.step:,} steps of {plan.update_tokens:,} tokens: give "
+            "--preset cpu, a smaller --model, --batch-size or --steps, a machine with a GPU, or --yes to train all the same"
+        )
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """Return what a run is about to do as lines."""
+    where = plan.device if plan.ranks == 1 else f"{plan.ranks} ranks, {plan.device}"
+    epochs = plan.steps * plan.update_tokens / plan.tokens
+    lines = [
+        f"training {plan.model}, {plan.parameters:,} parameters, on {where} in {plan.precision}",
+        f"data: {plan.rows:,} sequences, {plan.tokens:,} tokens; {plan.steps:,} steps of up to {plan.update_tokens:,} tokens are about "
+        f"{epochs:,.{0 if epochs >= 10 else 2}f} epochs",
+    ]
+    return [*lines, f"going on after step {plan.step:,}"] if plan.step else lines
+
+
+def metrics_parts(line: dict[str, Any]) -> list[str]:
+    """Return a line of metrics as people read it, in parts."""
+    parts = [
+        f"{name.upper()} {line[f'{name}_loss']:.4f}" for name in ("mlm", "sbo") if line[f"{name}_loss"] is not None
+    ]
+    parts += [f"{line['tokens_per_second']:,.0f} tokens/s"]
+    return [*parts, *([f"MFU {line['mfu']:.1%}"] if line["mfu"] is not None else [])]
+
+
+def evaluation_text(line: dict[str, Any]) -> str:
+    """Return what an evaluation found as people read it."""
+    losses = ", ".join(
+        f"{name.upper()} loss {line[f'{name}_loss']:.4f}" for name in ("mlm", "sbo") if line[f"{name}_loss"]
+    )
+    return f"validation: {losses}, MLM accuracy {line['mlm_accuracy'] or 0:.2%}"
