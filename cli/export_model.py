@@ -17,17 +17,20 @@ from .commands import examples, say
 @click.argument("run", metavar="RUN", type=click.Path())
 @click.option("--out", type=click.Path(), required=True, metavar="DIR", help="Folder to write.")
 @click.option("--step", type=click.IntRange(min=0), metavar="N", help="The checkpoint after this step. [the latest]")
+@click.option(
+    "--average", type=click.IntRange(min=1), default=1, metavar="K", help="The mean of the last K checkpoints. [1]"
+)
 @click.option("--overwrite", is_flag=True, help="Replace a model in --out.")
-def command(run: str, out: str, step: int | None, overwrite: bool) -> None:
+def command(run: str, out: str, step: int | None, average: int, overwrite: bool) -> None:
     """Write the model of RUN, a run of spanmask train, as a folder that transformers loads.
 
-    DIR gets config.json, model.safetensors and the tokenizer's files, for BertModel, BertForMaskedLM and BertForPreTraining; and the span
-    boundary head, if there is one, as sbo_head.safetensors, which spanmask.model.load reads too.
+    DIR gets a card, config.json, model.safetensors and the tokenizer's files, for BertModel, BertForMaskedLM and BertForPreTraining; and
+    the span boundary head, if there is one, as sbo_head.safetensors, which spanmask.model.load reads too.
     """
     from spanmask.model import export
     from spanmask.train import load_run
 
-    loaded = load_run(run, step=step)
-    export(loaded.model, out, loaded.vocabulary, overwrite=overwrite)
+    loaded = load_run(run, step=step, average=average)
+    export(loaded.model, out, loaded.vocabulary, overwrite=overwrite, card=loaded.card)
     heads = "MLM head" if loaded.model.sbo is None else "MLM and span boundary heads"
     say(f"wrote {out}: step {loaded.step:,}, encoder with {heads}")

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 
 #: What predicts, in the order of printing; ``both`` is the sum of log probabilities, and joins whole spans only.
 _WAYS = ("mlm", "sbo", "both")
+_LEGEND = {
+    "mlm": "by a masked token's own place",
+    "sbo": "by the tokens around the masked ones",
+    "both": "by the two together",
+}
+_FIGURES = """%: how probable a token is there. =: the likeliest tokens together, and the natural logarithm of how probable they are.
+…: goes on with the word before it."""
 
 
 @click.command(
@@ -55,7 +62,7 @@ def command(model: str, texts: tuple[str, ...], top: int, as_json: bool) -> None
     if as_json:
         print_json(results)
     else:
-        say("\n\n".join(map(_text, results)))
+        say("\n\n".join([*map(_text, results), _legend(results)]))
 
 
 def _lines(texts: Sequence[str]) -> list[str]:
@@ -93,7 +100,8 @@ def _described(result: Infilled, vocabulary: Vocabulary) -> dict[str, Any]:
     readable = readable_entries(vocabulary)
 
     def guess(one: Guess) -> dict[str, Any]:
-        known = {"id": one.id, "token": raw_entry(vocabulary, one.id)}
+        text, attached = readable(one.id)
+        known = {"id": one.id, "token": raw_entry(vocabulary, one.id), "text": f"…{text}" if attached else text}
         return {**known, "probability": math.exp(one.log_probability)}
 
     def joined(one: Joined | None) -> dict[str, Any] | None:
@@ -123,6 +131,12 @@ def _span(
     }
 
 
+def _legend(results: list[dict[str, Any]]) -> str:
+    """Return what the figures are, of the ways that any is of."""
+    ways = [way for way in _WAYS if any(span[way] is not None for result in results for span in result["spans"])]
+    return f"{'; '.join(f'{way}: {_LEGEND[way]}' for way in ways)}.\n{_FIGURES}"
+
+
 def _text(result: dict[str, Any]) -> str:
     return "\n".join([result["text"], *(line for span in result["spans"] for line in _span_lines(span))])
 
@@ -133,7 +147,7 @@ def _span_lines(span: dict[str, Any]) -> Iterator[str]:
     for number, token in enumerate(span["tokens"], start=1):
         for way in ("mlm", "sbo"):
             if token[way] is not None:
-                guesses = ", ".join(f"{one['token']} {one['probability']:.1%}" for one in token[way])
+                guesses = ", ".join(f"{one['text']} {one['probability']:.1%}" for one in token[way])
                 yield f"    {number}  {way:<4}  {guesses}"
     for way in _WAYS:
         if span[way] is not None:

@@ -135,7 +135,7 @@ class Display(Watch):
             if type(self._shown) is Screen:
                 self._shown.say(" · ".join([step, *self._latest, *parts[1:]]))
         if self._pace.is_known(progress):
-            self._shown.say(f"about {duration(left or 0)} for the {progress.steps - progress.step:,} steps left")
+            self._shown.say(f"about {duration(left or 0)} to the end")
         self._shown.show([*parts, *self._latest], progress.step, progress.steps)
 
     def evaluating(self, done: int, total: int) -> None:
@@ -213,6 +213,8 @@ def plan_lines(plan: Plan) -> list[str]:
         f"data: {plan.rows:,} sequences, {plan.tokens:,} tokens; {plan.steps:,} steps of up to {plan.update_tokens:,} tokens are about "
         f"{epochs:,.{0 if epochs >= 10 else 2}f} epochs",
     ]
+    if plan.note:
+        lines.append(plan.note)
     return [*lines, f"going on after step {plan.step:,}"] if plan.step else lines
 
 

@@ -152,7 +152,8 @@ def refuse_occupied(folder: Path, known: Collection[str], whose: str, *, overwri
     if foreign:
         raise ConfigError(f"{folder}: it holds {foreign[0]}, which is no {whose}; give another folder")
     if found and not overwrite:
-        raise ConfigError(f"{folder}: it holds {found[0]} already; give another folder, or --overwrite")
+        first = next(name for name in known if name in found)
+        raise ConfigError(f"{folder}: it holds {first} already; give another folder, or --overwrite")
 
 
 @contextlib.contextmanager

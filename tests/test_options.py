@@ -73,14 +73,25 @@ BEYOND: dict[str, dict[str, tuple[Any, ...]]] = {
     | dict.fromkeys(("vocab_size", "hidden", "layers", "heads", "intermediate", "max_positions", "type_vocab"), (0, -1))
     | dict.fromkeys(("max_span_offset", "span_offset_dim"), (0,)),
     "TrainConfig": dict.fromkeys(
-        ("hidden", "layers", "heads", "intermediate", "max_positions", "steps", "batch_size", "accumulate"), (0, -1)
+        (
+            "hidden",
+            "layers",
+            "heads",
+            "intermediate",
+            "max_positions",
+            "max_span_offset",
+            "steps",
+            "batch_size",
+            "accumulate",
+        ),
+        (0, -1),
     )
     | dict.fromkeys(("width", "window", "keep_last", "log_every", "threads"), (0,))
     | dict.fromkeys(("seed", "save_every", "keep_every", "eval_every", "eval_sequences"), (-1,))
     | dict.fromkeys(("hidden_dropout", "attention_dropout", "beta1", "beta2", "weight_decay"), (1, -0.5))
     | dict.fromkeys(("lr", "epsilon"), (0, 1, float("nan")))
     | dict.fromkeys(("clip", "sbo_weight", "save_minutes"), (-1, float("inf")))
-    | {"warmup": (-1, 2_400_001)},
+    | {"warmup": (-1, 2_400_001), "cooldown": (-1,), "weights": ([0], [1001], 3)},
     "TrainingConfig": {"size": (0, -1, (1 << 24) + 1), "min_frequency": (0,), "coverage": (0, 1.5, float("nan"))},
     "VocabularyConfig": {},
     "ExportConfig": {},

@@ -23,6 +23,12 @@ from spanmask.loading.targets import count_targets
 from spanmask.records import MaskedBlock, Offsets
 
 
+def _places(recipe: Recipe, number: int) -> Offsets:
+    """Return the places of a window's samples in an epoch."""
+    size = recipe.config.window
+    return np.arange(number * size, min((number + 1) * size, recipe.order.size))
+
+
 class _Window:
     """Some consecutive samples of an epoch, packed.
 
@@ -31,8 +37,7 @@ class _Window:
     """
 
     def __init__(self, recipe: Recipe, capacities: Capacities, epoch: int, number: int) -> None:
-        size = recipe.config.window
-        places = np.arange(number * size, min((number + 1) * size, recipe.order.size))
+        places = _places(recipe, number)
         self.number = number
         self.datasets, self.rows = recipe.order(epoch, places)
         self.block: MaskedBlock = recipe.reader.read(self.datasets, self.rows, epoch)
@@ -68,6 +73,15 @@ class BinPlan:
     def batches_left(self, _position: Position, _share: Share) -> None:
         """Return None: how many bins there are is known once all windows are packed."""
         return
+
+    def batches_in(self, epoch: int, share: Share) -> int:
+        """Return how many batches each rank has in an epoch, by packing its lengths."""
+        recipe, bins = self._recipe, 0
+        for number in range(self._windows):
+            lengths = recipe.reader.lengths(*recipe.order(epoch, _places(recipe, number)))
+            bins += len(assign(lengths, self._capacities))
+        size = recipe.config.batch_size * share.world
+        return bins // size if recipe.config.last is Last.DROP else -(-bins // size)
 
     def batches(self, position: Position, share: Share, *, first: int, step: int) -> Iterator[Delivered]:
         """Yield one rank's batches from a position to the epoch's end: that of number ``first``, and every ``step``-th from there."""

@@ -144,6 +144,12 @@ class Stream:
         """Return how many batches each rank has from a position to the epoch's end; None where only packing would tell."""
         return self._plan.batches_left(position, self.share)
 
+    def batches_in(self, epoch: int) -> int:
+        """Return how many batches each rank has in an epoch; where they are packed, this reads the lengths of all its rows."""
+        if isinstance(self._plan, BinPlan):
+            return self._plan.batches_in(epoch, self.share)
+        return self._plan.batches_left(Position(epoch=epoch), self.share)
+
     def end(self, epoch: int) -> Position:
         """Return the position after all of an epoch that is still in it: no batch is left from there."""
         return self._plan.end(epoch)

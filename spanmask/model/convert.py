@@ -5,6 +5,7 @@
     DIR/config.json              BertConfig's fields
     DIR/model.safetensors        the encoder and MLM head under BERT's names; the decoder is the word embedding and not stored again
     DIR/sbo_head.safetensors     the span boundary head under the names of the paper's code: apart, since transformers has no place for it
+    DIR/README.md                a card, if one is given
     DIR/vocab.txt …              the tokenizer (`spanmask.model.tokenizer_files`)
 """
 
@@ -38,9 +39,9 @@ from spanmask.tokenizer_folder import read_json
 from spanmask.vocab import Vocabulary
 
 CONFIG, MODEL, HEAD = "config.json", "model.safetensors", "sbo_head.safetensors"
-_INDEX, _PICKLE = "model.safetensors.index.json", "pytorch_model.bin"
+_INDEX, _PICKLE, _CARD = "model.safetensors.index.json", "pytorch_model.bin", "README.md"
 #: Every file of a model that others or we write.
-MODEL_FILES = (CONFIG, MODEL, HEAD, _INDEX, _PICKLE, *FILES)
+MODEL_FILES = (CONFIG, MODEL, HEAD, _CARD, _INDEX, _PICKLE, *FILES)
 _HEADS = {"mlm": "MLM head", "sbo": "span boundary head"}
 #: BertConfig's names of our fields.
 _FIELDS = {
@@ -56,6 +57,8 @@ _FIELDS = {
     "layer_norm_eps": "layer_norm_eps",
     "initializer_range": "initializer_range",
 }
+#: What SpanBERT is fine-tuned with, whatever it was trained with (paper, appendix B).
+_FINE_TUNING = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
 #: What a BERT must be for our encoder to compute the same; a field left out has this value.
 _REQUIRED: dict[str, Any] = {
     "model_type": "bert",
@@ -101,7 +104,12 @@ class Imported:
 
 
 def export(
-    model: SpanBertForPreTraining, folder: str | Path, vocabulary: Vocabulary, *, overwrite: bool = False
+    model: SpanBertForPreTraining,
+    folder: str | Path,
+    vocabulary: Vocabulary,
+    *,
+    overwrite: bool = False,
+    card: str | None = None,
 ) -> None:
     """Write a model so that transformers loads it, with its tokenizer, as float32.
 
@@ -117,6 +125,8 @@ def export(
         What its ids mean.
     overwrite
         Replace a model that is there, once the new one is complete.
+    card
+        A text of Markdown about it.
 
     Raises
     ------
@@ -135,6 +145,8 @@ def export(
         )
     state, text = model.state_dict(), json.dumps(_bert_config(config, vocabulary), indent=2, sort_keys=True)
     files = tokenizer_files(vocabulary, max_tokens=config.max_positions) | {CONFIG: text.encode()}
+    if card is not None:
+        files[_CARD] = card.encode()
     with publish_folder(
         folder, partial(refuse_occupied, folder, MODEL_FILES, "model's", overwrite=overwrite)
     ) as written:
@@ -152,7 +164,12 @@ def saved(state: State) -> bytes:
 
 def _bert_config(config: SpanBertConfig, vocabulary: Vocabulary) -> dict[str, Any]:
     fields = {theirs: getattr(config, ours) for theirs, ours in _FIELDS.items()}
-    ours = {"architectures": ["BertForMaskedLM"], "dtype": "float32", "pad_token_id": vocabulary.special.pad}
+    ours = {
+        **_FINE_TUNING,
+        "architectures": ["BertForMaskedLM"],
+        "dtype": "float32",
+        "pad_token_id": vocabulary.special.pad,
+    }
     return fields | _REQUIRED | ours
 
 

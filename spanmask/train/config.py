@@ -11,7 +11,9 @@ steps, warm-up        2.4M, 10k           2.4M, 10k                     as the p
 peak learning rate    1e-4, linear to 0   1e-4, linear to 0             as the paper; 0 would be reached one step after the last
 betas                 0.9, 0.999          0.9, 0.999                    as the paper
 epsilon               1e-8                1e-8 on gradients ≈ 1/600     1e-6: the released trainer divides gradients by the token count once
-                                          of the mean loss's            more, so that its 1e-8 acts as 6e-6 would on the mean loss
+                                          of the mean loss's            more, so that its 1e-8 acts as 6e-6 on the mean loss; see below
+lag of the rate       not mentioned       an update takes the rate of   none; see below
+                                          the step before
 weight decay          0.1, decoupled      0.01, of all parameters       0.1, of all parameters (``decay = "matrices"``: no biases, norms)
 clipping              not mentioned       1.0, never reached: see       0, which is off
                                           epsilon
@@ -19,14 +21,23 @@ batch                 256 × 512 tokens    32 devices × 4,096 tokens     256 bi
 dropout               0.1, attention too  0.1, attention too            0.1; so attention is ``sdpa``, the other kernel having no dropout
 masks                 new each epoch      new each epoch                ``fresh``
 SBO targets           every masked token  the first 15 of a span, none  those of the dataset's scheme, the first 20 of a span
-                                          at a block's edge
+                                          at a block's edge             (``max_span_offset``)
 loss                  MLM + SBO           each over its own count,      each over its count in the whole step, on all ranks
                                           on each device
 arithmetic            not mentioned       16-bit floats, loss scaling   bfloat16 on CUDA with float32 masters, float32 on CPU
 ====================  ==================  ============================  ====================================================================
 
-Preset ``fast`` has no dropout, and so may use the kernel for sequences of unequal length (``attention = "auto"``). Preset ``cpu`` is a tiny
-model without dropout, in steps that a laptop makes several of in a second.
+The released trainer's Adam adds epsilon before the bias correction, which makes its first updates smaller still: in 800 simulated steps,
+updates here are 1.36 times its own where gradients have a root mean square of 3e-5, and 1.12 times at 1e-4. Its learning rate lags an
+update behind, so that the first has rate 0 and the highest rate is 0.9958e-4; here an update takes the rate of its own step.
+
+Preset ``fast`` has no dropout, and so may use the kernel for sequences of unequal length (``attention = "auto"``). Preset ``cpu`` is a
+tiny model without dropout, in steps that a laptop makes several of in a second. Preset ``paper-base`` is what the released base model was
+trained by, which the paper leaves out (an author's words in the code's issue 6): 8 times the batch, 300,000 steps, peak 5e-4; it was
+unstable for ``large``. Here 8 micro-batches make the batch: on 8 devices give ``accumulate = 1``.
+
+Schedule ``linear`` falls from the end of the warm-up on; ``wsd`` (warm-up, stable, decay) keeps the peak until ``cooldown`` updates
+before the end, so that a run goes on with more steps from any checkpoint before that.
 """
 
 from __future__ import annotations
@@ -65,9 +76,17 @@ class Decay(StrEnum):
     MATRICES = "matrices"
 
 
+class Schedule(StrEnum):
+    """How the learning rate falls: ``linear``, from the end of the warm-up on, or ``wsd``, at the end only."""
+
+    LINEAR = "linear"
+    WSD = "wsd"
+
+
 #: What each preset changes of the defaults.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
+    "paper-base": {"steps": 300_000, "lr": 5e-4, "accumulate": 8},
     "fast": {"hidden_dropout": 0.0, "attention_dropout": 0.0, "attention": "auto"},
     "cpu": {
         "model": "tiny",
@@ -82,7 +101,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 #: Fields of `SpanBertConfig` that change a model's shape.
-SHAPE = ("hidden", "layers", "heads", "intermediate", "max_positions")
+SHAPE = ("hidden", "layers", "heads", "intermediate", "max_positions", "max_span_offset")
 _WARMUP = 10_000
 
 
@@ -106,6 +125,8 @@ class TrainConfig(Options):
         Width of the feed-forward layers, instead of the model's.
     max_positions
         Longest sequence the model takes. [512]
+    max_span_offset
+        Tokens of a span, the first, that are targets of its boundaries; without it 20.
     objective
         What is trained.
     sbo_weight
@@ -121,8 +142,12 @@ class TrainConfig(Options):
         Updates.
     warmup
         Updates until the learning rate's peak. [10000, of fewer than 100000 steps a tenth]
+    schedule
+        How the learning rate falls to 0.
+    cooldown
+        Updates over which it does with wsd. [a fifth of the steps]
     lr
-        Peak of the learning rate, which then falls to 0.
+        Peak of the learning rate.
     batch_size
         Bins of a micro-batch on each rank.
     accumulate
@@ -143,6 +168,8 @@ class TrainConfig(Options):
 
     Data
     ----
+    weights
+        How often an epoch takes each row of a dataset, one for each of several; without them once.
     masks
         Those stored, or fresh ones each epoch.
     edges
@@ -190,6 +217,7 @@ class TrainConfig(Options):
     heads: int | None = None
     intermediate: int | None = None
     max_positions: int | None = None
+    max_span_offset: int | None = None
     objective: Objective = Objective.MLM_SBO
     sbo_weight: float = 1.0
     attention: Attention = Attention.SDPA
@@ -197,6 +225,8 @@ class TrainConfig(Options):
     attention_dropout: float = 0.1
     steps: int = 2_400_000
     warmup: int | None = None
+    schedule: Schedule = Schedule.LINEAR
+    cooldown: int | None = None
     lr: float = 1e-4
     batch_size: int = 256
     accumulate: int = 1
@@ -207,6 +237,7 @@ class TrainConfig(Options):
     decay: Decay = Decay.ALL
     clip: float = 0.0
     seed: int = 0
+    weights: tuple[float, ...] | None = None
     masks: Masks = Masks.FRESH
     edges: Edges | None = None
     width: int | None = None
@@ -226,9 +257,13 @@ class TrainConfig(Options):
 
     def _check(self) -> None:
         self._fill(warmup=min(_WARMUP, max(self.steps, 0) // 10))
+        if self.schedule is Schedule.WSD:
+            self._fill(cooldown=max(self.steps, 0) // 5)
+        elif self.cooldown is not None:
+            raise ConfigError(f"cooldown is {self.cooldown}, and schedule linear has none: give schedule wsd, too")
         counts = ("steps", "batch_size", "accumulate", "window", "keep_last", "log_every", "threads", "width", *SHAPE)
         self._require(lambda value: value >= 1, "a whole number, 1 or more", *counts)
-        from_zero = ("warmup", "seed", "save_every", "keep_every", "eval_every", "eval_sequences")
+        from_zero = ("warmup", "cooldown", "seed", "save_every", "keep_every", "eval_every", "eval_sequences")
         self._require(lambda value: value >= 0, "a whole number, 0 or more", *from_zero)
         self._require(lambda value: 0 < value < 1, "a number above 0 and below 1", "lr", "epsilon")
         shares = ("beta1", "beta2", "weight_decay", "hidden_dropout", "attention_dropout")
@@ -237,6 +272,11 @@ class TrainConfig(Options):
         self._require(
             lambda value: value <= self.steps, f"at most as many as there are steps ({self.steps:,})", "warmup"
         )
+        left = self.steps - (self.warmup or 0)
+        self._require(lambda value: value <= left, f"at most the steps after the warm-up ({left:,})", "cooldown")
+        for weight in self.weights or ():
+            if not 0 < weight <= 1000:
+                raise ConfigError(f"weights are {list(self.weights or ())}: give each above 0, up to 1000")
 
     @classmethod
     def of(cls, preset: str = "paper", **options: Any) -> Self:

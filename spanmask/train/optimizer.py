@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from spanmask.train.config import Decay, TrainConfig
+from spanmask.train.config import Decay, Schedule, TrainConfig
 
 #: AdamW's means of a parameter's gradients and of their squares, as torch calls them.
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -62,11 +62,12 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> AdamW:
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
-    """Return the learning rate of an update, counted from 1: up to the peak at the end of the warm-up, then down to 0 one past the last."""
+    """Return the learning rate of an update, counted from 1: up to the peak in the warm-up, at last down to 0 one past the last."""
     warmup = config.warmup or 0
     if step <= warmup:
         return config.lr * step / warmup
-    return config.lr * (config.steps - step + 1) / (config.steps - warmup + 1)
+    cooldown = config.steps - warmup if config.schedule is Schedule.LINEAR else config.cooldown or 0
+    return config.lr * min(config.steps - step + 1, cooldown + 1) / (cooldown + 1)
 
 
 def moments(model: nn.Module, optimizer: AdamW) -> dict[str, Tensor]:

@@ -31,8 +31,9 @@ from spanmask.report.runs import Told
 from spanmask.shard.reader import ShardSet
 from spanmask.storage import AGAIN, make_folder, publish_bytes
 from spanmask.train.checking import read_chosen
-from spanmask.train.checkpoint import checkpoints_in
+from spanmask.train.checkpoint import Checkpoint, Tensors, checkpoints_in
 from spanmask.train.lines import JsonLines
+from spanmask.train.model_card import model_card
 from spanmask.train.record import EVALUATIONS, METRICS, RUN, Run, read_run
 from spanmask.vocab import Vocabulary
 
@@ -108,15 +109,16 @@ class RunFolder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedRun:
-    """A run's model after ``step`` updates, on the host in float32, and what its ids mean."""
+    """A run's model after ``step`` updates, on the host in float32, what its ids mean, and its card in Markdown."""
 
     model: SpanBertForPreTraining
     vocabulary: Vocabulary
     step: int
+    card: str
 
 
-def load_run(folder: str | Path, *, step: int | None = None) -> LoadedRun:
-    """Return a run's model as of its checkpoint after a step, by default its latest.
+def load_run(folder: str | Path, *, step: int | None = None, average: int = 1) -> LoadedRun:
+    """Return a run's model as of its checkpoint after a step, by default its latest. average: the mean of so many, this one the last.
 
     Raises
     ------
@@ -127,7 +129,7 @@ def load_run(folder: str | Path, *, step: int | None = None) -> LoadedRun:
     StorageError
         The file system refused.
     """
-    read_run(folder)
+    run = read_run(folder)
     found = checkpoints_in(Path(folder) / "checkpoints")
     if not found:
         raise ConfigError(f"{folder}: the run has no checkpoint yet; wait for one, or resume it")
@@ -135,8 +137,28 @@ def load_run(folder: str | Path, *, step: int | None = None) -> LoadedRun:
     if chosen not in found:
         there = ", ".join(f"{number:,}" for number in found)
         raise ConfigError(f"{folder}: it has no checkpoint of step {chosen:,}; it has {there}: give one of these")
-    checkpoint = read_chosen(found, chosen, optimizer=False)
-    model = build(SpanBertConfig.from_json(checkpoint.state["model"]))
-    model.load_state_dict(checkpoint.model)
+    steps = [number for number in found if number <= chosen][-average:]
+    if len(steps) != average:
+        raise ConfigError(
+            f"{folder}: it has {len(steps)} checkpoints up to step {chosen:,}, and {average} are to be averaged"
+        )
+    checkpoints = (read_chosen(found, number, optimizer=False) for number in steps)
+    state, config = _mean(checkpoints, average)
+    model = build(config)
+    model.load_state_dict(state)
     vocabulary = read_tokenizer(Path(folder) / "tokenizer")
-    return LoadedRun(model=model, vocabulary=vocabulary, step=checkpoint.step)
+    evaluations = tuple(RunFolder(folder).evaluations.read())
+    return LoadedRun(model=model, vocabulary=vocabulary, step=chosen, card=model_card(run, tuple(steps), evaluations))
+
+
+def _mean(checkpoints: Iterator[Checkpoint], count: int) -> tuple[Tensors, SpanBertConfig]:
+    """Return the mean of models, added up in float64, and their shape."""
+    first = next(checkpoints)
+    config = SpanBertConfig.from_json(first.state["model"])
+    if count == 1:
+        return first.model, config
+    sums = {name: tensor.double() for name, tensor in first.model.items()}
+    for other in checkpoints:
+        for name, tensor in other.model.items():
+            sums[name] += tensor
+    return {name: (tensor / count).float() for name, tensor in sums.items()}, config

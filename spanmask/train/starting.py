@@ -171,5 +171,7 @@ def stream_of(
         sbo=model.objective is Objective.MLM_SBO,
         edges=config.edges,
         max_span_offset=model.max_span_offset,
+        # Held-out text, which is read with masks of its own, is taken once through.
+        weights=config.weights if masks is None else None,
     )
     return Stream(shards, options, Share(rank=world.rank, world=world.size))

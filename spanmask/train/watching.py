@@ -41,7 +41,7 @@ class Plan:
 
     device, precision: where updates are computed, and in what; compiled: whether the first one is compiled. model: its name, or the folder
     it comes from. rows, tokens: of the data, special tokens included. update_tokens: of an update, at most; update_flops: what it takes, on
-    all ranks. step, steps: where the run stands and ends.
+    all ranks. step, steps: where the run stands and ends. note: what else there is to know; empty if nothing.
     """
 
     device: str
@@ -56,6 +56,7 @@ class Plan:
     update_flops: float
     step: int
     steps: int
+    note: str = ""
 
 
 class Watch:

@@ -146,6 +146,13 @@ def test_pieces_of_a_word_are_joined_in_the_span(shell: Any, run: Path) -> None:
     [answer] = json.loads(shell("infill", "model", "it is [MASK][MASK]", "--json").out)
     assert answer["spans"][0]["mlm"]["text"] == "inging"
     assert answer["spans"][0]["tokens"][1]["mlm"][0]["token"] == "##ing"
+    assert answer["spans"][0]["tokens"][1]["mlm"][0]["text"] == "…ing"
+    told = shell("infill", "model", "it is [MASK][MASK]", "--top", 2).out
+    assert "##" not in told
+    assert "    1  mlm   …ing 100.0%, " in told
+    assert told.splitlines()[-2].startswith(
+        "%: how probable a token is there. =: the likeliest tokens together, and the "
+    )
 
 
 def test_standard_input_is_a_text_a_line(shell: Any, run: Path) -> None:
@@ -170,7 +177,9 @@ def test_a_bert_of_transformers_answers_by_mlm_alone_and_it_is_said(shell: Any) 
     result = shell("infill", "bert", "a [MASK]")
     assert (result.code, result.error) == (0, "bert has no span boundary head: mlm only\n")
     assert "sbo" not in result.out
-    assert [line.split()[:2] for line in result.out.splitlines()[2:]] == [["1", "mlm"], ["=", "mlm"]]
+    answer, legend = result.out.split("\n\n")
+    assert [line.split()[:2] for line in answer.splitlines()[2:]] == [["1", "mlm"], ["=", "mlm"]]
+    assert legend.startswith("mlm: by a masked token's own place.\n%: how probable a token is there. ")
 
 
 def test_a_span_longer_than_the_table_of_offsets_is_said(shell: Any, run: Path) -> None:

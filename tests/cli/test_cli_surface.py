@@ -62,20 +62,27 @@ SURFACE: dict[str, dict[str, list[str] | None]] = {
     "train": dict.fromkeys(
         ["--out", "--config", "--resume", "--allow-other-data", "--stop-at", "--yes", "--tensorboard", "--json"]
     )
-    | dict.fromkeys(["--save-minutes", "--keep-every", "--eval-sequences"])
+    | dict.fromkeys(
+        ["--save-minutes", "--keep-every", "--eval-sequences", "--max-span-offset", "--cooldown", "--weights"]
+    )
     | {
-        "--preset": ["paper", "fast", "cpu"],
+        "--preset": ["paper", "paper-base", "fast", "cpu"],
         "--objective": ["mlm", "mlm+sbo"],
         "--attention": ["auto", "varlen", "unpadded", "sdpa"],
     }
-    | {"--decay": ["all", "matrices"], "--masks": ["stored", "fresh"], "--edges": ["use", "drop"]}
+    | {
+        "--decay": ["all", "matrices"],
+        "--schedule": ["linear", "wsd"],
+        "--masks": ["stored", "fresh"],
+        "--edges": ["use", "drop"],
+    }
     | {"--device": ["auto", "cpu", "cuda"], "--dtype": ["auto", "bf16", "fp32"]}
     | dict.fromkeys(["--model", "--init-from", "--hidden", "--layers", "--heads", "--intermediate", "--max-positions"])
     | dict.fromkeys(["--sbo-weight", "--hidden-dropout", "--attention-dropout", "--steps", "--warmup", "--lr"])
     | dict.fromkeys(["--batch-size", "--accumulate", "--beta1", "--beta2", "--epsilon", "--weight-decay", "--clip"])
     | dict.fromkeys(["--seed", "--width", "--window", "--save-every", "--keep-last", "--log-every", "--eval-every"])
     | dict.fromkeys(["--threads", "--compile", "--no-compile", "--eval", "--no-eval"]),
-    "export-model": dict.fromkeys(["--out", "--step", "--overwrite"]),
+    "export-model": dict.fromkeys(["--out", "--step", "--average", "--overwrite"]),
     "infill": dict.fromkeys(["--top", "--json"]),
     "curves": dict.fromkeys(["--json", "--html"]),
     "vocab": dict.fromkeys(["--out", "--size", "--cased", "--uncased", "--min-frequency", "--coverage", "--text-field"])
@@ -156,7 +163,7 @@ def test_the_defaults_that_help_shows_are_those_that_stand(name: str) -> None:
     types = {option.name: option.type for option in command.params}
     read = {key: types[key].convert(value, None, None) for key, value in plain.items()}
     assert config.of(**needed, **read) == config.of(**needed)
-    assert len(read) == {"preshard": 17, "train": 24, "export": 0, "vocab": 9}[name]
+    assert len(read) == {"preshard": 17, "train": 25, "export": 0, "vocab": 9}[name]
 
 
 @pytest.mark.parametrize(

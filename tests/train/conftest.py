@@ -35,8 +35,8 @@ SMALL: dict[str, Any] = {
 NO_DROPOUT = {"hidden_dropout": 0.0, "attention_dropout": 0.0}
 
 
-def config_of(**changes: Any) -> TrainConfig:
-    return TrainConfig.of(**(SMALL | changes))
+def config_of(preset: str = "paper", **changes: Any) -> TrainConfig:
+    return TrainConfig.of(preset, **(SMALL | changes))
 
 
 def lines_of(run: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:

@@ -61,7 +61,10 @@ def test_mistakes_are_told_before_anything_is_done(shards: Path, tmp_path: Path)
         assert isinstance(run(*arguments).exception, kind)
     for arguments, told in (
         (("--objective", "nsp"), "objective is 'nsp': give one of mlm, mlm+sbo"),
-        (("--resume", "--config", tmp_path / "preset.toml"), "unknown preset 'slow': give one of paper, fast, cpu"),
+        (
+            ("--resume", "--config", tmp_path / "preset.toml"),
+            "unknown preset 'slow': give one of paper, paper-base, fast, cpu",
+        ),
     ):
         (tmp_path / "preset.toml").write_text('preset = "slow"\n')
         found = run(shards, "--out", tmp_path / "run", *arguments).exception
@@ -72,7 +75,7 @@ def test_mistakes_are_told_before_anything_is_done(shards: Path, tmp_path: Path)
 
 def test_help_names_what_the_presets_are(capsys: pytest.CaptureFixture[str]) -> None:
     text = run("--help").output
-    assert "[paper|fast|cpu]" in text
+    assert "[paper|paper-base|fast|cpu]" in text
     assert "--no-compile" in text
 
 

@@ -63,7 +63,7 @@ def test_a_configuration_goes_through_json_unchanged() -> None:
 def test_values_that_mean_nothing_are_refused_with_advice(options: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told.replace("+", r"\+")):
         TrainConfig.of(**options)
-    with pytest.raises(ConfigError, match="give one of paper, fast"):
+    with pytest.raises(ConfigError, match="give one of paper, paper-base, fast, cpu"):
         TrainConfig.of("slow")
 
 

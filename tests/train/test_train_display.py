@@ -55,7 +55,7 @@ def test_a_run_says_what_it_will_do_and_tells_early_how_it_goes(shards: Path, tm
     )
     steps = [line.split(" · ")[0] for line in lines[2:] if " · " in line]
     assert steps == [f"step {step} of 25" for step in (5, 10, 20, 25)]
-    assert any(re.fullmatch(r"about 0:\d\d for the \d+ steps left", line) for line in lines)
+    assert any(re.fullmatch(r"about 0:\d\d to the end", line) for line in lines)
     told = [line for line in lines if "validation" in line]
     assert [re.sub(r"\d+\.\d+", "x", line) for line in told] == [
         f"step {step}: validation: MLM loss x, SBO loss x, MLM accuracy x%" for step in (10, 20)

@@ -145,11 +145,20 @@ class ShardLoader(IterableDataset[Tensors]):
         self._go_to(*read_state(state, self.config.layout, settings, samples=samples))
 
     def __len__(self) -> int:
-        """Return how many batches are left of the epoch; `TypeError` where they are packed, since only packing would tell."""
+        """Return how many batches are left of the epoch; `TypeError` where they are packed; see `steps_per_epoch`."""
         left = self.stream.batches_left(self._place())
         if left is None:
-            raise TypeError("the number of packed batches is known only once they are packed")
+            raise TypeError(
+                "the number of packed batches is known only once they are packed: steps_per_epoch() packs their lengths"
+            )
         return left
+
+    def steps_per_epoch(self) -> int:
+        """Return how many batches the whole epoch under way has, on each rank; packing differs a little from one to the next.
+
+        Where they are packed, this reads the lengths of all rows.
+        """
+        return self.stream.batches_in(self._place().epoch)
 
     def __iter__(self) -> Iterator[Tensors]:
         info = get_worker_info()

@@ -11,6 +11,7 @@ import torch
 from spanmask.batches import PackedBatch, PaddedBatch
 from spanmask.errors import ConfigError
 from spanmask.loading.share import Share
+from spanmask.loading.torch_dataset.collating import Batch
 from spanmask.shard.reader import ShardSet, open_shards
 
 Tensors = dict[str, torch.Tensor]
@@ -65,7 +66,7 @@ def to_tensors(batch: PaddedBatch | PackedBatch, *, targets: int, details: bool 
         tensors |= {
             f"sbo_{name}": torch.from_numpy(getattr(batch.sbo, name)) for name in batch.sbo.__dataclass_fields__
         }
-    return tensors
+    return Batch(tensors)
 
 
 class Transfer:
