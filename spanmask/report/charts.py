@@ -94,7 +94,8 @@ class Scale:
 
 def ticks(low: float, high: float, wanted: int = _TICKS) -> list[float]:
     """Return round values, evenly apart, that enclose a range."""
-    span = high - low if high > low else abs(high) or 1.0
+    # Less than what rounding leaves of equal values is no range.
+    span = high - low if high - low > 1e-9 * max(abs(low), abs(high)) else abs(high) or 1.0
     rough = span / wanted
     exponent = math.floor(math.log10(rough))
     power = 10.0**exponent

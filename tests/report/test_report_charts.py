@@ -57,6 +57,12 @@ def test_ticks_are_even_few_and_enclose_the_range(low: float, size: float) -> No
     assert steps == {1}
 
 
+def test_what_rounding_leaves_of_equal_values_has_the_ticks_of_one_value() -> None:
+    value = 13848.006624761829
+    assert ticks(value, value * (1 + 1e-15)) == ticks(value, value)
+    assert ticks(value, value)[-1] > ticks(value, value)[0]
+
+
 @pytest.mark.parametrize(
     ("value", "brief"),
     [
