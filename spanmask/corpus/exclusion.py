@@ -61,9 +61,11 @@ def with_exclusions(files: Sequence[InputFile], exclusions: Sequence[Exclusion])
 
 def excluded(batch: pa.RecordBatch, exclusions: Sequence[Any]) -> Flags:
     """Return (D,) which rows hold an excluded value; numbers count as their digits."""
+    found: Flags = np.zeros(len(batch), np.bool_)
+    if not exclusions:
+        return found
     import pyarrow.compute as pc
 
-    found: Flags = np.zeros(len(batch), np.bool_)
     for one in exclusions:
         column = batch.column(one.field).cast(pa.large_string())
         found |= to_numpy(pc.is_in(column, value_set=one.values))
