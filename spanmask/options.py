@@ -241,7 +241,8 @@ def _converted(name: str, kind: Kind, value: Any) -> Any:
             return tuple(_one(kind.type, item) for item in value)
     except (TypeError, ValueError, OverflowError):
         pass
-    raise ConfigError(f"{name} is {value!r}: give {kind.form.wanted}", options=(name,))
+    told = list(value) if isinstance(value, tuple) else value
+    raise ConfigError(f"{name} is {told!r}: give {kind.form.wanted}", options=(name,))
 
 
 def _one(kind: type[Any], value: Any) -> Any:

@@ -42,8 +42,7 @@ def test_only_kernels_import_numba_and_only_tokenization_the_tokenizers() -> Non
                 importers[name].add(path.relative_to(PACKAGE).as_posix())
     assert importers["numba"] | importers["llvmlite"] <= {p for p in map(str, _relative()) if p.startswith("kernels/")}
     tokenizing = {
-        f"tokenization/{name}.py"
-        for name in ("derive", "derive_classes", "derive_traits", "library", "origins", "training")
+        f"tokenization/{name}.py" for name in ("derive", "derive_classes", "derive_traits", "library", "training")
     }
     assert importers["tokenizers"] == tokenizing
     assert {Path(name).parts[:2] for name in importers["torch"]} <= {("loading", "torch_dataset")} | {

@@ -109,8 +109,9 @@ COMMANDS: dict[type[Options], tuple[Any, list[str]]] = {
 OUT_OF_PLACE: dict[type[Options], set[str]] = {
     CorpusConfig: {"spans_field"},
     PreshardConfig: {"spans_field"},
-    TrainingConfig: {"spans_field", "words_field", "keep"},
-    ExtendingConfig: {"spans_field", "words_field", "keep"},
+    TrainConfig: {"cooldown"},
+    TrainingConfig: {"spans_field", "words_field", "keep", "exclude"},
+    ExtendingConfig: {"spans_field", "words_field", "keep", "exclude"},
 }
 
 
@@ -288,7 +289,7 @@ def test_a_value_out_of_range_is_refused_alike_at_every_door(config: type[Option
 @each_config
 def test_defaults_and_ordinary_values_are_taken_alike_at_every_door(config: type[Options], tmp_path: Path) -> None:
     ordinary: dict[Any, Any] = {int: 8, float: 0.125, bool: True, str: "something"}
-    ordinary |= {"hidden": 24, "heads": 6, "shard_bytes": "4KiB"}
+    ordinary |= {"hidden": 24, "heads": 6, "shard_bytes": "4KiB", "exclude": "id=ids.txt", "encoding": "latin-1"}
     made, plain = _outcome(config, {}, tmp_path)
     assert made == "made"
     assert config.from_json(json.loads(json.dumps(plain.to_json()))) == plain

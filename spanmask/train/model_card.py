@@ -49,7 +49,7 @@ def model_card(run: Run, steps: tuple[int, ...], lines: tuple[Mapping[str, Any],
     return f"""{_HEADER}
 # A BERT trained on masked spans
 
-Trained with [spanmask](https://pypi.org/project/spanmask) as SpanBERT is (Joshi et al. 2020, arXiv 1907.10529), on one segment, without
+Trained with spanmask as SpanBERT is (Joshi et al. 2020, arXiv 1907.10529), on one segment, without
 next sentence prediction. The pooler is not trained. `sbo_head.safetensors`, where it is there, is the span boundary head, which
 `spanmask infill` reads.
 

@@ -77,7 +77,7 @@ def test_a_folder_in_the_way_is_refused_and_a_vocabulary_replaced_when_told(shel
     before = (shell.folder / "v" / "vocab.txt").read_bytes()
     refused = shell("vocab", text, "--size", 600, "--out", "v")
     assert refused.code == 2
-    assert "it holds tokenizer.json already; give another folder, or --overwrite" in one_line(refused.error)
+    assert "it holds vocab.txt already; give another folder, or --overwrite" in one_line(refused.error)
     assert (shell.folder / "v" / "vocab.txt").read_bytes() == before
     assert shell("vocab", text, "--size", 600, "--kind", "bpe", "--out", "v", "--overwrite").code == 0
     assert not (shell.folder / "v" / "vocab.txt").exists()

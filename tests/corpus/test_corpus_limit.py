@@ -23,7 +23,7 @@ MIB = 1 << 20
 def test_the_limit_is_stated_and_a_size(corpus: Any) -> None:
     assert CorpusConfig().max_document_bytes == 256 * MIB
     assert CorpusConfig.of(max_document_bytes="2MiB").max_document_bytes == 2 * MIB
-    for wrong in (0, -1, (1 << 40) + 1, "2MB"):
+    for wrong in (0, -1, (1 << 40) + 1, "2 M"):
         with pytest.raises(ConfigError, match="max_document_bytes"):
             CorpusConfig.of(max_document_bytes=wrong)
     text = b"a" * MIB
