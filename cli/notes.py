@@ -1,4 +1,4 @@
-"""What `preshard` notes of how text was read: sequences that came out short, and the first documents that were left out."""
+"""What `preshard` notes: no document held out, sequences that came out short, the first documents that were left out."""
 
 from __future__ import annotations
 
@@ -19,6 +19,17 @@ _SHORT_SHARE = 1 / 3
 _SKIPPED_TOLD, _LOOK_BYTES = 3, 1 << 30
 #: Beside the manifest.
 _SKIPPED = "skipped.jsonl"
+
+
+def holdout_note(manifest: Manifest) -> list[str]:
+    """Return a line where documents were to be held out and none was drawn, else none."""
+    share = manifest.config.output.holdout
+    if not share or "validation" in manifest.splits:
+        return []
+    documents = manifest.conservation["documents_in"]
+    return [
+        f"note: --holdout {share:g} drew none of {documents:,} documents, so there is no validation split; give a larger share"
+    ]
 
 
 def short_note(manifest: Manifest, inputs: Inputs) -> list[str]:

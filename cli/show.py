@@ -82,15 +82,17 @@ def command(
 def _groups(names: Sequence[str], datasets: Sequence[ShardSet], numbers: Sequence[int]) -> list[list[RowView]]:
     """Return rows of the first dataset by their numbers, each with the same sequence in the other datasets."""
     from spanmask.report.view import row_view
+    from spanmask.shard.manifest import input_names
 
+    inputs = [input_names(shards.manifest.inputs) for shards in datasets]
     first, groups = datasets[0], []
     for number in numbers:
         views = []
-        for name, shards in zip(names, datasets, strict=True):
+        for name, shards, files in zip(names, datasets, inputs, strict=True):
             place = number if shards is first else _place(shards, first, number)
             if place is not None:
                 view = row_view(shards[place], shards.manifest.vocabulary, place)
-                views.append(replace(view, dataset=name))
+                views.append(replace(view, dataset=name, input=files[view.file]))
         groups.append(views)
     return groups
 

@@ -13,7 +13,7 @@ import click
 from spanmask.config import SHORTFALL_LIMIT
 from spanmask.escaping import short_digest
 
-from .notes import short_note, skipped_lines
+from .notes import holdout_note, short_note, skipped_lines
 
 if TYPE_CHECKING:
     from spanmask.corpus.inputs import Inputs
@@ -89,7 +89,9 @@ def dataset_summary(
         *short_warnings(manifest),
         *library_warning(through_library),
     ]
-    notes = [*short_note(manifest, inputs), *skipped_lines(Path(out), manifest, inputs)] if inputs else []
+    notes = holdout_note(manifest)
+    if inputs:
+        notes += [*short_note(manifest, inputs), *skipped_lines(Path(out), manifest, inputs)]
     text = "\n".join([*_lines(summary), *warnings, *notes, _ending(summary)])
     return {**summary, "warnings": warnings, "notes": notes, "text": text}
 

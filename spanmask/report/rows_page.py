@@ -86,7 +86,7 @@ def _row(view: RowView) -> Html:
 
 def _facts(view: RowView) -> Html:
     facts = [
-        f"file {view.file}, place {view.place}",
+        view.origin,
         f"segment {view.segment}",
         f"{view.tokens} tokens + 2 special",
         f"{view.masked} masked ({view.masked_share:.1%}): {', '.join(f'{view.count(role)} {_NAMES[role]}' for role in REPLACEMENTS)}",

@@ -86,7 +86,7 @@ def _legend(marks: Marks) -> Text:
 
 def _heading(view: RowView, marks: Marks, encoding: str) -> Text:
     facts = [
-        f"file {view.file}, place {view.place}",
+        view.origin,
         f"segment {view.segment}",
         f"{view.tokens} tokens + 2 special",
         f"{view.masked} masked ({view.masked_share:.1%})",

@@ -62,7 +62,7 @@ class RowView:
     """A row to look at.
 
     number: 0-based row in its split. file, place: the two halves of document_id (FORMAT.md §3). kept_fields: names and values.
-    dataset: what people call its dataset, where there are several.
+    dataset, input: what people call its dataset, where there are several, and its input file, where that is known.
     """
 
     number: int
@@ -74,6 +74,7 @@ class RowView:
     spans: tuple[tuple[int, int], ...]
     kept_fields: tuple[tuple[str, str], ...] = ()
     dataset: str = ""
+    input: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as plain JSON values: identity, counts, spans with their originals, pieces, kept fields."""
@@ -90,6 +91,7 @@ class RowView:
             "row": self.number,
             "document_id": self.document_id,
             "file": self.file,
+            "input": self.input,
             "place": self.place,
         }
         counts = {"segment": self.segment, "tokens": self.tokens, "masked": self.masked, "original": self.original}
@@ -98,6 +100,11 @@ class RowView:
             for p in self.pieces
         ]
         return {**known, **counts, "spans": spans, "kept": dict(self.kept_fields), "pieces": pieces}
+
+    @property
+    def origin(self) -> str:
+        """The input file, by its number where its name is not known, and the place in it."""
+        return f"{self.input or f'file {self.file}'}, place {self.place}"
 
     @property
     def tokens(self) -> int:

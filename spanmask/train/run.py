@@ -109,7 +109,9 @@ def _threads(wanted: int | None) -> Iterator[None]:
 def _held_out(shards: Sequence[ShardSet]) -> list[ShardSet]:
     for one in shards:
         if "validation" not in one.manifest.splits:
-            raise ConfigError(f"{one.root} has no validation split to evaluate on: preshard with --holdout 0.01, say")
+            raise ConfigError(
+                f"{one.root} has no validation split to evaluate on: preshard with --holdout 0.01, say, a larger share of few documents"
+            )
     return open_datasets([one.root for one in shards], "validation", "first")
 
 

@@ -71,7 +71,7 @@ def test_the_same_sequences_are_shown_together(datasets: Any) -> None:
         assert rows.index(row) == rows.index(same) + 1
     shown = datasets("show", "spans", "words", "--n", 1).out
     assert shown.startswith("spans: train split, 6 sequences")
-    assert "spans, row 0 · file 0" in shown
+    assert "spans, row 0 · a.txt, place 0" in shown
 
 
 def test_rows_of_other_inputs_stand_together_by_number(datasets: Any) -> None:

@@ -38,6 +38,14 @@ def test_hard_wrapped_notes_are_noted_and_read_as_files_where_asked(shell: Any) 
     assert "each line is one; give" in shell.preshard(notes, "--overwrite", "--layout", "documents").out
 
 
+def test_a_share_of_documents_to_hold_out_that_drew_none_is_noted(shell: Any) -> None:
+    text = shell.write("a.txt", "\n\n".join([_LINE] * 5))
+    told = "note: --holdout 0.001 drew none of 5 documents, so there is no validation split; give a larger share"
+    assert told in shell.preshard(text, "--holdout", 0.001).out
+    assert "--holdout" not in shell.preshard(text, "--holdout", 0.9, "--overwrite").out
+    assert "--holdout" not in shell.preshard(text, "--overwrite").out
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".tsv"])
 def test_records_of_another_width_end_the_run_or_are_counted(shell: Any, suffix: str) -> None:
     mark = "," if suffix == ".csv" else "\t"
