@@ -97,7 +97,9 @@ class HuggingFaceTrainer:
     def __init__(
         self, folder: Path, steps: Sequence[Step], config: TrainConfig, device: torch.device, way: Way
     ) -> None:
-        loaded = peers.load("transformers").BertForMaskedLM.from_pretrained(folder, attn_implementation="sdpa")
+        loaded = peers.load("transformers").BertForMaskedLM.from_pretrained(
+            folder, attn_implementation="sdpa", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+        )
         self._model = loaded.to(device).train()
         self._optimizer = make_optimizer(self._model, config)
         self._config, self._device = config, device
