@@ -104,8 +104,7 @@ def _kept_type(file: InputFile, name: str, value: object) -> pa.DataType:
     kind = _KEPT.get(type(value))
     if kind is None:
         raise ConfigError(
-            f"{file.path}: field {name!r} is {_json_name(value)}; "
-            "kept fields are strings, integers, numbers or booleans"
+            f"{file.path}: field {name!r} is {_told(value)}; kept fields are strings, integers, numbers or booleans"
         )
     return kind
 
@@ -121,7 +120,7 @@ def explain(line: bytes, schema: pa.Schema) -> LineFault:
     for field in schema:
         value = looked_up(values, field.name)[1]
         if value is not None and not _fits(value, field.type):
-            message = f"field {field.name!r} is {_json_name(value)}, expected {_expected(field.type)}"
+            message = f"field {field.name!r} is {_told(value)}, expected {_expected(field.type)}"
             return LineFault(SkipReason.FIELD, message)
     return LineFault(
         SkipReason.JSON,
@@ -192,3 +191,26 @@ def _fits(value: object, kind: pa.DataType) -> bool:
 def _json_name(value: object) -> str:
     name = "null" if value is None else _JSON_NAMES[type(value)]
     return name if value is None else f"{'an' if name[0] in 'aio' else 'a'} {name}"
+
+
+def _told(value: object) -> str:
+    """Say what a value is, and of a list what it holds."""
+    if not isinstance(value, list):
+        return _json_name(value)
+    return f"a list of {_held(value)}" if value else "an empty list"
+
+
+def _held(items: list[Any], depth: int = 2) -> str:
+    """Name the types of a list's items, each once and lists last, those with what all of them hold down to a depth."""
+    names = dict.fromkeys(_plural(item) for item in items if not isinstance(item, list))
+    lists = [item for item in items if isinstance(item, list)]
+    inner = [one for item in lists for one in item] if depth else []
+    told = [f"lists of {_held(inner, depth - 1)}" if inner else "lists"] if lists else []
+    *first, last = [*names, *told]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _plural(item: object) -> str:
+    if type(item) is int and not _fits(item, pa.int64()):
+        return "integers beyond 64 bits"
+    return "nulls" if item is None else f"{_JSON_NAMES[type(item)]}s"

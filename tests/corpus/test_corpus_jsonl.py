@@ -32,7 +32,8 @@ def fails(corpus: Any, data: bytes, suffix: str = ".jsonl", **options: Any) -> S
         ('{"txt": "a", "id": 1}', "no field 'text'; fields of this line: 'txt', 'id'"),
         ('{"text": null}', "field 'text' is null"),
         ('{"text": 5}', "field 'text' is an integer, expected a string"),
-        ('{"text": ["a"]}', "field 'text' is a list, expected a string"),
+        ('{"text": ["a"]}', "field 'text' is a list of strings, expected a string"),
+        ('{"text": []}', "field 'text' is an empty list, expected a string"),
         ('{"text": "a" "b": 1}', "malformed JSON: Expecting ',' delimiter (column 14)"),
         ('{"text": "a"} {"text": "b"}', "more than one JSON value on the line (column 15)"),
         ('["a"]', "a list instead of a JSON object"),
@@ -204,6 +205,35 @@ def test_word_starts_outside_the_text_are_errors(corpus: Any, words: Any) -> Non
     error = fails(corpus, jsonl({"text": "éa", "w": words}), words_field="w")
     assert isinstance(error, CorpusError)
     assert error.line == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (["a", "b"], "a list of strings"),
+        ([1, 2.5, True, None], "a list of integers, numbers, booleans and nulls"),
+        ([[0, "a"], [1.5]], "a list of lists of integers, strings and numbers"),
+        ([[], 1], "a list of integers and lists"),
+        ([{"start": 0, "end": 1}], "a list of objects"),
+        ([[[[[0]]]]], "a list of lists of lists of lists"),
+        ([2**63], "a list of integers beyond 64 bits"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"text_field": "f"}, ", expected a string;"),
+        ({"spans_field": "f"}, ", expected a list of pairs [start, end] of integers;"),
+        ({"words_field": "f"}, ", expected a list of integers;"),
+        ({"keep": ("f",)}, "; kept fields are strings, integers, numbers or booleans"),
+    ],
+)
+def test_a_list_that_does_not_fit_is_told_with_what_it_holds(
+    corpus: Any, value: list[Any], told: str, options: dict[str, Any], expected: str
+) -> None:
+    row = {"text": "a", "f": value}
+    for suffix, data in ((".jsonl", jsonl(row)), (".json", json.dumps([row]).encode())):
+        assert f"field 'f' is {told}{expected}" in str(fails(corpus, data, suffix, **options))
 
 
 def test_a_damaged_stream_is_a_corpus_error(corpus: Any) -> None:
