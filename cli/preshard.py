@@ -78,6 +78,11 @@ def command(
         return
     if out is None:
         raise click.UsageError("--out is missing: give the folder to write")
+    _write(inputs, out, config, as_json=as_json, jobs=jobs, overwrite=overwrite, rehash=rehash)
+
+
+def _write(inputs: tuple[str, ...], out: str, config: PreshardConfig, *, as_json: bool, **run: Any) -> None:
+    """Write the dataset and tell what it is. run: of `spanmask.preshard`, as its command line has them."""
     from spanmask.presharding.run import preshard
 
     before = _written_at(out)
@@ -91,22 +96,12 @@ def command(
                 show(progress)
 
         try:
-            manifest = preshard(
-                inputs,
-                out,
-                config,
-                jobs=jobs,
-                overwrite=overwrite,
-                rehash=rehash,
-                on_progress=on_progress,
-                on_inputs=found.append,
-            )
+            manifest = preshard(inputs, out, config, on_progress=on_progress, on_inputs=found.append, **run)
         except IncompleteShards as error:
             say(f"spanmask: {error}", err=True)
             sys.exit(3)
-    summary = dataset_summary(
-        out, manifest, found[-1], written=before is None or before != _written_at(out), through_library=reasons[0]
-    )
+    written = before is None or before != _written_at(out)
+    summary = dataset_summary(out, manifest, found[-1], written=written, through_library=reasons[0])
     if as_json:
         print_json(summary)
     else:
