@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spanmask.errors import ConfigError, MismatchError
+from spanmask.escaping import short_digest
 from spanmask.loading.config import BatchLayout
 
 #: Version 1 told the targets that a bin holds, which packing went by.
@@ -69,7 +70,7 @@ def read_state(
         raise ConfigError("the loader's state lacks its settings: give what state_dict() returned, whole")
     unlike = sorted((name for name in {*told, *settings} if told.get(name) != settings.get(name)), key=str)
     if unlike:
-        lines = "; ".join(f"{name}: {told.get(name)!r}, now {settings.get(name)!r}" for name in unlike)
+        lines = "; ".join(f"{name}: {_shown(told.get(name))}, now {_shown(settings.get(name))}" for name in unlike)
         raise MismatchError(
             f"the state belongs to another stream of samples ({lines}): load it into a loader of the same settings"
         )
@@ -80,6 +81,13 @@ def read_state(
     window = parts[1] if layout is not BatchLayout.PADDED else 0
     _require_inside(parts[0], window, parts[-1], samples, settings["window"])
     return Position(epoch=parts[0], window=window, unit=parts[-1]), ahead
+
+
+def _shown(value: object) -> str:
+    """Return a setting as text; fingerprints of datasets, the only texts in lists, by their beginnings."""
+    if isinstance(value, list):
+        value = [short_digest(one) if isinstance(one, str) else one for one in value]
+    return repr(value)
 
 
 def _require_inside(epoch: int, window: int, unit: int, samples: int, width: int | None) -> None:

@@ -160,7 +160,7 @@ def _code(value: Any) -> Html:
 def _origin(told: Told) -> str:
     run = told.run
     versions = ", ".join(f"{name} {value}" for name, value in sorted(run["versions"].items()))
-    datasets = ", ".join(map(short_digest, run["datasets"]))
-    return (
-        f"{told.name}: datasets with fingerprint {datasets}; vocabulary {short_digest(run['vocabulary'])}; {versions}."
-    )
+    # Runs that began before names were told have none.
+    names = {digest: f"{name} " for digest, name in run.get("names", {}).items()}
+    datasets = ", ".join(f"{names.get(one, '')}with fingerprint {short_digest(one)}" for one in run["datasets"])
+    return f"{told.name}: datasets {datasets}; vocabulary {short_digest(run['vocabulary'])}; {versions}."

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
@@ -23,8 +24,8 @@ RUN_VERSION = 1
 class Run:
     """What a run was started with.
 
-    datasets: fingerprints, in order. vocabulary: its SHA-256. new_heads, dropped_rows: what is not as the model to start from had it: heads
-    that were drawn anew, by name, and rows of its embedding beyond the vocabulary.
+    datasets: fingerprints, in order. names: of their folders, by fingerprint. vocabulary: its SHA-256. new_heads, dropped_rows: what is not
+    as the model to start from had it: heads that were drawn anew, by name, and rows of its embedding beyond the vocabulary.
     """
 
     config: TrainConfig
@@ -34,6 +35,7 @@ class Run:
     parameters: int
     new_heads: tuple[str, ...] = ()
     dropped_rows: int = 0
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the parts as plain JSON values, with the versions of what computes."""
@@ -42,6 +44,7 @@ class Run:
             "config": self.config.to_json(),
             "model": self.model.to_json(),
             "datasets": list(self.datasets),
+            "names": dict(self.names),
             "vocabulary": self.vocabulary,
             "parameters": self.parameters,
             "new_heads": list(self.new_heads),
@@ -61,6 +64,7 @@ class Run:
             # Runs that began before these were told have none.
             new_heads=tuple(content.get("new_heads", ())),
             dropped_rows=content.get("dropped_rows", 0),
+            names={**content.get("names", {})},
         )
 
 

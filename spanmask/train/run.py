@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from spanmask.errors import ConfigError, MismatchError
+from spanmask.escaping import short_digest
 from spanmask.loading.config import BatchLayout
 from spanmask.loading.position import Position, read_state
 from spanmask.loading.rows import require_targets
@@ -142,6 +143,7 @@ def _start(folder: RunFolder, config: TrainConfig, shards: Sequence[ShardSet], w
         config=config,
         model=model.config,
         datasets=tuple(one.manifest.fingerprint for one in shards),
+        names={one.manifest.fingerprint: one.root.resolve().name for one in shards},
         vocabulary=shards[0].manifest.stated_vocabulary.sha256,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         new_heads=new_heads,
@@ -159,8 +161,9 @@ def _position(started: Started, *, allow_other_data: bool) -> Position:
     if state["datasets"] != list(started.run.datasets):
         if allow_other_data:
             return Position()
+        there, here = (", ".join(map(short_digest, names)) for names in (state["datasets"], started.run.datasets))
         raise MismatchError(
-            f"the checkpoint was trained on {', '.join(state['datasets'])}, given is {', '.join(started.run.datasets)}: "
+            f"the checkpoint was trained on {there}, given is {here}: "
             "give the run's own dataset, or --allow-other-data to go on with this one from its start"
         )
     stream = started.stream

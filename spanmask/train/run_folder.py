@@ -2,7 +2,7 @@
 
 ::
 
-    RUN/run.json          configuration, the model's shape, datasets' fingerprints, vocabulary, versions
+    RUN/run.json          configuration, the model's shape, datasets' fingerprints and names, vocabulary, versions
     RUN/tokenizer/        the vocabulary as files (`spanmask.model.tokenizer_files`)
     RUN/checkpoints/      see `spanmask.train.checkpoint`
     RUN/metrics.jsonl     see `spanmask.train.metrics`

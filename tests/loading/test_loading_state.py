@@ -285,6 +285,16 @@ def test_a_state_of_another_stream_is_refused(shards: ShardSet, change: dict[str
         other.load_state_dict(state)
 
 
+def test_a_state_of_another_dataset_is_refused_by_the_beginnings_of_fingerprints(shards: ShardSet) -> None:
+    loader = ShardLoader(shards, batch_size=4, **OPTIONS)
+    state = loader.state_dict()
+    known = state["settings"]["datasets"][0]
+    state["settings"]["datasets"] = ["0123456789abcdef" * 4]
+    told = rf"\(datasets: \['0123456789abcdef'\], now \['{known[:16]}'\]\): load"
+    with pytest.raises(MismatchError, match=told):
+        loader.load_state_dict(state)
+
+
 @pytest.mark.parametrize("version", [1, 3])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_state_of_another_version_is_refused_with_what_to_do(shards: ShardSet, layout: str, version: int) -> None:

@@ -93,6 +93,15 @@ def test_runs_are_overlaid_each_in_one_colour_under_its_name() -> None:
     assert "one: After step 40: MLM loss 3.2500, SBO loss – nats a target; 12.50% of MLM" in page
     assert "0123456789abcdef;" in page
     assert "0123456789abcdef0" not in page
+    assert "one: datasets with fingerprint 0123456789abcdef;" in page
+
+
+def test_datasets_are_told_by_their_folders_names_too() -> None:
+    digests = ["0123456789abcdef" * 4, "f" * 64]
+    named = run("one")
+    record = {**named.run, "datasets": digests, "names": {digests[0]: "<i>stories"}}
+    page = curves_page([Told(name="one", run=record, metrics=[], evaluations=[])])
+    assert f"datasets &lt;i&gt;stories with fingerprint {digests[0][:16]}, with fingerprint {digests[1][:16]};" in page
 
 
 def test_options_that_differ_are_told_and_no_others() -> None:

@@ -198,6 +198,7 @@ def test_a_pipe_in_place_of_a_file_is_refused_and_not_waited_for(shards: Path, r
         (lambda run: run["config"].update(unheard_of=1), "run.json: unknown option 'unheard_of'"),
         (lambda run: run.pop("model"), "run.json: not what spanmask train writes"),
         (_set("datasets", 3), "run.json: not what spanmask train writes"),
+        (_set("names", ["out"]), "run.json: not what spanmask train writes"),
     ],
 )
 def test_a_record_that_is_none_is_refused(run: Path, change: Callable[[dict[str, Any]], object], told: str) -> None:

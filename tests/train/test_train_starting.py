@@ -149,9 +149,12 @@ def test_the_record_of_a_run_of_before_lacks_it_and_is_read(shards: Path, tmp_pa
     train(shards, run, config_of(steps=1))
     told = json.loads((run / "run.json").read_text())
     assert (told.pop("new_heads"), told.pop("dropped_rows")) == ([], 0)
+    assert told.pop("names") == {told["datasets"][0]: "out"}
     (run / "run.json").write_text(json.dumps(told))
     train(shards, run, read_run(run).config.changed(steps=2), resume=True)
     assert read_run(run).new_heads == ()
+    assert read_run(run).names == {told["datasets"][0]: "out"}
+    assert f"datasets out with fingerprint {told['datasets'][0][:16]};" in (run / "curves.html").read_text()
 
 
 def test_a_model_goes_on_with_text_of_its_own_casing_only(
