@@ -242,7 +242,7 @@ def as_arrays(bins: list[list[int]]) -> list[np.ndarray]:
 
 @settings(deadline=None)
 @given(case=packed_cases())
-def test_both_backends_equal_the_literal_bins(case) -> None:
+def test_both_backends_equal_the_literal_bins_which_bounds_cut(case) -> None:
     block, bins, wanted, capacities, slots, rule = case
     expected = literal(block, bins, wanted, capacities, slots, rule)
     for backend in BACKENDS:
@@ -255,14 +255,11 @@ def test_both_backends_equal_the_literal_bins(case) -> None:
         targets = (batch.sbo.left, batch.sbo.right, batch.sbo.offsets, batch.sbo.labels)
         assert {column.dtype for column in (*narrow, *targets)} == {np.dtype(np.int32)}
         assert {batch.rows.dtype, batch.datasets.dtype} == {np.dtype(np.int64)}
+    assert_bounds(batch, wanted, capacities)
 
 
-@settings(deadline=None)
-@given(case=packed_cases())
-def test_bounds_cut_the_slots_where_the_sequence_index_changes(case) -> None:
-    block, bins, wanted, capacities, targets, rule = case
-    options = {"bins_wanted": wanted, "capacities": capacities, "slots": targets, "rule": rule}
-    batch = packed(block, as_arrays(bins), Backend.COMPILED, **options)
+def assert_bounds(batch: PackedBatch, wanted: int, capacities: Capacities) -> None:
+    """Assert that bounds cut the slots where the sequence index changes."""
     bounds = batch.cu_seqlens.tolist()
     slots = wanted * capacities.tokens
     assert len(bounds) == wanted * (capacities.sequences + 1) + 1
