@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import json
+import lzma
 import os
 import signal
 import time
@@ -36,8 +39,13 @@ def _shards(out: Path) -> list[Path]:
 
 
 def _kill_after(lab: Any, out: Path, shards: int, jobs: int) -> int | None:
+    """Kill a run on the reference's text; see `_kill_started`."""
+    return _kill_started(lab, ["preshard", lab.path, "--out", out, *OPTIONS], out, shards, jobs)
+
+
+def _kill_started(lab: Any, arguments: list[Any], out: Path, shards: int, jobs: int) -> int | None:
     """Start the command line, kill its process group once so many shards are published; return how many were, None if it finished."""
-    process = lab.start("preshard", lab.path, "--out", out, *OPTIONS, "--jobs", jobs)
+    process = lab.start(*arguments, "--jobs", jobs)
     while process.poll() is None and len(_shards(out)) < shards:
         time.sleep(0.001)
     os.killpg(process.pid, signal.SIGKILL)
@@ -75,6 +83,38 @@ def test_a_run_killed_again_while_it_goes_on_ends_in_the_same_bytes(
     assert None not in complete
     reference.run(reference.path, out, shard_bytes=32 << 10, holdout=0.2, random_ids="unigram")
     assert reference.tree(out) == reference.tree("reference")
+
+
+def _tables(folder: Path, documents: list[str]) -> None:
+    """Write three files each of CSV, JSON arrays, and JSON lines under xz."""
+    folder.mkdir()
+    rows = [{"id": f"{number}", "text": text} for number, text in enumerate(documents)]
+    for number in range(3):
+        some = [rows[k::9] for k in (number, number + 3, number + 6)]
+        with (folder / f"{number}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([["id", "text"], *(row.values() for row in some[0])])
+        (folder / f"{number}.json").write_text(json.dumps(some[1]))
+        lines = "".join(json.dumps(row) + "\n" for row in some[2])
+        (folder / f"{number}.jsonl.xz").write_bytes(lzma.compress(lines.encode()))
+
+
+@pytest.mark.slow
+def test_tables_arrays_and_lists_of_what_is_left_out_go_on_after_kills_too(
+    make_lab: Any, tell: Callable[[str], None]
+) -> None:
+    lab = make_lab("kinds")
+    corpus, taken, out = (lab.folder / name for name in ("corpus", "taken.txt", "out"))
+    _tables(corpus, lab.text(count=1800).read_text().rstrip("\n").split("\n\n"))
+    taken.write_text("".join(f"{number}\n" for number in range(0, 1800, 7)))
+    arguments = ["preshard", corpus, "--out", out, "--exclude", f"id={taken}", *OPTIONS]
+    complete = [_kill_started(lab, arguments, out, at, jobs=2 - i) for i, at in enumerate((2, 5))]
+    tell(f"killed with {complete} training shards complete")
+    assert None not in complete
+    options = {"shard_bytes": 32 << 10, "holdout": 0.2, "random_ids": "unigram", "exclude": (f"id={taken}",)}
+    for name in ("out", "whole"):
+        counts = lab.run(corpus, name, **options).conservation
+        assert (counts["documents_in"], counts["documents_excluded"]) == (1800, 258)
+    assert lab.tree("out") == lab.tree("whole")
 
 
 @pytest.mark.slow
