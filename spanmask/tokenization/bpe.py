@@ -12,12 +12,11 @@ from spanmask.kernels import bpe, entries, merging, tokens, wordtable
 from spanmask.kernels.patterns import Splitter
 from spanmask.pieces import byte_characters
 from spanmask.records import Offsets
+from spanmask.tokenization.room import filled
 from spanmask.tokenization.stretches import Stretches
 from spanmask.vocab import Vocabulary
 
 _BYTES = byte_characters()
-#: Symbols that there is room for at first.
-_ROOM = 1 << 12
 
 
 def bpe_of(model: dict[str, Any], vocabulary: Vocabulary, splitter: Splitter) -> BytePairs | str:
@@ -52,15 +51,12 @@ class BytePairs:
         # A space that the text lacks may be a token.
         capacity = int((ends - starts).sum()) + len(starts)
         out = tokens.tokens_for(capacity, len(starts), self._dtype, lines=False, byte_offsets=spots)
-        room, size = _ROOM, -1
-        with np.errstate(over="ignore"):
-            while size < 0:
-                scratch = bpe.scratch_for(room)
-                size = bpe.tokenize(text, starts, ends, ids, self._splitter, self._model, self._table, scratch, out)
-                # Behind one that long there may be longer ones.
-                room = -2 * size
-        return out._replace(
-            ids=out.ids[:size], word_starts=out.word_starts[:size], byte_offsets=out.byte_offsets[:size]
+        return filled(
+            out,
+            bpe.scratch_for,
+            lambda scratch: bpe.tokenize(
+                text, starts, ends, ids, self._splitter, self._model, self._table, scratch, out
+            ),
         )
 
 

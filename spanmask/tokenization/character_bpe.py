@@ -10,14 +10,13 @@ from spanmask.kernels import character_bpe, tokens, wordtable
 from spanmask.kernels.metaspace import Metaspace
 from spanmask.tokenization.bpe import merges_of
 from spanmask.tokenization.metaspace import MARK
+from spanmask.tokenization.room import filled
 from spanmask.tokenization.stretches import Stretches
 from spanmask.vocab import Vocabulary
 
 _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 #: The size of what stands for more or fewer bytes than it is written with, whatever sizes are added to it.
 _NO_SIZE = -(1 << 40)
-#: Symbols that there is room for at first.
-_ROOM = 1 << 12
 
 
 def character_bpe_of(model: dict[str, Any], vocabulary: Vocabulary, splitter: Metaspace) -> CharacterPairs | str:
@@ -67,17 +66,12 @@ class CharacterPairs:
             capacity *= 2
         out = tokens.tokens_for(capacity, len(starts), self._dtype, lines=False, byte_offsets=spots)
         self._table = wordtable.with_room(self._table)
-        room, size = _ROOM, -1
-        with np.errstate(over="ignore"):
-            while size < 0:
-                scratch = character_bpe.scratch_for(room)
-                size = character_bpe.tokenize(
-                    text, starts, ends, heads, ids, self._splitter, self._model, self._table, scratch, out
-                )
-                # Behind one that long there may be longer ones.
-                room = -2 * size
-        return out._replace(
-            ids=out.ids[:size], word_starts=out.word_starts[:size], byte_offsets=out.byte_offsets[:size]
+        return filled(
+            out,
+            character_bpe.scratch_for,
+            lambda scratch: character_bpe.tokenize(
+                text, starts, ends, heads, ids, self._splitter, self._model, self._table, scratch, out
+            ),
         )
 
 

@@ -10,6 +10,7 @@ from spanmask.kernels import tokens, unigram, viterbi, wordtable
 from spanmask.kernels.double_array import double_array_of
 from spanmask.kernels.metaspace import Metaspace
 from spanmask.tokenization.metaspace import MARK
+from spanmask.tokenization.room import filled
 from spanmask.tokenization.stretches import Stretches
 from spanmask.vocab import Vocabulary
 
@@ -17,8 +18,6 @@ from spanmask.vocab import Vocabulary
 _LONGEST = 1 << 10
 #: What an unknown character costs more than the worst piece.
 _PENALTY = 10.0
-#: Bytes of a pre-token that there is room for at first.
-_ROOM = 1 << 12
 
 
 def unigram_of(model: dict[str, Any], vocabulary: Vocabulary, splitter: Metaspace) -> Unigram | str:
@@ -82,15 +81,10 @@ class Unigram:
         bytes_of_mark = len(self._model.mark) if self._model.byte_ids.max() >= 0 else 1
         capacity = bytes_of_mark * (int((ends - starts).sum()) + len(starts))
         out = tokens.tokens_for(capacity, len(starts), self._dtype, lines=False, byte_offsets=spots)
-        room, size = _ROOM, -1
-        with np.errstate(over="ignore"):
-            while size < 0:
-                scratch = viterbi.scratch_for(room)
-                size = unigram.tokenize(
-                    text, starts, ends, heads, ids, self._splitter, self._model, self._table, scratch, out
-                )
-                # Behind one that long there may be longer ones.
-                room = -2 * size
-        return out._replace(
-            ids=out.ids[:size], word_starts=out.word_starts[:size], byte_offsets=out.byte_offsets[:size]
+        return filled(
+            out,
+            viterbi.scratch_for,
+            lambda scratch: unigram.tokenize(
+                text, starts, ends, heads, ids, self._splitter, self._model, self._table, scratch, out
+            ),
         )
