@@ -236,7 +236,7 @@ plain = st.recursive(
 )
 
 
-@untimed
+@settings(untimed, max_examples=150)
 @given(
     st.lists(
         st.tuples(
