@@ -196,16 +196,19 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[[Wrong], None]:
     return lambda wrong: monkeypatch.setattr(wrong.module, wrong.kernel, build(wrong))
 
 
+WRONGS = {"off by one": OFF_BY_ONE, "never last": NEVER_LAST} | {f"{share}": wrong for share, wrong in SHARES.items()}
+
+
+@pytest.mark.parametrize("wrong", WRONGS.values(), ids=WRONGS)
+def test_every_wrong_has_its_place_in_the_source(wrong):
+    assert callable(build(wrong))
+
+
 @pytest.mark.parametrize(
     "wrong",
-    [
-        OFF_BY_ONE,
-        # Slow tests hold the gates to all: here one of each kernel is compiled.
-        pytest.param(NEVER_LAST, marks=pytest.mark.slow),
-        SHARES[79],
-        pytest.param(SHARES[81], marks=pytest.mark.slow),
-    ],
-    ids=["off by one", "never last", *map(str, SHARES)],
+    # Compiling the others takes seconds; the slow tests that reject them do, too.
+    [pytest.param(wrong, marks=() if name == "79" else pytest.mark.slow) for name, wrong in WRONGS.items()],
+    ids=WRONGS,
 )
 def test_a_planted_wrong_draws_otherwise(wrong, plant):
     block, law = segments_of(300), config_of()
@@ -213,11 +216,6 @@ def test_a_planted_wrong_draws_otherwise(wrong, plant):
     plant(wrong)
     drawn, _ = Masker(law.masking, VOCABULARY).mask(block)
     assert not np.array_equal(drawn.input_ids, sound.input_ids)
-
-
-@pytest.mark.parametrize("wrong", [NEVER_LAST, SHARES[81]], ids=["never last", "81"])
-def test_every_other_wrong_has_its_place_in_the_source(wrong):
-    assert callable(build(wrong))
 
 
 @pytest.mark.slow
