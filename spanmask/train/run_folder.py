@@ -38,6 +38,7 @@ from spanmask.train.record import EVALUATIONS, METRICS, RUN, Run, read_run
 from spanmask.vocab import Vocabulary
 
 _STATE = ".spanmask"
+_CURVES = "curves.html"
 
 
 class RunFolder:
@@ -65,6 +66,7 @@ class RunFolder:
         with claimed(self.path, self.path / _STATE):
             self._require(resume=resume)
             refuse_links(self.tokenizer, self.checkpoints, *self.checkpoints.glob("*"))
+            self._require_room()
             try:
                 yield
             except StorageError as error:
@@ -81,6 +83,13 @@ class RunFolder:
             raise ConfigError(f"{self.path}: it holds a run already; go on with it (--resume), or give another folder")
         if resume and not self._begun:
             raise ConfigError(f"{self.path}: no {RUN} there, so there is no run to resume; leave out --resume")
+
+    def _require_room(self) -> None:
+        """Refuse what a new run would write over: a run's own files come after its run.json."""
+        mine = [self.path / name for name in (METRICS, EVALUATIONS, _CURVES)] + [*self.checkpoints.glob("*")]
+        there = [] if self._begun else [str(path.relative_to(self.path)) for path in mine if path.exists()]
+        if there:
+            raise ConfigError(f"{self.path}: it holds {there[0]}, which is no run's; give another folder, or move it away")
 
     def begin(self, run: Run, shards: Sequence[ShardSet]) -> None:
         """Write what the run is started with; run.json last.
@@ -104,7 +113,7 @@ class RunFolder:
         """
         [name] = names_of([str(self.path)])
         told = Told(name=name, run=run.to_json(), metrics=self.metrics.read(), evaluations=self.evaluations.read())
-        publish_bytes(self.path / "curves.html", curves_page([told]).encode())
+        publish_bytes(self.path / _CURVES, curves_page([told]).encode())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

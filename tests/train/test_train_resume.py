@@ -89,6 +89,17 @@ def test_a_run_that_is_refused_leaves_no_folder(shards: Path, tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["metrics.jsonl", "evaluation.jsonl", "curves.html", "checkpoints/step-00000002"])
+def test_a_new_run_writes_over_nothing_of_anybodys(shards: Path, tmp_path: Path, name: str) -> None:
+    mine = tmp_path / "run" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(ConfigError, match=rf"run: it holds {name}, which is no run's; give another"):
+        train(shards, tmp_path / "run", config_of(steps=2))
+    assert mine.read_text() == "mine"
+    assert [path for path in (tmp_path / "run").rglob("*") if path.is_file()] == [mine]
+
+
 @pytest.mark.parametrize("name", ["checkpoints", "tokenizer", "checkpoints/step-00000002", ".spanmask"])
 def test_a_run_that_would_write_behind_a_link_is_refused_by_its_name(shards: Path, tmp_path: Path, name: str) -> None:
     run, mine = tmp_path / "run", tmp_path / "mine"
