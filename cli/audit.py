@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .commands import examples, say
+from .progress import rows_display
 from .rows import print_line
 from .summary import print_json
 
@@ -42,7 +43,10 @@ def command(folders: tuple[str, ...], split: str, sample: int | None, as_json: b
 
     names = names_of(folders)
     manifests = [read_manifest(folder) for folder in folders]
-    results = [audit(folder, split, sample=sample) for folder in folders]
+    results = []
+    for name, folder in zip(names, folders, strict=True):
+        with rows_display(sys.stderr, f"auditing {name}") as on_progress:
+            results.append(audit(folder, split, sample=sample, on_progress=on_progress))
     if html is not None:
         from spanmask.storage import publish_bytes
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +11,7 @@ from spanmask.exporting.config import ExportConfig
 
 from .commands import examples, say
 from .options import GroupedCommand, config_options, given
+from .progress import rows_display
 from .summary import counted, print_json
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def command(folder: str, out: str, overwrite: bool, as_json: bool, **options: An
     config = ExportConfig.of(**given(options))
     from spanmask.exporting.run import export
 
-    with _progress_display(sys.stderr) as on_progress:
+    with rows_display(sys.stderr, "exporting") as on_progress:
         exported = export(folder, out, config, overwrite=overwrite, on_progress=on_progress)
     if as_json:
         print_json({"out": out, **exported.to_json()})
@@ -60,17 +59,3 @@ def _text(exported: Exported, out: str) -> str:
             f"the vocabulary has {known.vocabulary_size:,} entries"
         )
     return "\n".join([*lines, f"wrote {out} ({exported.target})"])
-
-
-@contextmanager
-def _progress_display(stream: IO[str]) -> Iterator[Callable[[int, int], None] | None]:
-    """Show on a terminal how many rows are done; yield what to call, or None where nobody watches."""
-    if not stream.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(file=stream), transient=True) as bars:
-        bar = bars.add_task("export", total=None)
-        yield lambda done, total: bars.update(bar, completed=done, total=total)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import IO, TYPE_CHECKING
 
 from .summary import counted
@@ -16,25 +16,64 @@ if TYPE_CHECKING:
 _REDRAW = 0.1
 
 
+class Bar:
+    """A line on a terminal: a percentage, a bar, and as much of what is told as there is room for.
+
+    Parameters
+    ----------
+    stream
+        The terminal.
+    stack
+        The line is gone when it is left.
+    threaded
+        Whether a thread draws, also while nothing is told: it would keep workers from being forks.
+    """
+
+    def __init__(self, stream: IO[str], stack: ExitStack, *, threaded: bool = False) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bars
+
+        self.console = Console(file=stream)
+        width = self.console.width
+        bar_width = 6 if width < 60 else width // 6
+        # Beside it: the percentage, the bar and the spaces between them.
+        self._room = width - bar_width - 7
+        columns = (
+            TextColumn("{task.percentage:>3.0f}%"),
+            BarColumn(bar_width),
+            TextColumn("{task.fields[status]}", markup=False),
+        )
+        self._bars = stack.enter_context(Bars(*columns, console=self.console, transient=True, auto_refresh=threaded))
+        self._bar = self._bars.add_task("", total=None, status="")
+
+    def show(self, parts: Sequence[str], done: int = 0, total: int | None = None) -> None:
+        """Show what is under way, the first parts being the essential ones, and how much of how much."""
+        status = fitting(parts, self._room)
+        self._bars.update(
+            self._bar, total=total, completed=done, status=status, refresh=not self._bars.live.auto_refresh
+        )
+
+
+def fitting(parts: Sequence[str], room: int) -> str:
+    """Return as many of the first parts as a line has room for, one at least."""
+    for count in range(len(parts), 1, -1):
+        text = " · ".join(parts[:count])
+        if len(text) <= room:
+            return text
+    return parts[0][:room]
+
+
 @contextmanager
 def progress_display(stream: IO[str]) -> Iterator[Callable[[Progress], None] | None]:
     """Show progress on a terminal while the body runs; yield what to call, or None where nobody watches."""
     if not stream.isatty():
         yield None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn
-    from rich.progress import Progress as Bars
-
-    from spanmask.kernels.cache import has_compiled_kernels
-
-    console = Console(file=stream)
-    columns = (TextColumn("{task.percentage:>3.0f}%"), BarColumn(), TextColumn("{task.fields[status]}"))
-    # Drawn by whoever tells of progress: a thread that draws would keep workers from being forks.
-    with Bars(*columns, console=console, transient=True, auto_refresh=False) as bars:
-        waiting = "starting" if has_compiled_kernels() else "compiling the kernels, once"
-        bar = bars.add_task("preshard", total=None, status="planning")
-        bars.refresh()
+    with ExitStack() as stack:
+        bar = Bar(stream, stack)
+        bar.show(["planning"])
+        waiting = _or_compiling("starting")
         drawn, began, first = 0.0, 0.0, None
 
         def show(progress: Progress) -> None:
@@ -45,25 +84,52 @@ def progress_display(stream: IO[str]) -> Iterator[Callable[[Progress], None] | N
             elif drawn and now - drawn < _REDRAW:
                 return
             drawn = now
-            status = waiting if first is None else status_line(progress, first, now - began)
-            bars.update(bar, total=progress.disk_total, completed=progress.disk_bytes, status=status, refresh=True)
+            parts = [waiting] if first is None else status_parts(progress, first, now - began)
+            bar.show(parts, progress.disk_bytes, progress.disk_total)
 
         yield show
 
 
-def status_line(progress: Progress, first: Progress, seconds: float) -> str:
-    """Return speed, shards and the time left. first: the progress so many seconds ago, when text first came: starting takes no part."""
+@contextmanager
+def rows_display(stream: IO[str], doing: str) -> Iterator[Callable[[int, int], None] | None]:
+    """Show on a terminal how many rows are done, of how many; yield what to call with both, or None where nobody watches."""
+    if not stream.isatty():
+        yield None
+        return
+    with ExitStack() as stack:
+        bar = Bar(stream, stack)
+        bar.show([_or_compiling(doing)])
+        drawn = 0.0
+
+        def show(done: int, total: int) -> None:
+            nonlocal drawn
+            now = time.monotonic()
+            if now - drawn >= _REDRAW:
+                drawn = now
+                bar.show([doing, f"{done:,} of {total:,} sequences"], done, total)
+
+        yield show
+
+
+def _or_compiling(doing: str) -> str:
+    from spanmask.kernels.cache import has_compiled_kernels
+
+    return doing if has_compiled_kernels() else "compiling the kernels, once"
+
+
+def status_parts(progress: Progress, first: Progress, seconds: float) -> list[str]:
+    """Return the time left, speed and shards. first: the progress so many seconds ago, when text first came: starting takes no part."""
     parts = []
     done = progress.disk_bytes - first.disk_bytes
     if done > 0 and seconds > 0:
         text, tokens = progress.text_bytes - first.text_bytes, progress.tokens - first.tokens
         left = (progress.disk_total - progress.disk_bytes) * seconds / done
         parts = [
+            f"{duration(left)} left",
             f"{text / 1e6 / seconds:.1f} MB/s",
             f"{tokens / 1e6 / seconds:.2f} M tokens/s",
-            f"{duration(left)} left",
         ]
-    return " · ".join([*parts, counted(progress.shards, "shard")])
+    return [*parts, counted(progress.shards, "shard")]
 
 
 def duration(seconds: float) -> str:

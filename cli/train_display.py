@@ -12,7 +12,7 @@ from spanmask.train.watching import Plan, Progress, Watch
 
 from .commands import printable
 from .ending import Request
-from .progress import duration
+from .progress import Bar, duration
 
 #: Seconds between two lines of an evaluation where there is no terminal.
 _PATIENCE = 5.0
@@ -38,29 +38,14 @@ class Screen:
 
 class _Terminal(Screen):
     def __init__(self, stream: IO[str], stack: ExitStack) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, TextColumn
-        from rich.progress import Progress as Bars
-
         super().__init__(stream)
-        self._console = Console(file=stream)
-        width = self._console.width
-        self._bar_width = 6 if width < 60 else width // 6
-        columns = (
-            TextColumn("{task.percentage:>3.0f}%"),
-            BarColumn(self._bar_width),
-            TextColumn("{task.fields[status]}", markup=False),
-        )
-        self._bars = stack.enter_context(Bars(*columns, console=self._console, transient=True))
-        self._bar = self._bars.add_task("train", total=None, status="")
+        self._bar = Bar(stream, stack, threaded=True)
 
     def say(self, text: str) -> None:
-        self._console.print(printable(text), markup=False, highlight=False)
+        self._bar.console.print(printable(text), markup=False, highlight=False)
 
     def show(self, parts: Sequence[str], done: int = 0, total: int | None = None) -> None:
-        # Beside the status: the percentage, the bar and the spaces between them.
-        room = self._console.width - self._bar_width - 7
-        self._bars.update(self._bar, total=total, completed=done, status=fitting(parts, room))
+        self._bar.show(parts, done, total)
 
 
 @contextmanager
@@ -68,15 +53,6 @@ def screen(stream: IO[str]) -> Iterator[Screen]:
     """Yield where to show a run, while the body runs."""
     with ExitStack() as stack:
         yield _Terminal(stream, stack) if stream.isatty() else Screen(stream)
-
-
-def fitting(parts: Sequence[str], room: int) -> str:
-    """Return as many of the first parts as a line has room for, one at least."""
-    for count in range(len(parts), 1, -1):
-        text = " · ".join(parts[:count])
-        if len(text) <= room:
-            return text
-    return parts[0][:room]
 
 
 class Display(Watch):

@@ -8,6 +8,7 @@ from dataclasses import asdict
 import click
 
 from .commands import examples, say
+from .progress import rows_display
 from .summary import counted, print_json
 
 
@@ -33,12 +34,14 @@ def command(folder: str, source: bool, inputs: tuple[str, ...], jobs: int | None
         raise click.UsageError("INPUT goes with --source")
     from spanmask.shard.verify import verify
 
-    verdict = verify(folder)
+    with rows_display(sys.stderr, "verifying") as on_progress:
+        verdict = verify(folder, on_progress=on_progress)
     findings = list(verdict.findings)
     if source and verdict.ok:
         from spanmask.presharding.comparing import verify_source
 
-        findings += verify_source(folder, inputs, jobs=jobs)
+        with rows_display(sys.stderr, "comparing") as on_progress:
+            findings += verify_source(folder, inputs, jobs=jobs, on_progress=on_progress)
     if as_json:
         figures = {"shards": verdict.shards, "rows": verdict.rows, "tokens": verdict.tokens}
         print_json(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from spanmask.vocabularies.config import ExtendingConfig, TrainingConfig
 
 from .commands import examples, say
 from .options import GroupedCommand, config_options, given
+from .progress import Bar
 from .summary import UNKNOWN_SHARE, counted, print_json, told_inputs
 
 if TYPE_CHECKING:
@@ -201,15 +202,7 @@ def _progress_display(stream: IO[str]) -> Iterator[Callable[[Progress], None] | 
     if not stream.isatty():
         yield None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn
-    from rich.progress import Progress as Bars
-
-    columns = (TextColumn("{task.percentage:>3.0f}%"), BarColumn(), TextColumn("{task.fields[status]}"))
-    with Bars(*columns, console=Console(file=stream), transient=True) as bars:
-        bar = bars.add_task("vocab", total=None, status="looking for inputs")
-
-        def show(progress: Progress) -> None:
-            bars.update(bar, total=progress.total, completed=progress.done, status=progress.doing)
-
-        yield show
+    with ExitStack() as stack:
+        bar = Bar(stream, stack, threaded=True)
+        bar.show(["looking for inputs"])
+        yield lambda progress: bar.show([progress.doing], progress.done, progress.total)

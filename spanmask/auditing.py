@@ -22,7 +22,7 @@ from spanmask.masking import Draws, Masker, length_law, segments_of
 from spanmask.records import MaskedBlock, Offsets, SequenceBlock
 from spanmask.shard.invariants import Rows, span_is_mixed
 from spanmask.shard.manifest import Manifest, require_current
-from spanmask.shard.reader import open_shards
+from spanmask.shard.reader import OnRows, open_shards
 from spanmask.shard.schema import BATCH_ROWS
 from spanmask.statistics import ChiSquare, RowStatistics, chi_square, merge_counts
 
@@ -140,7 +140,13 @@ def expected_lengths(config: PreshardConfig) -> list[float]:
     return [float(p) for p in length_law(masking.geometric_fraction, masking.max_words)]
 
 
-def audit(folder: str | os.PathLike[str], split: str = "train", *, sample: int | None = None) -> Audit:
+def audit(
+    folder: str | os.PathLike[str],
+    split: str = "train",
+    *,
+    sample: int | None = None,
+    on_progress: OnRows | None = None,
+) -> Audit:
     """Replay the masking of a split's rows and judge what was drawn.
 
     Parameters
@@ -151,6 +157,8 @@ def audit(folder: str | os.PathLike[str], split: str = "train", *, sample: int |
         Which split.
     sample
         About how many rows to look at, in record batches spread evenly; all by default.
+    on_progress
+        Called with the rows looked at, and all to look at, after each record batch.
 
     Raises
     ------
@@ -168,7 +176,8 @@ def audit(folder: str | os.PathLike[str], split: str = "train", *, sample: int |
     require_current(manifest, folder, "audit")
     masker, others = _maskers(manifest)
     evidence, differences, differing, rows = Evidence(), list[Difference](), 0, 0
-    for number in _chosen_blocks(shards.block_count(), sample):
+    chosen = _chosen_blocks(shards.block_count(), sample)
+    for number in chosen:
         block = shards.blocks[number]
         stored = Rows(block=block, config=manifest.config, vocabulary=manifest.vocabulary)
         segments = segments_of(block, *stored.restored)
@@ -180,6 +189,8 @@ def audit(folder: str | os.PathLike[str], split: str = "train", *, sample: int |
         differing += len(found)
         collect(evidence, stored, segments, draws, others)
         rows += len(block)
+        if on_progress is not None:
+            on_progress(rows, max(rows, len(shards) * len(chosen) // shards.block_count()))
     told = f"{differing:,} of {rows:,} rows differ"
     gates = [
         Gate(name="replay equals disk", passed=differing == 0, detail=told),

@@ -13,9 +13,10 @@ from spanmask.errors import ConfigError
 from spanmask.exporting.config import ExportConfig, Target
 from spanmask.exporting.formats import JSONL_SUFFIXES, write_datasets, write_jsonl, write_parquet, write_splits
 from spanmask.exporting.sentinels import Sentinels, choose_sentinels, with_sentinels
-from spanmask.exporting.verified import OnProgress, VerifiedRows
+from spanmask.exporting.verified import VerifiedRows
 from spanmask.folders import NewFolder, claimed, publish_folder
 from spanmask.shard.manifest import Manifest, read_manifest
+from spanmask.shard.reader import OnRows
 from spanmask.shard.table import Split
 from spanmask.storage import publish, reporting
 
@@ -44,7 +45,7 @@ def export(
     config: ExportConfig,
     *,
     overwrite: bool = False,
-    on_progress: OnProgress | None = None,
+    on_progress: OnRows | None = None,
 ) -> Exported:
     """Write the rows of a finished dataset in another format; each record batch is verified on the way.
 

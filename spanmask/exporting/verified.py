@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
 from spanmask.shard.manifest import Manifest
+from spanmask.shard.reader import OnRows
 from spanmask.shard.shard_file import ShardFile
 from spanmask.shard.table import ShardRecord, Split
-
-#: Called with the rows read, of all rows to read.
-OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +26,7 @@ class Shard:
 class VerifiedRows:
     """The splits to export, in order."""
 
-    def __init__(
-        self, root: Path, manifest: Manifest, splits: tuple[Split, ...], on_progress: OnProgress | None
-    ) -> None:
+    def __init__(self, root: Path, manifest: Manifest, splits: tuple[Split, ...], on_progress: OnRows | None) -> None:
         self.manifest = manifest
         self.splits = splits
         self._root = root

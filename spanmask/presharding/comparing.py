@@ -20,15 +20,19 @@ from spanmask.presharding.run import run_units
 from spanmask.presharding.units import Pipeline, PipelineWork, Report, Unit, all_units
 from spanmask.records import MaskedBlock, Ragged, SequenceBlock, TokenIds
 from spanmask.shard.manifest import MANIFEST, Manifest, input_names, read_manifest, require_current
-from spanmask.shard.reader import ShardSet
-from spanmask.shard.verify import Finding
+from spanmask.shard.reader import OnRows, ShardSet
+from spanmask.shard.verify import Finding, advancing
 from spanmask.storage import digest
 from spanmask.tokenization.tokenizer import tokenized_by
 from spanmask.vocab import Vocabulary
 
 
 def verify_source(
-    folder: str | os.PathLike[str], inputs: Sequence[str | os.PathLike[str]] = (), *, jobs: int | None = None
+    folder: str | os.PathLike[str],
+    inputs: Sequence[str | os.PathLike[str]] = (),
+    *,
+    jobs: int | None = None,
+    on_progress: OnRows | None = None,
 ) -> list[Finding]:
     """Return where a dataset differs from its inputs.
 
@@ -40,6 +44,8 @@ def verify_source(
         Its inputs in order; by default those that this user made it from.
     jobs
         Processes; by default one for every processor.
+    on_progress
+        Called with the rows compared, and all rows, as the work goes on.
 
     Raises
     ------
@@ -67,8 +73,9 @@ def verify_source(
     known = None if manifest.unigram is None else np.array(manifest.unigram, np.int64)
     files = with_exclusions(files, recalled_exclusions(manifest))
     plan = make_plan(manifest.config, manifest.vocabulary, files, known)
+    advance = advancing(on_progress, sum(split.rows for split in manifest.splits.values()))
     work = PipelineWork(plan=plan, root=os.fspath(folder), run=partial(_compare_unit, manifest))
-    outcomes = run_units(work, all_units(plan), jobs or default_jobs(), lambda *_: None)
+    outcomes = run_units(work, all_units(plan), jobs or default_jobs(), lambda rows, *_: advance(rows))
     findings = [finding for outcome in outcomes for finding in _findings(outcome)]
     wrote, here = (
         f"{one['library']} {one['version']}" for one in (manifest.tokenized_by, tokenized_by(manifest.vocabulary))
@@ -96,7 +103,7 @@ def _inputs(manifest: Manifest, inputs: Sequence[str | os.PathLike[str]]) -> tup
     ).files
 
 
-def _compare_unit(manifest: Manifest, pipeline: Pipeline, unit: Unit, _report: Report) -> list[Finding]:
+def _compare_unit(manifest: Manifest, pipeline: Pipeline, unit: Unit, report: Report) -> list[Finding]:
     """Return the first difference between a unit of the inputs and its rows, or else what the rows have left over."""
     readers = {name: _UnitRows(pipeline.root, manifest, name, unit) for name in manifest.splits}
     for documents in pipeline.documents(unit):
@@ -107,6 +114,7 @@ def _compare_unit(manifest: Manifest, pipeline: Pipeline, unit: Unit, _report: R
             problem = readers[name].compare(part)
             if problem is not None:
                 return [problem]
+            report(len(part), 0, 0)
     # Only now: as long as the unit goes on, more rows may belong to it.
     over = [reader.path for reader in readers.values() if reader.left()]
     return [Finding(path=path, message="rows that the inputs do not hold") for path in over]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -20,6 +20,9 @@ from spanmask.shard.schema import BATCH_ROWS, from_record_batch
 from spanmask.shard.shard_file import ShardFile, Verify, regular_state
 from spanmask.shard.table import Split
 from spanmask.storage import digest, reporting
+
+#: Told of the rows done, and of all there are to do, as work on a dataset goes on.
+OnRows = Callable[[int, int], None]
 
 #: How long rows of an open shard are handed on without looking whether the file changed.
 LOOK_SECONDS = 1.0

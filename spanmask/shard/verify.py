@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from spanmask.shard.manifest import (
     read_manifest,
 )
 from spanmask.shard.parts import SKIPPED, SPLITS
-from spanmask.shard.reader import ShardSet
+from spanmask.shard.reader import OnRows, ShardSet
 from spanmask.shard.schema import content_chunks, from_record_batch
 from spanmask.shard.skipped import check_skipped
 from spanmask.statistics import RowStatistics
@@ -47,8 +47,15 @@ class Verdict:
         return not self.findings
 
 
-def verify(folder: str | os.PathLike[str]) -> Verdict:
+def verify(folder: str | os.PathLike[str], *, on_progress: OnRows | None = None) -> Verdict:
     """Check a whole dataset; what is wrong is collected, a shard's first fault each, never raised.
+
+    Parameters
+    ----------
+    folder
+        A finished dataset.
+    on_progress
+        Called with the rows checked, and all rows, after each record batch.
 
     Raises
     ------
@@ -70,9 +77,10 @@ def verify(folder: str | os.PathLike[str]) -> Verdict:
         *_check_skipped(Path(folder), manifest),
     ]
     kept, damaged = 0, False
+    advance = advancing(on_progress, sum(split.rows for split in manifest.splits.values()))
     for split in manifest.splits.values():
         counted = RowStatistics()
-        faults = list(_check_split(ShardSet(Path(folder), manifest, split), counted))
+        faults = list(_check_split(ShardSet(Path(folder), manifest, split), counted, advance))
         kept, damaged = kept + counted.tokens, damaged or bool(faults)
         # Counts over part of the rows would differ for sure, and say nothing beside the fault.
         findings += faults or _compare_statistics(manifest, split.name, counted)
@@ -87,13 +95,26 @@ def verify(folder: str | os.PathLike[str]) -> Verdict:
     )
 
 
-def _check_split(shards: ShardSet, counted: RowStatistics) -> Iterator[Finding]:
+def advancing(on_progress: OnRows | None, total: int) -> Callable[[int], None]:
+    """Return what takes the rows just done, and tells of all that are."""
+    done = 0
+
+    def advance(rows: int) -> None:
+        nonlocal done
+        done += rows
+        if on_progress is not None:
+            on_progress(done, total)
+
+    return advance
+
+
+def _check_split(shards: ShardSet, counted: RowStatistics, advance: Callable[[int], None]) -> Iterator[Finding]:
     """Yield what is wrong with the shards of a split, and count the rows of the others."""
     before = (-1, -1)
     for number, record in enumerate(shards.split.shards):
         try:
             shards.check_digest(number)
-            _check_shard(shards, number, before, counted)
+            _check_shard(shards, number, before, counted, advance)
         except ShardError as error:
             yield Finding(path=error.path or record.path, message=_located(error))
         # As the manifest says, so that one damaged shard is not blamed on the next.
@@ -130,7 +151,9 @@ def _compare_config(manifest: Manifest) -> Iterator[Finding]:
         yield Finding(path=MANIFEST, message="config_fingerprint is not that of its configuration")
 
 
-def _check_shard(shards: ShardSet, number: int, before: tuple[int, int], counted: RowStatistics) -> None:
+def _check_shard(
+    shards: ShardSet, number: int, before: tuple[int, int], counted: RowStatistics, advance: Callable[[int], None]
+) -> None:
     """Check one shard's batches and record, and count its rows."""
     file, record = shards.file(number), shards.split.shards[number]
     config, vocabulary = shards.manifest.config, shards.manifest.vocabulary
@@ -150,6 +173,7 @@ def _check_shard(shards: ShardSet, number: int, before: tuple[int, int], counted
         counted.add(block, vocabulary, config.masking.mask_fraction)
         first, last = first or identities[0], identities[-1]
         rows, tokens = rows + len(block), tokens + len(block.input_ids.values)
+        advance(len(block))
     found = (rows, tokens, content.hexdigest(), first, last)
     if found != (record.rows, record.tokens, record.content_sha256, record.first, record.last):
         raise ShardError(

@@ -89,7 +89,9 @@ class RunFolder:
         mine = [self.path / name for name in (METRICS, EVALUATIONS, _CURVES)] + [*self.checkpoints.glob("*")]
         there = [] if self._begun else [str(path.relative_to(self.path)) for path in mine if path.exists()]
         if there:
-            raise ConfigError(f"{self.path}: it holds {there[0]}, which is no run's; give another folder, or move it away")
+            raise ConfigError(
+                f"{self.path}: it holds {there[0]}, which is no run's; give another folder, or move it away"
+            )
 
     def begin(self, run: Run, shards: Sequence[ShardSet]) -> None:
         """Write what the run is started with; run.json last.

@@ -5,13 +5,15 @@ from __future__ import annotations
 import bz2
 import io
 import lzma
+import re
+import shutil
 import sys
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from spanmask_cli.commands import say
-from spanmask_cli.progress import progress_display, status_line
+from spanmask_cli.progress import progress_display, status_parts
 
 import spanmask
 from spanmask.presharding.run import Progress
@@ -106,9 +108,9 @@ def test_a_url_is_refused_with_what_to_do_instead(shell: Any, url: str, monkeypa
 
 def test_planning_ends_when_it_does_and_the_start_counts_for_no_speed() -> None:
     first = Progress(disk_total=1000, disk_bytes=400, text_bytes=4_000_000, tokens=1_000_000, resumed_disk_bytes=300)
-    assert status_line(first, first, 0.0) == "0 shards"
+    assert status_parts(first, first, 0.0) == ["0 shards"]
     later = replace(first, disk_bytes=600, text_bytes=24_000_000, tokens=6_000_000, shards=1)
-    assert status_line(later, first, 10.0) == "2.0 MB/s · 0.50 M tokens/s · 0:20 left · 1 shard"
+    assert status_parts(later, first, 10.0) == ["0:20 left", "2.0 MB/s", "0.50 M tokens/s", "1 shard"]
 
 
 @pytest.mark.parametrize("width", [30, 50, 160])
@@ -127,11 +129,14 @@ def test_lines_break_between_words_on_a_terminal_alone(
     assert "  indented" in lines
 
 
-def test_the_bar_says_what_is_being_done() -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+class Terminal(io.StringIO):
+    """Standard error that somebody watches."""
 
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_bar_says_what_is_being_done() -> None:
     terminal = Terminal()
     with progress_display(terminal) as show:
         assert show is not None
@@ -144,3 +149,46 @@ def test_the_bar_says_what_is_being_done() -> None:
             show(progress)
             assert told in terminal.getvalue()
             assert "planning" not in terminal.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("width", "told"),
+    [(30, "0:02 left"), (50, "0:02 left · 2.0 MB/s"), (160, "0:02 left · 2.0 MB/s · 0.50 M tokens/s · 1 shard")],
+)
+def test_the_bar_of_a_narrow_terminal_keeps_the_essentials(
+    width: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr("time.monotonic", iter(range(0, 1000, 10)).__next__)
+    terminal = Terminal()
+    with progress_display(terminal) as show:
+        assert show is not None
+        first = Progress(disk_total=1200, text_bytes=1)
+        show(first)
+        terminal.truncate(0)
+        show(replace(first, disk_bytes=1000, text_bytes=20_000_001, tokens=5_000_000, shards=1))
+        drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00\r\n]", "", terminal.getvalue())
+    assert re.fullmatch(rf" 83% [━╸╺]+ {told}", drawn.split("\n")[0].rstrip())
+    assert len(drawn) <= width
+
+
+@pytest.mark.parametrize(
+    ("command", "doing"),
+    [
+        (["verify", "out"], "verifying · 2 of 2"),
+        (["verify", "out", "--source", "--jobs", 1], "comparing · 2 of 2"),
+        (["audit", "out"], "auditing out · 2 of 2"),
+        (["audit", "out", "--sample", 1], "auditing out · 2 of 2"),
+        (["export", "out", "--to", "jsonl", "--out", "rows"], "exporting · 2 of 2"),
+    ],
+)
+def test_whatever_reads_all_rows_tells_how_far_it_is(
+    shell: Any, command: list[object], doing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shell.preshard(shell.write("a.txt")).code == 0
+    assert doing not in shell(*command).error
+    shutil.rmtree("rows", ignore_errors=True)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert shell(*command).code in (0, 1)
+    assert f"{doing} sequences" in terminal.getvalue()

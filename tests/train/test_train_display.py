@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from spanmask_cli.ending import Request
+from spanmask_cli.progress import fitting
 from spanmask_cli.train import command
-from spanmask_cli.train_display import Display, fitting, plan_lines, require_days, screen
+from spanmask_cli.train_display import Display, plan_lines, require_days, screen
 from train.conftest import SMALL, config_of, lines_of
 
 from spanmask.errors import ConfigError, MissingExtraError
@@ -92,7 +93,7 @@ def test_a_narrow_terminal_keeps_the_essentials(
         display = Display(where, Request(), _Stack())  # type: ignore[arg-type]
         for step in (1, 700):
             display.step(Progress(step=step, steps=2000, first=0, seconds=1.0, line=line))
-        where._bars.refresh()  # type: ignore[attr-defined]
+        where._bar._bars.refresh()  # type: ignore[attr-defined]
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.getvalue())
     bars = [part for part in re.split(r"[\r\n]+", plain) if "step 700" in part]
     assert bars
