@@ -146,7 +146,8 @@ def _encoding(name: str) -> str:
         codecs.getincrementaldecoder(known)
     except (LookupError, UnicodeError, ValueError):
         raise ConfigError(
-            f"encoding is {name!r}: give the name of one that Python knows, such as latin-1, utf-16 or gb18030"
+            f"encoding is {name!r}: give the name of one that Python knows, such as latin-1, utf-16 or gb18030",
+            options=("encoding",),
         ) from None
     return "utf-8" if known == "utf-8-sig" else known
 
@@ -197,7 +198,8 @@ class CorpusConfig(Options):
             field, _, file = given.partition("=")
             if not (field and file) or field in (self.spans_field, self.words_field):
                 raise ConfigError(
-                    f"exclude is {given!r}: give FIELD=FILE, such as id=takedown.txt, of a field of the input"
+                    f"exclude is {given!r}: give FIELD=FILE, such as id=takedown.txt, of a field of the input",
+                    options=("exclude",),
                 )
         names = [self.text_field, self.spans_field, self.words_field, *self.keep]
         names = [name for name in names if name is not None]

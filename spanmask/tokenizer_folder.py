@@ -27,6 +27,8 @@ def chosen_file(folder: Path) -> tuple[Path, bool | None]:
     if (folder / TOKENIZER).exists():
         require_file(folder / TOKENIZER, _LIMIT)
         return folder / TOKENIZER, None
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: no such folder; give one that holds a model, or its tokenizer")
     if not (folder / VOCAB).exists():
         raise ConfigError(f"{folder}: it has neither {TOKENIZER} nor {VOCAB}; save the model's tokenizer there")
     require_file(folder / VOCAB, _LIMIT)

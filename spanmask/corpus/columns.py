@@ -32,7 +32,8 @@ def require_columns(file: InputFile, schema: pa.Schema, config: CorpusConfig) ->
         A kept column is no string, number or boolean.
     """
     for name in column_names(config):
-        _require_one(file, schema, name, optional=name in config.carried)
+        advice = "; name another with --text-field" if name == config.text_field else ""
+        _require_one(file, schema, name, advice, optional=name in config.carried)
     _require_type(file, schema, config.text_field, is_text, "strings; name another with --text-field")
     if config.spans_field is not None:
         _require_type(file, schema, config.spans_field, is_ranges_type, "lists of pairs [start, end] of integers")
@@ -51,11 +52,11 @@ def kept_types(schema: pa.Schema, config: CorpusConfig) -> dict[str, pa.DataType
     return {name: pa.string() if is_text(kind) else kind for name, kind in types.items()}
 
 
-def _require_one(file: InputFile, schema: pa.Schema, name: str, *, optional: bool) -> None:
+def _require_one(file: InputFile, schema: pa.Schema, name: str, advice: str, *, optional: bool) -> None:
     count = len(schema.get_all_field_indices(name))
     if count == 0 and not optional:
         there = ", ".join(map(repr, column_paths(schema)[:50])) or "none"
-        raise CorpusError(f"no column {name!r}; columns of this file: {there}", path=file.path)
+        raise CorpusError(f"no column {name!r}; columns of this file: {there}{advice}", path=file.path)
     if count > 1:
         raise CorpusError(f"column {name!r} is there {count} times; expected once", path=file.path)
 

@@ -26,7 +26,7 @@ from spanmask.corpus.jsonl_schema import LineFault, explain, explain_missing, sc
 from spanmask.corpus.jsonl_strings import StringReader
 from spanmask.corpus.nested import from_objects, with_objects
 from spanmask.corpus.streams import as_array, line_number
-from spanmask.corpus.text import SKIP_ADVICE, invalid_utf8, is_utf8, too_long
+from spanmask.corpus.text import NAME_ADVICE, SKIP_ADVICE, invalid_utf8, is_utf8, too_long
 from spanmask.errors import CorpusError
 from spanmask.kernels.text import count_newlines, find_lines
 from spanmask.records import SKIPPED_LIMIT, DocumentBlock, Flags, Identities, Offsets, SkippedDocument, SkipReason
@@ -224,7 +224,8 @@ class _Reader:
         return pa.concat_batches([pa.RecordBatch.from_pylist([], schema=self._schema), *batches])
 
     def _error(self, lines: _Lines, number: int, reason: str) -> CorpusError:
-        place, reason = int(lines.places[number]), f"{reason}; {SKIP_ADVICE}"
+        unnamed = reason.startswith(f"no field {self._config.text_field!r};")
+        place, reason = int(lines.places[number]), f"{reason}; {NAME_ADVICE if unnamed else SKIP_ADVICE}"
         if self._file.format is Format.JSON:
             return CorpusError(reason, path=self._file.path, row=place)
         return CorpusError(reason, path=self._file.path, line=line_number(self._file, place))

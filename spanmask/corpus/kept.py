@@ -43,7 +43,10 @@ def with_kept(files: Sequence[InputFile], config: CorpusConfig) -> tuple[InputFi
         if name not in found:
             there = ", ".join(map(repr, _names_in(files[0], config)[:20])) or "none"
             others = f" (nor does one of the {len(files) - 1} other files show it)" if len(files) > 1 else ""
-            raise CorpusError(f"no field {name!r}; fields of the first document: {there}{others}", path=files[0].path)
+            raise CorpusError(
+                f"no field {name!r}; fields of the first document: {there}{others}; name one that is there",
+                path=files[0].path,
+            )
     # Null in all that was looked at: any type does.
     kept = pa.schema(
         [(name, pa.string() if found[name][0] == pa.null() else found[name][0]) for name in config.carried]

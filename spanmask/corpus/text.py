@@ -19,6 +19,8 @@ from spanmask.records import SKIPPED_LIMIT, Bytes, DocumentBlock, Flags, Offsets
 
 #: What an error about a document says last.
 SKIP_ADVICE = "correct it, or leave such documents out with --on-error skip"
+#: The same, where it has no field of the text's name.
+NAME_ADVICE = "name another with --text-field, or leave such documents out with --on-error skip"
 
 
 def is_utf8(text: Bytes) -> bool:

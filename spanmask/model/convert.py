@@ -302,7 +302,8 @@ def read_weights(folder: Path) -> State:
             f"{folder}: it holds {_PICKLE} only, a pickle, which can run any code when it is read; "
             "save the model as safetensors where you trust it (transformers' save_pretrained does)"
         )
-    raise ConfigError(f"{folder}: no {MODEL} there; give a folder that holds a BERT saved by transformers")
+    there = f"no {MODEL} there" if folder.is_dir() else "no such folder"
+    raise ConfigError(f"{folder}: {there}; give a folder that holds a BERT saved by transformers")
 
 
 def _read_parts(folder: Path) -> State:

@@ -17,7 +17,7 @@ from spanmask.corpus.exclusion import read_exclusions, with_exclusions
 from spanmask.corpus.inputs import Exclusion, InputFile, Inputs
 from spanmask.engines.local import Outcome, run_inline, run_processes
 from spanmask.engines.workers import may_fork
-from spanmask.errors import ConfigError, IncompleteShards, MismatchError, SpanmaskError
+from spanmask.errors import ConfigError, CorpusError, IncompleteShards, MismatchError, SpanmaskError
 from spanmask.kernels.cache import has_compiled_kernels
 from spanmask.presharding.existing import check_folder, differences, finished_dataset, refusal
 from spanmask.presharding.finalize import assemble
@@ -217,7 +217,12 @@ class _Run:
         check_unchanged_since(self.files)
         # Read again one by one: receipts of many units are more than memory need hold.
         receipts = map(self.state.receipt, sorted(done, key=unit_order))
-        manifest, skipped = assemble(plan, receipts, digests.result())
+        try:
+            manifest, skipped = assemble(plan, receipts, digests.result())
+        except CorpusError:
+            # All was done and nothing came of it: a later run would have nothing to go on from, and be refused with other options.
+            self.state.discard()
+            raise
         self.state.stage(manifest, dataset_card(manifest), skipped)
         self.state.commit()
         remember_inputs(manifest, self.files)

@@ -74,7 +74,10 @@ def joined(policy: Device) -> Iterator[World]:
 def _device(policy: Device) -> torch.device:
     there = torch.cuda.is_available()
     if policy is Device.CUDA and not there:
-        raise ConfigError("device is cuda, and torch finds none: give --device cpu, or install a torch for this GPU")
+        raise ConfigError(
+            "device is cuda, and torch finds none: give --device cpu, or install a torch for this GPU",
+            options=("device",),
+        )
     if policy is Device.CPU or not there:
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

@@ -359,6 +359,11 @@ def test_what_is_no_size_is_refused_with_what_is(shell: Any, one_line: Any, text
             "preshard a.txt --out o --seed 1 --scheme word --replacement-unit span",
             "--replacement-unit span does not go",
         ),
+        (
+            "preshard a.txt --out o --seed 1 --encoding klingon",
+            "--encoding is 'klingon': give the name of one that Python knows",
+        ),
+        ("preshard a.txt --out o --seed 1 --exclude ids", "--exclude is 'ids': give FIELD=FILE"),
         ("train o --out r --model tiny --eval-every -1", "--eval-every is -1"),
         ("export o --out p --to nothing", "--to is 'nothing': give --to parquet|jsonl|datasets|t5"),
         ("vocab a.txt --out v --kind unigram --min-frequency 2", "--min-frequency is of wordpiece and bpe"),
@@ -371,6 +376,36 @@ def test_messages_name_options_as_they_are_typed(shell: Any, one_line: Any, argu
     assert told in one_line(result.error)
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "options", "told"),
+    [
+        (
+            "a.jsonl",
+            '{"body": "a"}\n',
+            "",
+            "no field 'text'; fields of this line: 'body'; name another with --text-field, or leave",
+        ),
+        (
+            "a.json",
+            '[{"body": "a"}]\n',
+            "",
+            "no field 'text'; fields of this line: 'body'; name another with --text-field, or leave",
+        ),
+        ("a.csv", "body\na\n", "", "no column 'text'; columns of this file: 'body'; name another with --text-field"),
+        (
+            "a.csv",
+            "text\na\n",
+            "--keep id",
+            "no field 'id'; fields of the first document: 'text'; name one that is there",
+        ),
+    ],
+)
+def test_a_field_that_is_not_there_is_told_with_those_that_are_and_what_to_do(
+    shell: Any, one_line: Any, name: str, data: str, options: str, told: str
+) -> None:
+    assert told in one_line(shell.preshard(shell.write(name, data), *options.split()).error)
+
+
 def test_options_of_a_file_keep_their_names(shell: Any, one_line: Any) -> None:
     config = shell.write("c.toml", "max_tokens = 2\nseed = 1\n")
     arguments = ["preshard", shell.write("a.txt"), "--out", "o", "--config", config]
@@ -378,7 +413,13 @@ def test_options_of_a_file_keep_their_names(shell: Any, one_line: Any) -> None:
     assert one_line(shell(*arguments, "--max-tokens", 1).error).startswith("spanmask: --max-tokens is 1: ")
 
 
-FAILING = {"empty": "", "no field": "{}\n", "no text": '{"text": 1}\n', "cut": '{"text": "a"\n'}
+FAILING = {
+    "nothing left": '{"text": "a"}\n',
+    "empty": "",
+    "no field": "{}\n",
+    "no text": '{"text": 1}\n',
+    "cut": '{"text": "a"\n',
+}
 
 
 @pytest.mark.parametrize("data", FAILING.values(), ids=FAILING)

@@ -349,8 +349,8 @@ def test_a_pickle_is_refused_with_the_reason(tmp_path: Path) -> None:
 
 
 def test_an_empty_or_missing_folder_is_refused(tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path / "none"):
-        with pytest.raises(ConfigError, match=r"no model.safetensors there; give a folder that holds a BERT"):
+    for folder, found in ((tmp_path, "no model.safetensors there"), (tmp_path / "none", "none: no such folder")):
+        with pytest.raises(ConfigError, match=rf"{found}; give a folder that holds a BERT"):
             load(folder)
 
 
@@ -415,6 +415,8 @@ def test_a_broken_config_is_refused(tmp_path: Path, text: str, message: str) -> 
 def test_a_vocabulary_that_does_not_tell_its_casing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"it has neither tokenizer.json nor vocab.txt"):
         read_tokenizer(tmp_path)
+    with pytest.raises(ConfigError, match=r"none: no such folder; give one that holds a model, or its tokenizer"):
+        read_tokenizer(tmp_path / "none")
     text = resources.files("spanmask.data").joinpath("bert-base-cased-vocab.txt").read_text("utf-8")
     (tmp_path / "vocab.txt").write_text(text, "utf-8")
     with pytest.raises(ConfigError, match=r"does not say the casing of vocab.txt; add do_lower_case, true or false"):
