@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 
+from spanmask._lazy import told_by_extra
 from spanmask.errors import (
     ConfigError,
     CorpusError,
@@ -178,7 +179,7 @@ def main() -> int:
         say(told.getvalue().removesuffix("\n"), err=True)
         return error.exit_code
     except BaseException as error:
-        return _fail(_told_by_storage(error))
+        return _fail(_told_by_storage(told_by_extra("this command", error)))
     return code if isinstance(code, int) else 0
 
 

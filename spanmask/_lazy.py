@@ -30,10 +30,15 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], 
         try:
             return getattr(import_module(f"{package}.{module}"), inner or name)
         except ModuleNotFoundError as error:
-            if error.name not in _TRAINING:
-                raise
-            raise MissingExtraError(
-                f"{package}.{name} needs {_TRAINING[error.name]}, which is not installed: pip install 'spanmask[train]'"
-            ) from None
+            raise told_by_extra(f"{package}.{name}", error) from None
 
     return find, lambda: list(homes)
+
+
+def told_by_extra(what: str, error: BaseException) -> BaseException:
+    """Return an error that names the extra, where a library that trains is missing; any other error as it is. what: what needs it."""
+    if not isinstance(error, ModuleNotFoundError) or error.name not in _TRAINING:
+        return error
+    return MissingExtraError(
+        f"{what} needs {_TRAINING[error.name]}, which is not installed: pip install 'spanmask[train]'"
+    )

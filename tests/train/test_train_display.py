@@ -173,7 +173,7 @@ _WITHOUT = """
 import sys
 sys.modules["torch"] = None
 from spanmask_cli.commands import main
-for line in ("train shards --out run", "infill model x[MASK]", "export-model run --out model"):
+for line in ("train shards --out run", "infill model x[MASK]", "export-model run --out model", "vocab a --extend b --add 3 --out c"):
     sys.argv = ["spanmask", *line.split()]
     print(main())
 from spanmask.errors import MissingExtraError
@@ -187,9 +187,9 @@ except ImportError as error:
 
 def test_without_pytorch_one_line_names_the_extra(tmp_path: Path) -> None:
     ended = subprocess.run([sys.executable, "-c", _WITHOUT], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert ended.stdout.split() == ["2", "2", "2"]
+    assert ended.stdout.split() == ["2", "2", "2", "2"]
     lines = ended.stderr.splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 5
     for line in lines:
         assert line.endswith(" needs PyTorch, which is not installed: pip install 'spanmask[train]'")
     assert list(tmp_path.iterdir()) == []
