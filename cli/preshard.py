@@ -66,8 +66,8 @@ def command(
 ) -> None:
     """Turn text into masked shards.
 
-    INPUT is a file, folder or glob of .txt, .jsonl, .csv, .tsv, .parquet or .arrow, but for the last two also as .gz, .zst, .bz2 or .xz;
-    - is standard input.
+    INPUT is a file, folder or glob of .txt, .jsonl, .json, .csv, .tsv, .parquet or .arrow, but for the last two also as .gz, .zst, .bz2 or
+    .xz; - is standard input.
     The same inputs and options give the same bytes, whatever the number of jobs; a killed run goes on when called again.
     """
     config = build_config(config_file, options)
