@@ -14,7 +14,7 @@ from spanmask.config import PreshardConfig
 from .commands import examples, say
 from .progress import progress_display
 from .rows import print_rows
-from .summary import counted, dataset_summary
+from .summary import dataset_summary, verified_amount
 
 _SEED = 7
 
@@ -44,6 +44,7 @@ def _run(out: Path) -> None:
     from spanmask.kernels.cache import has_compiled_kernels
     from spanmask.presharding.run import preshard
     from spanmask.report.audit_table import render_audit
+    from spanmask.shard.manifest import input_names
     from spanmask.shard.reader import open_shards
     from spanmask.shard.verify import verify
 
@@ -59,13 +60,13 @@ def _run(out: Path) -> None:
     verdict = verify(out)
     for finding in verdict.findings:
         say(f"{finding.path}: {finding.message}")
-    say(f"{'ok' if verdict.ok else 'not ok'}: {counted(verdict.rows, 'sequence')}")
+    say(f"{'ok' if verdict.ok else 'not ok'}: {verified_amount(verdict)}")
     say(f"\n$ spanmask audit {out}")
     result = audit(out)
     console.print(render_audit(result.to_json(), console.width))
     say(f"\n$ spanmask show {out} --n 1")
     shards = open_shards(out)
-    print_rows([(0, shards[0])], shards.manifest.vocabulary)
+    print_rows([(0, shards[0])], shards.manifest.vocabulary, input_names(shards.manifest.inputs))
     say("\nNext, on your own text: spanmask preshard YOUR.txt --out shards --seed 7")
     if not (verdict.ok and result.ok):
         sys.exit(1)

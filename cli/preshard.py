@@ -115,12 +115,14 @@ def _written_at(out: str) -> int | None:
 
 def _show_first(inputs: tuple[str, ...], config: PreshardConfig, count: int) -> None:
     from spanmask.presharding.run import preview
+    from spanmask.shard.manifest import InputRecord, input_names
     from spanmask.tokenization import Tokenizer
 
     from .rows import print_rows
 
     rows, vocabulary, found = preview(inputs, config, count)
-    print_rows(rows, vocabulary)
+    records = [InputRecord(index=file.index, name=file.name, size=file.size, sha256="") for file in found.files]
+    print_rows(rows, vocabulary, input_names(records))
     say(told_inputs(len(found.files), found.passed_over, found.kinds))
     rate = unknown_rate([row for _, row in rows], vocabulary)
     reason = Tokenizer(vocabulary).through_library

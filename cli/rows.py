@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,11 +12,12 @@ if TYPE_CHECKING:
     from spanmask.vocab import Vocabulary
 
 
-def print_rows(rows: Sequence[tuple[int, Row]], vocabulary: Vocabulary) -> None:
-    """Print rows with their numbers on standard output."""
+def print_rows(rows: Sequence[tuple[int, Row]], vocabulary: Vocabulary, inputs: Sequence[str]) -> None:
+    """Print rows with their numbers on standard output. inputs: the names of those they are of."""
     from spanmask.report.view import row_view
 
-    print_views([row_view(row, vocabulary, number) for number, row in rows])
+    views = [row_view(row, vocabulary, number) for number, row in rows]
+    print_views([replace(view, input=inputs[view.file]) for view in views])
 
 
 def print_views(views: Sequence[RowView]) -> None:

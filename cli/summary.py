@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from spanmask.corpus.inputs import Inputs
     from spanmask.records import Row
     from spanmask.shard.manifest import Manifest
+    from spanmask.shard.verify import Verdict
     from spanmask.vocab import Vocabulary
 
 #: The share of unknown tokens that a warning is given above; English prose has less than 0.0002 with the vocabularies that ship.
@@ -116,6 +117,11 @@ def unknown_rate(rows: Sequence[Row], vocabulary: Vocabulary) -> float:
     """Return the share of unknown tokens in the originals of rows, special ones left out."""
     unknown = sum(int((row.original()[1:-1] == vocabulary.special.unk).sum()) for row in rows)
     return unknown / max(sum(len(row.input_ids) - 2 for row in rows), 1)
+
+
+def verified_amount(verdict: Verdict) -> str:
+    """Return how much of a dataset was verified."""
+    return f"{counted(verdict.shards, 'shard')}, {counted(verdict.rows, 'sequence')}, {verdict.tokens:,} tokens"
 
 
 def counted(number: int, noun: str) -> str:

@@ -9,7 +9,7 @@ import click
 
 from .commands import examples, say
 from .progress import rows_display
-from .summary import counted, print_json
+from .summary import print_json, verified_amount
 
 
 @click.command(
@@ -52,7 +52,5 @@ def command(folder: str, source: bool, inputs: tuple[str, ...], jobs: int | None
             say(f"{finding.path}: {finding.message}")
         compared = ", and equals its inputs" if source else ""
         if not findings:
-            say(
-                f"ok: {counted(verdict.shards, 'shard')}, {counted(verdict.rows, 'sequence')}, {verdict.tokens:,} tokens{compared}"
-            )
+            say(f"ok: {verified_amount(verdict)}{compared}")
     sys.exit(1 if findings else 0)

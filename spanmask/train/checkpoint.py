@@ -247,6 +247,7 @@ def _read_tensors(path: Path, told: Any) -> Tensors:
     found = digest(path)
     if found != told:
         raise MismatchError(
-            f"{path}: its SHA-256 is {found}, and {STATE} says {told}: it is truncated or altered; {ADVICE}"
+            f"{path}: its SHA-256 begins with {short_digest(found)}, and {STATE} says {short_digest(told)}: "
+            f"it is truncated or altered; {ADVICE}"
         )
     return read_tensors(path)

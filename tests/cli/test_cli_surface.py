@@ -472,6 +472,7 @@ def test_a_dry_run_shows_sequences_and_writes_nothing(shell: Any) -> None:
     result = shell("preshard", shell.write("a.txt"), "--seed", 1, "--dry-run", 2)
     assert (result.code, result.error) == (0, "")
     assert "cat" in result.out
+    assert "row 1 · a.txt, place " in result.out
     assert sorted(path.name for path in shell.folder.iterdir()) == ["a.txt"]
 
 

@@ -105,7 +105,7 @@ def _set(name: str, value: Any) -> Callable[[dict[str, Any]], object]:
         (_set("step", True), "it does not tell a step"),
         (_set("step", 1 << 60), "it does not tell a step"),
         (_set("files", None), "it does not tell a step and the digests of files"),
-        (_set("files", {}), r"model.safetensors: its SHA-256 is .*, and state.json says None"),
+        (_set("files", {}), r"model.safetensors: its SHA-256 begins with [0-9a-f]{16}, and state.json says None"),
     ],
 )  # fmt: skip
 def test_a_state_that_is_none_is_refused_under_its_right_digest(
