@@ -57,7 +57,8 @@ class RunFolder:
         Raises
         ------
         ConfigError
-            A run is there and is not to be resumed, or none is to go on with, or something would be written behind a link.
+            A run is there and is not to be resumed, or none is to go on with, or something would be written behind a link
+            or over what is no run's.
         MismatchError
             Another process is writing it.
         StorageError
