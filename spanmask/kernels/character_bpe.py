@@ -16,7 +16,7 @@ from spanmask.kernels._jit import Bytes, Flags, Ints, inlined, kernel, signed
 from spanmask.kernels.merging import Merges, Symbols, add_symbol, merge_symbols, room_for, write_symbols
 from spanmask.kernels.metaspace import SPACE, Metaspace, gap_width, is_marked, part_end, pretoken_end
 from spanmask.kernels.text import read_code_point
-from spanmask.kernels.tokens import Tokens, continues, place_tokens, write_added, write_known
+from spanmask.kernels.tokens import Tokens, continues, place_known, write_added, write_known
 from spanmask.kernels.wide import WIDTH
 from spanmask.kernels.wordtable import WordTable, find, keep, key_of
 
@@ -26,8 +26,7 @@ class Model(NamedTuple):
 
     symbols: (0x110000,) int32, the id that a character has at first, −1 for none; a space has that of a mark where text is marked.
     byte_ids: (256,) what stands for a byte of a character without one, or (0,). unknown: what stands for the character otherwise; fused:
-    whether for several together. merges: which pairs merge. sizes: (V,) bytes that an id stands for, a mark being one, and fewer than
-    none, whatever is added to them, where that is not known.
+    whether for several together. merges: which pairs merge. sizes: (V,) bytes that an id stands for, a mark being one, or `NO_SIZE`.
     """
 
     symbols: npt.NDArray[np.int32]
@@ -92,20 +91,6 @@ def _place(text: Bytes, scratch: Scratch, out: Tokens, position: int, token_end:
 
 
 @inlined
-def _is_placed(
-    text: Bytes, at: int, stop: int, spaced: int, model: Model, out: Tokens, position: int, token_end: int
-) -> bool:
-    """Place the tokens of a part that is known by their sizes, if they tell."""
-    size = 0
-    for i in range(position, token_end):
-        size += model.sizes[out.ids[i]]
-    if size != spaced + stop - at:
-        return False
-    place_tokens(text, at, spaced, stop, model.sizes, out, position, token_end)
-    return True
-
-
-@inlined
 def _part(
     text: Bytes,
     at: int,
@@ -125,7 +110,7 @@ def _part(
         line = find(table, key)
         if line >= 0:
             end = write_known(table, line, out, position)
-            if len(out.byte_offsets) == 0 or _is_placed(text, at, stop, spaced, model, out, position, end):
+            if len(out.byte_offsets) == 0 or place_known(text, at, stop, spaced, model.sizes, out, position, end):
                 return end
     count = _take_symbols(text, at, stop, spaced, model, scratch)
     merge_symbols(model.merges, scratch.symbols, count)

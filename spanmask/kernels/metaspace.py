@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from spanmask.kernels._jit import Bytes, inlined
 from spanmask.kernels.text import white_width
-from spanmask.kernels.wide import WIDTH, unbroken_length
+from spanmask.kernels.wide import BLOCK, WIDTH, byte_masks, leading_zeros, unbroken_length
 
 #: Where Metaspace puts a ▁ that the text does not have: nowhere, where a document begins, where a stretch or a word begins; and where a
 #: normalizer does that puts one in front of every stretch, also of one that begins with a ▁.
@@ -72,6 +74,22 @@ def pretoken_end(text: Bytes, at: int, end: int, splitter: Metaspace) -> int:
             return stop
         stop += 1
     return end
+
+
+@inlined
+def window_starts(text: Bytes, at: int, end: int, splitter: Metaspace) -> tuple[int, int, int]:
+    """Return masks of 62 bytes from a position on: where pre-tokens start, and what they end before.
+
+    Those are the spaces, and the white space that goes. They are whole up to the first byte above ASCII, or ``end``; of the last pre-token
+    nothing is said, but where it starts, or white space does: the third result. The caller guarantees that at ``at`` a pre-token or white
+    space starts, ``at + BLOCK <= len(text)``, and that the splitter splits.
+    """
+    _, _, _, spaces, tabs, newlines, _, wide = byte_masks(text, at)
+    valid = (wide & -wide) - 1 & (1 << min(end - at, BLOCK - 2)) - 1
+    breaks = (spaces | tabs | newlines if splitter.white else spaces) & valid
+    sure = BLOCK - 1 - leading_zeros(np.uint64(breaks)) if breaks != 0 else 0
+    starts = ~breaks & (breaks << 1 | 1) if splitter.white else breaks | 1
+    return starts & (1 << sure) - 1, breaks, sure
 
 
 @inlined

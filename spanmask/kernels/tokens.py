@@ -13,6 +13,8 @@ from spanmask.kernels.wordtable import WordTable, count_at
 
 #: Room that outputs need beyond one token for each byte: that of the widest store.
 SLACK = 16
+#: The size of a token that stands for more or fewer bytes than it is written with, whatever sizes are added to it.
+NO_SIZE = -(1 << 40)
 
 
 class Tokens(NamedTuple):
@@ -83,3 +85,17 @@ def place_tokens(
         while stop < end and continues(text, stop):
             stop += 1
         out.byte_offsets[i, 0], out.byte_offsets[i, 1] = start, stop
+
+
+@inlined
+def place_known(
+    text: Bytes, at: int, stop: int, spaced: int, sizes: Ints, out: Tokens, position: int, token_end: int
+) -> bool:
+    """Place the tokens of the word ``text[at:stop]`` by their sizes, if these tell."""
+    size = 0
+    for i in range(position, token_end):
+        size += sizes[out.ids[i]]
+    if size != spaced + stop - at:
+        return False
+    place_tokens(text, at, spaced, stop, sizes, out, position, token_end)
+    return True

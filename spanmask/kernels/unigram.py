@@ -1,7 +1,7 @@
 """Pre-tokens to the ids of a Unigram model: those of the best way to spell one (`spanmask.kernels.viterbi`).
 
-Pre-tokens that pieces spell in 31 bytes or less are looked up in the word table; what is not there is spelled, and kept. Oracle:
-``best_pieces`` in ``tests/oracle.py``.
+A pre-token of 31 bytes or less, a mark in front not counted, is looked up in the word table; what is not there is spelled, and kept. Those
+of ASCII are found, and asked for, a window of text at a time. Oracle: ``best_pieces`` in ``tests/oracle.py``.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import numpy as np
 
 from spanmask.kernels._jit import Bytes, Flags, Ints, inlined, kernel
 from spanmask.kernels.characters import width_of
-from spanmask.kernels.metaspace import SPACE, Metaspace, gap_width, is_marked, mark_width, pretoken_end
-from spanmask.kernels.tokens import Tokens, write_added, write_known
+from spanmask.kernels.metaspace import SPACE, Metaspace, gap_width, is_marked, mark_width, pretoken_end, window_starts
+from spanmask.kernels.tokens import Tokens, place_known, write_added, write_known
 from spanmask.kernels.viterbi import Model, Scratch, find_ways, turn, whole_piece
-from spanmask.kernels.wide import WIDTH, Key, load_key
-from spanmask.kernels.wordtable import WordTable, find, keep
+from spanmask.kernels.wide import BLOCK, WIDTH, Key, load_key, prefetch, trailing_zeros
+from spanmask.kernels.wordtable import WordTable, find_in, home_of, keep, key_of
 
-#: Bytes of a pre-token that is looked up. Its length is the last byte of the key, so that zeros at its end count.
+#: Bytes of a pre-token that is looked up. Their number, and whether there is a mark, is the last byte of the key: zeros at its end count.
 _KNOWN = WIDTH - 1
-_BYTE, _LAST_BYTE = np.uint64(8), np.uint64(56)
+_LAST_BYTE = np.uint64(56)
 
 
 @inlined
@@ -122,23 +122,34 @@ def _match(
 
 
 @inlined
-def _key_of(text: Bytes, at: int, stop: int, marked: bool, scratch: Scratch) -> Key:
-    """Return the key of a pre-token of at most `_KNOWN` bytes, a mark in front counted."""
-    size = stop - at
-    if at + WIDTH <= len(text):
-        key = load_key(text, at, size, 0)
-    else:
-        for i in range(size):
-            scratch.bytes[i] = text[at + i]
-        key = load_key(scratch.bytes, 0, size, 0)
-    if not marked:
-        return key[0], key[1], key[2], key[3] | np.uint64(size) << _LAST_BYTE
-    return (
-        key[0] << _BYTE | np.uint64(SPACE),
-        key[1] << _BYTE | key[0] >> _LAST_BYTE,
-        key[2] << _BYTE | key[1] >> _LAST_BYTE,
-        key[3] << _BYTE | key[2] >> _LAST_BYTE | np.uint64(size + 1) << _LAST_BYTE,
-    )
+def _tagged(key: Key, size: int, spelled: bool) -> Key:
+    """Return the key of a pre-token, given that of its bytes without a mark in front. Its first word is not 0, which an empty line has."""
+    return key[0] + np.uint64(1), key[1], key[2], key[3] | np.uint64(2 * size + spelled) << _LAST_BYTE
+
+
+@inlined
+def _known_one(
+    text: Bytes,
+    at: int,
+    stop: int,
+    spelled: bool,
+    line: int,
+    key: Key,
+    model: Model,
+    table: WordTable,
+    out: Tokens,
+    position: int,
+) -> int:
+    """Write the ids of a pre-token whose home is given; return where they end, −1 where the table has not all that is wanted."""
+    line = find_in(table, line, key)
+    if line < 0:
+        return -1
+    end = write_known(table, line, out, position)
+    if len(out.byte_offsets) == 0:
+        return end
+    # A mark of the text is one of the bytes that pieces spell.
+    lacking = int(spelled and text[at] != SPACE)
+    return end if place_known(text, at, stop, lacking, model.sizes, out, position, end) else -1
 
 
 @inlined
@@ -157,19 +168,69 @@ def _pretoken(
     """Write the ids and word starts of the pre-token ``text[at:stop]``; return where they end."""
     # In a pre-token of a splitter that splits at marks there is one in front alone.
     width = mark_width(text, at, splitter)
-    spelled = marked or width > 0
-    known = stop - at - width + spelled <= _KNOWN and (splitter.split or splitter.white) and len(out.byte_offsets) == 0
+    size, spelled = stop - at - width, marked or width > 0
+    known = size <= _KNOWN and (splitter.split or splitter.white)
     if known:
-        key = _key_of(text, at + width, stop, spelled, scratch)
-        line = find(table, key)
-        if line >= 0:
-            return write_known(table, line, out, position)
+        key = _tagged(key_of(text, at + width, stop, 0, scratch.bytes), size, spelled)
+        end = _known_one(text, at, stop, spelled, home_of(table, key), key, model, table, out, position)
+        if end >= 0:
+            return end
     end = _match(text, at, stop, marked, splitter, model, scratch, out, position)
     for i in range(position, end):
         out.word_starts[i] = i == position
     if known:
         keep(table, key, out.ids, position, end - position)
     return end
+
+
+@inlined
+def _next_of(
+    text: Bytes, at: int, starts: int, breaks: int, start: int, head: bool, splitter: Metaspace
+) -> tuple[int, int, int, bool]:
+    """Return where the first pre-token of a window starts, where what is behind its mark does, how much that is, and if it has a mark."""
+    place = trailing_zeros(np.uint64(starts))
+    width = breaks >> place & 1
+    size = trailing_zeros(np.uint64(breaks >> place + 1)) + 1 - width
+    first = at + place
+    return first, first + width, size, width > 0 or is_marked(text, first, start, head, splitter)
+
+
+@inlined
+def _known_ones(
+    text: Bytes,
+    at: int,
+    start: int,
+    end: int,
+    head: bool,
+    splitter: Metaspace,
+    model: Model,
+    table: WordTable,
+    scratch: Scratch,
+    out: Tokens,
+    position: int,
+) -> tuple[int, int, bool]:
+    """Write the ids of pre-tokens of a window up to one that is not known; return where that begins, where ids end, and if there is none.
+
+    All of their lines are asked for before the first is looked at. The caller guarantees ``at + BLOCK + WIDTH <= len(text)``.
+    """
+    starts, breaks, sure = window_starts(text, at, end, splitter)
+    ahead, count = starts, 0
+    while ahead != 0:
+        _, behind, size, spelled = _next_of(text, at, ahead, breaks, start, head, splitter)
+        key = _tagged(load_key(text, behind, min(size, WIDTH), 0), size, spelled)
+        scratch.lines[count] = home_of(table, key)
+        prefetch(table.lines, scratch.lines[count])
+        ahead, count = ahead & (ahead - 1), count + 1
+    for i in range(count):
+        first, behind, size, spelled = _next_of(text, at, starts, breaks, start, head, splitter)
+        if size > _KNOWN:
+            return first, position, False
+        key = _tagged(load_key(text, behind, size, 0), size, spelled)
+        after = _known_one(text, first, behind + size, spelled, scratch.lines[i], key, model, table, out, position)
+        if after < 0:
+            return first, position, False
+        position, starts = after, starts & (starts - 1)
+    return at + sure, position, sure > 0
 
 
 @kernel
@@ -215,7 +276,13 @@ def tokenize(
         if added[stretch] >= 0:
             position = write_added(added[stretch], at, end, out, position)
             at = end
+        ahead = splitter.split or splitter.white
         while at < end:
+            if ahead and at + BLOCK + WIDTH <= len(text):
+                at, position, ahead = _known_ones(
+                    text, at, start, end, heads[stretch], splitter, model, table, scratch, out, position
+                )
+                continue
             gap = gap_width(text, at, splitter)
             if gap > 0:
                 at += gap
@@ -226,6 +293,6 @@ def tokenize(
                 return -size
             marked = is_marked(text, at, start, heads[stretch], splitter)
             position = _pretoken(text, at, stop, marked, splitter, model, table, scratch, out, position)
-            at = stop
+            at, ahead = stop, splitter.split or splitter.white
     out.offsets[len(starts)] = position
     return position

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from spanmask.kernels._jit import Bytes, Ints, inlined, signed
 from spanmask.kernels.characters import width_of
 from spanmask.kernels.double_array import ROOT, follow, piece_of, place_of
-from spanmask.kernels.wide import WIDTH
+from spanmask.kernels.wide import BLOCK, WIDTH
 
 
 class Model(NamedTuple):
@@ -22,6 +22,7 @@ class Model(NamedTuple):
 
     units: the pieces as a double array, ▁ as a space where text is marked. scores: (V,). unknown: the id of what no piece spells;
     unknown_score: of one character of it; byte_ids: (256,) what stands for a byte of it, or −1. mark: the bytes of a mark.
+    sizes: (V,) bytes that a piece spells, or `NO_SIZE`.
     """
 
     units: Ints
@@ -30,15 +31,20 @@ class Model(NamedTuple):
     unknown_score: float
     byte_ids: Ints
     mark: Bytes
+    sizes: Ints
 
 
 class Scratch(NamedTuple):
-    """Room for a pre-token of R bytes. bytes: (R + WIDTH,) as pieces spell it; sums, before, ids: (R + 1,) the best way to each place."""
+    """Room for a pre-token of R bytes. bytes: (R + WIDTH,) as pieces spell it; sums, before, ids: (R + 1,) the best way to each place.
+
+    lines: (64,) where those of a window lie in the word table.
+    """
 
     bytes: Bytes
     sums: npt.NDArray[np.float64]
     before: Ints
     ids: Ints
+    lines: Ints
 
 
 def scratch_for(size: int) -> Scratch:
@@ -48,6 +54,7 @@ def scratch_for(size: int) -> Scratch:
         np.empty(size + 1, np.float64),
         np.empty(size + 1, np.int64),
         np.empty(size + 1, np.int64),
+        np.empty(BLOCK, np.int64),
     )
 
 

@@ -15,8 +15,6 @@ from spanmask.tokenization.stretches import Stretches
 from spanmask.vocab import Vocabulary
 
 _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
-#: The size of what stands for more or fewer bytes than it is written with, whatever sizes are added to it.
-_NO_SIZE = -(1 << 40)
 
 
 def character_bpe_of(model: dict[str, Any], vocabulary: Vocabulary, splitter: Metaspace) -> CharacterPairs | str:
@@ -81,7 +79,7 @@ def _tables(model: dict[str, Any], size: int, splitter: Metaspace) -> character_
     for entry, number in ids.items():
         if len(entry) == 1:
             symbols[ord(entry)] = number
-    sizes = np.full(size, _NO_SIZE)
+    sizes = np.full(size, tokens.NO_SIZE)
     sizes[list(ids.values())] = [len(entry.encode()) for entry in ids]
     if splitter.marked:
         symbols[ord(" ")] = symbols[ord(MARK)]
@@ -89,9 +87,9 @@ def _tables(model: dict[str, Any], size: int, splitter: Metaspace) -> character_
     falls_back = bool(model.get("byte_fallback"))
     byte_ids = np.array([ids[name] for name in _BYTES] if falls_back else [], np.int64)
     unknown = -1 if falls_back else ids[model["unk_token"]]
-    sizes[byte_ids] = _NO_SIZE
+    sizes[byte_ids] = tokens.NO_SIZE
     if unknown >= 0:
-        sizes[unknown] = _NO_SIZE
+        sizes[unknown] = tokens.NO_SIZE
     return character_bpe.Model(
         symbols=symbols,
         byte_ids=byte_ids,

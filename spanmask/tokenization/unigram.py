@@ -52,7 +52,9 @@ def unigram_of(model: dict[str, Any], vocabulary: Vocabulary, splitter: Metaspac
         unknown_score=float(scores.min(initial=np.inf)) - _PENALTY,
         byte_ids=np.array([numbers.get(f"<0x{byte:02X}>", -1) for byte in range(256)]),
         mark=np.frombuffer((MARK if splitter.marked else " ").encode(), np.uint8),
+        sizes=np.array(list(map(len, pieces)), np.int64),
     )
+    tables.sizes[[model["unk_id"], *tables.byte_ids[tables.byte_ids >= 0]]] = tokens.NO_SIZE
     return Unigram(tables, vocabulary, splitter)
 
 
