@@ -964,6 +964,19 @@ METASPACE = "▁"
 WHITE_SPACE = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 
 
+def origins_of(size: int, parts: Sequence[tuple[Span, Sequence[Span]]]) -> list[Span]:
+    """Return the bytes that each byte of a normalized text stands for, in a text of so many.
+
+    parts: what was replaced, ascending and apart, and for each byte of what it became the bytes of the part, from its start on.
+    """
+    found, at = [], 0
+    for (start, end), made in parts:
+        found += [(place, place + 1) for place in range(at, start)]
+        found += [(start + first, start + last) for first, last in made]
+        at = end
+    return [*found, *((place, place + 1) for place in range(at, size))]
+
+
 def metaspace_words(text: str, scheme: str, *, split: bool, white: bool, head: bool) -> list[tuple[int, int, str]]:
     """Return the pre-tokens of a stretch: characters [start, end), and what the model is given for them.
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spanmask.blocks import offsets_of
+from spanmask.kernels.origins import Replaced, trace
 from spanmask.records import Bytes, Offsets
 from spanmask.tokenization.library import characters_of, encode_batch
 from spanmask.tokenization.parts import BEGINS, EDGES, LONGEST, REMEMBERED, within
@@ -45,17 +46,8 @@ class Origins(NamedTuple):
 
     def of(self, spots: Offsets) -> Offsets:
         """Return (T, 2) bytes [start, end) in the text as it was, of those in the normalized one, none of them empty."""
-        return np.stack([self._of(spots[:, 0], 0), self._of(spots[:, 1] - 1, 1)], axis=1)
-
-    def _of(self, places: Offsets, side: int) -> Offsets:
-        """Return where the bytes at some places begin (side 0) or end (1)."""
-        starts, ends, made, lengths, *_ = self.splices
-        part = np.searchsorted(made, places, "right") - 1
-        shifts = np.concatenate([[0], ends - made - lengths])
-        found: Offsets = places + shifts[part + 1] + side
-        inside = np.flatnonzero((part >= 0) & (places < (made + lengths)[part]))
-        part = part[inside]
-        found[inside] = self.bytes[self.firsts[part] + places[inside] - made[part], side] + starts[part]
+        found = np.empty_like(spots)
+        trace(spots, Replaced(*self.splices[:4], self.bytes, self.firsts), found)
         return found
 
 

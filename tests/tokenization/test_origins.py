@@ -5,10 +5,15 @@ from __future__ import annotations
 from unittest import mock
 
 import numpy as np
+import oracle
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tokenization.reference import assert_as_library
 from tokenization.variants import plain_library_of, tokenizer_of
 
+from spanmask.blocks import offsets_of
+from spanmask.kernels.origins import Replaced, trace
 from spanmask.tokenization import Tokenizer
 from spanmask.tokenization.whole_documents import WholeDocuments
 
@@ -65,3 +70,28 @@ def test_parts_that_are_known_are_not_asked_for_again() -> None:
         again = tokenizer.encode([TEXTS["newlines"] + "of"], offsets=True)
     assert np.array_equal(again.byte_offsets, one.byte_offsets)
     assert np.array_equal(other.byte_offsets[:40], one.byte_offsets[:40])
+
+
+SIZES = st.integers(0, 3)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(SIZES, st.integers(1, 3), SIZES), max_size=9), SIZES, st.data())
+def test_bytes_are_traced_as_by_the_twin(drawn: list[tuple[int, int, int]], rest: int, data: st.DataObject) -> None:
+    parts, at = [], 0
+    for before, size, length in drawn:
+        inner = st.tuples(st.integers(0, size - 1), st.integers(1, size))
+        parts.append(((at + before, at + before + size), data.draw(st.lists(inner, min_size=length, max_size=length))))
+        at += before + size
+    expected = oracle.origins_of(at + rest, parts)
+    starts, ends = np.array([part for part, _ in parts], np.int64).reshape(-1, 2).T
+    lengths = np.array([len(made) for _, made in parts], np.int64)
+    origins = np.array([one for _, made in parts for one in made], np.int64).reshape(-1, 2)
+    firsts = offsets_of(lengths)[:-1]
+    made = starts + offsets_of(lengths - (ends - starts))[:-1]
+    bounds = st.integers(0, len(expected)).flatmap(lambda end: st.tuples(st.integers(0, max(end - 1, 0)), st.just(end)))
+    # Added tokens may begin before the end of the one before them: in no order.
+    spots = [spot for spot in data.draw(st.lists(bounds, max_size=12)) if spot[1] > spot[0]]
+    found = np.empty((len(spots), 2), np.int64)
+    trace(np.array(spots, np.int64).reshape(-1, 2), Replaced(starts, ends, made, lengths, origins, firsts), found)
+    assert found.tolist() == [[expected[start][0], expected[end - 1][1]] for start, end in spots]
