@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from spanmask.kernels._jit import Bytes, Flags, Ints, copy, inlined, kernel, signed
 from spanmask.kernels.text import read_code_point
+from spanmask.kernels.wide import WIDTH, length_within
 
 #: Layout of an entry. It may change though it stands alone; it separates, if it may be cut off on both sides; a text may be cut before it,
 #: and behind it.
@@ -27,20 +28,21 @@ WIDE = 1 << 31
 #: Bytes of a part that is remembered at most, and places that it may lie at.
 SHORT, _TRIES = 7, 16
 
-_PAIR_MASK = (1 << PAIRS) - 1
-#: Bytes looked at together.
-_STRIDE = 32
+PAIR_MASK = (1 << PAIRS) - 1
+#: The last byte that is seen, of ASCII's.
+LAST_CALM = 0x7E
 
 
 class Behaviour(NamedTuple):
     """What a normalizer does. entries: (0x110000,). of_bytes: (256,) those of ASCII, `WIDE` for other bytes.
 
-    plain: whether no ASCII text changes. first, last: the entries that the start and the end of a stretch stand for.
+    calm: the lowest byte from which on, up to 0x7E, none may change, alone or behind another. first, last: the entries that the start and
+    the end of a stretch stand for.
     """
 
     entries: npt.NDArray[np.uint32]
     of_bytes: npt.NDArray[np.uint32]
-    plain: bool
+    calm: int
     first: int
     last: int
 
@@ -84,7 +86,7 @@ def _before(text: Bytes, at: int) -> int:
 @inlined
 def _changes(last: int, entry: int) -> bool:
     """Tell whether a character may change, alone or behind the one before it."""
-    if entry & DOUBTFUL or (last >> BEFORE_SHIFT) & (entry >> BEHIND_SHIFT) & _PAIR_MASK:
+    if entry & DOUBTFUL or (last >> BEFORE_SHIFT) & (entry >> BEHIND_SHIFT) & PAIR_MASK:
         return True
     rank = (entry >> RANK_SHIFT) & RANK_MASK
     return rank > 0 and (last >> RANK_SHIFT) & RANK_MASK > rank
@@ -107,20 +109,20 @@ def _separates(text: Bytes, at: int, start: int, end: int, behaviour: Behaviour)
 
 
 @inlined
-def _is_left_alone(text: Bytes, at: int, last: int, behaviour: Behaviour) -> bool:
-    """Tell whether the bytes at a position are ASCII, which has no ranks, that stays as it is behind a character with an entry."""
-    block, wide, pairs = text[at : at + _STRIDE], False, 0
-    if behaviour.plain:
-        for i in range(_STRIDE):  # No early end: this way it is compiled to wide comparisons.
-            wide |= block[i] >= 0x80
-        return not wide
-    found = 0
-    for i in range(_STRIDE):
+def _is_left_alone(text: Bytes, at: int, calm: int, last: int, behaviour: Behaviour) -> bool:
+    """Tell whether the bytes at a position are ASCII, which has no ranks, that stays as it is behind a character with an entry.
+
+    calm: how many of them do before one that may not.
+    """
+    if signed(behaviour.of_bytes[text[at + calm]]) & (WIDE | DOUBTFUL):
+        return False
+    block, found, pairs = text[at : at + WIDTH], 0, 0
+    for i in range(WIDTH):
         entry = signed(behaviour.of_bytes[block[i]])
         pairs |= (last >> BEFORE_SHIFT) & (entry >> BEHIND_SHIFT)
         found |= entry
         last = entry
-    return found & (WIDE | DOUBTFUL) == 0 and pairs & _PAIR_MASK == 0
+    return found & (WIDE | DOUBTFUL) == 0 and pairs & PAIR_MASK == 0
 
 
 @inlined
@@ -130,10 +132,16 @@ def _first_change(text: Bytes, at: int, end: int, last: int, behaviour: Behaviou
     last: the entry of what is before the first.
     """
     while at < end:
-        while at + _STRIDE <= end and text[at] < 0x80 and _is_left_alone(text, at, last, behaviour):
-            at += _STRIDE
-            last = signed(behaviour.of_bytes[text[at - 1]])
-        stop = min(at + _STRIDE, end)
+        while at + WIDTH <= end:
+            size = length_within(text, at, behaviour.calm, LAST_CALM)
+            if size < WIDTH and _is_left_alone(text, at, size, last, behaviour):
+                size = WIDTH
+            if size > 0:
+                last = signed(behaviour.of_bytes[text[at + size - 1]])
+            at += size
+            if size < WIDTH:
+                break
+        stop = min(at + WIDTH, end)
         while at < stop:
             entry, width = _read(text, at, behaviour)
             if _changes(last, entry):

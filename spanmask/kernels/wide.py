@@ -83,6 +83,15 @@ def _plain_letter_length(data: Bytes, at: int, fold: int) -> int:
 
 
 @inlined
+def _plain_length_within(data: Bytes, at: int, first: int, last: int) -> int:
+    length = WIDTH
+    for i in range(WIDTH):
+        if not first <= signed(data[at + i]) <= last and length == WIDTH:
+            length = i
+    return length
+
+
+@inlined
 def _plain_unbroken_length(data: Bytes, at: int) -> int:
     length = WIDTH
     for i in range(WIDTH):
@@ -250,6 +259,18 @@ def _wide_letter_length(typing_context: Any, data: Any, at: Any, fold: Any) -> A
 
 
 @_intrinsic
+def _wide_length_within(typing_context: Any, data: Any, at: Any, first: Any, last: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        value, index, *ends = arguments
+        lanes = _load(context, builder, signature.args[0], value, index)
+        low, high = (_splat(builder, builder.trunc(end, _I8)) for end in ends)
+        inside = builder.and_(builder.icmp_unsigned(">=", lanes, low), builder.icmp_unsigned("<=", lanes, high))
+        return _leading(builder, inside)
+
+    return types.int64(data, types.int64, types.int64, types.int64), generate
+
+
+@_intrinsic
 def _wide_unbroken_length(typing_context: Any, data: Any, at: Any) -> Any:  # noqa: ARG001
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         lanes = _load(context, builder, signature.args[0], *arguments)
@@ -395,6 +416,10 @@ leading_zeros = _plain_leading_zeros if PLAIN else _wide_leading_zeros
 #: ``letter_length(data, at, fold)``: how many of the 32 bytes from ``at``, each OR ``fold``, are ASCII's small letters before another one
 #: comes. The caller guarantees ``at + 32 <= len(data)``.
 letter_length = _plain_letter_length if PLAIN else _wide_letter_length
+
+#: ``length_within(data, at, first, last)``: how many of the 32 bytes from ``at`` lie in [first, last] before another one comes.
+#: The caller guarantees ``at + 32 <= len(data)``.
+length_within = _plain_length_within if PLAIN else _wide_length_within
 
 #: ``unbroken_length(data, at)``: how many of the 32 bytes from ``at`` come before one that may begin white space or ▁: one up to 0x20, C2,
 #: or E1 to E3. The caller guarantees ``at + 32 <= len(data)``.

@@ -15,6 +15,8 @@ from spanmask.kernels.normalizing import (
     CUT_BEFORE,
     CUT_BEHIND,
     DOUBTFUL,
+    LAST_CALM,
+    PAIR_MASK,
     PAIRS,
     RANK_SHIFT,
     SEPARATES,
@@ -113,8 +115,8 @@ class _Drawing:
         of_bytes = np.full(256, WIDE, np.uint32)
         of_bytes[:128] = entries[:128]
         cut = CUT_BEFORE | CUT_BEHIND
-        plain = not (entries[:128] & np.uint32(~(SEPARATES | cut) & 0xFFFFFFFF)).any() and not self.strips
-        return Behaviour(entries, of_bytes, bool(plain), self.first | cut, self.last | cut)
+        restless = np.flatnonzero(entries[: LAST_CALM + 1] & np.uint32(DOUBTFUL | PAIR_MASK << BEHIND_SHIFT))
+        return Behaviour(entries, of_bytes, int(restless.max(initial=-1)) + 1, self.first | cut, self.last | cut)
 
 
 def behaviour_of(steps: Sequence[dict[str, Any]]) -> Behaviour:

@@ -50,6 +50,11 @@ def unbroken_length(data, at):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
+def length_within(data, at, first, last):  # type: ignore[no-untyped-def]
+    return wide._wide_length_within(data, at, first, last)
+
+
+@njit(error_model="numpy")
 def wide_masks(data, at):  # type: ignore[no-untyped-def]
     return WIDE_MASKS(data, at)
 
@@ -130,6 +135,13 @@ QUIET = st.lists(st.sampled_from([0x21, 0x7F, 0x80, 0xC1, 0xC3, 0xE0, 0xE4, 0xFF
 def test_unbroken_lengths_are_those_of_python_and_of_the_twin(data: np.ndarray, at: int) -> None:
     expected = next((n for n, byte in enumerate(data[at : at + 32].tolist()) if byte in BREAKS), 32)
     assert unbroken_length(data, at) == wide._plain_unbroken_length(data, at) == expected
+
+
+@settings(deadline=None, max_examples=200)
+@given(BYTES | WORDS, st.integers(0, 64), st.integers(0, 255), st.integers(0, 255))
+def test_lengths_within_are_those_of_python_and_of_the_twin(data: np.ndarray, at: int, first: int, last: int) -> None:
+    expected = next((n for n, byte in enumerate(data[at : at + 32].tolist()) if not first <= byte <= last), 32)
+    assert length_within(data, at, first, last) == wide._plain_length_within(data, at, first, last) == expected
 
 
 @settings(deadline=None, max_examples=200)

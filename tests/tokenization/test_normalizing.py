@@ -371,8 +371,11 @@ def _entry(entry: oracle.Entry) -> int:
     texts=st.lists(
         st.lists(st.sampled_from(["a"] * 5 + ["b", "é", "日", "a" * 35]), max_size=40).map("".join), max_size=4
     ),
+    told=st.booleans(),
 )
-def test_parts_equal_the_oracle(kinds: list[oracle.Entry], ends: list[oracle.Entry], texts: list[str]) -> None:
+def test_parts_equal_the_oracle(
+    kinds: list[oracle.Entry], ends: list[oracle.Entry], texts: list[str], told: bool
+) -> None:
     # Of ASCII characters none has a rank.
     plain = [replace(kind, rank=0) for kind in kinds[:2]]
     known = dict(zip("abé日", [*plain, *kinds[2:]], strict=True))
@@ -381,7 +384,9 @@ def test_parts_equal_the_oracle(kinds: list[oracle.Entry], ends: list[oracle.Ent
     for character, entry in known.items():
         entries[ord(character)] = _entry(entry)
     of_bytes[:128] = entries[:128]
-    behaviour = Behaviour(entries, of_bytes, False, _entry(first), _entry(last))
+    restless = [ord(character) for character in "ab" if known[character].doubtful or known[character].behind]
+    calm = max(restless, default=-1) + 1 if told else 0x7F
+    behaviour = Behaviour(entries, of_bytes, calm, _entry(first), _entry(last))
     stretches = _stretches(texts)
     parts = Parts(*(np.empty(len(stretches.text), np.int64) for _ in Parts._fields))
     count = find_parts(*stretches[:4], behaviour, parts)
