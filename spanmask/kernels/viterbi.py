@@ -84,6 +84,8 @@ def find_ways(scratch: Scratch, size: int, model: Model) -> None:
             if piece >= 0:
                 _offer(scratch, at + 1, start, model.scores[piece] + here, piece)
                 alone = alone or at + 1 == end
+            if place == 0:
+                break
         if not alone:
             _offer(scratch, end, start, model.unknown_score + here, model.unknown)
         start = end
