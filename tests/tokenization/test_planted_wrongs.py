@@ -55,8 +55,8 @@ WRONGS: dict[str, tuple[str, str, str, str]] = {
     "entries that merge all the same": ("whole entries", "kernels.bpe", "if entry >= 0:", "if False:"),
     "parts of a character that stand for a part": (
         "gpt-2",
-        "kernels.bpe",
-        "while stop < end and _continues(text, stop):",
+        "kernels.tokens",
+        "while stop < end and continues(text, stop):",
         "while False:",
     ),
     "unknown bytes that are not fused": (
@@ -67,7 +67,7 @@ WRONGS: dict[str, tuple[str, str, str, str]] = {
     ),
     "of ways that tie, the last": (
         "unigram ties",
-        "kernels.unigram",
+        "kernels.viterbi",
         "or total > scratch.sums[place]:",
         "or total >= scratch.sums[place]:",
     ),
@@ -84,7 +84,18 @@ WRONGS: dict[str, tuple[str, str, str, str]] = {
         'for _, score in model["vocab"]], np.float64)',
         'for _, score in model["vocab"]], np.float32).astype(np.float64)',
     ),
-    "no mark in front": ("t5", "kernels.metaspace", "return splitter.prepend == ALWAYS", "return False"),
+    "a window of words that goes on behind its stretch": (
+        "t5",
+        "kernels.metaspace",
+        "(1 << min(end - at, BLOCK - 2)) - 1",
+        "(1 << BLOCK - 2) - 1",
+    ),
+    "no mark in front": (
+        "t5",
+        "kernels.metaspace",
+        "return splitter.prepend == ALWAYS or (head and at == start)",
+        "return False",
+    ),
 }
 
 

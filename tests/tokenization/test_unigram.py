@@ -179,3 +179,12 @@ def test_zeros_and_sizes_around_a_key_tell_words_apart() -> None:
         assert_equal([["<unk>", 0.0], ["a", -1.0], ["▁a", -1.5]], 0, False, SPLITTERS[name], [*texts, *texts])
         joined = [" ".join(texts), "\n".join(reversed(texts)), "▁".join(texts)]
         assert_equal([["<unk>", 0.0], ["a", -1.0], ["▁a", -1.5]], 0, False, SPLITTERS[name], joined)
+
+
+def test_words_with_and_without_a_mark_in_front_are_told_apart() -> None:
+    # Longer than a window and a key together: near its end, text is not looked at a window at a time.
+    text = "a aa a " * 30 + "\n" + "aa a\u2581a a" * 9
+    for name in ("never, split=True", "first, split=True", "words, first, split=True", "words, never, split=False"):
+        assert_equal(
+            [["<unk>", 0.0], ["a", -1.0], ["▁a", -1.5], ["▁aa", -1.0]], 0, False, SPLITTERS[name], [text, text]
+        )
