@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
@@ -68,6 +69,7 @@ class Run:
         )
 
 
+@cache
 def versions() -> dict[str, str]:
     """Return the versions that may change a run's numbers."""
     return {"python": platform.python_version(), **{name: version(name) for name in ("spanmask", "torch")}}

@@ -68,9 +68,9 @@ def _ended(place: Path, limit: int, name: str, shell: Any, one_line: OneLine) ->
         assert (folder / made).exists() is (result.returncode == 0), result.stderr
     if result.returncode:
         assert result.returncode == 4, result.stderr
-        told = one_line(
-            "".join(line for line in result.stderr.splitlines(keepends=True) if not line.startswith("step "))
-        )
+        assert "Traceback" not in result.stderr
+        # Training says first what it is about to do.
+        told = one_line(result.stderr.splitlines(keepends=True)[-1] if name in ("train", "resume") else result.stderr)
         assert "Too many open files" in told
         assert "raise the limit of open files (ulimit -n), then " in told
     return int(result.returncode)
