@@ -38,6 +38,13 @@ class Run:
     dropped_rows: int = 0
     names: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        texts = [self.vocabulary, *self.datasets, *self.new_heads, *self.names, *self.names.values()]
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"expected texts alone in {texts!r:.200}")
+        if type(self.parameters) is not int or type(self.dropped_rows) is not int:
+            raise TypeError(f"expected numbers, found {self.parameters!r:.100} and {self.dropped_rows!r:.100}")
+
     def to_json(self) -> dict[str, Any]:
         """Return the parts as plain JSON values, with the versions of what computes."""
         return {

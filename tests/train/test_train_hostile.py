@@ -199,6 +199,11 @@ def test_a_pipe_in_place_of_a_file_is_refused_and_not_waited_for(shards: Path, r
         (lambda run: run.pop("model"), "run.json: not what spanmask train writes"),
         (_set("datasets", 3), "run.json: not what spanmask train writes"),
         (_set("names", ["out"]), "run.json: not what spanmask train writes"),
+        (_set("datasets", [["a"]]), "run.json: not what spanmask train writes"),
+        (_set("names", {"a": 1}), "run.json: not what spanmask train writes"),
+        (_set("vocabulary", 3), "run.json: not what spanmask train writes"),
+        (_set("parameters", "many"), "run.json: not what spanmask train writes"),
+        (_set("new_heads", [1]), "run.json: not what spanmask train writes"),
     ],
 )
 def test_a_record_that_is_none_is_refused(run: Path, change: Callable[[dict[str, Any]], object], told: str) -> None:
