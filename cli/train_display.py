@@ -95,11 +95,14 @@ class Display(Watch):
             self._shown.say(line)
         if self._estimate and plan.device == "cpu":
             require_days(plan, self._estimate((plan.steps - plan.step) * plan.update_flops / plan.ranks))
-        self._stack.enter_context(self._request.noting())
         first = "compiling the update, once: this takes a minute or more" if plan.compiled else "the first update"
         if plan.compiled:
             self._shown.say(first)
         self._shown.show([first], plan.step, plan.steps)
+
+    def ready(self) -> None:
+        """Note signals from here on, on every rank."""
+        self._stack.enter_context(self._request.noting())
 
     def step(self, progress: Progress) -> None:
         """Show a step, its metrics where they were due, and once how long the whole will take."""

@@ -94,6 +94,9 @@ def train(  # noqa: PLR0913 - the one door
                 folder.begin(started.run, shards)
                 folder.metrics.cut(started.step)
                 folder.evaluations.cut(started.step)
+            # Where the first rank has failed meanwhile, no other is ready.
+            world.broadcast_object(None)
+            watch.ready()
             return loop.run(position, stop_at)
 
 

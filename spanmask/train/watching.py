@@ -80,6 +80,9 @@ class Watch:
     def begin(self, plan: Plan) -> None:
         """Know that all is ready for the first update, and nothing written yet; an error raised here ends the run."""
 
+    def ready(self) -> None:
+        """Know, on all ranks, that all are about to make the first update: from here on `stopping` is asked."""
+
     def step(self, progress: Progress) -> None:
         """Know that a step was made."""
         if self._on_progress is not None:

@@ -242,12 +242,7 @@ def test_a_second_signal_ends_at_once_unless_torchrun_hands_it_on(
     process.communicate()
 
 
-@pytest.mark.faults
-@pytest.mark.slow
-def test_ranks_stop_after_the_same_step_whichever_was_asked(shards: Path, tmp_path: Path) -> None:
-    program = tmp_path / "rank.py"
-    program.write_text(
-        """
+_RANK = """
 import os, sys, torch
 torch.set_num_threads(1)
 if os.environ["RANK"] == "1":
@@ -257,25 +252,67 @@ else:
 from spanmask_cli.main import run
 run()
 """
-    )
-    run, pid = tmp_path / "run", tmp_path / "pid"
-    toml = tmp_path / "run.toml"
-    options = {**SMALL, **NO_DROPOUT, "batch_size": 2, **SPARSE, "log_every": 1, "steps": 100_000}
-    toml.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in options.items()))
+RANKS = {**SMALL, **NO_DROPOUT, "batch_size": 2, **SPARSE, "log_every": 1, "steps": 100_000}
+
+
+def _launched(shards: Path, folder: Path, *arguments: object) -> subprocess.Popen[str]:
+    """Train in ``folder / "run"`` on two ranks, in a process group of their own; the second one's number comes to ``folder / "pid"``."""
+    program, toml = folder / "rank.py", folder / "run.toml"
+    program.write_text(_RANK)
+    toml.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in RANKS.items()))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", program]
+    line = [*launch, "train", shards, "--out", folder / "run", *(arguments or ("--config", toml)), folder / "pid"]
+    return subprocess.Popen(
+        list(map(str, line)),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: [signal.signal(one, signal.SIG_DFL) for one, _ in SIGNALS],  # noqa: PLW1509
+    )
 
-    def start(*arguments: object) -> subprocess.Popen[str]:
-        line = [*map(str, launch), "train", str(shards), "--out", str(run), *map(str, arguments), str(pid)]
-        return subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
 
-    process = start("--config", toml)
-    _strike_after(run, 5, signal.SIGUSR1, lambda: int(pid.read_text()))
+@pytest.mark.faults
+@pytest.mark.slow
+def test_ranks_stop_after_the_same_step_whichever_was_asked(shards: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = _launched(shards, tmp_path)
+    _strike_after(run, 5, signal.SIGUSR1, lambda: int((tmp_path / "pid").read_text()))
     _, error = process.communicate(timeout=120)
     (last,) = checkpoints(run)
     assert process.returncode == 0, error
     assert f"stopped at step {last:,}; --resume goes on\n" in error
-    process = start("--resume", "--steps", 100_000, "--stop-at", last + 3)
+    process = _launched(shards, tmp_path, "--resume", "--steps", 100_000, "--stop-at", last + 3)
     assert (process.communicate(timeout=120)[0], process.returncode) == (None, 0)
-    train(shards, tmp_path / "whole", config_of(**options | {"batch_size": 4}), stop_at=last + 3)
+    train(shards, tmp_path / "whole", config_of(**RANKS | {"batch_size": 4}), stop_at=last + 3)
     assert [line["step"] for line in lines_of(run)] == list(range(1, last + 4))
     assert lines_of(run)[-1]["loss"] == pytest.approx(lines_of(tmp_path / "whole")[-1]["loss"], rel=1e-4)
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "whom"),
+    [
+        (signal.SIGTERM, "launcher"),
+        (signal.SIGINT, "launcher"),
+        (signal.SIGINT, "group"),
+        (signal.SIGTERM, "second rank"),
+    ],
+)
+def test_ranks_end_in_order_whoever_is_signalled(
+    shards: Path, tmp_path: Path, number: signal.Signals, whom: str
+) -> None:
+    run = tmp_path / "run"
+    process = _launched(shards, tmp_path)
+    whose = {
+        "launcher": lambda: process.pid,
+        "group": lambda: -process.pid,
+        "second rank": lambda: int((tmp_path / "pid").read_text()),
+    }
+    _strike_after(run, 5, number, whose[whom])
+    _, error = process.communicate(timeout=120)
+    assert "Connection closed by peer" not in error
+    (last,) = checkpoints(run)
+    assert last == lines_of(run)[-1]["step"]
+    assert f"stopped at step {last:,}; --resume goes on\n" in error
+    assert not (run / ".spanmask").exists()
