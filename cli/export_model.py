@@ -27,8 +27,8 @@ def command(run: str, out: str, step: int | None, average: int, overwrite: bool)
     DIR gets a card, config.json, model.safetensors and the tokenizer's files, for BertModel, BertForMaskedLM and BertForPreTraining; and
     the span boundary head, if there is one, as sbo_head.safetensors, which spanmask.model.load reads too.
     """
-    from spanmask.model import export
-    from spanmask.train import load_run
+    from spanmask.model.convert import export
+    from spanmask.train.run_folder import load_run
 
     loaded = load_run(run, step=step, average=average)
     export(loaded.model, out, loaded.vocabulary, overwrite=overwrite, card=loaded.card)

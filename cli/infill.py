@@ -51,7 +51,7 @@ def command(model: str, texts: tuple[str, ...], top: int, as_json: bool) -> None
     """
     asked = _lines(texts)
     loaded, vocabulary = _loaded(Path(model))
-    from spanmask.model import infill
+    from spanmask.model.infilling import infill
 
     results = [_described(one, vocabulary) for one in infill(loaded, vocabulary, asked, top=top)]
     if loaded.sbo is None:
@@ -83,11 +83,12 @@ def _lines(texts: Sequence[str]) -> list[str]:
 
 def _loaded(folder: Path) -> tuple[SpanBertForPreTraining, Vocabulary]:
     if (folder / "run.json").exists():
-        from spanmask.train import load_run
+        from spanmask.train.run_folder import load_run
 
         run = load_run(folder)
         return run.model, run.vocabulary
-    from spanmask.model import load, read_tokenizer
+    from spanmask.model.convert import load
+    from spanmask.model.tokenizer_files import read_tokenizer
 
     return load(folder), read_tokenizer(folder)
 

@@ -17,7 +17,7 @@ from .options import GroupedCommand, config_options, given
 from .summary import print_json
 
 if TYPE_CHECKING:
-    from spanmask.train import Finished
+    from spanmask.train.watching import Finished
 
 
 @click.command(
@@ -64,7 +64,9 @@ def command(
     request = Request()
     with screen(sys.stderr) as shown, ExitStack() as stack:
         shown.show(["loading PyTorch"])
-        from spanmask.train import TensorBoard, cpu_seconds, train
+        from spanmask.train.planning import cpu_seconds
+        from spanmask.train.run import train
+        from spanmask.train.tensorboard import TensorBoard
 
         on_metrics = TensorBoard(Path(out) / "tensorboard") if tensorboard else None
         watch = Display(shown, request, stack, estimate=None if yes else cpu_seconds, on_metrics=on_metrics)
