@@ -7,14 +7,14 @@ style sheet by class (``fill-1``, ``line-law`` and so on).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
 from spanmask.report.page import Html, element, text
 
 WIDTH, HEIGHT = 360, 225
-LEFT, RIGHT, TOP, BOTTOM = 46, 8, 12, 40
+LEFT, RIGHT, _TOP, _BOTTOM = 46, 8, 12, 40
 #: Units that a character of a label takes, and the least room between two labels.
 _CHARACTER, _LABEL_GAP = 6.8, 14
 _TICKS = 5
@@ -89,7 +89,7 @@ class Scale:
             map(math.log1p, (self.low, self.high, value)) if self.logarithmic else (self.low, self.high, value)
         )
         part = (value - low) / (high - low)
-        return TOP + (1 - part) * (HEIGHT - TOP - BOTTOM)
+        return _TOP + (1 - part) * (HEIGHT - _TOP - _BOTTOM)
 
 
 def ticks(low: float, high: float, wanted: int = _TICKS) -> list[float]:
@@ -118,7 +118,7 @@ def bar_chart(axes: Axes, bars: Sequence[Series], law: Series | None = None) -> 
     drawn = [shape for number, series in enumerate(bars) for shape in _bars(axes, scale, series, (number, len(bars)))]
     if law is not None:
         drawn += _law_marks(scale, law)
-    return _drawing(axes, scale, marks, drawn)
+    return drawing(axes, scale, marks, drawn, _place_labels(axes, scale))
 
 
 def line_chart(
@@ -143,12 +143,12 @@ def line_chart(
     scale = Scale(low=marks[0], high=marks[-1], places=len(axes.labels))
     drawn = [_area(scale, *band)] if band else []
     if law is not None:
-        drawn.append(_path(scale, law.values, "line-law"))
+        drawn.append(path(scale, enumerate(law.values), "line-law"))
     for number, series in reversed(list(enumerate(lines, start=1))):
-        drawn.append(_path(scale, series.values, f"line-{number}"))
+        drawn.append(path(scale, enumerate(series.values), f"line-{number}"))
         if number == 1 and len(axes.labels) <= DOTTED:
             drawn += _dots(axes, scale, series)
-    return _drawing(axes, scale, marks, drawn)
+    return drawing(axes, scale, marks, drawn, _place_labels(axes, scale))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +174,7 @@ def gather(counts: Sequence[int], most: int = 36, *, open_end: bool = False) -> 
     first = next((value for value, count in enumerate(counts) if count), 0)
     width = _range_width(len(counts) - first, most)
     starts = range(first // width * width, max(len(counts), 1), width)
-    labels = [_rangelabel(start, min(start + width, len(counts)) - 1) for start in starts]
+    labels = [_range_label(start, min(start + width, len(counts)) - 1) for start in starts]
     if open_end and labels:
         labels[-1] = f"{starts[-1]}+"
     return Bins(labels=labels, counts=[sum(counts[start : start + width]) for start in starts])
@@ -188,7 +188,7 @@ def _range_width(values: int, most: int) -> int:
     return width
 
 
-def _rangelabel(first: int, last: int) -> str:
+def _range_label(first: int, last: int) -> str:
     return str(first) if first >= last else f"{first}–{last}"
 
 
@@ -243,8 +243,8 @@ def _law_marks(scale: Scale, law: Series) -> Iterator[Html]:
             yield element("path", d=f"M{x - half:.1f} {y:.1f} H{x + half:.1f}", class_="line-law")
 
 
-def _path(scale: Scale, values: Values, style: str) -> Html:
-    points = [(place, value) for place, value in enumerate(values)]
+def path(scale: Scale, points: Iterable[tuple[float, float | None]], style: str) -> Html:
+    """Return a line through values by place, broken where they are missing; nothing where none is known."""
     runs = [list(run) for known, run in groupby(points, key=lambda point: point[1] is not None) if known]
     moves = " ".join("M" + " L".join(f"{scale.x(x):.1f} {scale.y(y or 0):.1f}" for x, y in run) for run in runs)
     return element("path", d=moves, class_=style) if moves else Html("")
@@ -265,30 +265,35 @@ def _area(scale: Scale, lower: Values, upper: Values) -> Html:
     return element("polygon", points=outline, class_="fill-band")
 
 
-def _drawing(axes: Axes, scale: Scale, marks: Sequence[float], shapes: Sequence[Html]) -> Html:
-    title = element("title", text(axes.title))
-    content = [*y_axis(axes, scale, marks), *shapes, *_x_axis(axes, scale)]
-    return element("svg", title, *content, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img")
+def drawing(
+    axes: Axes, scale: Scale, marks: Sequence[float], shapes: Sequence[Html], labels: Iterable[tuple[float, str, str]]
+) -> Html:
+    """Return shapes between their axes. marks: ticks of heights. labels: beneath, each with its point and its anchor there."""
+    floor = HEIGHT - _BOTTOM
+    content = [
+        element("title", text(axes.title)),
+        *_y_axis(axes, scale, marks),
+        *shapes,
+        element("path", d=f"M{LEFT} {floor} H{WIDTH - RIGHT}", class_="axis"),
+        *(_label(x, floor + 16, told, anchor) for x, told, anchor in labels),
+        _label((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, axes.x_name, "middle"),
+    ]
+    return element("svg", *content, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img")
 
 
-def y_axis(axes: Axes, scale: Scale, marks: Sequence[float]) -> Iterator[Html]:
-    """Yield a line for each tick, with its value."""
+def _y_axis(axes: Axes, scale: Scale, marks: Sequence[float]) -> Iterator[Html]:
     for value in marks:
         y = scale.y(value)
         yield element("path", d=f"M{LEFT} {y:.1f} H{WIDTH - RIGHT}", class_="grid-line")
-        yield label(LEFT - 6, y + 4, axes.written(value), "end")
+        yield _label(LEFT - 6, y + 4, axes.written(value), "end")
 
 
-def _x_axis(axes: Axes, scale: Scale) -> Iterator[Html]:
-    floor = HEIGHT - BOTTOM
-    yield element("path", d=f"M{LEFT} {floor} H{WIDTH - RIGHT}", class_="axis")
+def _place_labels(axes: Axes, scale: Scale) -> Iterator[tuple[float, str, str]]:
     widest = max((len(label) for label in axes.labels), default=1) * _CHARACTER + _LABEL_GAP
     step = max(math.ceil(widest / scale.slot), 1)
     for place in range(0, len(axes.labels), step) if axes.shown is None else axes.shown:
-        yield label(scale.x(place), floor + 16, axes.labels[place], "middle")
-    yield label((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, axes.x_name, "middle")
+        yield scale.x(place), axes.labels[place], "middle"
 
 
-def label(x: float, y: float, value: str, anchor: str) -> Html:
-    """Return a text at a point, which is its start, middle or end."""
+def _label(x: float, y: float, value: str, anchor: str) -> Html:
     return element("text", text(value), x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor)

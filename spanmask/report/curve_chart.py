@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from spanmask.errors import ConfigError
 from spanmask.report.charts import (
-    BOTTOM,
     DOTTED,
-    HEIGHT,
     LEFT,
     RIGHT,
     WIDTH,
     Axes,
     Scale,
     Values,
+    drawing,
     key,
-    label,
+    path,
     short_number,
     ticks,
-    y_axis,
 )
 from spanmask.report.page import Html, element, text
 
@@ -78,8 +75,7 @@ def curve_chart(axes: Axes, curves: Sequence[Curve], *, from_zero: bool = False)
     marks = ticks(0.0 if from_zero else min(values), max(values))
     plane = _Plane(low=marks[0], high=marks[-1], places=1, first=min(places), last=max(places))
     drawn = [shape for number, curve in enumerate(curves, start=1) for shape in _shapes(axes, plane, curve, number)]
-    content = [*y_axis(axes, plane, marks), *drawn, *_x_axis(axes, plane)]
-    return element("svg", element("title", text(axes.title)), *content, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img")
+    return drawing(axes, plane, marks, drawn, _place_labels(plane))
 
 
 def curve_key(names: Sequence[str]) -> Html:
@@ -88,12 +84,8 @@ def curve_key(names: Sequence[str]) -> Html:
 
 
 def _shapes(axes: Axes, plane: _Plane, curve: Curve, number: int) -> Iterator[Html]:
-    """Yield a curve's line, broken where values are missing, and dots where there are few."""
-    pairs = zip(curve.places, curve.values, strict=True)
-    runs = [list(run) for known, run in groupby(pairs, key=lambda pair: pair[1] is not None) if known]
-    moves = " ".join("M" + " L".join(f"{plane.x(x):.1f} {plane.y(y or 0):.1f}" for x, y in run) for run in runs)
-    if moves:
-        yield element("path", d=moves, class_=f"curve-{number}")
+    """Yield a curve's line, and dots where there are few."""
+    yield path(plane, zip(curve.places, curve.values, strict=True), f"curve-{number}")
     if len(curve.places) <= DOTTED:
         for place, value in curve.points:
             told = element("title", text(f"{place:,g}: {axes.written(value)} {curve.name}".rstrip()))
@@ -101,12 +93,9 @@ def _shapes(axes: Axes, plane: _Plane, curve: Curve, number: int) -> Iterator[Ht
             yield element("circle", told, **at, class_=f"dot-{number}")
 
 
-def _x_axis(axes: Axes, plane: _Plane) -> Iterator[Html]:
-    floor = HEIGHT - BOTTOM
-    yield element("path", d=f"M{LEFT} {floor} H{WIDTH - RIGHT}", class_="axis")
+def _place_labels(plane: _Plane) -> Iterator[tuple[float, str, str]]:
     # Lengths, words and steps are whole numbers.
     for place in ticks(plane.first, plane.last, _X_TICKS):
         if plane.first <= place <= plane.last and place == int(place):
             x = plane.x(place)
-            yield label(x, floor + 16, short_number(place), "end" if x > WIDTH - _EDGE else "middle")
-    yield label((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, axes.x_name, "middle")
+            yield x, short_number(place), "end" if x > WIDTH - _EDGE else "middle"
