@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
 from enum import StrEnum
 from numbers import Integral, Real
@@ -189,6 +189,14 @@ def require_known(names: Collection[str], known: Collection[str], place: str = "
     for name in names:
         if name not in known:
             raise ConfigError(f"{place}unknown option {name!r}; {hint_for(name, known)}")
+
+
+def differing(options: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Any]]]:
+    """Yield, by name, what is not alike in all of some options, with the value in each; None where one has none."""
+    for name in sorted({name for known in options for name in known}):
+        values = [known.get(name) for known in options]
+        if any(value != values[0] for value in values):
+            yield name, values
 
 
 def hint_for(name: str, known: Collection[str]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
+from spanmask.options import differing
 from spanmask.report import figures
 from spanmask.report.curve_chart import Curve
 
@@ -76,9 +77,8 @@ def _differing(audits: Sequence[Audit]) -> Iterator[tuple[str, list[str]]]:
     flat = [
         {name: value for options in audit["config"].values() for name, value in options.items()} for audit in audits
     ]
-    for name in sorted({name for options in flat for name in options} - {"scheme", "sampler"}):
-        values = [options.get(name) for options in flat]
-        if any(value != values[0] for value in values):
+    for name, values in differing(flat):
+        if name not in ("scheme", "sampler"):
             yield name, ["-" if value is None else str(value) for value in values]
 
 

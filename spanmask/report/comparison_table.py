@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from spanmask.escaping import visible
 from spanmask.report import comparison
+from spanmask.report.columns import columns
 from spanmask.report.comparison import Compared
 
 
 def render_comparison(compared: Sequence[Compared]) -> RenderableType:
     """Return audits, side by side, to print with rich."""
-    audits = [one.audit for one in compared]
+    names, audits = [one.name for one in compared], [one.audit for one in compared]
     lengths = [(label, [f"{share:.2%}" for share in shares]) for label, shares in comparison.length_rows(audits)]
     return Group(
         *(Text.assemble((f"{visible(one.name)}: ", "bold"), visible(one.told)) for one in compared),
         *_failed(compared),
         Text(),
-        _table("", compared, list(comparison.rows(audits))),
+        columns("", names, comparison.rows(audits)),
         Text("\nStored spans by length in words", "bold"),
-        _table("words", compared, lengths),
+        columns("words", names, lengths),
     )
 
 
@@ -33,13 +33,3 @@ def _failed(compared: Sequence[Compared]) -> Iterator[Text]:
             if not gate["passed"]:
                 told = f"{one.name}: FAILED {gate['name']}: {gate['detail']}"
                 yield Text(visible(told), "bold red")
-
-
-def _table(first: str, compared: Sequence[Compared], rows: Sequence[tuple[str, list[str]]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column(first)
-    for one in compared:
-        table.add_column(visible(one.name), justify="right", overflow="fold")
-    for name, values in rows:
-        table.add_row(visible(name), *map(visible, values))
-    return table

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from spanmask.escaping import visible
+from spanmask.report.columns import columns
 from spanmask.report.runs import ACCURACIES, LOSSES, UNIT, Quantity, Told, by_step, sentence
 
 
@@ -20,20 +20,20 @@ def render_curves(runs: Sequence[Told]) -> RenderableType:
 
 def _trained(runs: Sequence[Told]) -> Iterator[RenderableType]:
     for quantity in LOSSES:
-        rows = [(f"{step:,}", *map(_loss, values)) for step, values in by_step(runs, quantity)]
-        if any(cell != "-" for row in rows for cell in row[1:]):
+        rows = [(f"{step:,}", list(map(_loss, values))) for step, values in by_step(runs, quantity)]
+        if any(cell != "-" for _, cells in rows for cell in cells):
             yield _title(f"{quantity.title}, {UNIT}: means since the step above")
-            yield _table("step", runs, rows)
+            yield columns("step", [told.name for told in runs], rows)
 
 
 def _held_out(runs: Sequence[Told]) -> Iterator[RenderableType]:
     """Yield the last figures on the validation split, where a run has some."""
     if not any(told.evaluations for told in runs):
         return
-    rows = [("step", *(f"{told.evaluations[-1]['step']:,}" if told.evaluations else "-" for told in runs))]
-    rows += [(f"{one.title}, {UNIT}", *(_loss(_last(told, one)) for told in runs)) for one in LOSSES]
-    rows += [(one.title, *(_share(_last(told, one)) for told in runs)) for one in ACCURACIES]
-    yield from (_title("Validation split, latest"), _table("", runs, rows))
+    rows = [("step", [f"{told.evaluations[-1]['step']:,}" if told.evaluations else "-" for told in runs])]
+    rows += [(f"{one.title}, {UNIT}", [_loss(_last(told, one)) for told in runs]) for one in LOSSES]
+    rows += [(one.title, [_share(_last(told, one)) for told in runs]) for one in ACCURACIES]
+    yield from (_title("Validation split, latest"), columns("", [told.name for told in runs], rows))
 
 
 def _last(told: Told, quantity: Quantity) -> float | None:
@@ -52,13 +52,3 @@ def _share(value: float | None) -> str:
 def _title(title: str) -> Text:
     # A title of the table's own would be broken at its width.
     return Text(f"\n{title}", "bold")
-
-
-def _table(first: str, runs: Sequence[Told], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column(first)
-    for told in runs:
-        table.add_column(visible(told.name), justify="right", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    return table

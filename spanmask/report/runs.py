@@ -8,6 +8,7 @@ from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
+from spanmask.options import differing
 from spanmask.report.charts import percent, short_number
 
 #: Points of a line, at most: neighbours are averaged beyond.
@@ -110,9 +111,5 @@ def _averaged(lines: Lines) -> dict[str, Any]:
 
 
 def differing_options(runs: Sequence[Told]) -> Iterator[tuple[str, list[Any]]]:
-    """Yield the options of configuration and model that are not alike in all runs, with the value of each; None where a run has none."""
-    options = [{**told.run["model"], **told.run["config"]} for told in runs]
-    for name in sorted({name for known in options for name in known}):
-        values = [known.get(name) for known in options]
-        if any(value != values[0] for value in values):
-            yield name, values
+    """Return the options of configuration and model that are not alike in all runs, with the value of each; None where a run has none."""
+    return differing([{**told.run["model"], **told.run["config"]} for told in runs])
