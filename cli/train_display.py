@@ -32,6 +32,10 @@ class Screen:
         """Print a line."""
         print(printable(text), file=self._stream, flush=True)
 
+    def report(self, text: str) -> None:
+        """Print a line that a bar stands in for, where there is one."""
+        self.say(text)
+
     def show(self, parts: Sequence[str], done: int = 0, total: int | None = None) -> None:
         """Show what is under way, where there is a bar; the first parts are the essential ones."""
 
@@ -43,6 +47,9 @@ class _Terminal(Screen):
 
     def say(self, text: str) -> None:
         self._bar.console.print(printable(text), markup=False, highlight=False)
+
+    def report(self, text: str) -> None:
+        pass
 
     def show(self, parts: Sequence[str], done: int = 0, total: int | None = None) -> None:
         self._bar.show(parts, done, total)
@@ -111,8 +118,7 @@ class Display(Watch):
         parts = [step, *([f"{duration(left)} left"] if left is not None else [])]
         if progress.line is not None:
             self._latest = metrics_parts(progress.line)
-            if type(self._shown) is Screen:
-                self._shown.say(" · ".join([step, *self._latest, *parts[1:]]))
+            self._shown.report(" · ".join([step, *self._latest, *parts[1:]]))
         if self._pace.is_known(progress):
             self._shown.say(f"about {duration(left or 0)} to the end")
         self._shown.show([*parts, *self._latest], progress.step, progress.steps)
@@ -121,9 +127,9 @@ class Display(Watch):
         """Show how far an evaluation is."""
         text = f"evaluating: {done:,} of {total:,} sequences"
         self._shown.show([text], done, total)
-        if type(self._shown) is Screen and time.monotonic() - self._told > _PATIENCE:
+        if time.monotonic() - self._told > _PATIENCE:
             self._told = time.monotonic()
-            self._shown.say(text)
+            self._shown.report(text)
 
     def evaluated(self, line: dict[str, Any]) -> None:
         """Say what an evaluation found; what the last one did is the command's result."""
