@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 _SHORT_SHARE = 1 / 3
 #: Documents left out that are told, and how far a file is read to tell a line.
 _SKIPPED_TOLD, _LOOK_BYTES = 3, 1 << 30
-#: Beside the manifest.
-_SKIPPED = "skipped.jsonl"
 
 
 def holdout_note(manifest: Manifest) -> list[str]:
@@ -65,9 +63,10 @@ def skipped_lines(out: Path, manifest: Manifest, inputs: Inputs) -> list[str]:
     if manifest.skipped is None:
         return []
     from spanmask.corpus.streams import line_number
+    from spanmask.shard.parts import SKIPPED
 
     lines = []
-    with (out / _SKIPPED).open(encoding="utf-8") as told:
+    with (out / SKIPPED).open(encoding="utf-8") as told:
         for entry in map(json.loads, islice(told, _SKIPPED_TOLD)):
             file, place = inputs.files[entry["input"]], entry["place"]
             if file.has_lines:
@@ -76,4 +75,4 @@ def skipped_lines(out: Path, manifest: Manifest, inputs: Inputs) -> list[str]:
                 where = f" row {place:,}"
             lines.append(f"skipped: {file.path}{where}: {entry['detail']}")
     rest = f"skipped: {skipped - len(lines):,} more; " if skipped > len(lines) else "skipped: "
-    return [*lines, f"{rest}{out / _SKIPPED} tells places and reasons"]
+    return [*lines, f"{rest}{out / SKIPPED} tells places and reasons"]

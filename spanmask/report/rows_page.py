@@ -76,12 +76,12 @@ def _legend() -> Html:
 def _row(view: RowView) -> Html:
     """Return a row in a section of its own, under its number, and its dataset's name where there are several."""
     told = f"{view.dataset}, row {view.number}" if view.dataset else f"Row {view.number}"
-    identifier = f"{view.dataset}-{view.number}" if view.dataset else f"row-{view.number}"
-    title = element("h2", text(told), id=identifier.replace(" ", "-"))
+    identifier = f"{view.dataset or 'row'}-{view.number}".replace(" ", "-")
+    title = element("h2", text(told), id=identifier)
     content = element("p", _text(view), class_="row")
     original = folded("Original text", paragraph(view.original, "original"))
     card = element("div", content, original, class_="card")
-    return element("section", title, _facts(view), card, aria_labelledby=identifier.replace(" ", "-"))
+    return element("section", title, _facts(view), card, aria_labelledby=identifier)
 
 
 def _facts(view: RowView) -> Html:

@@ -59,7 +59,7 @@ def read_chosen(found: Mapping[int, Path], step: int, *, optimizer: bool = True)
         if before is None:
             raise
         advice = f"{before.name} before it is whole: remove {found[step].name} to go on from there"
-        raise type(error)(str(error).replace(ADVICE, f"{advice}")) from error
+        raise type(error)(str(error).replace(ADVICE, advice)) from error
 
 
 def _is_whole(folder: Path) -> bool:

@@ -141,8 +141,8 @@ def load_run(folder: str | Path, *, step: int | None = None, average: int = 1) -
     StorageError
         The file system refused.
     """
-    run = read_run(folder)
-    found = checkpoints_in(Path(folder) / "checkpoints")
+    run, files = read_run(folder), RunFolder(folder)
+    found = checkpoints_in(files.checkpoints)
     if not found:
         raise ConfigError(f"{folder}: the run has no checkpoint yet; wait for one, or resume it")
     chosen = max(found) if step is None else step
@@ -158,9 +158,8 @@ def load_run(folder: str | Path, *, step: int | None = None, average: int = 1) -
     state, config = _mean(checkpoints, average)
     model = build(config)
     model.load_state_dict(state)
-    vocabulary = read_tokenizer(Path(folder) / "tokenizer")
-    evaluations = tuple(RunFolder(folder).evaluations.read())
-    return LoadedRun(model=model, vocabulary=vocabulary, step=chosen, card=model_card(run, tuple(steps), evaluations))
+    card = model_card(run, tuple(steps), tuple(files.evaluations.read()))
+    return LoadedRun(model=model, vocabulary=read_tokenizer(files.tokenizer), step=chosen, card=card)
 
 
 def _mean(checkpoints: Iterator[Checkpoint], count: int) -> tuple[Tensors, SpanBertConfig]:
