@@ -45,7 +45,8 @@ def model_card(run: Run, steps: tuple[int, ...], lines: tuple[Mapping[str, Any],
         "datasets": ", ".join(run.datasets),
         "vocabulary": run.vocabulary,
     } | _evaluated(steps[-1], lines)
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    # A bar would end the cell, in code too.
+    table = "\n".join("| {} | {} |".format(name, value.replace("|", "\\|")) for name, value in rows.items())
     return f"""{_HEADER}
 # A BERT trained on masked spans
 

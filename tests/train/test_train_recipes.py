@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from click.testing import CliRunner
+from markdown_it import MarkdownIt
 from spanmask_cli.export_model import command as export_model
 from spanmask_cli.train_display import plan_lines
 from train.conftest import config_of
@@ -19,6 +21,7 @@ from spanmask.loading import ShardLoader
 from spanmask.shard.reader import open_shards
 from spanmask.train import Plan, TrainConfig, Watch, load_run, read_run, train
 from spanmask.train.distributed import World
+from spanmask.train.model_card import model_card
 from spanmask.train.optimizer import learning_rate
 from spanmask.train.planning import plan_of
 from spanmask.train.starting import model_config, stream_of
@@ -152,3 +155,15 @@ def test_an_export_is_ready_to_be_fine_tuned_and_has_a_card(run: Path, tmp_path:
         f"| datasets | {read_run(run).datasets[0]} |",
     ):
         assert told in card
+
+
+@pytest.mark.parametrize("name", ["a|b", "|", "a\\|b|", "`a|b`", "a b", "<b>a|*c*"])
+def test_a_card_tells_the_folder_that_a_run_began_from_whatever_its_name_is(run: Path, name: str) -> None:
+    began = read_run(run)
+    card = model_card(replace(began, config=began.config.changed(init_from=f"models/{name}")), (6,), ())
+    tokens = MarkdownIt("commonmark").enable("table").parse(card)
+    cells = [token for token in tokens if token.type == "inline" and token.children and token.level > 2]
+    place = next(number for number, cell in enumerate(cells) if cell.content == "trained")
+    told = cells[place + 1].children or []
+    assert [child.content for child in told] == ["from ", name, ", 6 of 6 steps"]
+    assert cells[place + 2].content == "batch"
