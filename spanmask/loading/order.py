@@ -231,5 +231,6 @@ def _check(sources: Sequence[Source], shuffle_blocks: int, weights: Sequence[flo
         raise ConfigError(f"shuffle_blocks is {shuffle_blocks}: give 1 or more")
     if weights is not None and (len(weights) != len(sources) or not all(0 < weight <= 1000 for weight in weights)):
         raise ConfigError(
-            f"weights are {list(weights)}: give one above 0, up to 1000, for each of {len(sources)} datasets"
+            f"weights are {list(weights)}: give one above 0, up to 1000, for each of {len(sources)} datasets",
+            options=("weights",),
         )

@@ -114,7 +114,8 @@ class SpanBertConfig(Options):
             )
         if self.attention is Attention.VARLEN and self.attention_dropout:
             raise ConfigError(
-                f"attention varlen has no dropout, and attention_dropout is {self.attention_dropout}: set it to 0, or give sdpa"
+                f"attention varlen has no dropout, and attention_dropout is {self.attention_dropout}: set it to 0, or give sdpa",
+                options=("attention",),
             )
 
     @classmethod

@@ -260,7 +260,10 @@ class TrainConfig(Options):
         if self.schedule is Schedule.WSD:
             self._fill(cooldown=max(self.steps, 0) // 5)
         elif self.cooldown is not None:
-            raise ConfigError(f"cooldown is {self.cooldown}, and schedule linear has none: give schedule wsd, too")
+            raise ConfigError(
+                f"cooldown is {self.cooldown}, and schedule linear has none: give schedule wsd, too",
+                options=("cooldown", "schedule"),
+            )
         counts = ("steps", "batch_size", "accumulate", "window", "keep_last", "log_every", "threads", "width", *SHAPE)
         self._require(lambda value: value >= 1, "a whole number, 1 or more", *counts)
         from_zero = ("warmup", "cooldown", "seed", "save_every", "keep_every", "eval_every", "eval_sequences")
@@ -276,7 +279,9 @@ class TrainConfig(Options):
         self._require(lambda value: value <= left, f"at most the steps after the warm-up ({left:,})", "cooldown")
         for weight in self.weights or ():
             if not 0 < weight <= 1000:
-                raise ConfigError(f"weights are {list(self.weights or ())}: give each above 0, up to 1000")
+                raise ConfigError(
+                    f"weights are {list(self.weights or ())}: give each above 0, up to 1000", options=("weights",)
+                )
 
     @classmethod
     def of(cls, preset: str = "paper", **options: Any) -> Self:

@@ -70,7 +70,10 @@ def begin_model(config: TrainConfig, shards: Sequence[ShardSet], *, tell: bool =
     if config.init_from is None:
         return Imported(model=build(model_config(config, shards)), initialised=(), unused=())
     if config.shape:
-        raise ConfigError(f"{', '.join(config.shape)}: the shape is that of {config.init_from}; leave them out")
+        raise ConfigError(
+            f"{', '.join(config.shape)}: the shape is that of {config.init_from}; leave them out",
+            options=tuple(config.shape),
+        )
     manifest = shards[0].manifest
     vocabulary = read_tokenizer(Path(config.init_from))
     found, wanted = vocabulary.sha256, manifest.stated_vocabulary.sha256

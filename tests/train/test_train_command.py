@@ -73,6 +73,34 @@ def test_mistakes_are_told_before_anything_is_done(shards: Path, tmp_path: Path)
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--cooldown", 5), "--cooldown is 5, and --schedule linear has none: give --schedule wsd, too"),
+        (("--weights", 0), "--weights are [0.0]: give each above 0, up to 1000"),
+        (
+            ("--weights", 1, "--weights", 2),
+            "--weights are [1.0, 2.0]: give one above 0, up to 1000, for each of 1 datasets",
+        ),
+        (
+            ("--attention", "varlen"),
+            "--attention varlen has no dropout, and --attention-dropout is 0.1: set it to 0, or give sdpa",
+        ),
+        (
+            ("--init-from", "model", "--hidden", 32, "--layers", 2),
+            "--hidden, --layers: the shape is that of model; leave them out",
+        ),
+    ],
+)
+def test_mistakes_name_options_of_one_word_as_they_are_typed(
+    shards: Path, tmp_path: Path, arguments: tuple[object, ...], told: str
+) -> None:
+    found = run(shards, "--out", tmp_path / "run", "--yes", "--device", "cpu", *arguments).exception
+    assert isinstance(found, ConfigError)
+    assert str(found) == told
+    assert not (tmp_path / "run").exists()
+
+
 def test_help_names_what_the_presets_are(capsys: pytest.CaptureFixture[str]) -> None:
     text = run("--help").output
     assert "[paper|paper-base|fast|cpu]" in text
