@@ -53,7 +53,9 @@ def _bin(index: Tensor, dtype: torch.dtype) -> tuple[int, Tensor | None]:
     return len(index), torch.zeros(apart.shape, dtype=dtype).masked_fill(apart, -torch.inf)
 
 
-def resolve_attention(policy: Attention, device: torch.device, dtype: torch.dtype, dropout: float) -> Attention:
+def resolve_attention(
+    policy: Attention, device: torch.device, dtype: torch.dtype, dropout: float, *, compiled: bool = False
+) -> Attention:
     """Decide between ``varlen``, ``unpadded`` and ``sdpa``.
 
     Parameters
@@ -64,22 +66,28 @@ def resolve_attention(policy: Attention, device: torch.device, dtype: torch.dtyp
         Of the hidden states.
     dropout
         Of attention, as it applies now: 0 in evaluation.
+    compiled
+        Whether it will be computed compiled; what is being compiled is known to be.
 
     Raises
     ------
     ConfigError
         ``varlen`` or ``unpadded`` was asked for where it cannot be used.
     """
-    compiling = torch.compiler.is_compiling()
+    compiled = compiled or torch.compiler.is_compiling()
     fused = device.type == "cuda" and dtype in (torch.bfloat16, torch.float16)
-    dynamic = device.type == "cpu" and not compiling
+    dynamic = device.type == "cpu" and not compiled
     if policy is Attention.VARLEN and not fused:
         raise ConfigError(
-            f"attention varlen computes 16-bit floats on CUDA, found {dtype} on {device.type}: give auto or sdpa"
+            f"attention varlen computes 16-bit floats on CUDA, found {dtype} on {device.type}: give auto or sdpa",
+            options=("attention",),
         )
     if policy is Attention.UNPADDED and not dynamic:
-        where = f"{'compiled ' if compiling else ''}on {device.type}"
-        raise ConfigError(f"attention unpadded computes on CPU, not compiled, found {where}: give auto or sdpa")
+        where = f"{'compiled ' if compiled else ''}on {device.type}"
+        raise ConfigError(
+            f"attention unpadded computes on CPU, not compiled, found {where}: give auto or sdpa",
+            options=("attention",),
+        )
     if policy is not Attention.AUTO:
         return policy
     # The kernel for unequal lengths has no dropout.

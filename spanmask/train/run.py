@@ -15,6 +15,7 @@ from spanmask.loading.config import BatchLayout
 from spanmask.loading.position import Position, read_state
 from spanmask.loading.rows import require_targets
 from spanmask.loading.torch_dataset.tensors import Datasets, open_datasets
+from spanmask.model.attention import resolve_attention
 from spanmask.model.tokenizer_files import read_tokenizer
 from spanmask.shard.reader import ShardSet
 from spanmask.train.checking import read_chosen
@@ -27,7 +28,7 @@ from spanmask.train.planning import plan_of
 from spanmask.train.record import Run
 from spanmask.train.run_folder import RunFolder
 from spanmask.train.starting import begin_model, require_casing, resumed_model, stream_of
-from spanmask.train.step import TrainStep
+from spanmask.train.step import TrainStep, is_compiled, precision_of
 from spanmask.train.watching import Finished, Progress, Watch
 
 
@@ -136,6 +137,14 @@ def _start(folder: RunFolder, config: TrainConfig, shards: Sequence[ShardSet], w
         model.load_state_dict(checkpoint.model)
     model.to(world.device).train()
     world.broadcast(parameter.detach() for parameter in model.parameters())
+    # Refused now: the first update would be when the run has begun.
+    resolve_attention(
+        model.config.attention,
+        world.device,
+        precision_of(config, world.device),
+        model.config.attention_dropout,
+        compiled=is_compiled(config, world.device),
+    )
     update = TrainStep(model, config, world)
     if state is not None:
         places = begin_moments(model, update.optimizer, state["step"])

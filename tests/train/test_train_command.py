@@ -101,6 +101,27 @@ def test_mistakes_name_options_of_one_word_as_they_are_typed(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--attention", "varlen"), "varlen computes 16-bit floats on CUDA, found torch.float32 on cpu"),
+        (
+            ("--attention", "varlen", "--dtype", "bf16"),
+            "varlen computes 16-bit floats on CUDA, found torch.bfloat16 on cpu",
+        ),
+        (("--attention", "unpadded", "--compile"), "unpadded computes on CPU, not compiled, found compiled on cpu"),
+    ],
+)
+def test_attention_that_cannot_be_computed_is_told_before_anything_is_written(
+    shards: Path, tmp_path: Path, arguments: tuple[object, ...], told: str
+) -> None:
+    small = ("--model", "tiny", "--hidden", 8, "--heads", 2, "--intermediate", 8, "--device", "cpu", "--yes")
+    found = run(shards, "--out", tmp_path / "run", *small, "--attention-dropout", 0, *arguments).exception
+    assert isinstance(found, ConfigError)
+    assert str(found) == f"--attention {told}: give auto or sdpa"
+    assert not (tmp_path / "run").exists()
+
+
 def test_help_names_what_the_presets_are(capsys: pytest.CaptureFixture[str]) -> None:
     text = run("--help").output
     assert "[paper|paper-base|fast|cpu]" in text
