@@ -211,7 +211,7 @@ def test_tensorboard_that_is_missing_is_named_with_its_extra(tmp_path: Path, mon
 
 @pytest.mark.slow
 def test_tensorboard_has_the_figures_of_metrics_and_evaluations(shards: Path, tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
+    pytest.importorskip("tensorboard", reason="tensorboard is the extra of that name, and not in the extra test")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     out = tmp_path / "run"
