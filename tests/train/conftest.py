@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import torch
 import trained
+from click.testing import CliRunner, Result
+from spanmask_cli.train import command
 
 from spanmask import PreshardConfig, preshard
 from spanmask.train import TrainConfig
@@ -37,6 +39,23 @@ NO_DROPOUT = {"hidden_dropout": 0.0, "attention_dropout": 0.0}
 
 def config_of(preset: str = "paper", **changes: Any) -> TrainConfig:
     return TrainConfig.of(preset, **(SMALL | changes))
+
+
+def invoke(*arguments: object) -> Result:
+    """Run `spanmask train` in this process."""
+    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+
+
+def flags_of(**changes: Any) -> list[str]:
+    """SMALL with changes as it is typed, but for switches."""
+    values = {name: value for name, value in (SMALL | changes).items() if not isinstance(value, bool)}
+    return [part for name, value in values.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def write_toml(path: Path, **changes: Any) -> Path:
+    """Write SMALL with changes as a configuration file."""
+    path.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in (SMALL | changes).items()))
+    return path
 
 
 def lines_of(run: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:

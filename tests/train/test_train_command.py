@@ -6,25 +6,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 from spanmask_cli.train import command
-from train.conftest import SMALL, lines_of
+from train.conftest import invoke, lines_of, write_toml
 
 from spanmask.errors import ConfigError, SpanmaskError
 from spanmask.train import TrainConfig
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(command, [str(argument) for argument in arguments])
-
-
-def _toml(path: Path, **options: Any) -> Path:
-    values = {"preset": "fast"} | SMALL | options
-    path.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()))
-    return path
 
 
 def test_every_option_has_a_flag() -> None:
@@ -35,15 +23,15 @@ def test_every_option_has_a_flag() -> None:
 def test_flags_go_over_the_file_over_the_preset_and_a_resumed_run_keeps_its_options(
     shards: Path, tmp_path: Path
 ) -> None:
-    file, out = _toml(tmp_path / "run.toml", steps=3, hidden_dropout=0.05), tmp_path / "run"
-    result = run(shards, "--out", out, "--config", file, "--steps", 2, "--eval", "--json")
+    file, out = write_toml(tmp_path / "run.toml", preset="fast", steps=3, hidden_dropout=0.05), tmp_path / "run"
+    result = invoke(shards, "--out", out, "--config", file, "--steps", 2, "--eval", "--json")
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
     assert told["step"] == told["metrics"]["step"] == told["evaluation"]["step"] == 2
     assert "step 1 of 2 · MLM " in result.stderr
     config = json.loads((out / "run.json").read_text())["config"]
     assert (config["steps"], config["hidden_dropout"], config["attention_dropout"]) == (2, 0.05, 0.0)
-    again = run(shards, "--out", out, "--resume", "--steps", 4)
+    again = invoke(shards, "--out", out, "--resume", "--steps", 4)
     assert again.exit_code == 0, again.output
     assert "step 4" in again.stdout
     assert "validation: MLM loss " in again.stdout
@@ -58,7 +46,7 @@ def test_mistakes_are_told_before_anything_is_done(shards: Path, tmp_path: Path)
         ((shards, "--out", tmp_path / "run", "--model", "huge"), ConfigError),
         ((tmp_path, "--out", tmp_path / "run", "--model", "tiny"), SpanmaskError),
     ):
-        assert isinstance(run(*arguments).exception, kind)
+        assert isinstance(invoke(*arguments).exception, kind)
     for arguments, told in (
         (("--objective", "nsp"), "--objective is 'nsp': give one of mlm, mlm+sbo"),
         (
@@ -67,7 +55,7 @@ def test_mistakes_are_told_before_anything_is_done(shards: Path, tmp_path: Path)
         ),
     ):
         (tmp_path / "preset.toml").write_text('preset = "slow"\n')
-        found = run(shards, "--out", tmp_path / "run", *arguments).exception
+        found = invoke(shards, "--out", tmp_path / "run", *arguments).exception
         assert isinstance(found, ConfigError)
         assert str(found) == told
     assert not (tmp_path / "run").exists()
@@ -116,14 +104,14 @@ def test_attention_that_cannot_be_computed_is_told_before_anything_is_written(
     shards: Path, tmp_path: Path, arguments: tuple[object, ...], told: str
 ) -> None:
     small = ("--model", "tiny", "--hidden", 8, "--heads", 2, "--intermediate", 8, "--device", "cpu", "--yes")
-    found = run(shards, "--out", tmp_path / "run", *small, "--attention-dropout", 0, *arguments).exception
+    found = invoke(shards, "--out", tmp_path / "run", *small, "--attention-dropout", 0, *arguments).exception
     assert isinstance(found, ConfigError)
     assert str(found) == f"--attention {told}: give auto or sdpa"
     assert not (tmp_path / "run").exists()
 
 
 def test_help_names_what_the_presets_are(capsys: pytest.CaptureFixture[str]) -> None:
-    text = run("--help").output
+    text = invoke("--help").output
     assert "[paper|paper-base|fast|cpu]" in text
     assert "--no-compile" in text
 
@@ -134,7 +122,7 @@ def test_under_torchrun_one_process_tells_the_result(shards: Path, tmp_path: Pat
     program.write_text(f"#!{sys.executable}\nfrom spanmask_cli.main import run\nrun()\n")
     program.chmod(0o755)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--no-python", "--nproc-per-node", "2"]
-    options = ["--out", tmp_path / "run", "--config", _toml(tmp_path / "run.toml", steps=2)]
+    options = ["--out", tmp_path / "run", "--config", write_toml(tmp_path / "run.toml", preset="fast", steps=2)]
     ended = subprocess.run(
         [*command, program, "train", shards, *options], capture_output=True, text=True, timeout=200, check=False
     )

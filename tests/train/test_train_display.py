@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from spanmask_cli.ending import Request
 from spanmask_cli.progress import fitting
-from spanmask_cli.train import command
 from spanmask_cli.train_display import Display, plan_lines, require_days, screen
-from train.conftest import SMALL, config_of, lines_of
+from train.conftest import config_of, flags_of, invoke, lines_of
 
 from spanmask.errors import ConfigError, MissingExtraError
 from spanmask.shard.reader import open_shards
@@ -39,9 +38,7 @@ PLAN = Plan(
 
 
 def run(*arguments: object, **options: Any) -> Result:
-    options = {"preset": "cpu"} | {name: value for name, value in SMALL.items() if name != "compile"} | options
-    flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
-    return CliRunner().invoke(command, [*map(str, arguments), *flags])
+    return invoke(*arguments, *flags_of(**{"preset": "cpu"} | options))
 
 
 def test_a_run_says_what_it_will_do_and_tells_early_how_it_goes(shards: Path, tmp_path: Path) -> None:

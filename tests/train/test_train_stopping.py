@@ -15,9 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
-from spanmask_cli.train import command
-from train.conftest import NO_DROPOUT, SMALL, config_of, lines_of, losses_of, weights_of
+from train.conftest import NO_DROPOUT, config_of, flags_of, invoke, lines_of, losses_of, weights_of, write_toml
 
 from spanmask.errors import ConfigError, MismatchError
 from spanmask.train import Progress, Watch, load_run, train
@@ -174,26 +172,16 @@ def test_a_signal_ends_the_command_in_order_with_its_code(
     before = signal.signal(number, signal.SIG_DFL)
     request.addfinalizer(lambda: signal.signal(number, before))
 
-    def invoke(*arguments: object) -> Result:
-        return CliRunner().invoke(command, [str(argument) for argument in (shards, "--out", run, *arguments)])
-
-    flags = [
-        part
-        for name, value in SMALL.items()
-        if name != "compile"
-        for part in (f"--{name.replace('_', '-')}", value)
-        if name != "steps"
-    ]
     striker = threading.Thread(target=_strike_after, args=(run, 2, number))
     striker.start()
-    ended = invoke("--steps", 100_000, *flags)
+    ended = invoke(shards, "--out", run, *flags_of(steps=100_000))
     striker.join()
     (last,) = checkpoints(run)[-1:]
     assert (ended.exit_code, ended.stdout) == (code, "")
     assert ended.stderr.endswith(f"stopped at step {last:,}; --resume goes on\n")
     assert last == lines_of(run)[-1]["step"]
     assert not (run / ".spanmask").exists()
-    again = invoke("--resume", "--stop-at", last + 2, "--json")
+    again = invoke(shards, "--out", run, "--resume", "--stop-at", last + 2, "--json")
     assert again.exit_code == 0
     told = json.loads(again.stdout)
     assert (told["step"], told["stopped"]) == (last + 2, True)
@@ -252,14 +240,13 @@ else:
 from spanmask_cli.main import run
 run()
 """
-RANKS = {**SMALL, **NO_DROPOUT, "batch_size": 2, **SPARSE, "log_every": 1, "steps": 100_000}
+RANKS = {**NO_DROPOUT, "batch_size": 2, **SPARSE, "log_every": 1, "steps": 100_000}
 
 
 def _launched(shards: Path, folder: Path, *arguments: object) -> subprocess.Popen[str]:
     """Train in ``folder / "run"`` on two ranks, in a process group of their own; the second one's number comes to ``folder / "pid"``."""
-    program, toml = folder / "rank.py", folder / "run.toml"
+    program, toml = folder / "rank.py", write_toml(folder / "run.toml", **RANKS)
     program.write_text(_RANK)
-    toml.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in RANKS.items()))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", program]
     line = [*launch, "train", shards, "--out", folder / "run", *(arguments or ("--config", toml)), folder / "pid"]
     return subprocess.Popen(
