@@ -9,12 +9,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+import trained
 from pages import EXCEPTIONS, PAGES, ROOT, Step, code_in_prose, pattern, steps
 from spanmask_cli.commands import COMMANDS, cli
 
@@ -29,7 +29,7 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 def write_texts(folder: Path) -> None:
     """Write what the pages take for granted: a reader's own files, made of the stories that ship."""
-    stories = resources.files("spanmask.data").joinpath("poe.txt").read_text("utf-8").split("\n\n")[:6]
+    stories = trained.stories().split("\n\n")[:6]
     for name in ("YOUR-TEXTS", "NOTES"):
         (folder / name).mkdir()
         for number, story in enumerate(stories):

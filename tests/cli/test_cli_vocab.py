@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trained
 
 from spanmask.model import SpanBertConfig, SpanBertForPreTraining, export
 from spanmask.tokenization import Tokenizer
 
-STORIES = resources.files("spanmask.data").joinpath("poe.txt").read_text("utf-8")[:40_000]
+STORIES = trained.stories()[:40_000]
 
 OneLine = Callable[[str], str]
 

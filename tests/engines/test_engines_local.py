@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from children import run_child
 from engines.engine_works import Squares, Surroundings
 
 from spanmask import processes
@@ -82,10 +83,9 @@ def test_a_process_that_imported_arrays_may_be_forked() -> None:
 
 
 def _output(code: str) -> str:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    ).stdout
+    ended = run_child("-c", code, OPENBLAS_NUM_THREADS="1")
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
 
 
 def test_no_units_start_no_process(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_workers_end_at_once_when_their_parent_is_killed(tmp_path: Path, forked:
 import os, time
 from spanmask.engines import workers
 workers.may_fork = lambda: {forked}
-from engines.engine_works import Squares, Surroundings
+from engines.engine_works import Squares
 from spanmask.engines.local import run_processes
 outcomes = run_processes(Squares({str(tmp_path)!r}), iter(range(10**9)), 2, lambda *_: None)
 next(outcomes)

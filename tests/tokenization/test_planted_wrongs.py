@@ -11,8 +11,8 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from children import run_child
 from planted import planted
-from tokenization.children import run_child
 from tokenization.kinds import KINDS, MIXED
 from tokenization.plain_library import PlainLibrary
 from tokenization.reference import same

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tokenization.children import run_child
+from children import run_child
 from tokenization.guarded_pages import PAGE
 from tokenization.reference import CASINGS
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from children import run_child
 from memory import RESET_PEAK, with_peak
-from tokenization.children import run_child
 from tokenization.reference import CASINGS, assert_as_library, reference_of, tokenizer_of
 
 #: What a text is made of over and over.

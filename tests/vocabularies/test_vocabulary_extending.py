@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from safetensors.torch import load_file, save_file
-from trained import accented_wordpiece, byte_level, saved
+from trained import accented_wordpiece, byte_level, saved, stories
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM
 
 from spanmask import ConfigError, PreshardConfig, Tokenizer, preshard, verify
@@ -23,7 +22,7 @@ from spanmask.vocabularies.extending import ExtendedModel, extend_model
 from spanmask.vocabularies.pieces import Run, Words, choose_pieces
 from spanmask.vocabularies.training import train_vocabulary
 
-STORIES = resources.files("spanmask.data").joinpath("poe.txt").read_text("utf-8")
+STORIES = stories()
 #: Of another part of the stories than the vocabulary is made of, with what no piece may cross.
 DOMAIN = STORIES[200_000:230_000] + " thrombocytopenia thrombocytopenias [MASK] 中文" * 40
 SIZES: dict[str, Any] = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
