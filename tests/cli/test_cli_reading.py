@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bz2
-import io
 import lzma
 import re
 import shutil
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 from spanmask_cli.commands import say
 from spanmask_cli.progress import progress_display, status_parts
+from terminals import Terminal
 
 import spanmask
 from spanmask.presharding.run import Progress
@@ -127,13 +127,6 @@ def test_lines_break_between_words_on_a_terminal_alone(
     assert " ".join(lines).split() == text.split()
     assert all(len(line) <= width or " " not in line for line in lines)
     assert "  indented" in lines
-
-
-class Terminal(io.StringIO):
-    """Standard error that somebody watches."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 def test_the_bar_says_what_is_being_done() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import itertools
 import json
 import re
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
+from terminals import drawn
 
 from spanmask.auditing import audit
 from spanmask.config import PreshardConfig
@@ -198,9 +197,7 @@ def test_audits_of_every_scheme_can_be_shown(options: dict[str, Any], tmp_path: 
     manifest = preshard(source, tmp_path / "out", PreshardConfig.of(seed=1, **options), jobs=1)
     found = audit(tmp_path / "out").to_json()
     html = audit_page(found, manifest.content, "shards")
-    stream = io.StringIO()
-    Console(width=80, file=stream).print(render_audit(found))
-    shown = stream.getvalue()
+    shown = drawn(render_audit(found))
     for gate in found["gates"]:
         assert gate["name"] in shown
         assert gate["name"].replace("'", "&#x27;") in html

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import subprocess
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 from rich.cells import cell_len
-from rich.console import Console
+from terminals import drawn
 
 from spanmask.errors import ConfigError
 from spanmask.model.config import SpanBertConfig
@@ -53,13 +52,6 @@ def run(name: str, *, metrics: Any = (), evaluations: Any = (), **options: Any) 
 ONE = run("one", metrics=[line(k, 10 - k / 10) for k in range(1, 41)], evaluations=[evaluation(40, 3.25)], steps=40)
 OTHER = run("<b>other", metrics=[line(k, 9.0, 8.5) for k in (1, 10, 100)], steps=100, lr=0.5)
 EMPTY = run("empty")
-
-
-def shown(width: int, *runs: Told) -> str:
-    console = Console(file=io.StringIO(), width=width)
-    console.print(render_curves(runs))
-    text: str = console.file.getvalue()  # type: ignore[attr-defined] # the buffer given above
-    return text
 
 
 def test_the_header_says_what_the_last_point_of_the_charts_shows() -> None:
@@ -120,7 +112,7 @@ def test_rows_by_step_are_means_since_the_step_above() -> None:
 
 @pytest.mark.parametrize("width", [50, 80, 160])
 def test_runs_fit_a_terminal_side_by_side(width: int) -> None:
-    lines = shown(width, ONE, OTHER, EMPTY).splitlines()
+    lines = drawn(render_curves([ONE, OTHER, EMPTY]), width).splitlines()
     assert max(map(cell_len, lines)) <= width
     text = "\n".join(lines)
     assert re.search(r"^step +one +<b>other +empty", text, re.MULTILINE)

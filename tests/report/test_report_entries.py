@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trained
-from rich.console import Console
+from terminals import drawn
 
 import spanmask
 from spanmask import PreshardConfig, Tokenizer, preshard
@@ -85,11 +84,9 @@ def test_words_of_a_row_are_those_it_stores(shards: Any) -> None:
 
 def test_pages_and_terminals_show_no_mark_of_the_vocabulary(shards: Any) -> None:
     views = [row_view(row, shards.manifest.vocabulary, number) for number, row in enumerate(shards[:10])]
-    console = Console(file=io.StringIO(), width=100, force_terminal=False)
-    console.print(render_rows(views))
     kept = [view for view in views if not view.count(Role.RANDOM)]
     assert kept
-    for shown in (console.file.getvalue(), rows_page([kept], "x")):  # type: ignore[attr-defined]
+    for shown in (drawn(render_rows(views), 100), rows_page([kept], "x")):
         assert "<mask>" not in shown
         assert "Ċ" not in shown
     assert "Ġ" not in rows_page([kept], "x")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import re
 import unicodedata
 from typing import Any
 
 import pytest
 from rich.cells import cell_len
-from rich.console import Console, RenderableType
+from terminals import drawn
 
 from spanmask.report.audit_table import render_audit
 from spanmask.report.marks import ASCII, UNICODE, marks_for
@@ -19,15 +18,6 @@ from spanmask.report.view import REPLACEMENTS, Role, RowView, join_text
 WIDTHS = (40, 80, 160)
 #: A width at which every row is one line, or one pair of lines.
 ENDLESS = 100_000
-
-
-def drawn(thing: RenderableType, width: int = 80, *, encoding: str = "utf-8", **options: Any) -> str:
-    """Draw as on a stream of an encoding; what it cannot carry would raise."""
-    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="")
-    Console(file=stream, width=width, _environ={}, **options).print(thing)
-    stream.flush()
-    stream.seek(0)
-    return stream.read()
 
 
 def row_lines(view: RowView, width: int, **options: Any) -> list[str]:

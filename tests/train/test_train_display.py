@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import re
 import subprocess
 import sys
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from click.testing import Result
 from spanmask_cli.ending import Request
 from spanmask_cli.progress import fitting
 from spanmask_cli.train_display import Display, plan_lines, require_days, screen
+from terminals import Terminal
 from train.conftest import config_of, flags_of, invoke, lines_of
 
 from spanmask.errors import ConfigError, MissingExtraError
@@ -66,11 +68,6 @@ def test_the_first_lines_of_metrics_come_at_growing_distances(shards: Path, tmp_
     assert [line["step"] for line in lines_of(tmp_path / "run")] == [5, 10, 20, 50, 60, 120, 130]
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
 @pytest.mark.parametrize(
     ("columns", "essential"),
     [
@@ -111,13 +108,9 @@ def test_parts_that_do_not_fit_are_left_out_from_the_end(room: int, text: str) -
 
 
 def test_a_plan_tells_compiling_ranks_and_where_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
-    from dataclasses import replace
-
     plan = replace(PLAN, device="NVIDIA H200", ranks=8, compiled=True, step=500, precision="bf16")
     assert plan_lines(plan)[0] == "training tiny, 4,385,024 parameters, on 8 ranks, NVIDIA H200 in bf16"
     assert plan_lines(plan)[2] == "going on after step 500"
-    from contextlib import ExitStack
-
     with screen(sys.stderr) as where, ExitStack() as stack:
         Display(where, Request(), stack, estimate=lambda _work: 1e9).begin(plan)
     assert "compiling the update, once" in capsys.readouterr().err
