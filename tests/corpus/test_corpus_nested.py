@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet
 import pytest
+from rows import write_rows
 
 from spanmask.config import OnError
 from spanmask.corpus.nested import looked_up
@@ -21,17 +18,7 @@ FIELDS: dict[str, Any] = {"text_field": "doc.body.text", "keep": ("doc.id", "met
 
 
 def _written(corpus: Any, suffix: str, rows: list[dict[str, Any]]) -> Any:
-    path: Path = corpus.folder / f"rows{suffix}"
-    if suffix == ".parquet":
-        pyarrow.parquet.write_table(pa.Table.from_pylist(rows), path, row_group_size=7)
-    elif suffix == ".arrow":
-        table = pa.Table.from_pylist(rows)
-        with pa.ipc.new_file(path, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
-            writer.write_table(table, max_chunksize=9)
-    else:
-        lines = [json.dumps(row, ensure_ascii=False) for row in rows]
-        path.write_text("\n".join(lines) if suffix == ".jsonl" else f"[{', '.join(lines)}]")
-    return corpus.find(path)
+    return corpus.find(write_rows(corpus.folder / f"rows{suffix}", rows))
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet", ".arrow"])

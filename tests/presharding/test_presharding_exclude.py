@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet
 import pytest
+from rows import write_rows
 
 import spanmask
 from spanmask import verify
@@ -23,15 +20,7 @@ def _written(lab: Any, suffix: str) -> Path:
         {"id": 100 + n, "text": text}
         for n, text in enumerate(lab.text(count=30).read_text().rstrip("\n").split("\n\n"))
     ]
-    path: Path = lab.folder / f"rows{suffix}"
-    if suffix == ".parquet":
-        pyarrow.parquet.write_table(pa.Table.from_pylist(rows), path)
-    elif suffix == ".csv":
-        with path.open("w", newline="") as file:
-            csv.writer(file).writerows([["id", "text"], *(row.values() for row in rows)])
-    else:
-        path.write_text("\n".join(map(json.dumps, rows)) if suffix == ".jsonl" else json.dumps(rows))
-    return path
+    return write_rows(lab.folder / f"rows{suffix}", rows)
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet", ".csv"])

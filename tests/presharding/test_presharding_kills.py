@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import lzma
 import os
 import signal
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rows import write_rows
 from signals import wait_until_it_answers
 
 from spanmask import verify
@@ -91,11 +90,11 @@ def _tables(folder: Path, documents: list[str]) -> None:
     rows = [{"id": f"{number}", "text": text} for number, text in enumerate(documents)]
     for number in range(3):
         some = [rows[k::9] for k in (number, number + 3, number + 6)]
-        with (folder / f"{number}.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([["id", "text"], *(row.values() for row in some[0])])
-        (folder / f"{number}.json").write_text(json.dumps(some[1]))
-        lines = "".join(json.dumps(row) + "\n" for row in some[2])
-        (folder / f"{number}.jsonl.xz").write_bytes(lzma.compress(lines.encode()))
+        write_rows(folder / f"{number}.csv", some[0])
+        write_rows(folder / f"{number}.json", some[1])
+        lines = write_rows(folder / f"{number}.jsonl", some[2])
+        lines.with_suffix(".jsonl.xz").write_bytes(lzma.compress(lines.read_bytes()))
+        lines.unlink()
 
 
 @pytest.mark.slow
