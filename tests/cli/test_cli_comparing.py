@@ -56,7 +56,8 @@ def test_one_failed_audit_of_several_exits_with_1(datasets: Any) -> None:
 @pytest.mark.parametrize("command", ["audit", "show"])
 def test_datasets_that_cannot_be_compared_are_refused(datasets: Any, one_line: Any, command: str) -> None:
     assert "spans is given twice" in one_line(datasets(command, "spans", "spans/").error)
-    assert datasets(command, "spans", "nowhere").code in (1, 2, 5)
+    missing = datasets(command, "spans", "nowhere")
+    assert (missing.code, "nowhere: no such folder; give" in one_line(missing.error)) == (2, True)
     assert "validation" in one_line(datasets(command, "spans", "words", "--split", "validation").error)
 
 

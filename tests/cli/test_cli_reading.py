@@ -183,5 +183,5 @@ def test_whatever_reads_all_rows_tells_how_far_it_is(
     shutil.rmtree("rows", ignore_errors=True)
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    assert shell(*command).code in (0, 1)
+    assert shell(*command).code == 0
     assert f"{doing} sequences" in terminal.getvalue()
