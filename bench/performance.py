@@ -23,13 +23,15 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     compiled, commands = results["preshard"]["compile_seconds"], results["preshard"]["commands"]
     peak = max(max(found["peak_bytes"]) for found in commands.values()) / protocol.MEGABYTE
     ratios, text = results["preshard"]["ratios"], ", ".join(results["preshard"]["input"]["all"]["names"])
+    commits = [f"{name} {results[name]['commit']}" for name in ("tokenize", "masking", "loading")]
+    others = f"Commits of the other rows: {', '.join(commits)}."
     return (
         f"{markdown.table(head, rows)}\n\n"
         f"Beside the same with the collator called on arrays, as few would: {markdown.times(ratios[_HURRIED])}. "
         f"Two jobs against one on a single file, beyond the start: {markdown.times(ratios[_JOBS])} times as fast. Largest process: "
         f"{peak:,.0f} MB. Compiling all kernels, once: {compiled['cold']['everything']:.0f} s; loading them: "
         f"{compiled['warm']['everything']:.1f} s.{_LOADING if 'loading' in results else ''}\n\n"
-        f"Text to shards: from {text}. {markdown.measured_on(results['preshard'])}\n"
+        f"Text to shards: from {text}. {markdown.measured_on(results['preshard'])} {others}\n"
     )
 
 
