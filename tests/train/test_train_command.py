@@ -83,7 +83,7 @@ def test_mistakes_are_told_before_anything_is_done(shards: Path, tmp_path: Path)
 def test_mistakes_name_options_of_one_word_as_they_are_typed(
     shards: Path, tmp_path: Path, arguments: tuple[object, ...], told: str
 ) -> None:
-    found = run(shards, "--out", tmp_path / "run", "--yes", "--device", "cpu", *arguments).exception
+    found = invoke(shards, "--out", tmp_path / "run", "--yes", "--device", "cpu", *arguments).exception
     assert isinstance(found, ConfigError)
     assert str(found) == told
     assert not (tmp_path / "run").exists()
