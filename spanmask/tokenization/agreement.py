@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from spanmask.blocks import read_only
 from spanmask.records import Bytes, Offsets
 from spanmask.tokenization.whole_documents import Encoded
 
@@ -63,7 +64,7 @@ def agree(one: Encoder, other: Encoder, names: Sequence[str]) -> bool:
     texts = [*_TELLING, *names, *(f"a {name} b{name}c" for name in names)]
     texts += [" ".join(texts), "\n".join(texts)]
     data = [text.encode() for text in texts]
-    offsets = np.array([0, *accumulate(map(len, data))], np.int64)
+    offsets = read_only(np.array([0, *accumulate(map(len, data))], np.int64))
     text = np.frombuffer(b"".join(data), np.uint8)
     given = [encoder.encode(text, offsets, spots=spots) for spots in (False, True) for encoder in (one, other)]
     return all(

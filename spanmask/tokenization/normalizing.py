@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spanmask.blocks import offsets_of
+from spanmask.blocks import offsets_of, read_only
 from spanmask.kernels.normalizing import Behaviour, Parts, find_parts, splice
 from spanmask.records import Bytes, Flags, Offsets
 from spanmask.tokenization.origins import Origins, PartOrigins, Splices
@@ -71,7 +71,7 @@ class Normalization:
         grown = offsets_of(lengths - (parts.ends - parts.starts))
         starts, ends = (bounds + grown[np.searchsorted(parts.ends, bounds, "right")] for bounds in (starts, ends))
         left = starts < ends
-        finer = Stretches(made, starts[left], ends[left], ids[left], documents[left])
+        finer = Stretches(read_only(made), starts[left], ends[left], ids[left], documents[left])
         where = documents[parts.sources]
         fields = (parts.starts, parts.ends, parts.starts + grown[:-1], lengths, parts.edges, where)
         return Normalized(finer, Splices(*(field[changed] for field in fields)))

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from spanmask.blocks import read_only
 from spanmask.kernels.units import cut_units
 from spanmask.pieces import steps_of
 from spanmask.records import Bytes, Offsets
@@ -144,4 +145,5 @@ def _normalized(normalizer: Any, vocabulary: Vocabulary, text: Bytes, offsets: O
             normalizer.normalize_str(str(data[start:end], "utf-8")).encode()
             for start, end in pairwise(offsets.tolist())
         ]
-    return np.frombuffer(b"".join(made), np.uint8), np.array([0, *accumulate(map(len, made))], np.int64)
+    offsets = read_only(np.array([0, *accumulate(map(len, made))], np.int64))
+    return np.frombuffer(b"".join(made), np.uint8), offsets

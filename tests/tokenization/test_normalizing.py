@@ -267,6 +267,15 @@ def test_added_tokens_are_not_normalized_and_what_becomes_nothing_goes() -> None
     assert set(splices.documents.tolist()) == {0, 1}
 
 
+@pytest.mark.parametrize("text", ["", "plain", "\uff21 b", "\u200b"])
+def test_kernels_read_text_that_cannot_be_written_to_whatever_was_made_of_it(text: str) -> None:
+    data = np.array(bytearray(text.encode()), np.uint8)
+    given = whole_documents(data, np.array([0, len(data)]))
+    made = _normalization(_NORMALIZERS["nmt and nfkc"]).apply(given).stretches
+    assert [given.text.flags.writeable, made.text.flags.writeable] == [False, False]
+    assert data.flags.writeable
+
+
 # --- What is not known, and what is made badly
 
 
