@@ -14,7 +14,7 @@ from spanmask.kernels._jit import Bytes, Ints, inlined, kernel
 from spanmask.kernels.entries import Entries, entry_of
 from spanmask.kernels.merging import Merges, Symbols, add_symbol, merge_symbols, room_for, write_symbols
 from spanmask.kernels.patterns import Splitter, pretoken_end, spaced_end
-from spanmask.kernels.tokens import Tokens, place_tokens, write_added, write_known
+from spanmask.kernels.tokens import Tokens, begin_stretch, place_tokens, write_known
 from spanmask.kernels.wide import BLOCK, WIDTH, load_key, prefetch, trailing_zeros
 from spanmask.kernels.windows import window_starts
 from spanmask.kernels.wordtable import WordTable, find, find_in, home_of, keep, key_of
@@ -184,11 +184,8 @@ def tokenize(
     """
     position = 0
     for stretch in range(len(starts)):
-        out.offsets[stretch] = position
-        at, end = starts[stretch], ends[stretch]
-        if added[stretch] >= 0:
-            position = write_added(added[stretch], at, end, out, position)
-            at = end
+        at, position = begin_stretch(stretch, starts, ends, added, out, position)
+        end = ends[stretch]
         spaced = int(splitter.adds_space and at < end and text[at] != 0x20)
         window, plain = 1, len(out.byte_offsets) == 0
         while at < end:

@@ -16,7 +16,7 @@ from spanmask.kernels._jit import Bytes, Flags, Ints, inlined, kernel, signed
 from spanmask.kernels.merging import Merges, Symbols, add_symbol, merge_symbols, room_for, write_symbols
 from spanmask.kernels.metaspace import SPACE, Metaspace, gap_width, is_marked, part_end, pretoken_end
 from spanmask.kernels.text import read_code_point
-from spanmask.kernels.tokens import Tokens, continues, place_known, write_added, write_known
+from spanmask.kernels.tokens import Tokens, begin_stretch, place_known, place_token, write_known
 from spanmask.kernels.wide import WIDTH
 from spanmask.kernels.wordtable import WordTable, find, keep, key_of
 
@@ -79,14 +79,8 @@ def _place(text: Bytes, scratch: Scratch, out: Tokens, position: int, token_end:
     symbol = 0
     for i in range(position, token_end):
         after = scratch.symbols.after[symbol]
-        start, stop = scratch.starts[symbol], scratch.starts[after]
         # A mark that the text lacks stands for the character behind it, and each byte for all of its character.
-        stop = max(stop, start + 1)
-        while continues(text, start):
-            start -= 1
-        while stop < len(text) and continues(text, stop):
-            stop += 1
-        out.byte_offsets[i, 0], out.byte_offsets[i, 1] = start, stop
+        place_token(text, scratch.starts[symbol], scratch.starts[after], len(text), out, i)
         symbol = after
 
 
@@ -161,12 +155,8 @@ def tokenize(
     """
     position = 0
     for stretch in range(len(starts)):
-        out.offsets[stretch] = position
-        start, end = starts[stretch], ends[stretch]
-        at, stop = start, start
-        if added[stretch] >= 0:
-            position = write_added(added[stretch], at, end, out, position)
-            at = end
+        at, position = begin_stretch(stretch, starts, ends, added, out, position)
+        start, end, stop = starts[stretch], ends[stretch], at
         while at < end:
             gap = gap_width(text, at, splitter) if at == stop else 0
             if gap > 0:

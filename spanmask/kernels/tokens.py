@@ -51,19 +51,36 @@ def write_known(table: WordTable, line: int, out: Tokens, position: int) -> int:
 
 
 @inlined
-def write_added(token: int, at: int, end: int, out: Tokens, position: int) -> int:
-    """Write an added token, which is the text ``[at, end)``; return where tokens end."""
-    out.ids[position] = token
+def begin_stretch(stretch: int, starts: Ints, ends: Ints, added: Ints, out: Tokens, position: int) -> tuple[int, int]:
+    """Begin a stretch, and write it where it is an added token; return where what is left of it begins, and where tokens end."""
+    out.offsets[stretch] = position
+    if added[stretch] < 0:
+        return starts[stretch], position
+    out.ids[position] = added[stretch]
     out.word_starts[position] = True
     if len(out.byte_offsets) > 0:
-        out.byte_offsets[position, 0], out.byte_offsets[position, 1] = at, end
-    return position + 1
+        out.byte_offsets[position, 0], out.byte_offsets[position, 1] = starts[stretch], ends[stretch]
+    return ends[stretch], position + 1
 
 
 @inlined
-def continues(text: Bytes, at: int) -> bool:
+def _continues(text: Bytes, at: int) -> bool:
     """Tell whether a byte is not the first of its character."""
     return signed(text[at]) & 0xC0 == 0x80
+
+
+@inlined
+def place_token(text: Bytes, start: int, stop: int, end: int, out: Tokens, position: int) -> None:
+    """Write which bytes a token stands for, those of ``text[start:stop]`` being in it: those of whole characters, one at least.
+
+    end: where characters that are the text's end.
+    """
+    stop = max(stop, start + 1)
+    while _continues(text, start):
+        start -= 1
+    while stop < end and _continues(text, stop):
+        stop += 1
+    out.byte_offsets[position, 0], out.byte_offsets[position, 1] = start, stop
 
 
 @inlined
@@ -79,12 +96,7 @@ def place_tokens(
     for i in range(position, token_end):
         start = at + spaced if i == position else at
         at += sizes[out.ids[i]]
-        stop = max(at, start + 1)
-        while continues(text, start):
-            start -= 1
-        while stop < end and continues(text, stop):
-            stop += 1
-        out.byte_offsets[i, 0], out.byte_offsets[i, 1] = start, stop
+        place_token(text, start, at, end, out, i)
 
 
 @inlined

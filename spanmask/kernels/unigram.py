@@ -11,7 +11,7 @@ import numpy as np
 from spanmask.kernels._jit import Bytes, Flags, Ints, inlined, kernel
 from spanmask.kernels.characters import width_of
 from spanmask.kernels.metaspace import SPACE, Metaspace, gap_width, is_marked, mark_width, pretoken_end, window_starts
-from spanmask.kernels.tokens import Tokens, place_known, write_added, write_known
+from spanmask.kernels.tokens import Tokens, begin_stretch, place_known, write_known
 from spanmask.kernels.viterbi import Model, Scratch, find_ways, turn, whole_piece
 from spanmask.kernels.wide import BLOCK, WIDTH, Key, load_key, prefetch, trailing_zeros
 from spanmask.kernels.wordtable import WordTable, find_in, home_of, keep, key_of
@@ -270,12 +270,8 @@ def tokenize(
     """
     position = 0
     for stretch in range(len(starts)):
-        out.offsets[stretch] = position
+        at, position = begin_stretch(stretch, starts, ends, added, out, position)
         start, end = starts[stretch], ends[stretch]
-        at = start
-        if added[stretch] >= 0:
-            position = write_added(added[stretch], at, end, out, position)
-            at = end
         ahead = splitter.split or splitter.white
         while at < end:
             if ahead and at + BLOCK + WIDTH <= len(text):

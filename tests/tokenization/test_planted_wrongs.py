@@ -56,7 +56,7 @@ WRONGS: dict[str, tuple[str, str, str, str]] = {
     "parts of a character that stand for a part": (
         "gpt-2",
         "kernels.tokens",
-        "while stop < end and continues(text, stop):",
+        "while stop < end and _continues(text, stop):",
         "while False:",
     ),
     "unknown bytes that are not fused": (
