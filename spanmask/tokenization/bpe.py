@@ -80,8 +80,7 @@ def _tables(model: dict[str, Any], size: int) -> bpe.Model:
 def merges_of(model: dict[str, Any]) -> merging.Merges:
     """Return the tables of merges. Of a pair that is listed twice, the last place counts."""
     ids: dict[str, int] = model["vocab"]
-    listed = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"] if pair[:8] != "#version"]
-    sides = np.array([(ids[left], ids[right]) for left, right in listed], np.uint64).reshape(-1, 2)
+    sides = np.array([(ids[left], ids[right]) for left, right in model["merges"]], np.uint64).reshape(-1, 2)
     pairs = sides[:, 0] << np.uint64(32) | sides[:, 1]
     last = len(pairs) - 1 - np.unique(pairs[::-1], return_index=True)[1]
     lefts, rights = sides[last].astype(np.int64).T
@@ -96,7 +95,7 @@ def merges_of(model: dict[str, Any]) -> merging.Merges:
         shift=np.uint64(64 - bits),
         mask=mask,
         pairs=pairs,
-        ids=np.array([ids[left + right] for left, right in listed], np.int64),
+        ids=np.array([ids[left + right] for left, right in model["merges"]], np.int64),
     )
 
 

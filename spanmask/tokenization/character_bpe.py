@@ -37,9 +37,8 @@ def _reason(model: dict[str, Any], splitter: Metaspace) -> str | None:
         return f"it falls back to bytes, and has no entry for {missing[0]!r}"
     if not model.get("byte_fallback") and unknown not in ids:
         return "it leaves out what it has no entry for"
-    pairs = (pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"] if pair[:8] != "#version")
     # Text is cut before a mark that stands behind something else.
-    joined = next((pair for pair in pairs if pair[0][-1] != MARK and pair[1][0] == MARK), None)
+    joined = next((pair for pair in model["merges"] if pair[0][-1] != MARK and pair[1][0] == MARK), None)
     if splitter.marked and joined is not None:
         return f"a merge of its model joins words, {joined[0]!r} and {joined[1]!r}"[:160]
     return None

@@ -76,11 +76,13 @@ def _normalizer_of(step: dict[str, Any]) -> Any:
 
 
 def content_of(vocabulary: Vocabulary, library: Any) -> dict[str, Any]:
-    """Return the tokenizer.json of a library loaded for text, its normalizer and pre-tokenizer in the form that these have today.
+    """Return the tokenizer.json of a library loaded for text, its normalizer, pre-tokenizer and merges in the form that these have today.
 
     Scores are those that the library holds: it does not read the nearest number to some.
     """
     content: dict[str, Any] = json.loads(vocabulary.tokenizer or "{}")
+    if "merges" in content["model"]:
+        content["model"]["merges"] = _merges_of(content["model"])
     _hide(vocabulary, content)
     if content["model"]["type"] == "Unigram":
         content["model"] |= json.loads(library.model.__getstate__())
@@ -128,7 +130,7 @@ def _hide(vocabulary: Vocabulary, content: dict[str, Any]) -> dict[str, str]:
 
 def _made_of_text(model: dict[str, Any], special: set[str]) -> set[str]:
     """Return the special entries that a model makes of text without their names: bytes, characters, parts of words, what it merges."""
-    parts = [pair.split(" ") if isinstance(pair, str) else pair for pair in model.get("merges") or ()]
+    parts = _merges_of(model)
     sides, pairs = set(chain.from_iterable(parts)), set(map(tuple, parts))
     prefix, suffix = (model.get(name) or _METASPACE for name in ("continuing_subword_prefix", "end_of_word_suffix"))
     return {
@@ -142,6 +144,12 @@ def _made_of_text(model: dict[str, Any], special: set[str]) -> set[str]:
         or name.endswith(suffix)
         or (model.get("byte_fallback") and _BYTE.fullmatch(name))
     }
+
+
+def _merges_of(model: dict[str, Any]) -> list[Sequence[str]]:
+    """Return the pairs that a model merges; in a file each may be one text, the version of their form among them."""
+    listed = model.get("merges") or ()
+    return [pair.split(" ") if isinstance(pair, str) else pair for pair in listed if pair[:8] != "#version"]
 
 
 def _rename(model: dict[str, Any], names: dict[str, str]) -> None:

@@ -147,7 +147,7 @@ def test_a_pair_that_is_listed_twice_has_the_rank_of_its_last_place() -> None:
 def test_merges_as_strings_are_those_of_pairs() -> None:
     merges = [("a", "b"), ("ab", "a"), ("Ġ", "ab")]
     pairs, strings = file_of(merges), json.loads(file_of(merges))
-    strings["model"]["merges"] = [" ".join(pair) for pair in merges]
+    strings["model"]["merges"] = ["#version: 0.2", *(" ".join(pair) for pair in merges)]
     one, other = Tokenizer(vocabulary_from_tokenizer("test", pairs)), both(json.dumps(strings))[0]
     texts = ["abab aba", "ab"]
     assert one.encode(texts).token_ids.tolist() == other.encode(texts).token_ids.tolist()

@@ -34,7 +34,7 @@ WRONGS: dict[str, tuple[str, str, str, str]] = {
     ),
     "merges in another order": (
         "roberta",
-        "tokenization.bpe",
+        "tokenization.library",
         'if pair[:8] != "#version"]',
         'if pair[:8] != "#version"][::-1]',
     ),
