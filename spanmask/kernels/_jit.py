@@ -47,6 +47,9 @@ def _compiled(function: Callable[P, R], **flags: bool) -> Callable[P, R]:
     compiled._cache = KernelCache(function)
     # numba would import every package that extends it, also before it loads what was compiled; kernels use none.
     compiled._compilation_chain_init_hook = _no_extensions
+    # A literal's type is its own to numba: what takes one would be compiled for it, and for all other numbers.
+    template = compiled.get_call_template
+    compiled.get_call_template = lambda args, kws: template(tuple(map(numba.types.unliteral, args)), kws)
     return cast(Callable[P, R], compiled)
 
 

@@ -17,7 +17,7 @@ from planted import Wrong, build, planted
 
 import spanmask
 from spanmask.kernels import cache, siphash
-from spanmask.kernels._jit import kernel
+from spanmask.kernels._jit import inlined, kernel
 
 PACKAGE = Path(spanmask.__file__).parent
 
@@ -67,6 +67,27 @@ def test_a_kernel_is_compiled_once_for_each_signature(kernels: Kernels) -> None:
     assert [kernels.run(), kernels.run(), kernels.run(dtype=np.uint16), kernels.run(dtype=np.uint16)] == [0, 1, 0, 1]
     assert len(kernels.files) == 2
     assert kernels.run() == 1
+
+
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("literal", [0, -1, 7, True])
+def test_what_takes_a_literal_is_compiled_for_its_type_once(literal: int) -> None:
+    given = type(literal)(1)
+
+    @inlined
+    def chosen(x: int) -> int:
+        return x
+
+    @kernel
+    def last_of(count: int) -> int:
+        found = literal
+        for _ in range(count):
+            found = chosen(found)
+        return chosen(literal) if count > 0 else chosen(given)
+
+    assert [last_of(0), last_of(3)] == [given, literal]
+    told: Any = chosen
+    assert len(told.signatures) == 1
 
 
 def test_the_folder_is_the_users_own(kernels: Kernels) -> None:
@@ -206,7 +227,7 @@ def test_an_edited_inner_kernel_is_never_served_stale(tmp_path: Path) -> None:
 
 
 _OUTER = """
-from spanmask.kernels._jit import kernel
+from spanmask.kernels._jit import inlined, kernel
 from spanmask.kernels.siphash import _rotated
 
 @kernel
@@ -225,7 +246,7 @@ print(*out, sum(turn_all.stats.cache_hits.values()))
 
 _READ_OUTSIDE = """
 import numpy as np
-from spanmask.kernels._jit import kernel
+from spanmask.kernels._jit import inlined, kernel
 
 @kernel
 def read(x, place):
