@@ -6,9 +6,9 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from spanmask.config import CorpusConfig, Format
 from spanmask.corpus.inputs import InputFile, Inputs, find_inputs
@@ -24,8 +24,18 @@ _JSON_OBJECT = re.compile(rb"""\s*\{\s*(?:"(?:[^"\\]|\\.)*"\s*:|\})""")
 #: Told which files will be read, and what in folders will not.
 OnInputs = Callable[[Inputs], None]
 
+#: One path or several.
+Paths = Sequence[str | os.PathLike[str]] | str | os.PathLike[str]
 
-def find_files(paths: list[Any], folder: Path, config: CorpusConfig, on_inputs: OnInputs) -> tuple[InputFile, ...]:
+
+def each_of(paths: Paths) -> list[str | os.PathLike[str]]:
+    """Return the paths as a list, of a single one too."""
+    return [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+
+
+def find_files(
+    paths: Sequence[str | os.PathLike[str]], folder: Path, config: CorpusConfig, on_inputs: OnInputs
+) -> tuple[InputFile, ...]:
     """Return the files that paths stand for; ``-`` is standard input, which is saved in a folder.
 
     Raises

@@ -21,7 +21,7 @@ from spanmask.errors import ConfigError, CorpusError, IncompleteShards, Mismatch
 from spanmask.kernels.cache import has_compiled_kernels
 from spanmask.presharding.existing import check_folder, differences, finished_dataset, refusal
 from spanmask.presharding.finalize import assemble
-from spanmask.presharding.finding import STDIN, OnInputs, find_files
+from spanmask.presharding.finding import STDIN, OnInputs, each_of, find_files
 from spanmask.presharding.locations import Digests, check_unchanged_since, remember_inputs, remember_lists
 from spanmask.presharding.plan import Plan, default_jobs, make_plan
 from spanmask.presharding.receipt import Receipt
@@ -114,7 +114,7 @@ def preshard(  # noqa: PLR0913 - the one door
     if jobs < 1:
         raise ConfigError(f"jobs is {jobs}: give 1 or more")
     check_folder(folder)
-    paths = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
+    paths = each_of(inputs)
     config, exclusions = _with_lists(config)
     on_inputs = on_inputs or _ignore
     if STDIN not in paths and not (folder / FOLDER).exists():
@@ -163,7 +163,7 @@ def preview(
         plan = make_plan(
             config,
             vocabulary,
-            with_exclusions(find_files(list(inputs), Path(scratch), config.corpus, found.append), exclusions),
+            with_exclusions(find_files(inputs, Path(scratch), config.corpus, found.append), exclusions),
         )
         pipeline = Pipeline(plan, Path())
         blocks = (

@@ -90,8 +90,7 @@ def extend_model(
     refuse_occupied(folder, MODEL_FILES, "model's", overwrite=overwrite)
     old = _berts(source)
     require_model(source, len(old))
-    paths = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
-    with found_corpus(paths, config.corpus, on_progress) as corpus:
+    with found_corpus(inputs, config.corpus, on_progress) as corpus:
         counts = _count(corpus, old)
         corpus.tell("choosing pieces")
         words = Words(counts, frozenset(old.ordinary_ids.tolist()))

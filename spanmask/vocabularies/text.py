@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from spanmask.config import CorpusConfig
 from spanmask.corpus.inputs import Inputs, Part
 from spanmask.corpus.reading import divide, read_part
 from spanmask.errors import CorpusError
-from spanmask.presharding.finding import STDIN, find_files
+from spanmask.presharding.finding import STDIN, Paths, each_of, find_files
 from spanmask.presharding.locations import check_unchanged_since
 from spanmask.presharding.unigrams import GROWTH
 from spanmask.records import DocumentBlock, Offsets
@@ -117,9 +116,7 @@ class Corpus:
 
 
 @contextmanager
-def found_corpus(
-    paths: Sequence[str | os.PathLike[str]], config: CorpusConfig, on_progress: OnProgress | None
-) -> Iterator[Corpus]:
+def found_corpus(inputs: Paths, config: CorpusConfig, on_progress: OnProgress | None) -> Iterator[Corpus]:
     """Find the files of a corpus; while the body runs, what came through standard input is kept in a temporary folder.
 
     Raises
@@ -129,9 +126,9 @@ def found_corpus(
     StorageError
         The file system refused.
     """
-    found: list[Inputs] = []
+    paths, found = each_of(inputs), list[Inputs]()
     with TemporaryDirectory(prefix="spanmask-") if STDIN in paths else nullcontext("") as scratch:
-        find_files(list(paths), Path(scratch), config, found.append)
+        find_files(paths, Path(scratch), config, found.append)
         yield Corpus(found[0], config, on_progress)
 
 

@@ -86,8 +86,7 @@ def train_vocabulary(
     check = partial(refuse_occupied, folder, FILES, "vocabulary's", overwrite=overwrite)
     refuse_file(folder)
     check()
-    paths = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
-    with found_corpus(paths, config.corpus, on_progress) as corpus, publish_folder(folder, check) as written:
+    with found_corpus(inputs, config.corpus, on_progress) as corpus, publish_folder(folder, check) as written:
         amount, characters = corpus.count()
         alphabet = Alphabet(letters=(), left=(), seen=len(characters))
         cased = config.cased is not False
