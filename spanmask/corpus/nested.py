@@ -30,8 +30,8 @@ def all_names(values: Mapping[str, Any]) -> list[str]:
 
 
 def column_paths(schema: pa.Schema) -> list[str]:
-    """Return the columns of a schema, those inside of structs by their paths."""
-    return [path for field in schema for path in _paths_of(field)]
+    """Return the columns of a schema, those inside of structs by their paths; each once, though `with_inner` put one beside its struct."""
+    return list(dict.fromkeys(path for field in schema for path in _paths_of(field)))
 
 
 def _paths_of(field: pa.Field) -> list[str]:

@@ -76,6 +76,16 @@ def test_a_wrong_path_is_told_with_the_fields_that_are_there(corpus: Any, suffix
         corpus.parts(file, text_field="doc.text")
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet", ".arrow"])
+@pytest.mark.parametrize("wrong", [{"text_field": "nope", "keep": ("doc.id",)}, {**FIELDS, "keep": ("nope", "doc.id")}])
+def test_a_field_that_is_asked_for_is_told_once_beside_a_wrong_one(
+    corpus: Any, suffix: str, wrong: dict[str, Any]
+) -> None:
+    with pytest.raises(CorpusError, match=r"no (field|column) 'nope'; ") as caught:
+        corpus.parts(_written(corpus, suffix, ROWS), **wrong)
+    assert [str(caught.value).count(name) for name in ("'doc.id'", "'doc.body.text'")] == [1, 1]
+
+
 def test_names_are_looked_up_literally_first_at_every_depth() -> None:
     assert looked_up({"a": {"b.c": 1, "b": {"c": 2}}}, "a.b.c") == (True, 1)
     assert looked_up({"a.b": {"c": 3}}, "a.b.c") == (True, 3)
