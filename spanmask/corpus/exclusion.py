@@ -7,12 +7,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from spanmask.buffers import to_numpy
 from spanmask.config import CorpusConfig
 from spanmask.corpus.inputs import Exclusion, InputFile
 from spanmask.errors import ConfigError, CorpusError
@@ -50,7 +48,7 @@ def _read(field: str, path: str) -> Exclusion:
         field=field,
         path=os.path.abspath(path),
         stated=f"{field}={os.path.basename(path)}{_DIGEST}{digest}",
-        values=pa.array(sorted(lines), pa.large_string()),
+        values=frozenset(line.encode() for line in lines),
     )
 
 
@@ -59,14 +57,11 @@ def with_exclusions(files: Sequence[InputFile], exclusions: Sequence[Exclusion])
     return tuple(replace(file, exclusions=tuple(exclusions)) for file in files)
 
 
-def excluded(batch: pa.RecordBatch, exclusions: Sequence[Any]) -> Flags:
+def excluded(batch: pa.RecordBatch, exclusions: Sequence[Exclusion]) -> Flags:
     """Return (D,) which rows hold an excluded value; numbers count as their digits."""
     found: Flags = np.zeros(len(batch), np.bool_)
-    if not exclusions:
-        return found
-    import pyarrow.compute as pc
-
     for one in exclusions:
-        column = batch.column(one.field).cast(pa.large_string())
-        found |= to_numpy(pc.is_in(column, value_set=one.values))
+        # As bytes: a text that is not UTF-8 is told elsewhere.
+        values = batch.column(one.field).cast(pa.large_string()).cast(pa.large_binary()).to_pylist()
+        found |= np.fromiter((value in one.values for value in values), np.bool_, len(values))
     return found

@@ -47,12 +47,12 @@ _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bz2", 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Exclusion:
-    """A list of values of a field. path: of its file. stated: the option as manifests have it. values: distinct strings."""
+    """A list of values of a field. path: of its file. stated: the option as manifests have it. values: in UTF-8."""
 
     field: str
     path: str
     stated: str
-    values: pa.Array
+    values: frozenset[bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

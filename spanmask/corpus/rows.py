@@ -84,7 +84,7 @@ def documents(
             detail = explain(rows.ids[row], fault.reason(row))
             skipped.append(SkippedDocument(document_id=int(rows.ids[row]), reason=fault.kind, detail=detail))
         bad |= fault.bad
-    taken = excluded(rows.batch, rows.exclusions if config.exclude else ()) & ~bad
+    taken = excluded(rows.batch, rows.exclusions) & ~bad
     good = ~bad & ~taken
     if good.all():
         return _block(rows, config)
