@@ -237,9 +237,8 @@ def _with_content(file: InputFile, format: Format) -> InputFile:  # noqa: A002
     """Return a file as what its first bytes say where its name leaves that open, and without an encoding where it has its own."""
     if file.format in (Format.PARQUET, Format.ARROW):
         return replace(file, encoding=None)
-    if format is Format.AUTO and _suffix(os.path.basename(file.path)).startswith(".json") and not _is_jsonl(file):
-        return replace(file, format=Format.JSON) if _begins_array(file) else file
-    return file
+    is_open = format is Format.AUTO and _suffix(os.path.basename(file.path)).split(".")[1:2] == ["json"]
+    return replace(file, format=Format.JSON) if is_open and _begins_array(file) else file
 
 
 def _begins_array(file: InputFile) -> bool:
@@ -250,10 +249,6 @@ def _begins_array(file: InputFile) -> bool:
         text = codecs.getincrementaldecoder(file.encoding or "utf-8")("replace").decode(head)
         return text.removeprefix("\ufeff").lstrip(" \t\r\n").startswith("[")
     return False
-
-
-def _is_jsonl(file: InputFile) -> bool:
-    return ".jsonl" in _suffix(os.path.basename(file.path))
 
 
 def _usable(path: str, mode: int, kind: Format | None, compression: str | None) -> Format:
