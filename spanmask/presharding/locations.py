@@ -35,26 +35,26 @@ def remember_inputs(manifest: Manifest, files: Sequence[InputFile]) -> None:
 
 
 def remember_lists(manifest: Manifest, files: Sequence[InputFile]) -> None:
-    """Write down where a dataset's lists of excluded documents were; failing to is no failure."""
+    """Write down where a dataset's lists of excluded documents were, if it has some; failing to is no failure."""
     paths = [one.path for one in files[0].exclusions]
     with suppress(OSError, StorageError, ConfigError):
-        publish_bytes(_record_path(manifest).with_suffix(".lists.json"), canonical_json(paths))
+        if paths:
+            publish_bytes(_record_path(manifest).with_suffix(".lists.json"), canonical_json(paths))
 
 
 def recalled_exclusions(manifest: Manifest) -> tuple[Exclusion, ...]:
-    """Read the lists of documents that a dataset was made without.
+    """Read the lists of documents that a dataset was made without: where they were, or in the working directory where that is not known.
 
     Raises
     ------
     ConfigError
-        Where they lie is not known here, or one is not what it was.
+        One is not there, or is not what it was.
     """
     stated = manifest.config.corpus.exclude
-    paths: list[str] = []
-    with suppress(OSError, ValueError):
-        paths = [str(path) for path in json.loads(_record_path(manifest).with_suffix(".lists.json").read_bytes())]
-    if len(paths) != len(stated):
-        paths = [] if not stated else [one.split("=", 1)[1].partition("#")[0] for one in stated]
+    paths = [one.partition("=")[2].rpartition("#")[0] for one in stated]
+    with suppress(OSError, ValueError, TypeError, RecursionError):
+        known = [str(path) for path in json.loads(_record_path(manifest).with_suffix(".lists.json").read_bytes())]
+        paths = known if len(known) == len(stated) else paths
     given = tuple(f"{one.partition('=')[0]}={path}" for one, path in zip(stated, paths, strict=True))
     found = read_exclusions(replace(manifest.config.corpus, exclude=given))
     for one, wanted in zip(found, stated, strict=True):

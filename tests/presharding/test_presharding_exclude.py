@@ -12,6 +12,7 @@ from rows import write_rows
 import spanmask
 from spanmask import verify
 from spanmask.errors import ConfigError, CorpusError, MismatchError
+from spanmask.presharding import locations
 from spanmask.presharding.comparing import verify_source
 
 
@@ -66,6 +67,31 @@ def test_another_list_is_another_dataset_and_the_same_one_nothing_to_do(lab: Any
         lab.run(path, "out", exclude=(f"id={taken}",))
     with pytest.raises(ConfigError, match="not the list that the dataset was made without"):
         verify_source(lab.folder / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "remembered"),
+    [
+        ("taken.txt", None),
+        ("taken#1.txt", None),
+        ("#", None),
+        ("taken.txt", b"5"),
+        ("taken.txt", b"{"),
+        ("taken.txt", b'["a", "b"]'),
+        ("taken.txt", b"[" * 100_000),
+    ],
+)
+def test_a_list_is_found_here_where_its_place_is_not_remembered(
+    lab: Any, name: str, remembered: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locations, "user_cache_folder", lambda: lab.folder / "cache")
+    (lab.folder / name).write_text("103\n")
+    lab.run(_written(lab, ".jsonl"), "out", exclude=(f"id={lab.folder / name}",))
+    lab.run(lab.folder / "rows.jsonl", "all")
+    [record] = (lab.folder / "cache").rglob("*.lists.json")
+    record.unlink() if remembered is None else record.write_bytes(remembered)
+    monkeypatch.chdir(lab.folder)
+    assert verify_source("out", jobs=1) == []
 
 
 def test_texts_themselves_may_be_listed(lab: Any) -> None:
