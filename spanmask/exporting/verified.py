@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from spanmask.shard.manifest import Manifest
-from spanmask.shard.reader import OnRows
+from spanmask.shard.reader import OnRows, advancing
 from spanmask.shard.shard_file import ShardFile
 from spanmask.shard.table import ShardRecord, Split
 
@@ -30,9 +30,7 @@ class VerifiedRows:
         self.manifest = manifest
         self.splits = splits
         self._root = root
-        self._on_progress = on_progress
-        self._done = 0
-        self._total = sum(split.rows for split in splits)
+        self._advance = advancing(on_progress, sum(split.rows for split in splits))
 
     def shards(self, split: Split) -> Iterator[Shard]:
         """Yield the shards of a split, each closed when the next one is opened.
@@ -55,6 +53,4 @@ class VerifiedRows:
         for number in range(len(file)):
             batch = file.batch(number)
             yield batch
-            self._done += batch.num_rows
-            if self._on_progress is not None:
-                self._on_progress(self._done, self._total)
+            self._advance(batch.num_rows)

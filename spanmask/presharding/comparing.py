@@ -20,8 +20,8 @@ from spanmask.presharding.run import run_units
 from spanmask.presharding.units import Pipeline, PipelineWork, Report, Unit, all_units
 from spanmask.records import MaskedBlock, Ragged, SequenceBlock, TokenIds
 from spanmask.shard.manifest import MANIFEST, Manifest, input_names, read_manifest, require_current
-from spanmask.shard.reader import OnRows, ShardSet
-from spanmask.shard.verify import Finding, advancing
+from spanmask.shard.reader import OnRows, ShardSet, advancing
+from spanmask.shard.verify import Finding
 from spanmask.storage import digest
 from spanmask.tokenization.tokenizer import tokenized_by
 from spanmask.vocab import Vocabulary

@@ -28,6 +28,19 @@ OnRows = Callable[[int, int], None]
 LOOK_SECONDS = 1.0
 
 
+def advancing(on_progress: OnRows | None, total: int) -> Callable[[int], None]:
+    """Return what takes the rows just done, and tells of all that are."""
+    done = 0
+
+    def advance(rows: int) -> None:
+        nonlocal done
+        done += rows
+        if on_progress is not None:
+            on_progress(done, total)
+
+    return advance
+
+
 class ShardSet(Sequence[Row]):
     """The rows of one split of a finished dataset, in order.
 

@@ -18,7 +18,7 @@ from spanmask.shard.manifest import (
     read_manifest,
 )
 from spanmask.shard.parts import SKIPPED, SPLITS
-from spanmask.shard.reader import OnRows, ShardSet
+from spanmask.shard.reader import OnRows, ShardSet, advancing
 from spanmask.shard.schema import content_chunks, from_record_batch
 from spanmask.shard.skipped import check_skipped
 from spanmask.statistics import RowStatistics
@@ -93,19 +93,6 @@ def verify(folder: str | os.PathLike[str], *, on_progress: OnRows | None = None)
         rows=sum(split.rows for split in splits),
         tokens=sum(split.tokens for split in splits),
     )
-
-
-def advancing(on_progress: OnRows | None, total: int) -> Callable[[int], None]:
-    """Return what takes the rows just done, and tells of all that are."""
-    done = 0
-
-    def advance(rows: int) -> None:
-        nonlocal done
-        done += rows
-        if on_progress is not None:
-            on_progress(done, total)
-
-    return advance
 
 
 def _check_split(shards: ShardSet, counted: RowStatistics, advance: Callable[[int], None]) -> Iterator[Finding]:
