@@ -83,13 +83,20 @@ class InputFile:
         return self.format in (Format.TEXT, Format.JSONL)
 
     @property
+    def is_delimited(self) -> bool:
+        """Whether its records are fields between marks, under a header."""
+        return self.format in (Format.CSV, Format.TSV)
+
+    @property
+    def is_columnar(self) -> bool:
+        """Whether it holds columns with their types."""
+        return self.format in (Format.PARQUET, Format.ARROW)
+
+    @property
     def is_sequential(self) -> bool:
         """Whether it can only be read from its start on."""
-        return (
-            self.compression is not None
-            or self.encoding is not None
-            or self.format in (Format.CSV, Format.TSV, Format.JSON)
-        )
+        in_order = self.is_delimited or self.format is Format.JSON
+        return in_order or self.compression is not None or self.encoding is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,7 +242,7 @@ def _describe(index: int, path: str, name: str, format: Format) -> InputFile:  #
 
 def _with_content(file: InputFile, format: Format) -> InputFile:  # noqa: A002
     """Return a file as what its first bytes say where its name leaves that open, and without an encoding where it has its own."""
-    if file.format in (Format.PARQUET, Format.ARROW):
+    if file.is_columnar:
         return replace(file, encoding=None)
     is_open = format is Format.AUTO and _suffix(os.path.basename(file.path)).split(".")[1:2] == ["json"]
     return replace(file, format=Format.JSON) if is_open and _begins_array(file) else file

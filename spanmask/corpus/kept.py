@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from spanmask.config import CorpusConfig, Format
+from spanmask.config import CorpusConfig
 from spanmask.corpus.columnar import kept_in_columns, names_in_columns
 from spanmask.corpus.columns import kept_types
 from spanmask.corpus.delimited import records_schema
@@ -54,23 +54,19 @@ def with_kept(files: Sequence[InputFile], config: CorpusConfig) -> tuple[InputFi
     return tuple(replace(file, kept=kept) for file in files)
 
 
-def _is_delimited(file: InputFile) -> bool:
-    return file.format in (Format.CSV, Format.TSV)
-
-
 def _names_in(file: InputFile, config: CorpusConfig) -> list[str]:
-    if file.has_lines or file.format is Format.JSON:
-        return names_in_lines(file)
-    return list(records_schema(file, config).names) if _is_delimited(file) else names_in_columns(file, config)
+    if file.is_delimited:
+        return list(records_schema(file, config).names)
+    return names_in_columns(file, config) if file.is_columnar else names_in_lines(file)
 
 
 def _kept_in(
     file: InputFile, config: CorpusConfig, found: dict[str, tuple[pa.DataType, str]]
 ) -> dict[str, pa.DataType]:
-    if not file.has_lines and file.format is not Format.JSON:
-        return (
-            kept_types(records_schema(file, config), config) if _is_delimited(file) else kept_in_columns(file, config)
-        )
+    if file.is_delimited:
+        return kept_types(records_schema(file, config), config)
+    if file.is_columnar:
+        return kept_in_columns(file, config)
     # Lines are read for what is not known yet: those of another type are told where they stand.
     wanted = [name for name in config.carried if found.get(name, (pa.null(), ""))[0] == pa.null()]
     return kept_in_lines(file, wanted, config.max_document_bytes) if wanted else {}

@@ -43,7 +43,7 @@ def divide(file: InputFile, config: CorpusConfig, target_bytes: int) -> list[Par
         raise ValueError(f"{file.path} is compressed: read it with stream_blocks")
     if target_bytes < 1:
         raise ValueError(f"target_bytes is {target_bytes}: give at least 1")
-    if file.format in (Format.CSV, Format.TSV):
+    if file.is_delimited:
         from spanmask.corpus.delimited import records_schema
 
         records_schema(file, config)
@@ -75,12 +75,12 @@ def read_part(part: Part, config: CorpusConfig, window_bytes: int = BLOCK_BYTES)
         The file system refused.
     """
     part = replace(part, file=_knowing(part.file, config))
-    if part.file.format in (Format.PARQUET, Format.ARROW):
+    if part.file.is_columnar:
         from spanmask.corpus.columnar import read_rows
 
         yield from read_rows(part, config)
         return
-    if part.file.format in (Format.CSV, Format.TSV):
+    if part.file.is_delimited:
         from spanmask.corpus.delimited import read_records
 
         yield from read_records(part.file, config)
