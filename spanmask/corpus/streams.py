@@ -9,6 +9,7 @@ import codecs
 import contextlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import IO, Any, Protocol, cast
 
 import numpy as np
@@ -126,6 +127,13 @@ class _Recoded:
         return self._stream.tell()
 
 
+@cache
+def _keep_freed_memory() -> None:
+    """Have the process keep the memory of a chunk for the next one: else each would be of new pages."""
+    # glibc does up to the size of the largest that was freed. Once: the second time all of it would be cleared.
+    bytes(4 * CHUNK_BYTES)
+
+
 def lines(stream: ByteStream, offset: int, most: int) -> Iterator[Chunk]:
     """Yield the rest of a stream as chunks of whole lines, without the file's byte order mark.
 
@@ -139,8 +147,7 @@ def lines(stream: ByteStream, offset: int, most: int) -> Iterator[Chunk]:
         Bytes of a line that are held. A line that goes on is handed on as its beginning and `CUT` as soon as that is known, and the rest of
         it read only when more is asked for; the chunk after it then stands further on than its bytes say.
     """
-    # glibc keeps freed memory for what is read next up to the size of the largest that was freed: else each chunk would be of new pages.
-    bytes(4 * CHUNK_BYTES)
+    _keep_freed_memory()
     pieces = iter(lambda: stream.read(CHUNK_BYTES), b"")
     head = b""
     if offset == 0:
