@@ -92,15 +92,12 @@ def _findings(outcome: Outcome) -> list[Finding]:
 
 
 def _inputs(manifest: Manifest, inputs: Sequence[str | os.PathLike[str]]) -> tuple[InputFile, ...]:
-    if inputs:
-        return find_inputs(inputs, manifest.config.corpus.format, manifest.config.corpus.encoding).files
-    known = recalled_inputs(manifest)
+    known = [] if inputs else recalled_inputs(manifest)
     if known is None:
         names = ", ".join(input_names(manifest.inputs))
         raise ConfigError(f"where its inputs lie is not known here; name them in order after --source: {names}")
-    return find_inputs(
-        [item["path"] for item in known], manifest.config.corpus.format, manifest.config.corpus.encoding
-    ).files
+    corpus = manifest.config.corpus
+    return find_inputs(inputs or [item["path"] for item in known], corpus.format, corpus.encoding).files
 
 
 def _compare_unit(manifest: Manifest, pipeline: Pipeline, unit: Unit, report: Report) -> list[Finding]:
