@@ -53,6 +53,7 @@ class _Decompressed:
         return cast(int, self._raw.tell())
 
     def read(self, size: int) -> bytes:
+        """Return up to so many bytes; raises as `open_compressed` does."""
         try:
             return cast(bytes, self._stream.read(size))
         except (zlib.error, lzma.LZMAError) as error:

@@ -112,6 +112,7 @@ class _Recoded:
         self._ended = False
 
     def read(self, size: int, /) -> bytes:
+        """Return up to so many bytes of UTF-8; a `CorpusError` where the encoding has no such text at all."""
         while not self._held and not self._ended:
             data = self._stream.read(CHUNK_BYTES)
             self._ended = not data
