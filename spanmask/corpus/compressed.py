@@ -30,12 +30,9 @@ def open_compressed(path: str, compression: str) -> Iterator[_Decompressed]:
     OSError
         The file system refused.
     """
-    if compression == "gzip":
+    if compression in _READERS:
         with open(path, "rb", buffering=0) as raw:
-            yield _Decompressed(path, compression, raw, _Gzip(raw))
-    elif compression in _STREAMS:
-        with open(path, "rb", buffering=0) as raw:
-            yield _Decompressed(path, compression, raw, _Streams(raw, _STREAMS[compression]))
+            yield _Decompressed(path, compression, raw, _READERS[compression](raw))
     else:
         with pa.OSFile(path) as raw, pa.CompressedInputStream(raw, compression) as stream:
             yield _Decompressed(path, compression, raw, stream)
@@ -150,9 +147,11 @@ class _Streams:
 
 #: Memory that an xz file may ask for: xz -9 takes 65 MiB.
 _XZ_MEMORY = 1 << 30
-_STREAMS: dict[str, Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]] = {
-    "bz2": bz2.BZ2Decompressor,
-    "xz": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, _XZ_MEMORY),
+#: What Arrow does not read, or not all that the tools of its format do.
+_READERS: dict[str, Callable[[IO[bytes]], _Gzip | _Streams]] = {
+    "gzip": _Gzip,
+    "bz2": lambda raw: _Streams(raw, bz2.BZ2Decompressor),
+    "xz": lambda raw: _Streams(raw, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, _XZ_MEMORY)),
 }
 
 
