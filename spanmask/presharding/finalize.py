@@ -112,12 +112,13 @@ def _check_supplied(plan: Plan, supplied: dict[str, int]) -> None:
 
 
 def _nothing(conservation: dict[str, Any], plan: Plan) -> str:
-    if not conservation or conservation["documents_in"] == 0:
+    if not conservation.get("documents_in"):
         return f"every input is empty ({len(plan.files)} read); give files with text"
     short = plan.config.sequence.min_tokens
+    excluded = f"{conservation['documents_excluded']:,} excluded, " if plan.config.corpus.exclude else ""
     return (
         f"no sequence is left of {conservation['documents_in']:,} documents "
-        f"({conservation['documents_skipped']:,} skipped, {conservation['documents_empty']:,} empty, "
+        f"({conservation['documents_skipped']:,} skipped, {excluded}{conservation['documents_empty']:,} empty, "
         f"the rest shorter than {short} tokens); "
         "lower --min-tokens, or give longer texts"
     )

@@ -105,6 +105,34 @@ def test_texts_themselves_may_be_listed(lab: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("listed", "told"),
+    [
+        ("100\n101\n102\n", "of 3 documents (0 skipped, 3 excluded, 0 empty, the rest shorter than 8 tokens)"),
+        ("102\n101\n", "of 3 documents (0 skipped, 2 excluded, 0 empty, the rest shorter than 8 tokens)"),
+        ("9\n", "of 3 documents (0 skipped, 0 excluded, 0 empty, the rest shorter than 8 tokens)"),
+        (None, "of 3 documents (0 skipped, 0 empty, the rest shorter than 8 tokens)"),
+    ],
+)
+def test_excluded_documents_are_told_where_nothing_is_left(lab: Any, listed: str | None, told: str) -> None:
+    path = lab.jsonl([{"id": 100 + number, "text": "too short"} for number in range(3)])
+    (lab.folder / "f.txt").write_text(listed or "")
+    with pytest.raises(CorpusError) as caught:
+        lab.run(path, "out", exclude=() if listed is None else (f"id={lab.folder / 'f.txt'}",))
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content"), [(".jsonl", ""), (".json", ""), (".csv", ""), (".tsv", ""), (".jsonl", " \n")]
+)
+def test_empty_inputs_are_told_as_that(lab: Any, suffix: str, content: str) -> None:
+    path = lab.folder / f"empty{suffix}"
+    path.write_text(content)
+    (lab.folder / "f.txt").write_text("a text")
+    with pytest.raises(CorpusError, match="every input is empty"):
+        lab.run(path, "out", exclude=(f"text={lab.folder / 'f.txt'}",))
+
+
+@pytest.mark.parametrize(
     ("given", "content", "error", "message"),
     [
         ("id", "1", ConfigError, "give FIELD=FILE"),
