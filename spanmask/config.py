@@ -216,8 +216,12 @@ class CorpusConfig(Options):
     @property
     def carried(self) -> tuple[str, ...]:
         """Fields that are read beside the text: those to keep, and those by which documents are excluded."""
-        excluded = (given.partition("=")[0] for given in self.exclude)
-        return tuple(dict.fromkeys([*self.keep, *(name for name in excluded if name != self.text_field)]))
+        return tuple(name for name in self.named if name != self.text_field)
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The same, the text's too where documents are excluded by it."""
+        return tuple(dict.fromkeys([*self.keep, *(given.partition("=")[0] for given in self.exclude)]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -115,7 +115,7 @@ def make_plan(
 
 
 def _check_fields(config: CorpusConfig, files: Sequence[InputFile]) -> None:
-    fields = [*filter(None, (config.spans_field, config.words_field)), *config.carried]
+    fields = [*filter(None, (config.spans_field, config.words_field)), *config.named]
     text = next((file for file in files if file.format is Format.TEXT), None)
     if text is not None and fields:
         raise ConfigError(f"{text.path}: plain text has no field {fields[0]!r}; give JSONL, CSV, Parquet or Arrow")

@@ -81,6 +81,6 @@ def _require_text_alone(corpus: CorpusConfig) -> None:
     ConfigError
         One is named.
     """
-    named = [name for name in (corpus.spans_field, corpus.words_field, *corpus.carried) if name is not None]
+    named = [name for name in (corpus.spans_field, corpus.words_field, *corpus.named) if name is not None]
     if named:
         raise ConfigError(f"field {named[0]!r}: a vocabulary is made of the text alone; leave other fields out")

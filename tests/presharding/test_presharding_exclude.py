@@ -151,7 +151,9 @@ def test_a_list_that_cannot_be_used_is_told(lab: Any, given: str, content: Any, 
         lab.run(_written(lab, ".jsonl"), "out", exclude=(given.format(taken),))
 
 
-def test_plain_text_has_no_field_to_exclude_by(lab: Any) -> None:
+@pytest.mark.parametrize("field", ["id", "text", "body"])
+@pytest.mark.parametrize("layout", ["sentences", "documents", "file"])
+def test_plain_text_has_no_field_to_exclude_by(lab: Any, field: str, layout: str) -> None:
     (lab.folder / "f.txt").write_text("1")
-    with pytest.raises(ConfigError, match="plain text has no field 'id'"):
-        lab.run(lab.text(), "out", exclude=(f"id={lab.folder / 'f.txt'}",))
+    with pytest.raises(ConfigError, match=f"plain text has no field '{field}'"):
+        lab.run(lab.text(), "out", exclude=(f"{field}={lab.folder / 'f.txt'}",), layout=layout)

@@ -221,6 +221,8 @@ def test_a_text_of_white_space_is_no_text(tmp_path: Path) -> None:
         ({"coverage": 1.5}, "coverage is 1.5: give a share above 0, at most 1"),
         ({"min_frequency": 0}, "min_frequency is 0: give a number of times from 1"),
         ({"keep": ["id"]}, "field 'id': a vocabulary is made of the text alone"),
+        ({"exclude": ["id=f.txt"]}, "field 'id': a vocabulary is made of the text alone"),
+        ({"exclude": ["text=f.txt"]}, "field 'text': a vocabulary is made of the text alone"),
         ({"kind": "wordpeice"}, "kind is 'wordpeice': give one of wordpiece, bpe, unigram"),
     ],
 )
