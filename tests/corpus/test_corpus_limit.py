@@ -115,12 +115,12 @@ PIECES = {
 )
 def test_of_a_document_without_end_little_is_held(corpus: Any, kind: str, suffix: str) -> None:
     head, piece, tail, texts, skipped = PIECES[kind]
-    file = repeated(corpus, suffix, head, 4, tail, piece)
+    file = repeated(corpus, suffix, head, 8, tail, piece)
     read(corpus.write(".txt", b"\xff\n\nwarm\n"), on_error=OnError.SKIP)
     found, peak = with_peak(lambda: read(file, max_document_bytes=MIB, on_error=OnError.SKIP))
     assert found == (texts, skipped)
-    # 64 MiB went by: what is held is a block, a few chunks, and what decompresses.
-    assert peak < 48 * MIB
+    # 128 MiB went by: what is held is a block, a few chunks, and what decompresses, among what earlier tests left of memory.
+    assert peak < 64 * MIB
     if skipped:
         with pytest.raises(CorpusError, match="more than 1,048,576 bytes") as caught:
             read(file, max_document_bytes=MIB)
@@ -133,7 +133,7 @@ def test_of_a_line_of_json_without_end_little_is_held(corpus: Any, suffix: str) 
     read(corpus.write(".jsonl", b'{"text": "warm"}\n{"text": 1}\n'), on_error=OnError.SKIP)
     found, peak = with_peak(lambda: read(file, max_document_bytes=MIB, on_error=OnError.SKIP))
     assert found == ([b"one", b"two"], 1)
-    assert peak < 48 * MIB
+    assert peak < 64 * MIB
     with pytest.raises(CorpusError, match="more than 1,048,576 bytes") as caught:
         read(file, max_document_bytes=MIB)
     assert caught.value.line == 2
