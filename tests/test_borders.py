@@ -46,7 +46,7 @@ def test_only_kernels_import_numba_and_only_tokenization_the_tokenizers() -> Non
     }
     assert importers["tokenizers"] == tokenizing
     assert {Path(name).parts[:2] for name in importers["torch"]} <= {("loading", "torch_dataset")} | {
-        (folder, path.name) for folder in ("model", "train") for path in (PACKAGE / folder).glob("*.py")
+        (folder, path.name) for folder in ("model", "probes", "train") for path in (PACKAGE / folder).glob("*.py")
     }
 
 
@@ -242,6 +242,7 @@ def test_the_layout_is_the_one_decided() -> None:
         "options",
         "pieces",
         "presharding",
+        "probes",
         "processes",
         "py",
         "records",
