@@ -15,9 +15,16 @@ from spanmask._lazy import lazy_names
 
 if TYPE_CHECKING:
     from spanmask.probes.examples import Examples
+    from spanmask.probes.results import Questions, Results, read_questions, read_results
 
-__all__ = ["Examples"]
+__all__ = ["Examples", "Questions", "Results", "read_questions", "read_results"]
 
-_HOMES = {"Examples": "examples"}
+_HOMES = {
+    "Examples": "examples",
+    "Questions": "results",
+    "Results": "results",
+    "read_questions": "results",
+    "read_results": "results",
+}
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)
