@@ -16,7 +16,7 @@ import hashlib
 import json
 import struct
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -89,8 +89,8 @@ class CheckpointWriter:
         make_folder(folder)
         remove_temporaries(folder)
 
-    def begin(self, checkpoint: Checkpoint) -> None:
-        """Start writing a checkpoint, after the one before.
+    def begin(self, checkpoint: Checkpoint, besides: Collection[int] = ()) -> None:
+        """Start writing a checkpoint, after the one before. besides: steps whose checkpoints stay this time, whatever their age.
 
         Raises
         ------
@@ -98,15 +98,15 @@ class CheckpointWriter:
             The one before could not be written.
         """
         self.finish()
-        self._thread = threading.Thread(target=self._work, args=(checkpoint,), name="spanmask-checkpoint")
+        self._thread = threading.Thread(target=self._work, args=(checkpoint, besides), name="spanmask-checkpoint")
         self._thread.start()
 
-    def _work(self, checkpoint: Checkpoint) -> None:
+    def _work(self, checkpoint: Checkpoint, besides: Collection[int]) -> None:
         try:
             write_checkpoint(self._folder, checkpoint)
             # After the new one is there: never fewer than were promised.
             for step, folder in list(checkpoints_in(self._folder).items())[: -self._keep]:
-                if not self._every or step % self._every:
+                if step not in besides and not (self._every and step % self._every == 0):
                     retract_folder(folder)
         except BaseException as error:
             self._error = error

@@ -57,7 +57,7 @@ def joined(policy: Device) -> Iterator[World]:
     ConfigError
         CUDA is asked for, and there is none.
     """
-    device = _device(policy)
+    device = device_of(policy)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if "WORLD_SIZE" not in os.environ or distributed.is_initialized():
@@ -71,7 +71,14 @@ def joined(policy: Device) -> Iterator[World]:
         distributed.destroy_process_group()
 
 
-def _device(policy: Device) -> torch.device:
+def device_of(policy: Device) -> torch.device:
+    """Return where this process computes.
+
+    Raises
+    ------
+    ConfigError
+        CUDA is asked for, and there is none.
+    """
     there = torch.cuda.is_available()
     if policy is Device.CUDA and not there:
         raise ConfigError(

@@ -25,7 +25,7 @@ from spanmask.train.config import TrainConfig
 from spanmask.train.distributed import World
 from spanmask.train.metrics import ratio
 from spanmask.train.starting import stream_of
-from spanmask.train.step import forward_of, precision_of
+from spanmask.train.updating import forward_of, precision_of
 from spanmask.train.watching import Watch
 
 #: The longest span told of, in tokens.

@@ -13,7 +13,8 @@ from spanmask.shard.reader import ShardSet
 from spanmask.train.config import TrainConfig
 from spanmask.train.distributed import World
 from spanmask.train.metrics import flops
-from spanmask.train.step import is_compiled, precision_of
+from spanmask.train.step import is_compiled
+from spanmask.train.updating import precision_of
 from spanmask.train.watching import Plan
 
 #: What small models reach on a CPU of the speed of large products, about.

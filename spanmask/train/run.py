@@ -28,7 +28,8 @@ from spanmask.train.planning import plan_of
 from spanmask.train.record import Run
 from spanmask.train.run_folder import RunFolder
 from spanmask.train.starting import begin_model, require_casing, resumed_model, stream_of
-from spanmask.train.step import TrainStep, is_compiled, precision_of
+from spanmask.train.step import TrainStep, is_compiled
+from spanmask.train.updating import precision_of
 from spanmask.train.watching import Finished, Progress, Watch
 
 
@@ -79,7 +80,7 @@ def train(  # noqa: PLR0913 - the one door
         The file system refused; earlier checkpoints are whole.
     """
     folder, watch = RunFolder(out), watch or Watch(on_progress, on_metrics)
-    with joined(config.device) as world, _threads(config.threads):
+    with joined(config.device) as world, threads(config.threads):
         shards = open_datasets(datasets, "train", "first")
         held_out = _held_out(shards) if config.evaluate or config.eval_every else []
         require_targets([*shards, *held_out])
@@ -102,7 +103,8 @@ def train(  # noqa: PLR0913 - the one door
 
 
 @contextmanager
-def _threads(wanted: int | None) -> Iterator[None]:
+def threads(wanted: int | None) -> Iterator[None]:
+    """Have torch compute in so many threads while the body runs; None: as it does anyway."""
     before = torch.get_num_threads()
     torch.set_num_threads(wanted or before)
     try:

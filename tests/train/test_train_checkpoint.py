@@ -57,6 +57,16 @@ def test_tensors_come_back_as_they_were_and_safetensors_itself_reads_them(tmp_pa
     assert read_checkpoint(folder, optimizer=False).optimizer == {}
 
 
+def test_checkpoints_that_are_named_stay_beside_the_latest_as_long_as_they_are_named(tmp_path: Path) -> None:
+    writer = CheckpointWriter(tmp_path, keep=1)
+    there = []
+    for step, besides in ((1, ()), (2, (1,)), (3, (1,)), (4, (3,)), (5, ())):
+        writer.begin(made(step), besides)
+        writer.finish()
+        there.append(sorted(int(path.name[-8:]) for path in tmp_path.glob("step-*")))
+    assert there == [[1], [1, 2], [1, 3], [3, 4], [5]]
+
+
 def _truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-3])
 

@@ -30,7 +30,7 @@ from spanmask.train.feeding import StepBatches, step_batches
 from spanmask.train.metrics import flops
 from spanmask.train.optimizer import learning_rate, moments
 from spanmask.train.starting import initial_model, stream_of
-from spanmask.train.step import dropout_seed
+from spanmask.train.updating import dropout_seed
 
 CPU = World(device=torch.device("cpu"))
 
