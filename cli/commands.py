@@ -51,6 +51,9 @@ _GROUPS = {
         "infill": "Tell what a model puts in place of the [MASK] tokens of a text.",
         "export-model": "Write the model of a training run as a folder that transformers loads.",
     },
+    "Evaluate": {
+        "score": "Score predictions as a task's official program does.",
+    },
     "Measure": {
         "bench": "Measure this machine.",
     },

@@ -8,8 +8,8 @@ from typing import Any
 
 from spanmask.errors import MissingExtraError
 
-#: Libraries of the extra that trains, and what people call them.
-_TRAINING = {"torch": "PyTorch", "safetensors": "safetensors"}
+#: Libraries of extras: what people call them, and the extra.
+_EXTRAS = {"torch": ("PyTorch", "train"), "safetensors": ("safetensors", "train"), "scipy": ("SciPy", "probes")}
 
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
@@ -20,7 +20,8 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], 
     package
         Its ``__name__``.
     homes
-        The module of each name, below the package; after a colon, what the name is called there if that is another.
+        The module of each name, below the package; after a colon, what the name is called there if that is another; empty where the name
+        is a module's.
     """
 
     def find(name: str) -> Any:
@@ -28,7 +29,8 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], 
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         module, _, inner = homes[name].partition(":")
         try:
-            return getattr(import_module(f"{package}.{module}"), inner or name)
+            found = import_module(f"{package}.{module or name}")
+            return getattr(found, inner or name) if module else found
         except ModuleNotFoundError as error:
             raise told_by_extra(f"{package}.{name}", error) from None
 
@@ -36,9 +38,8 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], 
 
 
 def told_by_extra(what: str, error: BaseException) -> BaseException:
-    """Return an error that names the extra, where a library that trains is missing; any other error as it is. what: what needs it."""
-    if not isinstance(error, ModuleNotFoundError) or error.name not in _TRAINING:
+    """Return an error that names the extra, where a library of one is missing; any other error as it is. what: what needs it."""
+    if not isinstance(error, ModuleNotFoundError) or error.name not in _EXTRAS:
         return error
-    return MissingExtraError(
-        f"{what} needs {_TRAINING[error.name]}, which is not installed: pip install 'spanmask[train]'"
-    )
+    library, extra = _EXTRAS[error.name]
+    return MissingExtraError(f"{what} needs {library}, which is not installed: pip install 'spanmask[{extra}]'")

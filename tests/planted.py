@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import types
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 from unittest import mock
 
+import pytest
 from numba.core.caching import NullCache
 
 from spanmask.kernels import cache as kernel_cache
@@ -40,3 +42,15 @@ def build(wrong: Wrong) -> Any:
     with mock.patch.object(kernel_cache, "KernelCache", return_value=NullCache()):
         exec(compile(source, f"{wrong.module.__name__}, planted", "exec"), names)
     return names[wrong.kernel]
+
+
+def plant(monkeypatch: pytest.MonkeyPatch, module: types.ModuleType, old: str, new: str) -> None:
+    """Put a module's line wrong, for all modules beside it that took names from it."""
+    names = dict(vars(module))
+    exec(compile(planted(inspect.getsource(module), old, new), f"{module.__name__}, planted", "exec"), names)
+    package = module.__name__.rpartition(".")[0]
+    for name, user in list(sys.modules.items()):
+        if name.startswith(f"{package}."):
+            for taken, value in list(vars(user).items()):
+                if getattr(value, "__module__", None) == module.__name__ and taken in names:
+                    monkeypatch.setattr(user, taken, names[taken])

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from spanmask._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from spanmask.probes import scores
     from spanmask.probes.examples import Examples
     from spanmask.probes.results import Questions, Results, read_questions, read_results
 
-__all__ = ["Examples", "Questions", "Results", "read_questions", "read_results"]
+__all__ = ["Examples", "Questions", "Results", "read_questions", "read_results", "scores"]
 
 _HOMES = {
     "Examples": "examples",
@@ -25,6 +26,7 @@ _HOMES = {
     "Results": "results",
     "read_questions": "results",
     "read_results": "results",
+    "scores": "",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -81,6 +81,7 @@ SURFACE: dict[str, dict[str, list[str] | None]] = {
     "export-model": dict.fromkeys(["--out", "--step", "--average", "--overwrite"]),
     "infill": dict.fromkeys(["--top", "--json"]),
     "curves": dict.fromkeys(["--json", "--html"]),
+    "score": dict.fromkeys(["--json"]),
     "vocab": dict.fromkeys(["--out", "--size", "--cased", "--uncased", "--min-frequency", "--coverage", "--text-field"])
     | {name: SHARED[name] for name in ("--format", "--layout", "--on-error", "--encoding", "--max-document-bytes")}
     | dict.fromkeys(["--extend", "--add", "--overwrite", "--json"])
@@ -106,7 +107,7 @@ def test_a_commands_options_are_those_promised(name: str) -> None:
 
 def test_the_commands_are_those_promised() -> None:
     data = ["vocab", "preshard", "export", "demo", "show", "verify", "audit"]
-    assert list(COMMANDS) == [*data, "train", "curves", "infill", "export-model", "bench"]
+    assert list(COMMANDS) == [*data, "train", "curves", "infill", "export-model", "score", "bench"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -195,7 +196,7 @@ def test_help_ends_with_two_examples_that_parse(name: str) -> None:
 
 def test_help_lists_commands_in_groups(shell: Any) -> None:
     text = shell("--help").out
-    titles = ["Options", "Make data", "Look at data", "Train", "Measure"]
+    titles = ["Options", "Make data", "Look at data", "Train", "Evaluate", "Measure"]
     assert sorted(re.findall(r"^([A-Z][a-z ]+):$", text, re.MULTILINE)) == sorted(titles)
     assert all(re.search(rf"^  {name} +\w", text, re.MULTILINE) for name in COMMANDS)
 

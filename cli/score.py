@@ -1,0 +1,70 @@
+"""`spanmask score`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+import click
+
+from .commands import examples, say
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scorer:
+    """A module of `spanmask.probes.scores`. told: its figures. options: the command's that it takes. fixed: arguments of its ``score``."""
+
+    module: str
+    told: str
+    options: frozenset[str] = frozenset()
+    fixed: dict[str, str] = field(default_factory=dict)
+
+
+#: What can be scored, by the name that users type.
+TASKS = {
+    "squad": _Scorer(module="squad", told="SQuAD 1.1: exact match and F1, in per cent."),
+}
+_WIDTH = max(map(len, TASKS)) + 2
+
+
+@click.command(
+    name="score",
+    epilog="\n\n".join(
+        [
+            "\n".join(["\b\nTasks:", *(f"  {name:{_WIDTH}}{scorer.told}" for name, scorer in TASKS.items())]),
+            examples(
+                "spanmask score squad dev-v1.1.json predictions.json",
+                "spanmask score squad dev-v1.1.json predictions.json --json",
+            ),
+        ]
+    ),
+)
+@click.argument("task", metavar="TASK", type=click.Choice(list(TASKS)))
+@click.argument("gold", type=click.Path())
+@click.argument("predictions", type=click.Path())
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON, under their official names.")
+def command(task: str, gold: str, predictions: str, as_json: bool, **options: Any) -> None:
+    """Score the file PREDICTIONS against the file GOLD, as the official program of TASK does."""
+    scorer = TASKS[task]
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in sorted(given.keys() - scorer.options):
+        raise click.UsageError(f"--{name.replace('_', '-')} is no option of {task}")
+    module = import_module(f"spanmask.probes.scores.{scorer.module}")
+    figures = module.score(gold, predictions, **scorer.fixed, **given)
+    click.echo(json.dumps(figures, indent=2)) if as_json else say(_table(figures))
+
+
+def _table(figures: dict[str, Any]) -> str:
+    """Return figures in lines: a name and its value, or its values by name."""
+    cells = [(name, *(value.items() if isinstance(value, dict) else [("", value)])) for name, value in figures.items()]
+    width = max(len(name) for name, *_ in cells) + 2
+    return "\n".join(
+        f"{name:{width}}" + "  ".join(f"{inner} {_shown(value)}".lstrip() for inner, value in values)
+        for name, *values in cells
+    )
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
