@@ -24,6 +24,11 @@ class _Scorer:
 
 #: What can be scored, by the name that users type.
 TASKS = {
+    "coref": _Scorer(
+        module="coref",
+        told="Coreference in CoNLL files: MUC, B³, CEAF, BLANC, LEA and their mean of three, in [0, 1].",
+        options=frozenset({"singletons", "on_error"}),
+    ),
     "squad": _Scorer(module="squad", told="SQuAD 1.1: exact match and F1, in per cent."),
 }
 _WIDTH = max(map(len, TASKS)) + 2
@@ -45,8 +50,21 @@ _WIDTH = max(map(len, TASKS)) + 2
 @click.argument("gold", type=click.Path())
 @click.argument("predictions", type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON, under their official names.")
+@click.option(
+    "--singletons",
+    type=click.Choice(["keep", "drop"]),
+    help="Whether entities of one mention count (coref). [keep]",
+)
+@click.option(
+    "--on-error",
+    type=click.Choice(["fail", "skip"]),
+    help="What a bracket without its other half does: end it, or be left out and counted (coref). [fail]",
+)
 def command(task: str, gold: str, predictions: str, as_json: bool, **options: Any) -> None:
-    """Score the file PREDICTIONS against the file GOLD, as the official program of TASK does."""
+    """Score the file PREDICTIONS against the file GOLD, as the official program of TASK does.
+
+    For coref, each may be a folder or a tar archive too.
+    """
     scorer = TASKS[task]
     given = {name: value for name, value in options.items() if value is not None}
     for name in sorted(given.keys() - scorer.options):

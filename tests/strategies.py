@@ -192,3 +192,14 @@ def cases(
     masking = draw(maskings(samplers=samplers))
     ranges = draw(annotation_ranges(segment.word_starts)) if masking.scheme == "annotated" else None
     return Case(segment, draw(identities()), masking, ranges)
+
+
+@st.composite
+def partitions(draw: DrawFn) -> list[list[str]]:
+    """Mentions, which letters name, in at most six entities; any of them may be left out, so that two partitions share some."""
+    homes = draw(st.lists(st.none() | st.integers(0, 5), max_size=9))
+    entities: dict[int, list[str]] = {}
+    for letter, home in zip("abcdefghi", homes, strict=False):
+        if home is not None:
+            entities.setdefault(home, []).append(letter)
+    return list(entities.values())

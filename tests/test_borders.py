@@ -137,8 +137,8 @@ def test_kernels_know_arrays_only() -> None:
         ("from spanmask.loading import ShardLoader, ShardDataset, Collator", {"numba", "tokenizers"}),
         ("import spanmask_cli.commands", {"numba", "pyarrow", "torch", "numpy", "rich"}),
         (
-            "import spanmask_cli.score; from spanmask.probes.scores import squad",
-            {"numba", "pyarrow", "torch", "numpy", "rich"},
+            "import spanmask_cli.score; from spanmask.probes.scores import coref, squad",
+            {"numba", "pyarrow", "torch", "numpy", "rich", "scipy"},
         ),
         ("import spanmask_cli.preshard, spanmask_cli.verify", {"numba", "pyarrow", "torch", "numpy", "rich"}),
     ],

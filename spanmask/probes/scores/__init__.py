@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from spanmask._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from spanmask.probes.scores import squad
+    from spanmask.probes.scores import coref, squad
 
-__all__ = ["squad"]
+__all__ = ["coref", "squad"]
 
 _HOMES = dict.fromkeys(__all__, "")
 
