@@ -11,7 +11,6 @@ import click
 
 from .commands import examples, say
 from .progress import rows_display
-from .rows import print_line
 from .summary import print_json
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def _print(names: Sequence[str], manifests: Sequence[Manifest], results: Sequenc
         console.print(render_comparison(compared))
         return
     [one] = compared
-    print_line(f"{one.name}: {one.told}\n")
+    say(f"{one.name}: {one.told}\n")
     console.print(render_audit(one.audit, console.width))
 
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spanmask.escaping import counted
 from spanmask.exporting.config import ExportConfig
 
 from .commands import examples, say
 from .options import GroupedCommand, config_options, given
 from .progress import rows_display
-from .summary import counted, print_json
+from .summary import print_json
 
 if TYPE_CHECKING:
     from spanmask.exporting.run import Exported

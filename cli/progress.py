@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import IO, TYPE_CHECKING
 
-from .summary import counted
+from spanmask.escaping import counted
 
 if TYPE_CHECKING:
     from spanmask.presharding.run import Progress
@@ -65,13 +65,18 @@ def fitting(parts: Sequence[str], room: int) -> str:
 
 
 @contextmanager
+def _bar_on(stream: IO[str]) -> Iterator[Bar | None]:
+    with ExitStack() as stack:
+        yield Bar(stream, stack) if stream.isatty() else None
+
+
+@contextmanager
 def progress_display(stream: IO[str]) -> Iterator[Callable[[Progress], None] | None]:
     """Show progress on a terminal while the body runs; yield what to call, or None where nobody watches."""
-    if not stream.isatty():
-        yield None
-        return
-    with ExitStack() as stack:
-        bar = Bar(stream, stack)
+    with _bar_on(stream) as bar:
+        if bar is None:
+            yield None
+            return
         bar.show(["planning"])
         waiting = _or_compiling("starting")
         drawn, began, first = 0.0, 0.0, None
@@ -93,11 +98,10 @@ def progress_display(stream: IO[str]) -> Iterator[Callable[[Progress], None] | N
 @contextmanager
 def rows_display(stream: IO[str], doing: str) -> Iterator[Callable[[int, int], None] | None]:
     """Show on a terminal how many rows are done, of how many; yield what to call with both, or None where nobody watches."""
-    if not stream.isatty():
-        yield None
-        return
-    with ExitStack() as stack:
-        bar = Bar(stream, stack)
+    with _bar_on(stream) as bar:
+        if bar is None:
+            yield None
+            return
         bar.show([_or_compiling(doing)])
         drawn = 0.0
 

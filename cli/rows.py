@@ -28,13 +28,3 @@ def print_views(views: Sequence[RowView]) -> None:
 
     console = Console()
     console.print(render_rows(views, console.width))
-
-
-def print_line(line: str) -> None:
-    """Print a line on standard output that breaks between words."""
-    from rich.console import Console
-    from rich.text import Text
-
-    from spanmask.escaping import visible
-
-    Console().print(Text("\n".join(map(visible, line.split("\n")))))

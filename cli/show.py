@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .commands import examples, say
-from .rows import print_line, print_views
+from .rows import print_views
 from .summary import print_json
 
 if TYPE_CHECKING:
@@ -66,10 +66,10 @@ def command(
     words = list(dict.fromkeys(map(_word_rule, datasets)))
     if html is None:
         for line in told:
-            print_line(line)
+            say(line)
         print_views([view for group in groups for view in group])
         for line in words:
-            print_line(f"\n{line}")
+            say(f"\n{line}")
         return
     from spanmask.report.rows_page import rows_page
     from spanmask.storage import publish_bytes

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spanmask.config import SHORTFALL_LIMIT
-from spanmask.escaping import short_digest
+from spanmask.escaping import counted, short_digest
 
 from .notes import holdout_note, short_note, skipped_lines
 
@@ -122,11 +122,6 @@ def unknown_rate(rows: Sequence[Row], vocabulary: Vocabulary) -> float:
 def verified_amount(verdict: Verdict) -> str:
     """Return how much of a dataset was verified."""
     return f"{counted(verdict.shards, 'shard')}, {counted(verdict.rows, 'sequence')}, {verdict.tokens:,} tokens"
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, in the plural unless it is one."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def told_inputs(files: int, passed_over: dict[str, int], kinds: dict[str, int] | None = None) -> str:

@@ -11,12 +11,13 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from spanmask.config import CorpusConfig
+from spanmask.escaping import counted
 from spanmask.vocabularies.config import ExtendingConfig, TrainingConfig
 
 from .commands import examples, say
 from .options import GroupedCommand, config_options, given
 from .progress import Bar
-from .summary import UNKNOWN_SHARE, counted, print_json, told_inputs
+from .summary import UNKNOWN_SHARE, print_json, told_inputs
 
 if TYPE_CHECKING:
     from spanmask.vocabularies.extending import ExtendedModel

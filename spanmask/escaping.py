@@ -1,4 +1,4 @@
-"""Text from data, made safe to show: what a screen would obey rather than draw becomes visible."""
+"""Text made fit to show: what a screen would obey rather than draw becomes visible, and what is long or many is told in short."""
 
 from __future__ import annotations
 
@@ -47,6 +47,11 @@ def code_span(text: str) -> str:
 def short_digest(digest: object) -> str:
     """Return the beginning of a digest, which tells apart as many as people have."""
     return str(digest)[:16]
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is one."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def first_of(names: Sequence[str], most: int) -> str:

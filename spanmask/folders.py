@@ -178,21 +178,33 @@ def claimed(out: Path, folder: Path | None = None) -> Iterator[Path]:
         The file system refused.
     """
     folder = folder or out.with_name(f"{TEMPORARY}{out.name}")
-    missing = [parent for parent in folder.parents if not parent.exists()]
+    with made_for(out, folder), sole_writer(out, folder):
+        try:
+            with reporting(out, "write"):
+                _tidy(folder, out)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def made_for(out: Path, folder: Path) -> Iterator[None]:
+    """Make a folder for what is to be at a place, and those around it; what was missing is gone if the body fails with nothing in it.
+
+    Raises
+    ------
+    StorageError
+        The file system refused.
+    """
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         with reporting(out, "create the folder"):
             folder.mkdir(parents=True, exist_ok=True)
-        with sole_writer(out, folder):
-            try:
-                with reporting(out, "write"):
-                    _tidy(folder, out)
-                yield folder
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
+        yield
     except BaseException:
-        for parent in missing:
+        for place in missing:
             with contextlib.suppress(OSError):
-                parent.rmdir()
+                place.rmdir()
         raise
 
 

@@ -98,6 +98,11 @@ class InputFile:
         in_order = self.is_delimited or self.format is Format.JSON
         return in_order or self.compression is not None or self.encoding is not None
 
+    @property
+    def is_line_stream(self) -> bool:
+        """Whether its lines can only be read from its start on."""
+        return self.has_lines and self.is_sequential
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:

@@ -10,7 +10,6 @@ import pyarrow as pa
 from spanmask.config import CorpusConfig
 from spanmask.corpus.columnar import kept_in_columns, names_in_columns
 from spanmask.corpus.columns import kept_types
-from spanmask.corpus.delimited import records_schema
 from spanmask.corpus.inputs import InputFile
 from spanmask.corpus.jsonl_schema import kept_in_lines, names_in_lines
 from spanmask.errors import ConfigError, CorpusError
@@ -54,9 +53,16 @@ def with_kept(files: Sequence[InputFile], config: CorpusConfig) -> tuple[InputFi
     return tuple(replace(file, kept=kept) for file in files)
 
 
+def _header(file: InputFile, config: CorpusConfig) -> pa.Schema:
+    # Imported where there is such a file: it loads Arrow's own reader.
+    from spanmask.corpus.delimited import records_schema
+
+    return records_schema(file, config)
+
+
 def _names_in(file: InputFile, config: CorpusConfig) -> list[str]:
     if file.is_delimited:
-        return list(records_schema(file, config).names)
+        return list(_header(file, config).names)
     return names_in_columns(file, config) if file.is_columnar else names_in_lines(file)
 
 
@@ -64,7 +70,7 @@ def _kept_in(
     file: InputFile, config: CorpusConfig, found: dict[str, tuple[pa.DataType, str]]
 ) -> dict[str, pa.DataType]:
     if file.is_delimited:
-        return kept_types(records_schema(file, config), config)
+        return kept_types(_header(file, config), config)
     if file.is_columnar:
         return kept_in_columns(file, config)
     # Lines are read for what is not known yet: those of another type are told where they stand.

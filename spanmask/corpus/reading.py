@@ -39,7 +39,7 @@ def divide(file: InputFile, config: CorpusConfig, target_bytes: int) -> list[Par
     StorageError
         The file system refused.
     """
-    if file.has_lines and file.is_sequential:
+    if file.is_line_stream:
         raise ValueError(f"{file.path} is compressed: read it with stream_blocks")
     if target_bytes < 1:
         raise ValueError(f"target_bytes is {target_bytes}: give at least 1")

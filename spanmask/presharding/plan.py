@@ -180,7 +180,7 @@ def _weighted_parts(files: Sequence[InputFile], config: CorpusConfig, target: in
 
 
 def _parts_of(file: InputFile, config: CorpusConfig, target: int) -> Iterator[_Weighted]:
-    if file.has_lines and file.is_sequential:
+    if file.is_line_stream:
         growth = text_bytes(file)
         yield _Weighted(Part(file=file, start=0, stop=file.size), growth, file.size, growth > target)
         return

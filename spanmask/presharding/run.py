@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,8 @@ from spanmask.corpus.exclusion import read_exclusions, with_exclusions
 from spanmask.corpus.inputs import Exclusion, InputFile, Inputs
 from spanmask.engines.local import Outcome, run_inline, run_processes
 from spanmask.engines.workers import may_fork
-from spanmask.errors import ConfigError, CorpusError, IncompleteShards, MismatchError, SpanmaskError
+from spanmask.errors import ConfigError, CorpusError, IncompleteShards, MismatchError
+from spanmask.folders import made_for
 from spanmask.kernels.cache import has_compiled_kernels
 from spanmask.presharding.existing import check_folder, differences, finished_dataset, refusal
 from spanmask.presharding.finalize import assemble
@@ -30,7 +31,7 @@ from spanmask.presharding.units import Pipeline, PipelineWork, Report, Unit, all
 from spanmask.records import Row
 from spanmask.shard.card import dataset_card
 from spanmask.shard.manifest import Manifest
-from spanmask.storage import make_folder, refuse_url
+from spanmask.storage import refuse_url
 from spanmask.vocab import Vocabulary, load_vocabulary
 
 
@@ -123,7 +124,7 @@ def preshard(  # noqa: PLR0913 - the one door
         finished = finished_dataset(folder, config, files, overwrite=overwrite, rehash=rehash)
         if finished is not None:
             return finished
-    with _leaving_nothing(folder), locked(folder):
+    with made_for(folder, folder), locked(folder):
         state = RunState(folder)
         # A run that was killed between its last shard and its manifest's place: the rest is renaming, whatever is asked for now.
         if state.staged:
@@ -135,20 +136,6 @@ def preshard(  # noqa: PLR0913 - the one door
         progress = Progress(disk_total=sum(file.size for file in files))
         files = with_exclusions(files, exclusions)
         return _Run(RunState(folder), config, files, jobs, overwrite, on_progress, progress).execute()
-
-
-@contextmanager
-def _leaving_nothing(folder: Path) -> Iterator[None]:
-    """Make a folder, and remove it if the body fails before anything is in it that a later run would go on from."""
-    missing = [place for place in (folder, *folder.parents) if not place.exists()]
-    try:
-        make_folder(folder)
-        yield
-    except SpanmaskError:
-        for place in missing:
-            with suppress(OSError):
-                place.rmdir()
-        raise
 
 
 def preview(

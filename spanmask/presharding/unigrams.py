@@ -103,7 +103,7 @@ def _documents(files: Sequence[InputFile], config: CorpusConfig, share: Fraction
 
 
 def _documents_of(file: InputFile, config: CorpusConfig, skipped: _Skipped, count: int) -> Iterator[DocumentBlock]:
-    if file.has_lines and file.is_sequential:
+    if file.is_line_stream:
         for raw in stream_blocks(file, config, _WINDOW_BYTES, skipped):
             yield from parse_block(file, raw, config)
     elif file.has_lines and not is_one_document(file, config):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spanmask.errors import ConfigError
-from spanmask.escaping import short_digest
+from spanmask.escaping import counted, short_digest
 from spanmask.shard.manifest import Manifest
 
 
@@ -39,7 +39,7 @@ def dataset_line(manifest: Manifest, split: str) -> str:
     """Return what a dataset's split is, in one line: rows, how they were made, and how it is told from others."""
     masking, sequence, rows = manifest.config.masking, manifest.config.sequence, manifest.splits[split].rows
     parts = [
-        f"{split} split, {rows:,} sequence{'s' * (rows != 1)} of at most {sequence.max_tokens:,} tokens",
+        f"{split} split, {counted(rows, 'sequence')} of at most {sequence.max_tokens:,} tokens",
         f"scheme {masking.scheme}" + (f", sampler {masking.sampler}" if masking.sampler else ""),
         f"{masking.mask_ratio * 100:.4g}% masked with seed {masking.seed}",
         f"vocabulary {manifest.stated_vocabulary.name}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from spanmask.escaping import counted
 from spanmask.report.marks import UNICODE
 from spanmask.report.page import Html, count, element, folded, heading, join, page, paragraph, share, table, text
 from spanmask.report.view import REPLACEMENTS, Piece, Role, RowView
@@ -90,7 +91,7 @@ def _facts(view: RowView) -> Html:
         f"segment {view.segment}",
         f"{view.tokens} tokens + 2 special",
         f"{view.masked} masked ({view.masked_share:.1%}): {', '.join(f'{view.count(role)} {_NAMES[role]}' for role in REPLACEMENTS)}",
-        _counted(len(view.spans), "span"),
+        counted(len(view.spans), "span"),
         *(f"{name}: {value}" for name, value in view.kept_fields),
     ]
     return element("ul", *(element("li", text(fact)) for fact in facts), class_="facts")
@@ -138,16 +139,12 @@ def _bracket(sign: str) -> Html:
 def _counts(rows: Sequence[RowView]) -> Html:
     """Return what is in all the rows shown of a dataset."""
     tokens, masked = sum(view.tokens for view in rows), sum(view.masked for view in rows)
-    counted = [
+    figures = [
         ("tokens, without special ones", tokens, tokens),
         ("masked", masked, tokens),
         *((f"of these {_NAMES[role]}", sum(view.count(role) for view in rows), masked) for role in REPLACEMENTS),
     ]
-    lines = [(text(name), count(number), share(number / max(whole, 1), 1)) for name, number, whole in counted]
-    told = f"{_counted(len(rows), 'row')} with {_counted(sum(len(view.spans) for view in rows), 'span')}"
+    lines = [(text(name), count(number), share(number / max(whole, 1), 1)) for name, number, whole in figures]
+    told = f"{counted(len(rows), 'row')} with {counted(sum(len(view.spans) for view in rows), 'span')}"
     named = f"{rows[0].dataset}: " * bool(rows[0].dataset)
     return table(f"{named}{told}. Shares of the last three are of the masked tokens.", ("", "tokens", "share"), lines)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' * (number != 1)}"

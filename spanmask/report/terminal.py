@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderResult
 from rich.text import Text
 
-from spanmask.escaping import visible
+from spanmask.escaping import counted, visible
 from spanmask.report.interlinear import Cell, lay_out
 from spanmask.report.marks import Marks, marks_for
 from spanmask.report.view import Piece, Role, RowView
@@ -90,7 +90,7 @@ def _heading(view: RowView, marks: Marks, encoding: str) -> Text:
         f"segment {view.segment}",
         f"{view.tokens} tokens + 2 special",
         f"{view.masked} masked ({view.masked_share:.1%})",
-        f"{len(view.spans)} span{'s' * (len(view.spans) != 1)}",
+        counted(len(view.spans), "span"),
         *(f"{name}: {_shortened(value, marks)}" for name, value in view.kept_fields),
     ]
     place = f"{visible(view.dataset, encoding)}, " * bool(view.dataset) + f"row {view.number}"
