@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import importlib
-import io
 import os
 import shutil
 import signal
@@ -177,9 +176,9 @@ def main() -> int:
             warnings.showwarning = _warn  # type: ignore[assignment] # the place of a warning is nothing to people
             code = cli.main(prog_name="spanmask", standalone_mode=False)
     except click.ClickException as error:
-        told = io.StringIO()
-        error.show(told)
-        say(told.getvalue().removesuffix("\n"), err=True)
+        from .usage import told
+
+        say(told(error), err=True)
         return error.exit_code
     except BaseException as error:
         return _fail(_told_by_storage(told_by_extra("this command", error)))

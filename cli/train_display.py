@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import IO, Any
 
 from spanmask.errors import ConfigError
+from spanmask.escaping import counted
 from spanmask.train.watching import Plan, Progress, Watch
 
 from .commands import printable
@@ -184,8 +185,8 @@ def require_days(plan: Plan, seconds: float) -> None:
     days = seconds / 86_400
     if days > _DAYS:
         raise ConfigError(
-            f"this CPU would take about {days:,.0f} days over {plan.steps - plan.step:,} steps of {plan.update_tokens:,} tokens: give "
-            "--preset cpu, a smaller --model, --batch-size or --steps, a machine with a GPU, or --yes to train all the same"
+            f"this CPU would take about {days:,.0f} days over {counted(plan.steps - plan.step, 'step')} of {plan.update_tokens:,} tokens: "
+            "give --preset cpu, a smaller --model, --batch-size or --steps, a machine with a GPU, or --yes to train all the same"
         )
 
 
@@ -195,8 +196,8 @@ def plan_lines(plan: Plan) -> list[str]:
     epochs = plan.steps * plan.update_tokens / plan.tokens
     lines = [
         f"training {plan.model}, {plan.parameters:,} parameters, on {where} in {plan.precision}",
-        f"data: {plan.rows:,} sequences, {plan.tokens:,} tokens; {plan.steps:,} steps of up to {plan.update_tokens:,} tokens are about "
-        f"{epochs:,.{0 if epochs >= 10 else 2}f} epochs",
+        f"data: {counted(plan.rows, 'sequence')}, {plan.tokens:,} tokens; {counted(plan.steps, 'step')} of up to "
+        f"{plan.update_tokens:,} tokens: about {epochs:,.{0 if epochs >= 10 else 2}f} epochs",
     ]
     if plan.note:
         lines.append(plan.note)

@@ -92,9 +92,10 @@ def _share(part: float | None, whole: float) -> float | None:
 
 
 def by_step(runs: Sequence[Told], quantity: Quantity) -> Iterator[tuple[int, list[float | None]]]:
-    """Yield rows of a table: a step, and each run's mean over the lines since the step of the row before."""
-    last = max((line["step"] for told in runs for line in told.metrics), default=0)
-    bounds = sorted({0, *(-(-last * number // _ROWS) for number in range(1, _ROWS + 1))})
+    """Yield rows of a table: a step that was told, and each run's mean over the lines since the step of the row before."""
+    logged = sorted({line["step"] for told in runs for line in told.metrics})
+    even = (-(-max(logged, default=0) * number // _ROWS) for number in range(1, _ROWS + 1))
+    bounds = sorted({0, *(max((step for step in logged if step <= bound), default=0) for bound in even)})
     for low, high in pairwise(bounds):
         yield high, [mean([line for line in told.metrics if low < line["step"] <= high], quantity.key) for told in runs]
 

@@ -82,12 +82,12 @@ def train(  # noqa: PLR0913 - the one door
     folder, watch = RunFolder(out), watch or Watch(on_progress, on_metrics)
     with joined(config.device) as world, threads(config.threads):
         shards = open_datasets(datasets, "train", "first")
-        held_out = _held_out(shards) if config.evaluate or config.eval_every else []
-        require_targets([*shards, *held_out])
+        require_targets(shards)
         # The first rank writes, for all.
         with folder.claimed(resume=resume) if world.first else nullcontext():
             started = _start(folder, config, shards, world, resume)
             position = _position(started, allow_other_data=allow_other_data)
+            held_out = _held_out(shards) if config.evaluate or config.eval_every else []
             if world.first:
                 run = started.run
                 watch.begin(plan_of(config, run.model, run.parameters, shards, world, started.step))
@@ -119,7 +119,9 @@ def _held_out(shards: Sequence[ShardSet]) -> list[ShardSet]:
             raise ConfigError(
                 f"{one.root} has no validation split to evaluate on: preshard with --holdout 0.01, say, a larger share of few documents"
             )
-    return open_datasets([one.root for one in shards], "validation", "first")
+    held_out = open_datasets([one.root for one in shards], "validation", "first")
+    require_targets(held_out)
+    return held_out
 
 
 def _start(folder: RunFolder, config: TrainConfig, shards: Sequence[ShardSet], world: World, resume: bool) -> Started:

@@ -229,10 +229,39 @@ def test_a_typo_names_the_nearest_command(shell: Any) -> None:
     assert "did you mean 'export-model'?" in shell("export-mod").error
 
 
-def test_a_typo_in_an_option_names_the_nearest_one(shell: Any) -> None:
-    result = shell("preshard", "x", "--max-token", 3)
+HELP = "; spanmask {} --help tells more"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("preshard x --max-token 3", "no option --max-token; did you mean '--max-tokens'?"),
+        ("preshard x --zzz", "no option --zzz"),
+        ("preshard", "INPUT… is missing: give one at least"),
+        ("train o", "--out is missing: give --out RUN"),
+        ("train o --out", "--out has no value: give one after it"),
+        ("train o --out r --preset big", "--preset is 'big': give paper|paper-base|fast|cpu"),
+        ("train o --out r --stop-at 0", "--stop-at is 0: give a whole number, 1 or more"),
+        ("show o --row x", "--row is 'x': give a whole number"),
+        ("show o --html .", "--html is '.': a folder; give a file"),
+        ("bench masking --text nowhere", "--text is 'nowhere': no such file; give a file"),
+        ("bench tokenize --megabytes 0", "--megabytes is 0.0: give a number above 0"),
+        ("demo more", "more: more than the command takes; leave it out, or put quotes around spaces"),
+        ("verify", "DIR is missing: give one at least"),
+    ],
+)
+def test_what_is_wrong_with_a_command_line_is_told_in_a_line_with_what_to_do(
+    shell: Any, one_line: Any, arguments: str, told: str
+) -> None:
+    result = shell(*arguments.split())
     assert result.code == 2
-    assert "--max-tokens" in result.error
+    command = " ".join(arguments.split()[: 2 if arguments.startswith("bench") else 1])
+    assert one_line(result.error).removesuffix("\n").removesuffix(HELP.format(command)) == f"spanmask: {told}"
+
+
+def test_a_command_without_arguments_tells_its_help(shell: Any) -> None:
+    for arguments in ((), ("bench",)):
+        assert "Usage: spanmask" in shell(*arguments).error
 
 
 _LIGHT = """

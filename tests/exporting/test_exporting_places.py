@@ -89,7 +89,7 @@ def test_a_dataset_or_split_that_is_not_there_ends_with_one_line(
     ("arguments", "told"),
     [
         (["--to", "csv", "--out", "out"], "--to is 'csv': give --to parquet|jsonl|datasets|t5"),
-        (["--to", "parquet"], "Missing option '--out'"),
+        (["--to", "parquet"], "--out is missing: give --out PATH"),
         (["--to", "parquet", "--out", "out", "--keep-specials"], "--keep-specials go with --to t5"),
     ],
 )

@@ -105,9 +105,20 @@ def test_options_that_differ_are_told_and_no_others() -> None:
 
 def test_rows_by_step_are_means_since_the_step_above() -> None:
     rows = dict(by_step([ONE, OTHER], LOSSES[0]))
-    assert list(rows) == list(range(10, 101, 10))
+    assert list(rows) == [10, 20, 30, 40, 100]
     assert rows[10] == [pytest.approx(10 - 0.55), 9.0]
-    assert rows[50] == [None, None]
+    assert rows[40] == [pytest.approx(10 - 3.55), None]
+    assert rows[100] == [None, 9.0]
+
+
+@pytest.mark.parametrize(
+    ("told", "rows"),
+    [((5, 10, 20, 30), [5, 10, 20, 30]), ((3,), [3]), ((), []), (range(10, 301, 10), list(range(30, 301, 30)))],
+)
+def test_rows_by_step_stand_at_steps_that_were_told(told: Any, rows: list[int]) -> None:
+    found = dict(by_step([run("one", metrics=[line(step, float(step)) for step in told])], LOSSES[0]))
+    assert list(found) == rows
+    assert all(values != [None] for values in found.values())
 
 
 @pytest.mark.parametrize("width", [50, 80, 160])

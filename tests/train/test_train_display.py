@@ -50,7 +50,7 @@ def test_a_run_says_what_it_will_do_and_tells_early_how_it_goes(shards: Path, tm
     lines = ended.stderr.splitlines()
     assert re.fullmatch(r"training tiny, [\d,]+ parameters, on cpu in fp32", lines[0])
     assert lines[1] == (
-        f"data: {len(found):,} sequences, {found.split.tokens:,} tokens; 25 steps of up to 192 tokens are about "
+        f"data: {len(found):,} sequences, {found.split.tokens:,} tokens; 25 steps of up to 192 tokens: about "
         f"{25 * 192 / found.split.tokens:.2f} epochs"
     )
     steps = [line.split(" · ")[0] for line in lines[2:] if " · " in line]
@@ -114,6 +114,12 @@ def test_a_plan_tells_compiling_ranks_and_where_it_goes_on(capsys: pytest.Captur
     with screen(sys.stderr) as where, ExitStack() as stack:
         Display(where, Request(), stack, estimate=lambda _work: 1e9).begin(plan)
     assert "compiling the update, once" in capsys.readouterr().err
+
+
+def test_one_step_is_one() -> None:
+    assert "; 1 step of up to 8,192 tokens: about 0.03 epochs" in plan_lines(replace(PLAN, steps=1))[1]
+    with pytest.raises(ConfigError, match="over 1 step of 8,192 tokens"):
+        require_days(replace(PLAN, step=1999), 8 * 86_400)
 
 
 def test_a_run_of_more_than_a_week_on_a_cpu_is_refused_with_the_estimate_and_the_preset(

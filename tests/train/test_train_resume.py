@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from train.conftest import NO_DROPOUT, SMALL, config_of, lines_of, losses_of, weights_of
 
+import spanmask
 from spanmask.errors import ConfigError, MismatchError
 from spanmask.loading import Position
 from spanmask.model import SpanBertForPreTraining, export
@@ -191,7 +192,7 @@ def test_a_run_is_neither_started_over_nor_resumed_where_there_is_none(shards: P
 
 
 def test_a_run_goes_on_with_no_other_dataset_unless_told(
-    shards: Path, other_shards: Path, cased_shards: Path, tmp_path: Path
+    shards: Path, other_shards: Path, cased_shards: Path, small_vocabulary: str, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     train(shards, run, config_of(steps=5))
@@ -199,6 +200,15 @@ def test_a_run_goes_on_with_no_other_dataset_unless_told(
         train(other_shards, run, config_of(steps=6), resume=True)
     with pytest.raises(MismatchError, match="checkpoint's vocabulary hashes to"):
         train(cased_shards, run, config_of(steps=6), resume=True, allow_other_data=True)
+    # Another dataset is another dataset, whatever else it lacks.
+    (tmp_path / "text.txt").write_text("a few words that make a sequence of some length here\n" * 20)
+    options = {"vocab": small_vocabulary, "cased": True, "seed": 1, "max_tokens": 48}
+    spanmask.preshard(tmp_path / "text.txt", tmp_path / "whole", spanmask.PreshardConfig.of(**options), jobs=1)
+    for more in ({"evaluate": True}, {"eval_every": 2}):
+        with pytest.raises(MismatchError, match="given is"):
+            train(tmp_path / "whole", run, config_of(steps=6, **more), resume=True)
+    with pytest.raises(ConfigError, match="no validation split"):
+        train(tmp_path / "whole", run, config_of(steps=6, evaluate=True), resume=True, allow_other_data=True)
     train(other_shards, run, config_of(steps=6), resume=True, allow_other_data=True)
     assert [line["step"] for line in lines_of(run)] == [1, 2, 3, 4, 5, 6]
 
