@@ -28,7 +28,7 @@ from spanmask.errors import (
 )
 from spanmask.storage import reporting
 
-from .ending import working
+from .ending import last_words, leave_with, working
 from .streams import OUTPUT
 
 #: Name and one-line help of every command, so that listing them imports none; the module is named alike, with _ for -.
@@ -91,6 +91,7 @@ def _ending_when_unread() -> Iterator[None]:
 
 #: How to go on with what an interrupt or SIGTERM stopped; other commands write nothing that would be lost.
 _GO_ON = {
+    "train": "no update was made; the same command begins anew",
     "preshard": "the same command goes on from here",
     "vocab": "nothing was written; the same command begins anew",
     "export": "nothing was written; the same command begins anew",
@@ -99,16 +100,17 @@ _GO_ON = {
 
 
 @contextmanager
-def _telling_how_to_go_on(ctx: click.Context) -> Iterator[None]:
+def _telling_how_to_go_on() -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as error:
-        told = _GO_ON.get(ctx.invoked_subcommand or "")
-        if not told or (isinstance(error, SystemExit) and error.code != 128 + signal.SIGTERM):
+        ours = isinstance(error, KeyboardInterrupt) or error.code == 128 + signal.SIGTERM
+        told = last_words() if ours else ""
+        if not told:
             raise
         if sys.stderr.isatty():
             say("", err=True)  # ^C stands in the line.
-        say(f"spanmask: stopped; {told}", err=True)
+        say(f"spanmask: {told}", err=True)
         if isinstance(error, KeyboardInterrupt):
             raise click.Abort from error  # click would tell it by an empty line.
         raise
@@ -124,7 +126,7 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
-        with _ending_when_unread(), _telling_how_to_go_on(ctx):
+        with _ending_when_unread(), _telling_how_to_go_on():
             return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -152,6 +154,9 @@ class LazyGroup(click.Group):
             from spanmask.options import hint_for
 
             raise click.UsageError(f"no command {name!r}; {hint_for(name, COMMANDS)}", ctx)
+        if name in _GO_ON:
+            # Before the command is imported, which for some takes seconds.
+            leave_with(f"stopped; {_GO_ON[name]}")
         return super().resolve_command(ctx, args)
 
 

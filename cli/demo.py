@@ -12,6 +12,7 @@ import click
 from spanmask.config import PreshardConfig
 
 from .commands import examples, say
+from .options import GroupedCommand
 from .progress import progress_display
 from .rows import print_rows
 from .summary import dataset_summary, verified_amount
@@ -21,6 +22,7 @@ _SEED = 7
 
 @click.command(
     name="demo",
+    cls=GroupedCommand,
     epilog=examples(
         "spanmask demo",
         "spanmask demo --out demo",

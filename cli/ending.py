@@ -12,7 +12,7 @@ import atexit
 import os
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 TYPE_CHECKING = False  # As type checkers read it; importing `typing` would take longer than all else here.
 if TYPE_CHECKING:
@@ -24,6 +24,20 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 #: What ends a command that can end in order, and its exit code.
 _ORDERLY = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 0}
 _IMPORTING = "<frozen importlib._bootstrap>"
+
+
+#: What is told where the process leaves at once; emptied once it is told, or no longer true.
+_last_words: list[str] = []
+
+
+def leave_with(words: str = "") -> None:
+    """Have these words be the last ones if a signal ends the command from here on."""
+    _last_words[:] = [words] if words else []
+
+
+def last_words() -> str:
+    """Return the last words, which are then told."""
+    return _last_words.pop() if _last_words else ""
 
 
 def answer_signals() -> None:
@@ -42,6 +56,7 @@ def working() -> Iterator[None]:
         _answer(_unwind)
         yield
     finally:
+        leave_with()
         _answer(_leave)
 
 
@@ -74,6 +89,8 @@ class Request:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.code is not None and number in _SIGNALS and not self._repeated:
             _leave(number, frame)
+        if self.code is None and os.environ.get("RANK", "0") == "0":
+            _tell("ending after the update under way" + "; once more ends it at once" * (not self._repeated))
         self.code = _ORDERLY[signal.Signals(number)]
 
 
@@ -84,7 +101,15 @@ def _answer(handler: Any, *numbers: signal.Signals) -> None:
 
 
 def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    _tell(last_words())
     os._exit(128 + number)
+
+
+def _tell(words: str) -> None:
+    """Print a line where Python's own streams may be in use; on a terminal below the ^C that stands in the line."""
+    with suppress(OSError):
+        if words:
+            os.write(2, f"{chr(10) * os.isatty(2)}spanmask: {words}\n".encode())
 
 
 def _unwind(number: int, frame: FrameType | None) -> NoReturn:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import click
 
 from .commands import examples, say
+from .options import GroupedCommand
 
 
 @click.command(
     name="export-model",
+    cls=GroupedCommand,
     epilog=examples(
         "spanmask export-model run --out model",
         "spanmask export-model run --out model --step 20000 --overwrite",

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Protocol
 
 from spanmask.escaping import counted
 
 if TYPE_CHECKING:
     from spanmask.presharding.run import Progress
+
+#: Returns how much is done, of how much, for people.
+Told = Callable[[int, int], str]
+
+
+class OnAmount(Protocol):
+    """Called with how much is done and of how much, and with what and in which words where those change."""
+
+    def __call__(self, done: int, total: int, doing: str = ..., told: Told = ...) -> None:
+        """Show it."""
+
 
 #: Seconds between two drawings.
 _REDRAW = 0.1
@@ -96,23 +108,31 @@ def progress_display(stream: IO[str]) -> Iterator[Callable[[Progress], None] | N
 
 
 @contextmanager
-def rows_display(stream: IO[str], doing: str) -> Iterator[Callable[[int, int], None] | None]:
+def rows_display(stream: IO[str], doing: str) -> Iterator[OnAmount | None]:
     """Show on a terminal how many rows are done, of how many; yield what to call with both, or None where nobody watches."""
     with _bar_on(stream) as bar:
         if bar is None:
             yield None
             return
         bar.show([_or_compiling(doing)])
-        drawn = 0.0
+        drawn = defaultdict[str, float](float)
 
-        def show(done: int, total: int) -> None:
-            nonlocal drawn
+        def show(done: int, total: int, doing: str = doing, told: Told = _sequences) -> None:
             now = time.monotonic()
-            if now - drawn >= _REDRAW:
-                drawn = now
-                bar.show([doing, f"{done:,} of {total:,} sequences"], done, total)
+            if now - drawn[doing] >= _REDRAW:
+                drawn[doing] = now
+                bar.show([doing, told(done, total)], done, total)
 
         yield show
+
+
+def _sequences(done: int, total: int) -> str:
+    return f"{done:,} of {counted(total, 'sequence')}"
+
+
+def megabytes(done: int, total: int) -> str:
+    """Return how many bytes are done, of how many."""
+    return f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB"
 
 
 def _or_compiling(doing: str) -> str:

@@ -12,7 +12,7 @@ from spanmask.escaping import counted
 from spanmask.train.watching import Plan, Progress, Watch
 
 from .commands import printable
-from .ending import Request
+from .ending import Request, leave_with
 from .progress import Bar, duration
 
 #: Seconds between two lines of an evaluation where there is no terminal.
@@ -111,6 +111,7 @@ class Display(Watch):
     def ready(self) -> None:
         """Note signals from here on, on every rank."""
         self._stack.enter_context(self._request.noting())
+        leave_with()
 
     def step(self, progress: Progress) -> None:
         """Show a step, its metrics where they were due, and once how long the whole will take."""

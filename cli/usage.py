@@ -62,7 +62,7 @@ def _unusable(param: click.Parameter, message: str) -> str:
     return f"{_name(param)} is {found[1]}: give {_wanted(param.type)}"
 
 
-def _wanted(kind: click.ParamType) -> str:
+def _wanted(kind: object) -> str:
     if isinstance(kind, click.Choice):
         return "|".join(map(str, kind.choices))
     number = "a number" if isinstance(kind, click.FloatRange) else "a whole number"

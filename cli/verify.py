@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from functools import partial
 
 import click
 
 from .commands import examples, say
-from .progress import rows_display
+from .progress import megabytes, rows_display
 from .summary import print_json, verified_amount
 
 
@@ -40,8 +41,9 @@ def command(folder: str, source: bool, inputs: tuple[str, ...], jobs: int | None
     if source and verdict.ok:
         from spanmask.presharding.comparing import verify_source
 
-        with rows_display(sys.stderr, "comparing") as on_progress:
-            findings += verify_source(folder, inputs, jobs=jobs, on_progress=on_progress)
+        with rows_display(sys.stderr, "comparing") as show:
+            on_hashed = partial(show, doing="hashing the inputs", told=megabytes) if show else None
+            findings += verify_source(folder, inputs, jobs=jobs, on_progress=show, on_hashed=on_hashed)
     if as_json:
         figures = {"shards": verdict.shards, "rows": verdict.rows, "tokens": verdict.tokens}
         print_json(

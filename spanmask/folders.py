@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from spanmask.errors import ConfigError, MismatchError
-from spanmask.storage import TEMPORARY, beside, remove, reporting, sync_folder, write_through
+from spanmask.storage import TEMPORARY, beside, refuse_url, remove, reporting, sync_folder, write_through
 
 #: The file of a lock, in a folder that says what is being written.
 LOCK = "lock"
@@ -177,6 +177,7 @@ def claimed(out: Path, folder: Path | None = None) -> Iterator[Path]:
     StorageError
         The file system refused.
     """
+    refuse_url(out, "out")
     folder = folder or out.with_name(f"{TEMPORARY}{out.name}")
     with made_for(out, folder), sole_writer(out, folder):
         try:
@@ -237,6 +238,7 @@ def publish_folder(out: Path, check: Callable[[], None] = lambda: None) -> Itera
     StorageError
         The file system refused, or a file stands there; nothing is left behind.
     """
+    refuse_url(out, "out")
     # A link is followed once and stays: what it leads to is replaced.
     place = Path(os.path.realpath(out))
     with claimed(place) as folder:

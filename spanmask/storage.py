@@ -20,6 +20,8 @@ from typing import IO, Any, TypeVar
 from spanmask.errors import ConfigError, StorageError
 
 TEMPORARY = ".tmp-"
+#: Bytes of a file that are hashed at once.
+_PIECE_BYTES = 1 << 20
 
 #: How one goes on once what the file system refused is mended.
 AGAIN = "run the same command again"
@@ -39,8 +41,8 @@ _INSTEAD["https"] = _INSTEAD["http"]
 _T = TypeVar("_T")
 
 
-def refuse_url(path: str | os.PathLike[str]) -> None:
-    """Refuse a URL where a path is wanted: a folder of that name would be a surprise.
+def refuse_url(path: str | os.PathLike[str], option: str | None = None) -> None:
+    """Refuse a URL where a path is wanted: a folder of that name would be a surprise. option: whose value it is, if that of one.
 
     Raises
     ------
@@ -51,7 +53,9 @@ def refuse_url(path: str | os.PathLike[str]) -> None:
     if found:
         instead = _INSTEAD.get((found["known"] or found["other"]).lower(), "copy it here first")
         raise ConfigError(
-            f"{os.fspath(path)}: a URL, and only files and folders of this machine are read or written; {instead}"
+            f"{f'{option} is ' * bool(option)}{os.fspath(path)}: a URL, and only files and folders of this machine are read or written; "
+            f"{instead}",
+            options=(option,) if option else (),
         )
 
 
@@ -154,16 +158,20 @@ def require_file(path: Path, limit: int | None = None) -> None:
         raise ConfigError(f"{path}: {state.st_size:,} bytes, at most {limit:,} are read of such a file; copy it again")
 
 
-def digest(path: str | os.PathLike[str]) -> str:
-    """Return a file's SHA-256 in hexadecimal.
+def digest(path: str | os.PathLike[str], on_bytes: Callable[[int], object] = lambda _: None) -> str:
+    """Return a file's SHA-256 in hexadecimal. on_bytes: called with how many bytes more were read.
 
     Raises
     ------
     StorageError
         It cannot be read.
     """
-    with reporting(path, "read"), open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    content = hashlib.sha256()
+    with reporting(path, "read"), open(path, "rb", buffering=0) as file:
+        while data := file.read(_PIECE_BYTES):
+            content.update(data)
+            on_bytes(len(data))
+    return content.hexdigest()
 
 
 def sync_folder(folder: Path) -> None:

@@ -15,7 +15,7 @@ from spanmask.config import CorpusConfig
 from spanmask.corpus.inputs import Exclusion, InputFile
 from spanmask.errors import ConfigError, CorpusError
 from spanmask.records import Flags
-from spanmask.storage import reporting
+from spanmask.storage import refuse_url, reporting
 
 #: What stands between a list's name and its digest.
 _DIGEST = "#sha256:"
@@ -35,6 +35,12 @@ def read_exclusions(config: CorpusConfig) -> tuple[Exclusion, ...]:
 
 
 def _read(field: str, path: str) -> Exclusion:
+    refuse_url(path, "exclude")
+    if not os.path.exists(path):
+        raise ConfigError(
+            f"exclude is {f'{field}={path}'!r}: there is no such file; give FIELD=FILE, and one value a line in it",
+            options=("exclude",),
+        )
     with reporting(path, "read"):
         data = Path(path).read_bytes()
     try:
@@ -42,7 +48,9 @@ def _read(field: str, path: str) -> Exclusion:
     except UnicodeDecodeError as error:
         raise CorpusError(f"not UTF-8 ({error}); expected one value a line", path=path) from None
     if not lines:
-        raise ConfigError(f"{path}: no value to exclude stands there; expected one a line")
+        raise ConfigError(
+            f"exclude is {f'{field}={path}'!r}: no value to exclude stands there; give one a line", options=("exclude",)
+        )
     digest = hashlib.sha256(data).hexdigest()
     return Exclusion(
         field=field,

@@ -18,7 +18,7 @@ from spanmask.folders import NewFolder, claimed, publish_folder
 from spanmask.shard.manifest import Manifest, read_manifest
 from spanmask.shard.reader import OnRows
 from spanmask.shard.table import Split
-from spanmask.storage import publish, reporting
+from spanmask.storage import publish, refuse_url, reporting
 
 #: The file in an exported folder that says what it is, written last. Readers of data skip names that begin with an underscore.
 MARKER = "_spanmask.json"
@@ -73,6 +73,7 @@ def export(
     StorageError
         The file system refused; nothing is left behind.
     """
+    refuse_url(out, "out")
     root, place = Path(folder), Path(out).absolute()
     with reporting(folder, "open"):
         manifest = read_manifest(folder)

@@ -33,6 +33,7 @@ def verify_source(
     *,
     jobs: int | None = None,
     on_progress: OnRows | None = None,
+    on_hashed: OnRows | None = None,
 ) -> list[Finding]:
     """Return where a dataset differs from its inputs.
 
@@ -46,6 +47,8 @@ def verify_source(
         Processes; by default one for every processor.
     on_progress
         Called with the rows compared, and all rows, as the work goes on.
+    on_hashed
+        Called before that with the bytes of the inputs whose digest is known, and all of them.
 
     Raises
     ------
@@ -63,10 +66,11 @@ def verify_source(
     if [Path(file.path).name for file in files] != [Path(item.name).name for item in manifest.inputs]:
         names = ", ".join(input_names(manifest.inputs))
         return [Finding(path=MANIFEST, message=f"the inputs given are not its own: {names}")]
+    hashed = advancing(on_hashed, sum(file.size for file in files))
     changed = [
         Finding(path=file.path, message="its content is not what the dataset was made from (SHA-256)")
         for file, item in zip(files, manifest.inputs, strict=True)
-        if file.size != item.size or digest(file.path) != item.sha256
+        if file.size != item.size or digest(file.path, hashed) != item.sha256
     ]
     if changed:
         return changed

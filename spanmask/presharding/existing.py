@@ -19,6 +19,9 @@ from spanmask.shard.parts import SPLITS
 from spanmask.storage import reporting
 from spanmask.vocab import load_vocabulary
 
+#: Encodings that people call otherwise than Python does.
+_ENCODINGS = {"iso8859-1": "latin-1"}
+
 
 def check_folder(folder: Path) -> None:
     """Refuse a place that holds anything but a dataset, or a run that began there.
@@ -125,4 +128,7 @@ def _options(config: dict[str, Any]) -> dict[str, Any]:
     """Return the options of a configuration as JSON, without sections; as they stand where another release has others."""
     with suppress(ConfigError):
         config = PreshardConfig.from_json(config).to_json()
-    return {name: value for section in config.values() for name, value in section.items()}
+    options = {name: value for section in config.values() for name, value in section.items()}
+    if "encoding" in options:
+        options["encoding"] = _ENCODINGS.get(options["encoding"], options["encoding"])
+    return options

@@ -24,6 +24,7 @@ from spanmask.config import (
 from spanmask.corpus.inputs import InputFile, Part
 from spanmask.corpus.kept import with_kept
 from spanmask.corpus.reading import divide
+from spanmask.corpus.streams import open_stream
 from spanmask.errors import ConfigError, CorpusError
 from spanmask.presharding.unigrams import count_unigrams, text_bytes
 from spanmask.shard.manifest import MANIFEST_LIMIT, InputRecord, describe_vocabulary
@@ -181,6 +182,8 @@ def _weighted_parts(files: Sequence[InputFile], config: CorpusConfig, target: in
 
 def _parts_of(file: InputFile, config: CorpusConfig, target: int) -> Iterator[_Weighted]:
     if file.is_line_stream:
+        with open_stream(file) as stream:
+            stream.read(1)
         growth = text_bytes(file)
         yield _Weighted(Part(file=file, start=0, stop=file.size), growth, file.size, growth > target)
         return

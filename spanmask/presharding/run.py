@@ -109,7 +109,7 @@ def preshard(  # noqa: PLR0913 - the one door
     IncompleteShards
         Some shards failed after three tries; the others are complete, and the same call goes on.
     """
-    refuse_url(out)
+    refuse_url(out, "out")
     folder = Path(out).absolute()
     jobs = default_jobs() if jobs is None else jobs
     if jobs < 1:

@@ -12,6 +12,7 @@ from spanmask.config import VocabularyConfig, VocabularyKind
 from spanmask.corpus.inputs import Inputs
 from spanmask.folders import publish_folder, refuse_file, refuse_occupied
 from spanmask.model.tokenizer_files import FILES, tokenizer_files
+from spanmask.storage import refuse_url
 from spanmask.tokenization.training import Alphabet, alphabet_of, train_tokenizer
 from spanmask.tokenizer_folder import TOKENIZER
 from spanmask.vocab import Vocabulary, load_vocabulary, vocabulary_from_json
@@ -82,6 +83,7 @@ def train_vocabulary(
     StorageError
         The file system refused; nothing is left behind.
     """
+    refuse_url(out, "out")
     folder = Path(out).absolute()
     check = partial(refuse_occupied, folder, FILES, "vocabulary's", overwrite=overwrite)
     refuse_file(folder)

@@ -35,7 +35,7 @@ with working():
 
 _PRELUDE = """
 import os, signal, sys
-from spanmask_cli.ending import answer_signals, working
+from spanmask_cli.ending import answer_signals, leave_with, working
 
 def strike():
     os.kill(os.getpid(), signal.STRIKE)
@@ -83,6 +83,23 @@ def ended(code: str, folder: Path, number: signal.Signals, **options: Any) -> tu
 def test_a_signal_ends_the_process_whatever_it_meets(met: str, number: signal.Signals, tmp_path: Path) -> None:
     out = "cleaning up\n" if met == "the cleaning up" else ""
     assert ended(MEETS[met], tmp_path, number) == (128 + number, out, "")
+
+
+@both
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("leave_with('go on by …')\nwith working(): import struck", "spanmask: go on by …\n"),
+        ("leave_with('go on by …')\nstrike()", "spanmask: go on by …\n"),
+        ("with working():\n    leave_with('untrue')\n    leave_with()\n    import struck", ""),
+        ("with working(): leave_with('untrue')\nstrike()", ""),
+    ],
+    ids=["an import", "the start", "nothing to tell", "what comes after"],
+)
+def test_where_the_process_leaves_at_once_it_says_how_to_go_on(
+    code: str, told: str, number: signal.Signals, tmp_path: Path
+) -> None:
+    assert ended(f"answer_signals()\n{code}", tmp_path, number) == (128 + number, "", told)
 
 
 @both

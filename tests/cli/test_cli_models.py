@@ -74,6 +74,13 @@ def test_a_model_that_is_there_is_replaced_only_when_told(shell: Any, run: Path,
     assert (shell.folder / "model" / "model.safetensors").read_bytes() != before
 
 
+def test_a_model_is_not_written_to_a_url(shell: Any, run: Path, one_line: OneLine) -> None:
+    told = one_line(shell("export-model", run, "--out", "s3://bucket/model").error)
+    assert told.startswith("spanmask: --out is s3:/")
+    assert ": a URL, and only files and folders of this machine" in told
+    assert not (shell.folder / "s3:").exists()
+
+
 def test_a_step_without_a_checkpoint_names_those_there_are(shell: Any, run: Path, one_line: OneLine) -> None:
     refused = shell("export-model", run, "--out", "model", "--step", 7)
     assert refused.code == 2

@@ -99,6 +99,11 @@ def test_what_is_no_size_is_refused_with_what_is(shell: Any, one_line: Any, text
             "--encoding is 'klingon': give the name of one that Python knows",
         ),
         ("preshard a.txt --out o --seed 1 --exclude ids", "--exclude is 'ids': give FIELD=FILE"),
+        (
+            "preshard a.jsonl --out o --seed 1 --exclude id=gone.txt",
+            "--exclude is 'id=gone.txt': there is no such file",
+        ),
+        ("preshard a.jsonl --out o --seed 1 --exclude id=s3://b/c", "--exclude is s3://b/c: a URL, and only files"),
         ("train o --out r --model tiny --eval-every -1", "--eval-every is -1"),
         ("export o --out p --to nothing", "--to is 'nothing': give --to parquet|jsonl|datasets|t5"),
         ("vocab a.txt --out v --kind unigram --min-frequency 2", "--min-frequency is of wordpiece and bpe"),
@@ -192,6 +197,7 @@ def test_one_sequence_is_one(shell: Any) -> None:
         ("preshard a.txt --out out --seed 1", "the same command goes on from here"),
         ("vocab a.txt --out out", "nothing was written; the same command begins anew"),
         ("export out --to t5 --out rows", "nothing was written; the same command begins anew"),
+        ("train out --out run", "no update was made; the same command begins anew"),
     ],
 )
 def test_a_command_that_is_stopped_says_how_to_go_on(
@@ -277,3 +283,12 @@ def test_standard_output_that_nobody_reads_ends_with_141(shell: Any, arguments: 
     result = shell.process(*arguments, stdout=write, stderr=subprocess.PIPE, capture_output=False)
     os.close(write)
     assert (result.returncode, result.stderr) == (141, "")
+
+
+def test_an_encoding_is_told_as_people_call_it(shell: Any, one_line: Any) -> None:
+    text = shell.write("a.txt")
+    assert shell.preshard(text, "--encoding", "latin-1").code == 0
+    assert "encoding: 'latin-1' there, 'utf-8' here" in one_line(shell.preshard(text).error)
+    assert shell.preshard(text, out="other").code == 0
+    told = one_line(shell.preshard(text, "--encoding", "iso-8859-1", out="other").error)
+    assert "encoding: 'utf-8' there, 'latin-1' here" in told

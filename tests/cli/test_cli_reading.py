@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import gzip
 import lzma
 import re
 import shutil
@@ -16,6 +17,7 @@ from spanmask_cli.progress import progress_display, status_parts
 from terminals import Terminal
 
 import spanmask
+from spanmask.presharding.comparing import verify_source
 from spanmask.presharding.run import Progress
 
 _LINE = "the cat sat on the mat"
@@ -92,6 +94,21 @@ def test_all_files_that_are_not_what_they_claim_are_told_at_once(shell: Any) -> 
     ]
 
 
+def test_all_compressed_files_that_do_not_begin_as_such_are_told_at_once(shell: Any) -> None:
+    shell.write("good.txt.gz", gzip.compress(b"the cat sat on the mat and nobody told it\n"))
+    shell.write("empty.txt.gz", gzip.compress(b""))
+    bad = ["a.txt.gz", "b.jsonl.xz", "c.txt.bz2", "d.jsonl.zst"]
+    for name in bad:
+        shell.write(name, b"junk that is not compressed at all\n")
+    result = shell.preshard(shell.folder)
+    told = result.error.splitlines()
+    assert (result.code, told[0]) == (5, "spanmask: 4 inputs cannot be read; correct them, or leave them out:")
+    assert [line.split(": ")[0] for line in told[1:]] == [f"{shell.folder}/{name}" for name in bad]
+    for name in bad:
+        (shell.folder / name).unlink()
+    assert shell.preshard(shell.folder).code == 0
+
+
 @pytest.mark.parametrize(
     "url",
     ["s3://bucket/a", "https://host/a.txt", "hf://datasets/a/b", "gs://b/c", "HTTP://h/a", "x+y://z", "s3:/bucket/a"],
@@ -103,7 +120,25 @@ def test_a_url_is_refused_with_what_to_do_instead(shell: Any, url: str, monkeypa
         result = shell("preshard", *arguments, "--seed", 1)
         assert result.code == 2
         assert ": a URL, and only files and folders of this machine are read or written; " in result.error
+        assert ("--out is " in result.error) == (url in arguments[1:])
     assert [path.name for path in shell.folder.iterdir()] == ["a.txt"]
+
+
+def test_no_command_writes_to_a_folder_that_is_named_like_a_url(shell: Any, one_line: Any) -> None:
+    text = shell.write("a.txt")
+    assert shell.preshard(text).code == 0
+    before = sorted(path.name for path in shell.folder.iterdir())
+    for command in (
+        ["export", "out", "--to", "parquet", "--out", "s3://bucket/a"],
+        ["export", "out", "--to", "jsonl", "--out", "s3://bucket/a.jsonl"],
+        ["vocab", text, "--size", 50, "--out", "hf://me/vocab"],
+        ["demo", "--out", "gs://bucket/demo"],
+    ):
+        result = shell(*command)
+        assert result.code == 2, command
+        assert one_line(result.error).startswith(f"spanmask: --out is {command[-1].split(':')[0]}:/"), command
+        assert ": a URL, and only files and folders of this machine" in result.error
+    assert sorted(path.name for path in shell.folder.iterdir()) == before
 
 
 def test_planning_ends_when_it_does_and_the_start_counts_for_no_speed() -> None:
@@ -185,3 +220,22 @@ def test_whatever_reads_all_rows_tells_how_far_it_is(
     monkeypatch.setattr(sys, "stderr", terminal)
     assert shell(*command).code == 0
     assert f"{doing} sequences" in terminal.getvalue()
+
+
+def test_comparing_with_the_inputs_tells_how_much_of_them_is_hashed(
+    shell: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.txt", "b.txt"):
+        shell.write(name, f"{_LINE}\n" * 60_000)
+    assert shell.preshard("a.txt", "b.txt").code == 0
+    told: list[tuple[int, int]] = []
+    verify_source(shell.folder / "out", jobs=1, on_hashed=lambda done, total: told.append((done, total)))
+    size = (shell.folder / "a.txt").stat().st_size
+    assert len(told) >= 4
+    assert told == sorted(told)
+    assert (told[-1], {total for _, total in told}) == ((2 * size, 2 * size), {2 * size})
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert shell("verify", "out", "--source", "--jobs", 1).code == 0
+    assert f"hashing the inputs · 1.0 of {2 * size / 1e6:.1f} MB" in terminal.getvalue()
+    assert re.search(r"comparing · [\d,]+ of [\d,]+ sequences", terminal.getvalue())

@@ -184,6 +184,8 @@ def test_objective_mlm_trains_no_boundary_head(shards: Path, tmp_path: Path) -> 
 
 
 def test_a_run_is_neither_started_over_nor_resumed_where_there_is_none(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"out is s3:/+bucket/run: a URL"):
+        train(shards, "s3://bucket/run", config_of(steps=2))
     with pytest.raises(ConfigError, match="no run to resume"):
         train(shards, tmp_path / "run", config_of(steps=2), resume=True)
     train(shards, tmp_path / "run", config_of(steps=2))

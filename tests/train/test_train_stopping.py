@@ -211,6 +211,7 @@ def test_a_second_signal_ends_at_once_unless_torchrun_hands_it_on(
     process = subprocess.Popen(
         [sys.executable, "-c", _WAITING],
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         env=environment,
         preexec_fn=lambda: [signal.signal(one, signal.SIG_DFL) for one, _ in SIGNALS],  # noqa: PLW1509
@@ -227,7 +228,8 @@ def test_a_second_signal_ends_at_once_unless_torchrun_hands_it_on(
         process.kill()
     else:
         assert process.wait(20) == code
-    process.communicate()
+    told = "spanmask: ending after the update under way" + "; once more ends it at once" * (not launched)
+    assert process.communicate()[1] == f"{told}\n"
 
 
 _RANK = """
