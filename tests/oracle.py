@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache, partial
 from itertools import accumulate, pairwise
-from typing import NotRequired, TypedDict
+from typing import NamedTuple, NotRequired, TypedDict
 
 TWO32 = 1 << 32
 TWO64 = 1 << 64
@@ -1050,3 +1050,74 @@ def best_pieces(
                 tokens = [ids[name] for name in names]
         found += [(token, start, end) for token in tokens]
     return found
+
+
+# --- Windows of passages and answers in them (run_squad.py of the paper's released code)
+
+
+def answer_tokens(passage: str, answer: Span, places: Sequence[Span]) -> Span | None:
+    """Return the first and the last token of an answer. answer: code points [start, end); places: the bytes of each token.
+
+    The first is the first token that ends behind the answer's start, the last the one before the next that starts at its end or later.
+    """
+    start, end = (len(passage[:at].encode()) for at in answer)
+    first = next((token for token, (_, stop) in enumerate(places) if stop > start), len(places))
+    behind = next((token for token in range(first, len(places)) if places[token][0] >= end), len(places))
+    return (first, behind - 1) if behind > first else None
+
+
+class Window(NamedTuple):
+    """A window: its ids, where the passage begins in it, and with which of its tokens; the answer; which tokens have most context in it."""
+
+    ids: list[int]
+    second: int
+    first: int
+    answer: Span
+    widest: list[bool]
+
+
+def question_windows(
+    question: Sequence[int],
+    passage: Sequence[int],
+    answer: Span | None,
+    *,
+    width: int,
+    stride: int,
+    overlap: bool,
+    specials: tuple[int, int],
+) -> list[Window]:
+    """Return the windows of a question (already cut to its longest). overlap: the stride is what two share, not the step between them."""
+    cls, sep = specials
+    room = width - len(question) - 3
+    parts: list[Span] = []
+    start = 0
+    while True:
+        stop = min(start + room, len(passage))
+        parts.append((start, stop))
+        if stop == len(passage):
+            break
+        start += room - stride if overlap else min(stop - start, stride)
+    found = []
+    second = len(question) + 2
+    for number, (start, stop) in enumerate(parts):
+        held = answer is not None and start <= answer[0] and answer[1] < stop
+        widest = [number == _widest(parts, token) for token in range(start, stop)]
+        found.append(
+            Window(
+                ids=[cls, *question, sep, *passage[start:stop], sep],
+                second=second,
+                first=start,
+                answer=(answer[0] - start + second, answer[1] - start + second) if held and answer else (0, 0),
+                widest=[*[False] * second, *widest, False],
+            )
+        )
+    return found
+
+
+def _widest(parts: Sequence[Span], token: int) -> int:
+    scores = [
+        (min(token - start, stop - 1 - token) + 0.01 * (stop - start), -number)
+        for number, (start, stop) in enumerate(parts)
+        if start <= token < stop
+    ]
+    return -max(scores)[1]
