@@ -11,63 +11,21 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save
-
 from spanmask.errors import ConfigError
-from spanmask.folders import publish_folder, refuse_occupied
+from spanmask.model.bert_folder import HEAD, MODEL, bert_config, publish_model, read_bert
 from spanmask.model.config import Objective, SpanBertConfig
-from spanmask.model.fitting import build, read_tensors, require_finite, require_layers, require_shapes, shapes_of
-from spanmask.model.naming import (
-    BOUNDARY_NAMES,
-    Shapes,
-    State,
-    bert_names,
-    modern_names,
-    their_shapes,
-    to_ours,
-    to_theirs,
-)
+from spanmask.model.fitting import build, read_tensors, shapes_of
+from spanmask.model.naming import BOUNDARY_NAMES, Shapes, State, bert_names, to_theirs
 from spanmask.model.pretraining import SpanBertForPreTraining
-from spanmask.model.tokenizer_files import FILES, tokenizer_files
-from spanmask.tokenizer_folder import read_json
 from spanmask.vocab import Vocabulary
 
-CONFIG, MODEL, HEAD = "config.json", "model.safetensors", "sbo_head.safetensors"
-_INDEX, _PICKLE, _CARD = "model.safetensors.index.json", "pytorch_model.bin", "README.md"
-#: Every file of a model that others or we write.
-MODEL_FILES = (CONFIG, MODEL, HEAD, _CARD, _INDEX, _PICKLE, *FILES)
 _HEADS = {"mlm": "MLM head", "sbo": "span boundary head"}
-#: BertConfig's names of our fields.
-_FIELDS = {
-    "vocab_size": "vocab_size",
-    "hidden_size": "hidden",
-    "num_hidden_layers": "layers",
-    "num_attention_heads": "heads",
-    "intermediate_size": "intermediate",
-    "max_position_embeddings": "max_positions",
-    "type_vocab_size": "type_vocab",
-    "hidden_dropout_prob": "hidden_dropout",
-    "attention_probs_dropout_prob": "attention_dropout",
-    "layer_norm_eps": "layer_norm_eps",
-    "initializer_range": "initializer_range",
-}
 #: What SpanBERT is fine-tuned with, whatever it was trained with (paper, appendix B).
 _FINE_TUNING = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
-#: What a BERT must be for our encoder to compute the same; a field left out has this value.
-_REQUIRED: dict[str, Any] = {
-    "model_type": "bert",
-    "hidden_act": "gelu",
-    "position_embedding_type": "absolute",
-    "is_decoder": False,
-    "add_cross_attention": False,
-    "tie_word_embeddings": True,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,40 +95,12 @@ def export(
     StorageError
         The file system refused.
     """
-    folder, config = Path(folder), model.config
-    if len(vocabulary) != config.vocab_size:
-        raise ConfigError(
-            f"vocabulary {vocabulary.name} has {len(vocabulary):,} entries, and the model {config.vocab_size:,}: "
-            "give the one it was trained with"
-        )
-    state, text = model.state_dict(), json.dumps(_bert_config(config, vocabulary), indent=2, sort_keys=True)
-    files = tokenizer_files(vocabulary, max_tokens=config.max_positions) | {CONFIG: text.encode()}
-    if card is not None:
-        files[_CARD] = card.encode()
-    with publish_folder(
-        folder, partial(refuse_occupied, folder, MODEL_FILES, "model's", overwrite=overwrite)
-    ) as written:
-        written.write_bytes(MODEL, saved(to_theirs(state, bert_names(config), config)))
-        if model.sbo is not None:
-            written.write_bytes(HEAD, saved(to_theirs(state, BOUNDARY_NAMES, config)))
-        for name, data in files.items():
-            written.write_bytes(name, data)
-
-
-def saved(state: State) -> bytes:
-    """Return the bytes of a safetensors file that transformers takes."""
-    return save(state, metadata={"format": "pt"})
-
-
-def _bert_config(config: SpanBertConfig, vocabulary: Vocabulary) -> dict[str, Any]:
-    fields = {theirs: getattr(config, ours) for theirs, ours in _FIELDS.items()}
-    ours = {
-        **_FINE_TUNING,
-        "architectures": ["BertForMaskedLM"],
-        "dtype": "float32",
-        "pad_token_id": vocabulary.special.pad,
-    }
-    return fields | _REQUIRED | ours
+    config, state = model.config, model.state_dict()
+    content = bert_config(config, vocabulary, architectures=["BertForMaskedLM"], **_FINE_TUNING)
+    states = {MODEL: to_theirs(state, bert_names(config), config)}
+    if model.sbo is not None:
+        states[HEAD] = to_theirs(state, BOUNDARY_NAMES, config)
+    publish_model(Path(folder), vocabulary, content, states, card=card, overwrite=overwrite)
 
 
 def load(folder: str | Path, **changes: Any) -> SpanBertForPreTraining:
@@ -221,27 +151,19 @@ def import_model(folder: str | Path, *, objective: Objective = Objective.MLM_SBO
         The file system refused.
     """
     folder = Path(folder)
-    theirs = modern_names(read_weights(folder))
+    stored = read_bert(folder)
     head = read_tensors(folder / HEAD) if (folder / HEAD).exists() else {}
-    stored = _read_config(folder)
-    config = _with_table(folder, stored.changed(objective=objective, **changes), head)
-    dropped = stored.vocab_size - config.vocab_size
-    if dropped < 0:
-        raise ConfigError(
-            f"{folder}: its embedding has {stored.vocab_size:,} rows, and the vocabulary {config.vocab_size:,} entries: give the model the "
-            f"tokenizer it was trained with, or rows for all entries (transformers' resize_token_embeddings({config.vocab_size}))"
-        )
-    require_layers(folder, config.layers, theirs)
+    config = _with_table(folder, stored.config.changed(objective=objective, **changes), head)
+    stored.require(config)
     shapes = shapes_of(config)
     names = bert_names(config) | (BOUNDARY_NAMES if objective is Objective.MLM_SBO else {})
-    require_shapes(folder, theirs | head, their_shapes(shapes, names, stored.vocab_size), CONFIG)
-    state = to_ours(theirs | head, names, config, dropped=dropped)
+    state = stored.fitted(config, names, shapes, head)
     initialised = _missing(folder, state, shapes)
-    require_finite(folder, state)
     model = build(config)
     model.load_state_dict(state, strict=False)
     used = {part for parts in names.values() for part in parts} | {"cls.predictions.decoder.weight"}
-    unused = tuple(sorted((theirs | head).keys() - used))
+    unused = tuple(sorted((stored.tensors | head).keys() - used))
+    dropped = stored.config.vocab_size - config.vocab_size
     return Imported(model=model, initialised=initialised, unused=unused, dropped=dropped)
 
 
@@ -254,24 +176,6 @@ def _missing(folder: Path, state: State, shapes: Shapes) -> tuple[str, ...]:
     return missing
 
 
-def _read_config(folder: Path) -> SpanBertConfig:
-    content = read_json(folder / CONFIG)
-    for name, wanted in _REQUIRED.items():
-        if content.get(name, wanted) != wanted:
-            raise ConfigError(
-                f"{folder / CONFIG}: {name} is {content[name]!r}, expected {wanted!r}: the encoder here computes nothing else"
-            )
-    missing = [name for name in ("vocab_size", "hidden_size", "num_hidden_layers") if name not in content]
-    if missing:
-        raise ConfigError(f"{folder / CONFIG}: it lacks {', '.join(missing)}; save the model again")
-    try:
-        return SpanBertConfig.from_json(
-            {ours: content[theirs] for theirs, ours in _FIELDS.items() if theirs in content}
-        )
-    except ConfigError as error:
-        raise ConfigError(f"{folder / CONFIG}: {error}") from None
-
-
 def _with_table(folder: Path, config: SpanBertConfig, head: State) -> SpanBertConfig:
     """Return the configuration with the offset table of a stored boundary head, if there is one."""
     name = "cls.pair_target_predictions.position_embeddings.weight"
@@ -281,48 +185,3 @@ def _with_table(folder: Path, config: SpanBertConfig, head: State) -> SpanBertCo
     if len(shape) != 2:
         raise ConfigError(f"{folder / HEAD}: {name} has shape {shape}, expected a table; save the model again")
     return config.changed(max_span_offset=shape[0], span_offset_dim=shape[1])
-
-
-def read_weights(folder: Path) -> State:
-    """Return the tensors of ``model.safetensors``, or of the files that its index names.
-
-    Raises
-    ------
-    ConfigError
-        A file is missing, broken or a pickle.
-    StorageError
-        The file system refused.
-    """
-    if (folder / MODEL).exists():
-        return read_tensors(folder / MODEL)
-    if (folder / _INDEX).exists():
-        return _read_parts(folder)
-    if (folder / _PICKLE).exists():
-        raise ConfigError(
-            f"{folder}: it holds {_PICKLE} only, a pickle, which can run any code when it is read; "
-            "save the model as safetensors where you trust it (transformers' save_pretrained does)"
-        )
-    there = f"no {MODEL} there" if folder.is_dir() else "no such folder"
-    raise ConfigError(f"{folder}: {there}; give a folder that holds a BERT saved by transformers")
-
-
-def _read_parts(folder: Path) -> State:
-    places = read_json(folder / _INDEX).get("weight_map")
-    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
-        raise ConfigError(
-            f"{folder / _INDEX}: its weight_map does not name a file for each tensor; save the model again"
-        )
-    state: State = {}
-    for name in sorted(set(places.values())):
-        if name != Path(name).name or not (folder / name).exists():
-            raise ConfigError(
-                f"{folder / _INDEX}: it names {name!r:.80}, which is no file beside it; copy the whole model again"
-            )
-        part = read_tensors(folder / name)
-        twice = sorted(state.keys() & part.keys())
-        if twice:
-            raise ConfigError(
-                f"{folder / name}: {twice[0]} is in another of the model's files, too; save the model again"
-            )
-        state |= part
-    return state

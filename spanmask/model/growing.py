@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from spanmask.folders import publish_folder, refuse_occupied
+from spanmask.model.bert_folder import CONFIG, HEAD, MODEL, MODEL_FILES, read_weights, saved
 from spanmask.model.config import Objective
-from spanmask.model.convert import CONFIG, HEAD, MODEL, MODEL_FILES, import_model, read_weights, saved
+from spanmask.model.convert import import_model
 from spanmask.model.fitting import read_tensors
 from spanmask.model.naming import State
 from spanmask.model.tokenizer_files import tokenizer_files

@@ -13,17 +13,20 @@ from spanmask.model.config import SpanBertConfig
 
 State = dict[str, Tensor]
 Shapes = dict[str, tuple[int, ...]]
+#: For each tensor of ours, the names of theirs that it is made of, one after another.
+Names = dict[str, tuple[str, ...]]
 
-_EMBEDDINGS = {
-    "bert.embeddings.word_embeddings.weight": "encoder.embeddings.words.weight",
-    "bert.embeddings.position_embeddings.weight": "encoder.embeddings.positions.weight",
-    "bert.embeddings.token_type_embeddings.weight": "encoder.embeddings.types.weight",
+#: Where a token of the second part of a pair differs from one of the first.
+TOKEN_TYPES = "encoder.embeddings.types.weight"
+_EMBEDDINGS: Names = {
+    "encoder.embeddings.words.weight": ("bert.embeddings.word_embeddings.weight",),
+    "encoder.embeddings.positions.weight": ("bert.embeddings.position_embeddings.weight",),
+    TOKEN_TYPES: ("bert.embeddings.token_type_embeddings.weight",),
 }
-#: Modules outside layers, with a weight and a bias.
-_MODULES = {
-    "bert.embeddings.LayerNorm": "encoder.embeddings.norm",
-    "cls.predictions.transform.dense": "mlm.transform.dense",
-    "cls.predictions.transform.LayerNorm": "mlm.transform.norm",
+#: Modules of the MLM head, with a weight and a bias.
+_MLM: Names = {
+    "mlm.transform.dense": ("cls.predictions.transform.dense",),
+    "mlm.transform.norm": ("cls.predictions.transform.LayerNorm",),
 }
 #: Modules of a layer, with a weight and a bias.
 _LAYER = {
@@ -33,9 +36,13 @@ _LAYER = {
     "output.dense": "down",
     "output.LayerNorm": "output_norm",
 }
-_MLM_BIAS = {"cls.predictions.bias": "mlm.bias"}
+_MLM_BIAS: Names = {"mlm.bias": ("cls.predictions.bias",)}
+#: What is computed of a sequence's first state, and the heads of fine-tuning.
+POOLER_NAMES: Names = {f"pooler.dense.{part}": (f"bert.pooler.dense.{part}",) for part in ("weight", "bias")}
+SPAN_NAMES: Names = {f"head.dense.{part}": (f"qa_outputs.{part}",) for part in ("weight", "bias")}
+CLASS_NAMES: Names = {f"head.dense.{part}": (f"classifier.{part}",) for part in ("weight", "bias")}
 #: For each tensor of our boundary head, its name in the paper's code.
-BOUNDARY_NAMES: dict[str, tuple[str, ...]] = {
+BOUNDARY_NAMES: Names = {
     "sbo.offsets.weight": ("cls.pair_target_predictions.position_embeddings.weight",),
     "sbo.first.dense.weight": ("cls.pair_target_predictions.mlp_layer_norm.linear1.weight",),
     "sbo.first.dense.bias": ("cls.pair_target_predictions.mlp_layer_norm.linear1.bias",),
@@ -51,22 +58,33 @@ BOUNDARY_NAMES: dict[str, tuple[str, ...]] = {
 _PADDED = ("encoder.embeddings.words.weight", "mlm.bias", "sbo.bias")
 
 
-def bert_names(config: SpanBertConfig) -> dict[str, tuple[str, ...]]:
-    """Return, for each tensor of ours that BERT has, the names of theirs that it is made of, one after another."""
-    names: dict[str, tuple[str, ...]] = {ours: (theirs,) for theirs, ours in (_EMBEDDINGS | _MLM_BIAS).items()}
-    modules: dict[str, tuple[str, ...]] = {ours: (theirs,) for theirs, ours in _MODULES.items()}
+def bert_names(config: SpanBertConfig) -> Names:
+    """Return the names of the encoder and the MLM head."""
+    return encoder_names(config) | _with_parts(_MLM) | _MLM_BIAS
+
+
+def encoder_names(config: SpanBertConfig) -> Names:
+    """Return the names of the encoder."""
+    modules: Names = {"encoder.embeddings.norm": ("bert.embeddings.LayerNorm",)}
     for layer in range(config.layers):
         theirs, ours = f"bert.encoder.layer.{layer}", f"encoder.layers.{layer}"
         modules |= {f"{ours}.{its}": (f"{theirs}.{name}",) for name, its in _LAYER.items()}
         modules[f"{ours}.attention.qkv"] = tuple(
             f"{theirs}.attention.self.{name}" for name in ("query", "key", "value")
         )
-    for module, parts in modules.items():
-        names |= {f"{module}.{part}": tuple(f"{name}.{part}" for name in parts) for part in ("weight", "bias")}
-    return names
+    return _EMBEDDINGS | _with_parts(modules)
 
 
-def their_shapes(shapes: Shapes, names: dict[str, tuple[str, ...]], vocab_size: int) -> Shapes:
+def _with_parts(modules: Names) -> Names:
+    """Return the names of modules' weights and biases."""
+    return {
+        f"{module}.{part}": tuple(f"{name}.{part}" for name in names)
+        for module, names in modules.items()
+        for part in ("weight", "bias")
+    }
+
+
+def their_shapes(shapes: Shapes, names: Names, vocab_size: int) -> Shapes:
     """Return the shapes of the named tensors of theirs, whose vocabulary has no padding."""
     theirs: Shapes = {}
     for ours, parts in names.items():
@@ -76,7 +94,7 @@ def their_shapes(shapes: Shapes, names: dict[str, tuple[str, ...]], vocab_size: 
     return theirs
 
 
-def to_theirs(state: State, names: dict[str, tuple[str, ...]], config: SpanBertConfig) -> State:
+def to_theirs(state: State, names: Names, config: SpanBertConfig) -> State:
     """Return the named tensors of our state under their names, as float32 on the host, the vocabulary's padding cut off."""
     theirs: State = {}
     for ours, parts in names.items():
@@ -87,7 +105,7 @@ def to_theirs(state: State, names: dict[str, tuple[str, ...]], config: SpanBertC
     return theirs
 
 
-def to_ours(theirs: State, names: dict[str, tuple[str, ...]], config: SpanBertConfig, *, dropped: int) -> State:
+def to_ours(theirs: State, names: Names, config: SpanBertConfig, *, dropped: int) -> State:
     """Return those of the named tensors that their state holds whole, under our names, as float32, the vocabulary padded with zeros.
 
     dropped: rows of theirs that end the vocabulary and belong to no entry.

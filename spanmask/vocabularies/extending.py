@@ -12,7 +12,7 @@ from pathlib import Path
 from spanmask.corpus.inputs import Inputs
 from spanmask.errors import ConfigError
 from spanmask.folders import refuse_file, refuse_occupied
-from spanmask.model.convert import MODEL_FILES
+from spanmask.model.bert_folder import MODEL_FILES
 from spanmask.model.growing import grow_model, require_model
 from spanmask.model.tokenizer_files import read_tokenizer
 from spanmask.tokenization import Tokenizer
