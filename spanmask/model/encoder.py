@@ -25,9 +25,10 @@ class Embeddings(nn.Module):
         self.norm = nn.LayerNorm(config.hidden, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout)
 
-    def forward(self, input_ids: Tensor, positions: Tensor) -> Tensor:
-        """Map ids and positions, (R,) each, to (R, H)."""
-        summed = self.words(input_ids) + self.positions(positions) + self.types.weight[0]
+    def forward(self, input_ids: Tensor, positions: Tensor, token_types: Tensor | None) -> Tensor:
+        """Map ids, positions and token types, (R,) each, to (R, H). token_types: None where all are 0."""
+        types = self.types.weight[0] if token_types is None else self.types(token_types)
+        summed = self.words(input_ids) + self.positions(positions) + types
         embedded: Tensor = self.dropout(self.norm(summed))
         return embedded
 
@@ -79,15 +80,20 @@ class SpanBertEncoder(nn.Module):
         dropout = config.attention_dropout if self.training else 0.0
         way = resolve_attention(config.attention, weight.device, weight.dtype, dropout)
         neighbours = neighbours_of(batch, way, weight.dtype)
-        ids, positions = batch.input_ids.flatten(), batch.positions.flatten()
         tokens = neighbours.tokens
-        hidden: Tensor = (
-            self.embeddings(ids, positions) if tokens is None else self.embeddings(ids[tokens], positions[tokens])
-        )
+        ids, positions = _flat(batch.input_ids, tokens), _flat(batch.positions, tokens)
+        types = None if batch.token_types is None else _flat(batch.token_types, tokens)
+        hidden: Tensor = self.embeddings(ids, positions, types)
         for layer in self.layers:
             hidden = layer(hidden, neighbours)
         # Back to all slots, since heads gather by slot; those of padding are zero and of no target.
-        return hidden if tokens is None else hidden.new_zeros(len(ids), config.hidden).index_copy(0, tokens, hidden)
+        slots = batch.input_ids.numel()
+        return hidden if tokens is None else hidden.new_zeros(slots, config.hidden).index_copy(0, tokens, hidden)
+
+
+def _flat(slots: Tensor, tokens: Tensor | None) -> Tensor:
+    """Return the values of slots, (B, L), that are computed, (R,)."""
+    return slots.flatten() if tokens is None else slots.flatten()[tokens]
 
 
 def initialise(module: nn.Module, config: SpanBertConfig) -> None:

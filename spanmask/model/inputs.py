@@ -1,4 +1,4 @@
-"""Batches as tensors: those of `spanmask.batches`, under the same names and in the same shapes.
+"""Batches as tensors: those of `spanmask.batches`, under the same names and in the same shapes, and the token types of pairs.
 
 Named tuples, since `torch.compile` takes them apart without a guard on anything but shapes.
 """
@@ -23,10 +23,11 @@ class SboTensors(NamedTuple):
 
 
 class PackedTensors(NamedTuple):
-    """B bins of L slots as integer tensors; fields are those of `spanmask.batches.PackedBatch`.
+    """B bins of L slots as integer tensors; fields but the last are those of `spanmask.batches.PackedBatch`.
 
     input_ids, sequence_index (0 in padding), positions: (B, L). cu_seqlens: int32, where each run of slots starts in the B·L slots, the
-    last value, B·L, repeated at will. mlm_positions (numbers of the B·L slots), mlm_labels (or `IGNORED`): (P,).
+    last value, B·L, repeated at will. mlm_positions (numbers of the B·L slots), mlm_labels (or `IGNORED`): (P,). token_types: (B, L), 1 on
+    the second part of a pair, 0 on its first and in padding; None where all are 0, as in pre-training.
     """
 
     input_ids: Tensor
@@ -36,22 +37,24 @@ class PackedTensors(NamedTuple):
     mlm_positions: Tensor
     mlm_labels: Tensor
     sbo: SboTensors
+    token_types: Tensor | None = None
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
         """Return the batch on a device."""
-        moved = [tensor.to(device, non_blocking=non_blocking) for tensor in self[:-1] if isinstance(tensor, Tensor)]
+        tensors = {name: value for name, value in self._asdict().items() if isinstance(value, Tensor)}
+        moved = {name: tensor.to(device, non_blocking=non_blocking) for name, tensor in tensors.items()}
         sbo = SboTensors(*(tensor.to(device, non_blocking=non_blocking) for tensor in self.sbo))
-        return type(self)._make([*moved, sbo])
+        return self._replace(**moved, sbo=sbo)
 
 
 def packed_tensors(batch: PackedBatch) -> PackedTensors:
     """Return a packed batch's arrays as tensors over the same memory."""
     sbo = SboTensors(*(torch.from_numpy(getattr(batch.sbo, name)) for name in SboTensors._fields))
-    others = [torch.from_numpy(getattr(batch, name)) for name in PackedTensors._fields[:-1]]
-    return PackedTensors._make([*others, sbo])
+    others = [torch.from_numpy(getattr(batch, name)) for name in PackedTensors._fields[:-2]]
+    return PackedTensors._make([*others, sbo, None])
 
 
-def padded_tensors(input_ids: Tensor, attention_mask: Tensor) -> PackedTensors:
+def padded_tensors(input_ids: Tensor, attention_mask: Tensor, token_types: Tensor | None = None) -> PackedTensors:
     """Return sequences that fill a row each, padded at its end, as bins without targets.
 
     Parameters
@@ -60,6 +63,8 @@ def padded_tensors(input_ids: Tensor, attention_mask: Tensor) -> PackedTensors:
         (B, L) integers.
     attention_mask
         (B, L), 1 on a sequence's tokens, else 0: ones first.
+    token_types
+        (B, L), 1 on the second part of a pair, else 0; None where all are 0.
     """
     rows, width = input_ids.shape
     sequence_index = attention_mask.to(torch.int32)
@@ -76,4 +81,5 @@ def padded_tensors(input_ids: Tensor, attention_mask: Tensor) -> PackedTensors:
         mlm_positions=none,
         mlm_labels=none,
         sbo=SboTensors(none, none, none, none),
+        token_types=token_types,
     )

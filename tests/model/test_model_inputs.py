@@ -39,10 +39,11 @@ def _row(value: int) -> np.ndarray:
 def test_a_packed_batch_becomes_tensors_over_the_same_memory() -> None:
     batch = _batch()
     tensors = packed_tensors(batch)
-    for name in PackedTensors._fields[:-1]:
+    for name in PackedTensors._fields[:-2]:
         assert getattr(tensors, name).tolist() == getattr(batch, name).tolist()
         assert getattr(tensors, name).data_ptr() == getattr(batch, name).ctypes.data
     assert [tensor.tolist() for tensor in tensors.sbo] == [[1], [3], [0], [6]]
+    assert tensors.token_types is None
     batch.input_ids[0, 1] = 5
     assert tensors.input_ids[0, 1] == 5
 
@@ -51,14 +52,17 @@ def test_names_are_those_of_the_arrays_and_the_ignored_label_is_written_down_onc
     package = Path(spanmask.__file__).parent
     assert [path.name for path in package.rglob("*.py") if re.search(r"= -100\b", path.read_text())] == ["batches.py"]
     assert model_loss.IGNORED == IGNORED == -100
-    assert set(PackedTensors._fields) <= {field.name for field in dataclasses.fields(PackedBatch)}
+    assert PackedTensors._fields[-1] == "token_types"
+    assert set(PackedTensors._fields[:-1]) <= {field.name for field in dataclasses.fields(PackedBatch)}
     assert SboTensors._fields == tuple(field.name for field in dataclasses.fields(SboTargets))
 
 
 def test_moving_keeps_every_field() -> None:
-    moved = packed_tensors(_batch()).to("meta")
+    batch = packed_tensors(_batch())
+    moved = batch._replace(token_types=torch.zeros_like(batch.positions)).to("meta")
     assert isinstance(moved, PackedTensors)
-    assert all(tensor.device.type == "meta" for tensor in (*moved[:-1], *moved.sbo))
+    assert all(tensor.device.type == "meta" for tensor in (*moved[:-2], *moved.sbo, moved.token_types))
+    assert batch.to("meta").token_types is None
     back = packed_tensors(_batch()).to("cpu", non_blocking=True)
     assert back.mlm_labels.tolist() == [6, IGNORED]
     assert back.sbo.right.tolist() == [3]
@@ -72,3 +76,6 @@ def test_padded_rows_become_bins_of_one_sequence() -> None:
     assert batch.cu_seqlens.tolist() == [0, 3, 4, 8, 8, 8, 12]
     assert batch.cu_seqlens.dtype == torch.int32
     assert batch.mlm_positions.shape == batch.sbo.labels.shape == (0,)
+    assert batch.token_types is None
+    types = torch.tensor([[0, 1, 1, 0], [0, 0, 1, 1], [0, 0, 0, 0]])
+    assert padded_tensors(ids, (ids > 0).long(), types).token_types is types
