@@ -1,4 +1,4 @@
-"""The encoder, its two heads and their losses, and the bridge to Hugging Face (Joshi et al. 2020, arXiv 1907.10529, §3).
+"""The encoder, its heads and their losses, and the bridge to Hugging Face (Joshi et al. 2020, arXiv 1907.10529, §3).
 
 ::
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from spanmask.model.config import Attention, Objective, SpanBertConfig
     from spanmask.model.convert import Imported, export, import_model, load
     from spanmask.model.encoder import SpanBertEncoder
+    from spanmask.model.encoders import LoadedEncoder, read_encoder
+    from spanmask.model.finetuned_folder import export_finetuned, load_finetuned
+    from spanmask.model.finetuning import ClassHead, FineTuned, Pooler, SpanHead, span_losses
     from spanmask.model.infilling import Infilled, infill
     from spanmask.model.inputs import PackedTensors, SboTensors, packed_tensors, padded_tensors
     from spanmask.model.loss import objective_scales
@@ -27,45 +30,63 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Attention",
+    "ClassHead",
+    "FineTuned",
     "Imported",
     "Infilled",
+    "LoadedEncoder",
     "Objective",
     "PackedTensors",
+    "Pooler",
     "PretrainingOutput",
     "SboTensors",
     "SpanBertConfig",
     "SpanBertEncoder",
     "SpanBertForPreTraining",
+    "SpanHead",
     "export",
+    "export_finetuned",
     "import_model",
     "infill",
     "load",
+    "load_finetuned",
     "objective_scales",
     "packed_tensors",
     "padded_tensors",
+    "read_encoder",
     "read_tokenizer",
+    "span_losses",
     "write_tokenizer",
 ]
 
 _HOMES = {
     "Attention": "config",
+    "ClassHead": "finetuning",
+    "FineTuned": "finetuning",
     "Imported": "convert",
     "Infilled": "infilling",
+    "LoadedEncoder": "encoders",
     "Objective": "config",
     "PackedTensors": "inputs",
+    "Pooler": "finetuning",
     "PretrainingOutput": "pretraining",
     "SboTensors": "inputs",
     "SpanBertConfig": "config",
     "SpanBertEncoder": "encoder",
     "SpanBertForPreTraining": "pretraining",
+    "SpanHead": "finetuning",
     "export": "convert",
+    "export_finetuned": "finetuned_folder",
     "import_model": "convert",
     "infill": "infilling",
     "load": "convert",
+    "load_finetuned": "finetuned_folder",
     "objective_scales": "loss",
     "packed_tensors": "inputs",
     "padded_tensors": "inputs",
+    "read_encoder": "encoders",
     "read_tokenizer": "tokenizer_files",
+    "span_losses": "finetuning",
     "write_tokenizer": "tokenizer_files",
 }
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 
 from spanmask.errors import ConfigError
 from spanmask.model.config import SpanBertConfig
@@ -53,20 +55,36 @@ def build(config: SpanBertConfig) -> SpanBertForPreTraining:
     ConfigError
         This machine has less memory than its weights need.
     """
-    needed = 4 * sum(math.prod(shape) for shape in shapes_of(config).values())
+    require_memory(config, shapes_of(config))
+    return SpanBertForPreTraining(config)
+
+
+def require_memory(config: SpanBertConfig, shapes: Shapes) -> None:
+    """Refuse tensors of these shapes, which belong to a model of this configuration, if they do not fit.
+
+    Raises
+    ------
+    ConfigError
+        This machine has less memory.
+    """
+    needed = 4 * sum(math.prod(shape) for shape in shapes.values())
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed > there:
         raise ConfigError(
             f"the model's weights need {needed / 2**30:,.0f} GiB, and this machine has {there / 2**30:,.0f}: "
             f"make it smaller ({config.layers} layers, width {config.hidden}, {config.vocab_size:,} entries)"
         )
-    return SpanBertForPreTraining(config)
 
 
 def shapes_of(config: SpanBertConfig) -> Shapes:
-    """Return the shapes of a model's tensors by name, without memory for any."""
+    """Return the shapes of a pre-trained model's tensors by name, without memory for any."""
+    return module_shapes(lambda: SpanBertForPreTraining(config))
+
+
+def module_shapes(make: Callable[[], nn.Module]) -> Shapes:
+    """Return the shapes of the tensors of what is made, by name, without memory for any."""
     with torch.device("meta"):
-        return {name: tuple(tensor.shape) for name, tensor in SpanBertForPreTraining(config).state_dict().items()}
+        return {name: tuple(tensor.shape) for name, tensor in make().state_dict().items()}
 
 
 def require_layers(place: str | Path, layers: int, state: State) -> None:

@@ -1,0 +1,141 @@
+"""Fine-tuned models as transformers has them, out and back: ``AutoModelForQuestionAnswering`` and ``AutoModelForSequenceClassification``.
+
+::
+
+    DIR/config.json          BertConfig's fields, with the names of labels
+    DIR/model.safetensors    encoder, pooler and head under BERT's names
+    DIR/README.md            a card, if one is given
+    DIR/vocab.txt …          the tokenizer (`spanmask.model.tokenizer_files`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from spanmask.errors import ConfigError
+from spanmask.model.bert_folder import CONFIG, MODEL, StoredBert, bert_config, publish_model, read_bert
+from spanmask.model.config import SpanBertConfig
+from spanmask.model.encoder import SpanBertEncoder
+from spanmask.model.finetuning import ClassHead, FineTuned, Pooler, SpanHead
+from spanmask.model.fitting import module_shapes, require_memory
+from spanmask.model.naming import CLASS_NAMES, POOLER_NAMES, SPAN_NAMES, Names, encoder_names, to_theirs
+from spanmask.vocab import Vocabulary
+
+_ANSWERS, _CLASSES = "BertForQuestionAnswering", "BertForSequenceClassification"
+#: The names of what is there beside the encoder.
+_NAMES: dict[str, Names] = {_ANSWERS: SPAN_NAMES, _CLASSES: POOLER_NAMES | CLASS_NAMES}
+
+
+def export_finetuned(
+    model: FineTuned,
+    folder: str | Path,
+    vocabulary: Vocabulary,
+    *,
+    card: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a fine-tuned model so that transformers loads it, with its tokenizer, as float32; the folder appears whole or not at all.
+
+    Parameters
+    ----------
+    model
+        With a `SpanHead`, or a pooler and a `ClassHead`; of any dtype, on any device.
+    folder
+        It is new or empty, or holds a model.
+    vocabulary
+        What its ids mean.
+    card
+        A text of Markdown about it.
+    overwrite
+        Replace a model that is there, once the new one is complete.
+
+    Raises
+    ------
+    ConfigError
+        transformers has no place for the head; the vocabulary has another size, or the folder holds a model already, or anything else.
+    MismatchError
+        Another process is writing the folder.
+    StorageError
+        The file system refused.
+    """
+    head, config = model.head, model.config
+    if isinstance(head, SpanHead):
+        content = bert_config(config, vocabulary, architectures=[_ANSWERS])
+    elif isinstance(head, ClassHead):
+        labels = {"id2label": dict(enumerate(head.labels)), "label2id": {n: k for k, n in enumerate(head.labels)}}
+        content = bert_config(config, vocabulary, architectures=[_CLASSES], **labels)
+    else:
+        raise ConfigError(f"{type(head).__name__}: transformers' BERTs have no such head; keep the run's checkpoint")
+    names = encoder_names(config) | _NAMES[content["architectures"][0]]
+    states = {MODEL: to_theirs(model.state_dict(), names, config)}
+    publish_model(Path(folder), vocabulary, content, states, card=card, overwrite=overwrite)
+
+
+def load_finetuned(folder: str | Path, **changes: Any) -> FineTuned:
+    """Load what `export_finetuned` or transformers wrote, on the host in float32.
+
+    Parameters
+    ----------
+    folder
+        What holds it.
+    changes
+        Fields of `SpanBertConfig` to have instead of config.json's, such as ``attention``; shapes are the folder's.
+
+    Raises
+    ------
+    ConfigError
+        A file is missing, broken or a pickle; it is no such model; a tensor is missing, of another shape or not finite.
+    StorageError
+        The file system refused.
+    """
+    stored = read_bert(folder)
+    config = stored.config.changed(**changes)
+    stored.require(config)
+    architecture = _architecture(stored)
+    make = partial(_made, config, None if architecture == _ANSWERS else _labels(stored))
+    shapes = module_shapes(make)
+    state = stored.fitted(config, encoder_names(config) | _NAMES[architecture], shapes)
+    lost = sorted(shapes.keys() - state.keys())
+    if lost:
+        raise ConfigError(f"{folder}: it lacks {', '.join(lost[:3])} ({len(lost)} tensors); save the model again")
+    require_memory(config, shapes)
+    model = make()
+    model.load_state_dict(state)
+    return model
+
+
+def _made(config: SpanBertConfig, labels: tuple[str, ...] | None) -> FineTuned:
+    """Return a new model for answers, or for labels."""
+    encoder = SpanBertEncoder(config)
+    if labels is None:
+        return FineTuned(encoder, SpanHead(config))
+    return FineTuned(encoder, ClassHead(config, labels), Pooler(config))
+
+
+def _architecture(stored: StoredBert) -> str:
+    told = stored.content.get("architectures")
+    found = told[0] if isinstance(told, list) and len(told) == 1 else told
+    if not isinstance(found, str) or found not in _NAMES:
+        raise ConfigError(
+            f"{stored.folder / CONFIG}: architectures is {told!r:.200}, expected one of {', '.join(_NAMES)}; give a fine-tuned model"
+        )
+    return found
+
+
+def _labels(stored: StoredBert) -> tuple[str, ...]:
+    """Return the names of labels in order; where none are told, transformers' own."""
+    weight = stored.tensors.get("classifier.weight")
+    if weight is None or not weight.numel():
+        raise ConfigError(f"{stored.folder}: it lacks classifier.weight; save the model again")
+    rows = weight.shape[0] if weight.ndim else 0
+    told = stored.content.get("id2label") or {str(number): f"LABEL_{number}" for number in range(rows)}
+    names = [told.get(str(number)) for number in range(len(told))] if isinstance(told, Mapping) else [None]
+    if len(names) != rows or not all(isinstance(name, str) for name in names):
+        raise ConfigError(
+            f"{stored.folder / CONFIG}: id2label is {told!r:.200}, expected the names of the {rows} labels that classifier.weight scores; "
+            "save the model again"
+        )
+    return tuple(map(str, names))

@@ -1,0 +1,121 @@
+"""An encoder with a head for a task: what is trained on labelled examples, packed as in pre-training (Devlin et al. 2019, §3.2 and 4).
+
+::
+
+    PackedTensors ─encode▶ hidden states (B·L, H) ─┬──────────────────── SpanHead ▶ scores of each slot (B·L, 2)
+                                                   └first slots▶ Pooler ▶ ClassHead ▶ scores of each sequence (S, K)
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from spanmask.model.config import SpanBertConfig
+from spanmask.model.encoder import SpanBertEncoder, initialise
+from spanmask.model.inputs import PackedTensors
+
+
+class Pooler(nn.Module):
+    """What BERT says of a whole sequence: tanh(W·x + b) of its first state."""
+
+    def __init__(self, config: SpanBertConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden, config.hidden)
+        initialise(self, config)
+
+    def forward(self, first: Tensor) -> Tensor:
+        """Map the first hidden states of S sequences, (S, H), to (S, H)."""
+        return torch.tanh(self.dense(first))
+
+
+class SpanHead(nn.Module):
+    """Scores of each slot to begin an answer, and to end it, before the softmax over a sequence."""
+
+    def __init__(self, config: SpanBertConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden, 2)
+        initialise(self, config)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Map hidden states (R, H) to (R, 2): start and end, the last one's place included in the answer."""
+        scores: Tensor = self.dense(hidden)
+        return scores
+
+
+class ClassHead(nn.Module):
+    """Scores of each sequence for K labels, before the softmax; of one label, a number. labels: their names, in the order of scores."""
+
+    def __init__(self, config: SpanBertConfig, labels: tuple[str, ...]) -> None:
+        super().__init__()
+        self.labels = labels
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.dense = nn.Linear(config.hidden, len(labels))
+        initialise(self, config)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Map what the pooler says of S sequences, (S, H), to (S, K)."""
+        scores: Tensor = self.dense(self.dropout(pooled))
+        return scores
+
+
+class FineTuned(nn.Module):
+    """An encoder and a head: over all slots, or, behind a pooler, over sequences."""
+
+    def __init__(self, encoder: SpanBertEncoder, head: nn.Module, pooler: Pooler | None = None) -> None:
+        super().__init__()
+        self.encoder, self.head, self.pooler = encoder, head, pooler
+
+    @property
+    def config(self) -> SpanBertConfig:
+        """The encoder's shape."""
+        return self.encoder.config
+
+    def forward(self, batch: PackedTensors, firsts: Tensor | None = None) -> Tensor:
+        """Return the head's scores.
+
+        Parameters
+        ----------
+        batch
+            B bins of L slots, their token types where examples are pairs.
+        firsts
+            (S,) integers: the numbers of the B·L slots that sequences begin at; behind a pooler alone.
+
+        Raises
+        ------
+        ConfigError
+            Bins are wider than there are positions, or attention cannot be computed as asked.
+        """
+        hidden: Tensor = self.encoder(batch)
+        if self.pooler is not None and firsts is not None:
+            hidden = self.pooler(hidden.index_select(0, firsts))
+        scores: Tensor = self.head(hidden)
+        return scores
+
+
+def span_losses(scores: Tensor, sequences: Tensor, starts: Tensor, ends: Tensor) -> Tensor:
+    """Return the loss of each sequence: the mean of two cross entropies, of where its answer starts and of where it ends.
+
+    The softmax is over a sequence's own slots, so that what else is in its bin, and padding, changes nothing.
+
+    Parameters
+    ----------
+    scores
+        (R, 2): what `SpanHead` returns; computed on in 32 bits or more.
+    sequences
+        (R,) integers: which of the S sequences a slot belongs to, S in padding.
+    starts, ends
+        (S,) integers: numbers of the R slots, of the answer's first and last token.
+
+    Returns
+    -------
+    Tensor
+        (S,), in nats.
+    """
+    wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    count, owners = len(starts), sequences.long()
+    highest = wide.new_full((count + 1, 2), -torch.inf)
+    highest.scatter_reduce_(0, owners[:, None].expand(-1, 2), wide.detach(), "amax")
+    sums = wide.new_zeros(count + 1, 2).index_add(0, owners, (wide - highest[owners]).exp())
+    normalisers = sums[:count].log() + highest[:count]
+    return (normalisers[:, 0] - wide[starts, 0] + normalisers[:, 1] - wide[ends, 1]) / 2
