@@ -70,7 +70,7 @@ def to_tensors(batch: PaddedBatch | PackedBatch, *, targets: int, details: bool 
 
 
 class Transfer:
-    """Copies batches to a device: tensors in dicts, tuples and named tuples, which come back as they are.
+    """Copies batches to a device: tensors, or None, in dicts, tuples and named tuples, which come back as they are.
 
     To a CUDA device, `begin` copies through pinned memory on a stream of its own, and `finish` has the current stream wait for that; the
     two may run in different threads.
@@ -106,6 +106,8 @@ def _each(function: Callable[[torch.Tensor], Any], batch: Any) -> Any:
     """Return a batch with what a function makes of each tensor in its place."""
     if isinstance(batch, torch.Tensor):
         return function(batch)
+    if batch is None:
+        return None
     if isinstance(batch, dict):
         return {name: _each(function, value) for name, value in batch.items()}
     values = [_each(function, value) for value in batch]
