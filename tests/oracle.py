@@ -1121,3 +1121,46 @@ def _widest(parts: Sequence[Span], token: int) -> int:
         if start <= token < stop
     ]
     return -max(scores)[1]
+
+
+# --- The best answers of a question (run_squad.py of the paper's released code)
+
+
+class Scored(NamedTuple):
+    """A window of a question: start and end logits of its tokens, the bytes of the passage each stands for, and which may be a start."""
+
+    starts: list[float]
+    ends: list[float]
+    places: list[Span]
+    second: int
+    widest: list[bool]
+
+
+class BestAnswers(NamedTuple):
+    """Bytes, start and end logit of each answer, the best first; and those of the null answer, of no bytes."""
+
+    answers: list[tuple[Span, float, float]]
+    null: tuple[float, float]
+
+
+def best_answers(windows: Sequence[Scored], passage: bytes, *, most: int, longest: int) -> BestAnswers:
+    """Return the best answers, of each text the best, and of pairs that score alike the one that is met first."""
+    nulls = [(window.starts[0], window.ends[0]) for window in windows]
+    met: list[tuple[Span, float, float]] = []
+    for window in windows:
+        last = len(window.starts) - 1
+        for start in _largest(window.starts, most):
+            for end in _largest(window.ends, most):
+                inside = window.second <= start <= end < last and window.widest[start]
+                if inside and end - start < longest and window.places[start][0] < window.places[end][1]:
+                    span = (window.places[start][0], window.places[end][1])
+                    met.append((span, window.starts[start], window.ends[end]))
+    met.sort(key=lambda answer: answer[1] + answer[2], reverse=True)
+    texts: dict[bytes, tuple[Span, float, float]] = {}
+    for answer in met:
+        texts.setdefault(passage[slice(*answer[0])], answer)
+    return BestAnswers(answers=list(texts.values())[:most], null=min(nulls, key=sum))
+
+
+def _largest(logits: Sequence[float], most: int) -> list[int]:
+    return sorted(range(len(logits)), key=lambda place: logits[place], reverse=True)[:most]
