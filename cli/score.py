@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from .commands import examples, say
+from .commands import examples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,12 +24,33 @@ class _Scorer:
 
 #: What can be scored, by the name that users type.
 TASKS = {
+    "squad": _Scorer(module="squad", told="SQuAD 1.1: exact match and F1, in per cent."),
+    "squad2": _Scorer(
+        module="squad2", told="SQuAD 2.0: the same, with and without answers.", options=frozenset({"na_prob"})
+    ),
+    "mrqa": _Scorer(module="mrqa", told="MRQA: exact match and F1, in per cent."),
+    "tacred": _Scorer(module="tacred", told="TACRED: micro-averaged, without no_relation."),
+    "semeval": _Scorer(module="semeval", told="SemEval-2010 task 8: macro-averaged, without Other, in per cent."),
+    "gap": _Scorer(module="gap", told="GAP: overall, masculine and feminine, in per cent, and bias."),
     "coref": _Scorer(
         module="coref",
         told="Coreference in CoNLL files: MUC, B³, CEAF, BLANC, LEA and their mean of three, in [0, 1].",
         options=frozenset({"singletons", "on_error"}),
     ),
-    "squad": _Scorer(module="squad", told="SQuAD 1.1: exact match and F1, in per cent."),
+    **{
+        f"glue-{name}": _Scorer(module="glue", told=f"GLUE: {told}.", fixed={"task": name})
+        for name, told in {
+            "cola": "Matthews' correlation",
+            "sst2": "accuracy",
+            "mrpc": "F1 and accuracy",
+            "stsb": "Pearson's and Spearman's correlation",
+            "qqp": "F1 and accuracy",
+            "mnli": "accuracy, of the matched or the mismatched part",
+            "qnli": "accuracy",
+            "rte": "accuracy",
+            "wnli": "accuracy",
+        }.items()
+    },
 }
 _WIDTH = max(map(len, TASKS)) + 2
 
@@ -41,7 +62,7 @@ _WIDTH = max(map(len, TASKS)) + 2
             "\n".join(["\b\nTasks:", *(f"  {name:{_WIDTH}}{scorer.told}" for name, scorer in TASKS.items())]),
             examples(
                 "spanmask score squad dev-v1.1.json predictions.json",
-                "spanmask score squad dev-v1.1.json predictions.json --json",
+                "spanmask score squad2 dev-v2.0.json predictions.json --na-prob null_odds.json --json",
             ),
         ]
     ),
@@ -49,7 +70,13 @@ _WIDTH = max(map(len, TASKS)) + 2
 @click.argument("task", metavar="TASK", type=click.Choice(list(TASKS)))
 @click.argument("gold", type=click.Path())
 @click.argument("predictions", type=click.Path())
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON, under their official names.")
+@click.option(
+    "--na-prob",
+    type=click.Path(),
+    metavar="FILE",
+    help="squad2: figures by question id, the higher the surer that there is no answer. Adds best_exact and best_f1, whose thresholds are "
+    "chosen on GOLD itself: an oracle's.",
+)
 @click.option(
     "--singletons",
     type=click.Choice(["keep", "drop"]),
@@ -60,6 +87,7 @@ _WIDTH = max(map(len, TASKS)) + 2
     type=click.Choice(["fail", "skip"]),
     help="What a bracket without its other half does: end it, or be left out and counted (coref). [fail]",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON, under their official names.")
 def command(task: str, gold: str, predictions: str, as_json: bool, **options: Any) -> None:
     """Score the file PREDICTIONS against the file GOLD, as the official program of TASK does.
 
@@ -71,7 +99,7 @@ def command(task: str, gold: str, predictions: str, as_json: bool, **options: An
         raise click.UsageError(f"--{name.replace('_', '-')} is no option of {task}")
     module = import_module(f"spanmask.probes.scores.{scorer.module}")
     figures = module.score(gold, predictions, **scorer.fixed, **given)
-    click.echo(json.dumps(figures, indent=2)) if as_json else say(_table(figures))
+    click.echo(json.dumps(figures, indent=2) if as_json else getattr(module, "scorecard", _table)(figures))
 
 
 def _table(figures: dict[str, Any]) -> str:

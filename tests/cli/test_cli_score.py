@@ -43,7 +43,7 @@ def test_errors_are_one_line_with_their_exit_code(shell: Any, one_line: Callable
     assert shell("score", "squad", gold, "none.json").code == 2
     ended = shell("score", "squda", gold, gold)
     assert ended.code == 2
-    assert "'squda' is not" in ended.error
+    assert "TASK is 'squda': give squad|squad2|" in one_line(ended.error)
 
 
 def test_it_starts_without_what_it_does_not_need(shell: Any) -> None:

@@ -81,7 +81,7 @@ SURFACE: dict[str, dict[str, list[str] | None]] = {
     "export-model": dict.fromkeys(["--out", "--step", "--average", "--overwrite"]),
     "infill": dict.fromkeys(["--top", "--json"]),
     "curves": dict.fromkeys(["--json", "--html"]),
-    "score": {"--json": None, "--singletons": ["keep", "drop"], "--on-error": ["fail", "skip"]},
+    "score": {"--na-prob": None, "--json": None, "--singletons": ["keep", "drop"], "--on-error": ["fail", "skip"]},
     "vocab": dict.fromkeys(["--out", "--size", "--cased", "--uncased", "--min-frequency", "--coverage", "--text-field"])
     | {name: SHARED[name] for name in ("--format", "--layout", "--on-error", "--encoding", "--max-document-bytes")}
     | dict.fromkeys(["--extend", "--add", "--overwrite", "--json"])

@@ -11,9 +11,18 @@ from typing import TYPE_CHECKING
 from spanmask._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from spanmask.probes.scores import coref, squad
+    from spanmask.probes.scores import coref, gap, glue, mrqa, semeval, squad, squad2, tacred
 
-__all__ = ["coref", "squad"]
+__all__ = [
+    "coref",
+    "gap",
+    "glue",
+    "mrqa",
+    "semeval",
+    "squad",
+    "squad2",
+    "tacred",
+]
 
 _HOMES = dict.fromkeys(__all__, "")
 

@@ -34,6 +34,11 @@ def read_text(path: str | Path) -> str:
         raise CorpusError(f"no UTF-8 at byte {error.start:,}; write it as UTF-8", path=str(path), line=line) from None
 
 
+def lines_of(text: str) -> list[str]:
+    """Return a text's lines, cut at line feeds alone, without carriage returns at their ends."""
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
+
+
 def parse_json(
     text: str | bytes, path: str | Path, line: int | None = None, *, pairs: Callable[[Any], Any] | None = None
 ) -> Any:
@@ -102,8 +107,8 @@ def refuse(path: str | Path, place: str, found: Any, expected: str) -> NoReturn:
     raise CorpusError(f"{place} is {kind(found)}, expected {expected}", path=str(path))
 
 
-def tell_unmatched(gold: Collection[str], predicted: Collection[str], path: str | Path, *, counted: str) -> None:
-    """Warn of ids without a prediction, and of predictions for no id. path: the predictions'. counted: what comes of the former."""
+def tell_unmatched(gold: Collection[str], predicted: Collection[str], path: str | Path, *, counted: str = "") -> None:
+    """Warn of ids without a prediction, and of predictions for no id. path: the predictions'. counted: what becomes of the former."""
     wanted, found = set(gold), set(predicted)
     if missing := len(wanted - found):
         warn(f"{path}: {missing:,} of {len(wanted):,} have no prediction: {counted}", stacklevel=3)

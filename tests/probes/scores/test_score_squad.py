@@ -8,27 +8,15 @@ from typing import Any
 
 import pytest
 from planted import plant
+from scored import DATA, squad_layout, write
 
 from spanmask.errors import ConfigError, CorpusError
 from spanmask.probes.scores import answers, questions, squad
 
-QA = Path(__file__).resolve().parents[4] / "shared" / "data" / "qa"
+QA = DATA / "qa"
 
 real = pytest.mark.skipif(not QA.is_dir(), reason="../shared/data/qa is absent")
 ENSEMBLES = ["bert_ensemble", "match_lstm_with_ans_ptr_ensemble", "r_net_ensemble", "slqa_ensemble"]
-
-
-def squad_layout(accepted: dict[str, list[str]]) -> dict[str, Any]:
-    """Questions of two articles, the first one of two paragraphs."""
-    asked = [{"id": name, "answers": [{"text": text} for text in texts]} for name, texts in accepted.items()]
-    paragraphs = [{"context": "", "qas": asked[:1]}, {"context": "", "qas": asked[1:2]}]
-    return {"version": "1.1", "data": [{"paragraphs": paragraphs}, {"paragraphs": [{"qas": asked[2:]}]}]}
-
-
-def write(folder: Path, gold: Any, predictions: Any) -> tuple[Path, Path]:
-    for name, content in (("gold.json", gold), ("predictions.json", predictions)):
-        (folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
-    return folder / "gold.json", folder / "predictions.json"
 
 
 #: Accepted answers, the prediction, exact match and F1, derived by hand.
@@ -130,24 +118,24 @@ def _asked(**question: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("gold", "predictions", "error", "told"),
     [
-        ('{"data": [\n{"paragraphs" []}]}', {}, CorpusError, r"gold.json:2: no JSON at column 15 \(Expecting ':' delimiter\)"),
-        ("[" * 100_000, {}, CorpusError, "gold.json: no JSON that can be read .*recursion"),
-        ('{"data": ' + "9" * 5000 + "}", {}, CorpusError, "gold.json: no JSON that can be read .*digits"),
-        ([1], {}, ConfigError, r'gold.json: an array without an array "data", expected SQuAD\'s layout'),
-        ({"data": {}}, {}, ConfigError, 'gold.json: an object without an array "data"'),
-        ({"data": []}, {}, ConfigError, "gold.json: no questions; is it the right file"),
-        ({"data": [7]}, {}, CorpusError, r"gold.json: data\[0\] is a number, expected an object"),
+        ('{"data": [\n{"paragraphs" []}]}', {}, CorpusError, r"gold:2: no JSON at column 15 \(Expecting ':' delimiter\)"),
+        ("[" * 100_000, {}, CorpusError, "gold: no JSON that can be read .*recursion"),
+        ('{"data": ' + "9" * 5000 + "}", {}, CorpusError, "gold: no JSON that can be read .*digits"),
+        ([1], {}, ConfigError, r'gold: an array without an array "data", expected SQuAD\'s layout'),
+        ({"data": {}}, {}, ConfigError, 'gold: an object without an array "data"'),
+        ({"data": []}, {}, ConfigError, "gold: no questions; is it the right file"),
+        ({"data": [7]}, {}, CorpusError, r"gold: data\[0\] is a number, expected an object"),
         ({"data": [{"paragraphs": [{}]}]}, {}, CorpusError, r"data\[0\].paragraphs\[0\].qas is null, expected an array"),
         (_asked(id=3), {}, CorpusError, r"data\[0\].paragraphs\[0\].qas\[0\].id is a number, expected a string"),
         (_asked(answers=[{"text": True}]), {}, CorpusError, r"qas\[0\].answers\[0\].text is a boolean, expected a string"),
         (_asked(answers=["yes"]), {}, CorpusError, r"qas\[0\].answers\[0\] is a string, expected an object"),
         (_asked(answers=[]), {}, CorpusError, "question 'q' has no answer, .* score those with squad2"),
-        ({"data": _asked()["data"] * 2}, {}, CorpusError, "gold.json: 'q' stands twice; leave one"),
-        (_asked(), [], ConfigError, "predictions.json: an array, expected predicted answers by id"),
-        (_asked(), {"q": ["yes"]}, CorpusError, "predictions.json: the answer to 'q' is an array, expected a string"),
+        ({"data": _asked()["data"] * 2}, {}, CorpusError, "gold: 'q' stands twice; leave one"),
+        (_asked(), [], ConfigError, "predictions: an array, expected predicted answers by id"),
+        (_asked(), {"q": ["yes"]}, CorpusError, "predictions: the answer to 'q' is an array, expected a string"),
         (_asked(), {"q": None}, CorpusError, "the answer to 'q' is null, expected a string"),
-        (_asked(), '{"q": "yes", "q": "no"}', CorpusError, "predictions.json: 'q' stands twice; leave one"),
-        (_asked(), '{"q": "yes"} {}', CorpusError, "predictions.json:1: no JSON at column 14 .Extra data"),
+        (_asked(), '{"q": "yes", "q": "no"}', CorpusError, "predictions: 'q' stands twice; leave one"),
+        (_asked(), '{"q": "yes"} {}', CorpusError, "predictions:1: no JSON at column 14 .Extra data"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_scored_is_named_with_its_place(
@@ -164,7 +152,7 @@ def test_a_file_that_is_missing_a_folder_or_no_utf8_is_refused(tmp_path: Path) -
     with pytest.raises(ConfigError, match="a folder, pipe or device, expected a file"):
         squad.score(gold, tmp_path)
     predictions.write_bytes(b'{\n"q": "caf\xe9"}')
-    with pytest.raises(CorpusError, match=r"predictions.json:2: no UTF-8 at byte 11"):
+    with pytest.raises(CorpusError, match=r"predictions:2: no UTF-8 at byte 11"):
         squad.score(gold, predictions)
     predictions.write_text(json.dumps({"q": "yes"}), "utf-8-sig")
     assert squad.score(gold, predictions) == {"exact_match": 100.0, "f1": 100.0}
