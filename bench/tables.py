@@ -9,7 +9,7 @@ from typing import Any
 
 from spanmask.storage import publish_bytes
 
-from . import loading_table, masking, performance, presharding, revisions, tokenizing_table, training_table
+from . import loading_table, masking, performance, presharding, revisions, scoring, tokenizing_table, training_table
 
 README = Path(__file__).with_name("README.md")
 PACKAGE_README = Path(__file__).resolve().parent.parent / "README.md"
@@ -32,6 +32,7 @@ TABLES: dict[Path, dict[str, Callable[[Results], str]]] = {
         "train": lambda results: _training(results, "train", "cpu"),
         "revisions": lambda results: revisions.table(results["revisions"]),
         "revisions, training": lambda results: revisions.table(results["revisions-training"]),
+        "scoring": lambda results: scoring.table(results["scoring"]) if "scoring" in results else scoring.empty(),
         "train on a GPU": lambda results: _training(results, "train-cuda", "cuda"),
     },
     PACKAGE_README: {"performance": performance.table},
