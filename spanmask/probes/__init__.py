@@ -15,15 +15,40 @@ from spanmask._lazy import lazy_names
 
 if TYPE_CHECKING:
     from spanmask.probes import scores
+    from spanmask.probes.config import FinetuneConfig
     from spanmask.probes.examples import Examples
+    from spanmask.probes.finetune import Finished, fine_tune
     from spanmask.probes.results import Questions, Results, read_questions, read_results
+    from spanmask.probes.starting import Source
+    from spanmask.probes.tasks import HeldOut, Judged, Task
 
-__all__ = ["Examples", "Questions", "Results", "read_questions", "read_results", "scores"]
+__all__ = [
+    "Examples",
+    "FinetuneConfig",
+    "Finished",
+    "HeldOut",
+    "Judged",
+    "Questions",
+    "Results",
+    "Source",
+    "Task",
+    "fine_tune",
+    "read_questions",
+    "read_results",
+    "scores",
+]
 
 _HOMES = {
     "Examples": "examples",
+    "FinetuneConfig": "config",
+    "Finished": "finetune",
+    "HeldOut": "tasks",
+    "Judged": "tasks",
     "Questions": "results",
     "Results": "results",
+    "Source": "starting",
+    "Task": "tasks",
+    "fine_tune": "finetune",
     "read_questions": "results",
     "read_results": "results",
     "scores": "",

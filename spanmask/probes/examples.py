@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.blocks import offsets_of
+from spanmask.blocks import count_up, offsets_of
 from spanmask.records import Offsets, Ragged, TokenIds
 
 
@@ -33,7 +33,7 @@ class Examples:
         """Return some examples, (n,) by their numbers, in that order."""
         lengths = self.input_ids.lengths[which]
         offsets = offsets_of(lengths)
-        places = np.arange(offsets[-1]) + np.repeat(self.input_ids.offsets[which] - offsets[:-1], lengths)
+        places = np.repeat(self.input_ids.offsets[which], lengths) + count_up(lengths)
         return Examples(
             input_ids=Ragged(offsets=offsets, values=self.input_ids.values[places]),
             second_starts=self.second_starts[which],

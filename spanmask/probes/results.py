@@ -197,6 +197,17 @@ class Questions:
         return len(self.ids)
 
 
+def joined(parts: Sequence[Questions]) -> Questions:
+    """Return the questions of some evaluation files, one or more, as one."""
+    return Questions(
+        eval=[name for part in parts for name in part.eval],
+        ids=[key for part in parts for key in part.ids],
+        paragraphs=np.concatenate([part.paragraphs for part in parts]),
+        exact=np.concatenate([part.exact for part in parts]),
+        f1=np.concatenate([part.f1 for part in parts]),
+    )
+
+
 _COLUMNS = ("eval", "id", "paragraph", "exact", "f1")
 
 

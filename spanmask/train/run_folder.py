@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from spanmask.errors import ConfigError, StorageError
-from spanmask.folders import claimed, refuse_links
+from spanmask.errors import ConfigError
 from spanmask.model.config import SpanBertConfig
 from spanmask.model.fitting import build
 from spanmask.model.pretraining import SpanBertForPreTraining
@@ -29,15 +28,15 @@ from spanmask.report.curves_page import curves_page
 from spanmask.report.named import names_of
 from spanmask.report.runs import Told
 from spanmask.shard.reader import ShardSet
-from spanmask.storage import AGAIN, make_folder, publish_bytes
+from spanmask.storage import make_folder, publish_bytes
 from spanmask.train.checking import read_chosen
 from spanmask.train.checkpoint import Checkpoint, Tensors, checkpoints_in
+from spanmask.train.claiming import claimed_run
 from spanmask.train.lines import JsonLines
 from spanmask.train.model_card import model_card
 from spanmask.train.record import EVALUATIONS, METRICS, RUN, Run, read_run
 from spanmask.vocab import Vocabulary
 
-_STATE = ".spanmask"
 _CURVES = "curves.html"
 
 
@@ -50,49 +49,11 @@ class RunFolder:
         self.metrics = JsonLines(self.path / METRICS)
         self.evaluations = JsonLines(self.path / EVALUATIONS)
 
-    @contextmanager
-    def claimed(self, *, resume: bool) -> Iterator[None]:
-        """Be the only process that writes the run while the body runs; else refuse, and leave all as it was.
-
-        Raises
-        ------
-        ConfigError
-            A run is there and is not to be resumed, or none is to go on with, or something would be written behind a link
-            or over what is no run's.
-        MismatchError
-            Another process is writing it.
-        StorageError
-            The file system refused.
-        """
-        with claimed(self.path, self.path / _STATE):
-            self._require(resume=resume)
-            refuse_links(self.tokenizer, self.checkpoints, *self.checkpoints.glob("*"))
-            self._require_room()
-            try:
-                yield
-            except StorageError as error:
-                if not self._begun:
-                    raise
-                raise StorageError(str(error).replace(AGAIN, "go on with --resume")) from error
-
-    @property
-    def _begun(self) -> bool:
-        return (self.path / RUN).exists()
-
-    def _require(self, *, resume: bool) -> None:
-        if self._begun and not resume:
-            raise ConfigError(f"{self.path}: it holds a run already; go on with it (--resume), or give another folder")
-        if resume and not self._begun:
-            raise ConfigError(f"{self.path}: no {RUN} there, so there is no run to resume; leave out --resume")
-
-    def _require_room(self) -> None:
-        """Refuse what a new run would write over: a run's own files come after its run.json."""
+    def claimed(self, *, resume: bool) -> AbstractContextManager[None]:
+        """Be the only process that writes the run while the body runs; see `spanmask.train.claiming.claimed_run`."""
         mine = [self.path / name for name in (METRICS, EVALUATIONS, _CURVES)] + [*self.checkpoints.glob("*")]
-        there = [] if self._begun else [str(path.relative_to(self.path)) for path in mine if path.exists()]
-        if there:
-            raise ConfigError(
-                f"{self.path}: it holds {there[0]}, which is no run's; give another folder, or move it away"
-            )
+        behind = (self.tokenizer, self.checkpoints, *self.checkpoints.glob("*"))
+        return claimed_run(self.path / RUN, mine, behind, resume=resume)
 
     def begin(self, run: Run, shards: Sequence[ShardSet]) -> None:
         """Write what the run is started with; run.json last.

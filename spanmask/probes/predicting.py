@@ -1,0 +1,81 @@
+"""What a model says of examples that it is not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from spanmask.blocks import count_up
+from spanmask.probes.batching import Batch, Packer
+from spanmask.probes.tasks import Outputs
+from spanmask.records import Offsets
+from spanmask.train.evaluation import AbandonedError
+from spanmask.train.updating import forward_of
+from spanmask.train.watching import Watch
+
+
+def predict(
+    model: nn.Module,
+    packer: Packer,
+    *,
+    tokenwise: bool,
+    dtype: torch.dtype,
+    watch: Watch | None = None,
+) -> Outputs:
+    """Return a model's scores in the order of the examples, float32: (T, K) of each token, or (N, K) of each example.
+
+    Parameters
+    ----------
+    model
+        It is in training mode again afterwards if it was before.
+    packer
+        What packs the examples.
+    tokenwise
+        Whether scores are of tokens.
+    dtype
+        What is computed in.
+    watch
+        Asked whether to go on, and told how many examples are done.
+
+    Raises
+    ------
+    AbandonedError
+        The watch was stopping.
+    """
+    watch, training = watch or Watch(), model.training
+    forward, device = forward_of(model, dtype), next(model.parameters()).device
+    offsets = packer.examples.input_ids.offsets if tokenwise else np.arange(len(packer) + 1)
+    found, done = np.empty((0, 0), np.float32), 0
+    model.eval()
+    try:
+        with torch.no_grad():
+            for batch in packer.batches(np.arange(len(packer))):
+                if watch.stopping():
+                    raise AbandonedError
+                scores = _scores(batch.to(device), forward, tokenwise=tokenwise)
+                if not len(found):
+                    found = np.empty((offsets[-1], scores.shape[1]), np.float32)
+                found[_rows(offsets, batch.which)] = scores
+                done += len(batch.which)
+                watch.evaluating(done, len(packer))
+    finally:
+        model.train(training)
+    return found
+
+
+def _scores(batch: Batch, forward: Callable[..., torch.Tensor], *, tokenwise: bool) -> Outputs:
+    """Return the scores of a batch in its examples' order, without padding."""
+    scores = forward(batch.packed, batch.firsts)
+    if tokenwise:
+        scores = scores[batch.owners < len(batch.which)]
+    found: Outputs = scores.float().cpu().numpy()
+    return found
+
+
+def _rows(offsets: Offsets, which: Offsets) -> Offsets:
+    """Return the rows that some owners have, one owner's after another's."""
+    lengths = np.diff(offsets)[which]
+    return np.repeat(offsets[which], lengths) + count_up(lengths)
