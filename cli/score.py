@@ -34,7 +34,7 @@ TASKS = {
     "gap": _Scorer(module="gap", told="GAP: overall, masculine and feminine, in per cent, and bias."),
     "coref": _Scorer(
         module="coref",
-        told="Coreference in CoNLL files: MUC, B³, CEAF, BLANC, LEA and their mean of three, in [0, 1].",
+        told="Coreference (CoNLL files): MUC, B³, CEAF, BLANC and LEA, in [0, 1].",
         options=frozenset({"singletons", "on_error"}),
     ),
     **{

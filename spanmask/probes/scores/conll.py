@@ -27,6 +27,7 @@ Mention = tuple[int, int]
 Entities = Sequence[Sequence[Mention]]
 
 _MARKER = re.compile(rb"#\s*(?:begin document\b[ \t]*(?P<name>.*)|(?P<end>end document\b))")
+_ANY_DOCUMENT = re.compile(rb"(?m)^(?:\xef\xbb\xbf)?#[ \t]*begin document\b")
 _CELL = re.compile(rb"(?:\(\d+\)?|\d+\))(?:\|?(?:\(\d+\)?|\d+\)))*")
 _BRACKET = re.compile(rb"(\(?)(\d+)(\)?)")
 _NO_MENTION = (b"-", b"_", b"*")
@@ -75,7 +76,7 @@ def read_conll(path: str | os.PathLike[str], *, on_error: str = "fail") -> dict[
     Raises
     ------
     ConfigError
-        There is no such file, none with a document, or the path is a URL.
+        There is no such file, none of that name in a folder or archive, a file without a document, or the path is a URL.
     CorpusError
         A line, a bracket or an archive breaks the format, or a document stands there twice.
     StorageError
@@ -83,6 +84,8 @@ def read_conll(path: str | os.PathLike[str], *, on_error: str = "fail") -> dict[
     """
     found: dict[str, Document] = {}
     for unnamed, place, data in files(Path(path)):
+        if not _ANY_DOCUMENT.search(data):
+            raise ConfigError(f"{place}: no document, expected lines from '#begin document NAME' to '#end document'")
         for name, document in _documents(data, place, skip=on_error == "skip"):
             other = found.setdefault(name or unnamed, document)
             if other is not document:
@@ -91,8 +94,6 @@ def read_conll(path: str | os.PathLike[str], *, on_error: str = "fail") -> dict[
                     path=place,
                     line=document.place[1],
                 )
-    if not found:
-        raise ConfigError(f"{path}: no document, expected lines from '#begin document NAME' to '#end document'")
     return found
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from spanmask.errors import CorpusError
+from spanmask.errors import ConfigError, CorpusError
 from spanmask.storage import refuse_url, reporting
 
 _ARCHIVES = (".tar", ".tar.gz", ".tgz")
@@ -30,7 +30,7 @@ def files(path: Path) -> Iterator[tuple[str, str, bytes]]:
     Raises
     ------
     ConfigError
-        There is no such file, or the path is a URL.
+        There is no such file, none of that name in a folder or archive, or the path is a URL.
     CorpusError
         A gzipped file or an archive is damaged.
     StorageError
@@ -63,7 +63,7 @@ def _in_folder(folder: Path) -> Iterator[tuple[str, str, bytes]]:
         for parent, _, names in os.walk(folder, onerror=_refuse)
         for name in names
     ]
-    for name, below in _wanted(found):
+    for name, below in _wanted(found, folder):
         path = folder / name
         with _told(path):
             data = _unpacked(name, path.read_bytes())
@@ -77,16 +77,20 @@ def _refuse(error: OSError) -> None:
 def _in_archive(path: Path) -> Iterator[tuple[str, str, bytes]]:
     with tarfile.open(path) as archive:
         members = {member.name: member for member in archive if member.isfile()}
-        for name, below in _wanted(members):
+        for name, below in _wanted(members, path):
             file = archive.extractfile(members[name])
             if file is not None:
                 yield below, f"{path}: {name}", _unpacked(name, file.read())
 
 
-def _wanted(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+def _wanted(names: Iterable[str], owner: Path) -> Iterator[tuple[str, str]]:
     """Yield the names to read, each with what it is below the folder that all of them share, so that a folder equals its archive."""
     found = [name for name in names if name.endswith(_ENDINGS) and not os.path.basename(name).startswith(".")]
-    shared = os.path.commonpath([os.path.dirname(name) for name in found]) if found else ""
+    if not found:
+        raise ConfigError(
+            f"{owner}: no file in it has a name that ends in {' or '.join(_ENDINGS)}; give files of other names themselves"
+        )
+    shared = os.path.commonpath([os.path.dirname(name) for name in found])
     for name in sorted(found, key=os.fsencode):
         yield name, os.path.relpath(name, shared or ".").removesuffix(".gz")
 

@@ -139,7 +139,6 @@ def test_layouts_of_one_document_are_read_alike(text: str) -> None:
             6,
             "a document begins in another, expected '#end document' before it",
         ),
-        (LINES.encode("utf-16"), 1, "stands in no document"),
     ],
 )
 def test_what_breaks_the_format_is_told_by_its_line(text: str | bytes, line: int, told: str) -> None:
@@ -204,8 +203,11 @@ def test_a_document_that_stands_twice_is_told_with_both_places(tmp_path: Path) -
     [
         (lambda folder: folder / "none.conll", ConfigError, "none.conll: no such file or directory"),
         (lambda folder: "https://example.org/x.conll", ConfigError, "a URL"),
-        (lambda folder: folder, ConfigError, "no document, expected lines from '#begin document NAME' to '#end document'"),
-        (lambda folder: _bytes(folder / "x.conll", b""), ConfigError, "no document"),
+        (lambda folder: folder, ConfigError, "no file in it has a name that ends in conll or conll.gz; give files of other names"),
+        (lambda folder: _bytes(folder / "x.conll", b""), ConfigError, "x.conll: no document, expected lines from '#begin document"),
+        (lambda folder: _bytes(folder / "x", b'{"data": []}'), ConfigError, "x: no document"),
+        (lambda folder: _bytes(folder / "x", LINES.encode("utf-16")), ConfigError, "x: no document"),
+        (lambda folder: _two(folder, b"\n"), ConfigError, "empty.conll: no document"),
         (lambda folder: _bytes(folder / "x.gz", b"plain"), CorpusError, r"x\.gz: cannot be unpacked \(Not a gzipped file"),
         (lambda folder: _bytes(folder / "x.gz", gzip.compress(b"x" * 99)[:-9]), CorpusError, r"x\.gz: cannot be unpacked"),
         (lambda folder: _bytes(folder / "x.tar.gz", b"plain"), CorpusError, r"x\.tar\.gz: cannot be unpacked .*copy it again"),
@@ -217,6 +219,11 @@ def test_files_that_cannot_be_read_are_told(
 ) -> None:
     with pytest.raises(error, match=told):
         read_conll(make(tmp_path))
+
+
+def _two(folder: Path, other: bytes) -> Path:
+    _bytes(folder / "a.conll", LINES.encode())
+    return _bytes(folder / "empty.conll", other).parent
 
 
 def _bytes(path: Path, data: bytes) -> Path:
