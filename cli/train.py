@@ -64,12 +64,11 @@ def command(
     request = Request()
     with screen(sys.stderr) as shown, ExitStack() as stack:
         shown.show(["loading PyTorch"])
-        from spanmask.train.planning import cpu_seconds
         from spanmask.train.run import train
         from spanmask.train.tensorboard import TensorBoard
 
         on_metrics = TensorBoard(Path(out) / "tensorboard") if tensorboard else None
-        watch = Display(shown, request, stack, estimate=None if yes else cpu_seconds, on_metrics=on_metrics)
+        watch = Display(shown, request, stack, patient=yes, on_metrics=on_metrics)
         going: dict[str, Any] = {"resume": resume, "allow_other_data": allow_other_data, "stop_at": stop_at}
         finished = train(list(folders), out, config, watch=watch, **going)
     if finished.rank == 0:

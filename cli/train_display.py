@@ -19,6 +19,8 @@ from .progress import Bar, duration
 _PATIENCE = 5.0
 #: Days on a CPU that a run must not take without ``--yes``.
 _DAYS = 7
+#: FLOPs of a rank that no CPU takes as long over: of more it is measured.
+_TRIED = 1e15
 #: Steps, or seconds, after which the whole is estimated.
 _STEPS, _SECONDS = 5, 10.0
 
@@ -74,8 +76,8 @@ class Display(Watch):
         What signals asked.
     stack
         Left when the run has ended.
-    estimate
-        Returns about how long this CPU takes over so many FLOPs; None: a run may take as long as it likes.
+    patient
+        Whether a run may take as long as it likes.
     on_metrics
         Called with each line of metrics.
     """
@@ -86,11 +88,11 @@ class Display(Watch):
         request: Request,
         stack: ExitStack,
         *,
-        estimate: Callable[[float], float] | None = None,
+        patient: bool = False,
         on_metrics: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         super().__init__(on_metrics=on_metrics)
-        self._shown, self._request, self._stack, self._estimate = shown, request, stack, estimate
+        self._shown, self._request, self._stack, self._patient = shown, request, stack, patient
         self._pace = _Pace()
         self._latest: list[str] = []
         self._steps = 0
@@ -101,8 +103,10 @@ class Display(Watch):
         self._steps = plan.steps
         for line in plan_lines(plan):
             self._shown.say(line)
-        if self._estimate and plan.device == "cpu":
-            require_days(plan, self._estimate((plan.steps - plan.step) * plan.update_flops / plan.ranks))
+        left = plan.steps - plan.step
+        if plan.device == "cpu" and plan.trial and not self._patient and left * plan.update_flops > _TRIED * plan.ranks:
+            self._shown.show(["measuring this CPU"])
+            require_days(plan, left * plan.trial() * plan.update_tokens / plan.ranks)
         first = "compiling the update, once: this takes a minute or more" if plan.compiled else "the first update"
         if plan.compiled:
             self._shown.say(first)

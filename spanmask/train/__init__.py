@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from spanmask.train.checkpoint import Checkpoint, latest_checkpoint, read_checkpoint
     from spanmask.train.config import TrainConfig
     from spanmask.train.evaluation import Evaluation, evaluate
-    from spanmask.train.planning import cpu_seconds
     from spanmask.train.record import read_run
     from spanmask.train.run import train
     from spanmask.train.run_folder import load_run
@@ -37,7 +36,6 @@ __all__ = [
     "TrainConfig",
     "TrainStep",
     "Watch",
-    "cpu_seconds",
     "evaluate",
     "latest_checkpoint",
     "load_run",
@@ -56,7 +54,6 @@ _HOMES = {
     "TrainConfig": "config",
     "TrainStep": "step",
     "Watch": "watching",
-    "cpu_seconds": "planning",
     "evaluate": "evaluation",
     "latest_checkpoint": "checkpoint",
     "load_run": "run_folder",

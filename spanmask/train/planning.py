@@ -1,26 +1,30 @@
-"""What a run is about to do, in figures, and how long a CPU would take over it."""
+"""What a run is about to do, in figures, and how long an update takes here."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
+from contextlib import closing
 
 import torch
 
+from spanmask.loading.position import Position
 from spanmask.loading.share import Counts
 from spanmask.model.config import SpanBertConfig
+from spanmask.model.pretraining import SpanBertForPreTraining
 from spanmask.shard.reader import ShardSet
 from spanmask.train.config import TrainConfig
 from spanmask.train.distributed import World
+from spanmask.train.feeding import step_batches
 from spanmask.train.metrics import flops
+from spanmask.train.starting import stream_of
 from spanmask.train.step import is_compiled
-from spanmask.train.updating import precision_of
+from spanmask.train.updating import forward_of, precision_of
 from spanmask.train.watching import Plan
 
-#: What small models reach on a CPU of the speed of large products, about.
-_REACHED = 0.7
-#: Products that the speed is measured by: (n, n) each, for so many seconds.
-_SIZE, _SECONDS = 512, 0.05
+#: Passes are tried over more and more bins until one takes so many seconds, or has as many bins as an update.
+_SECONDS, _PASSES, _GROWTH = 0.5, 2, 4
 
 
 def plan_of(
@@ -64,12 +68,23 @@ def _counts(shards: ShardSet) -> tuple[int, int, int]:
     return split.rows, split.tokens, shards.manifest.statistics[split.name]["masked_tokens"]
 
 
-def cpu_seconds(work: float) -> float:
-    """Return about how long this CPU takes over so many FLOPs of training, by its speed at products of matrices, which it measures."""
-    one = torch.rand(_SIZE, _SIZE)
-    one @ one
-    began, products = time.perf_counter(), 0
-    while (seconds := time.perf_counter() - began) < _SECONDS:
-        one @ one
-        products += 1
-    return work * seconds / (products * 2 * _SIZE**3 * _REACHED)
+def trial_seconds(
+    model: SpanBertForPreTraining, config: TrainConfig, shards: Sequence[ShardSet], world: World
+) -> float:
+    """Return about how many seconds a token of an update takes this rank, by passes over the first bins of the data, from one on.
+
+    Of the run nothing changes: an update clears gradients before it begins, and draws dropout from a seed of its own.
+    """
+    forward = forward_of(model, precision_of(config, world.device))
+    best, bins, passes, seconds = math.inf, 1, 0, 0.0
+    while seconds < _SECONDS and (passes < _PASSES or bins < config.batch_size):
+        stream = stream_of(shards, config.changed(batch_size=bins), model.config, world)
+        feed = step_batches(stream, Position(), accumulate=1, sbo_weight=config.sbo_weight, device=world.device)
+        with closing(feed):
+            step = next(feed)
+        began = time.perf_counter()
+        forward(step.batches[0], step.scales).loss.backward()
+        seconds = time.perf_counter() - began
+        best, passes = min(best, seconds / step.own.tokens), passes + 1
+        bins = min(_GROWTH * bins, config.batch_size)
+    return best

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from spanmask.train.config import TrainConfig
 from spanmask.train.distributed import World, joined
 from spanmask.train.loop import Loop, Started
 from spanmask.train.optimizer import begin_moments
-from spanmask.train.planning import plan_of
+from spanmask.train.planning import plan_of, trial_seconds
 from spanmask.train.record import Run
 from spanmask.train.run_folder import RunFolder
 from spanmask.train.starting import begin_model, require_casing, resumed_model, stream_of
@@ -90,7 +92,8 @@ def train(  # noqa: PLR0913 - the one door
             held_out = _held_out(shards) if config.evaluate or config.eval_every else []
             if world.first:
                 run = started.run
-                watch.begin(plan_of(config, run.model, run.parameters, shards, world, started.step))
+                plan = plan_of(config, run.model, run.parameters, shards, world, started.step)
+                watch.begin(replace(plan, trial=partial(trial_seconds, started.model, config, shards, world)))
             loop = Loop(folder, config, started, held_out, watch)
             if world.first:
                 folder.begin(started.run, shards)

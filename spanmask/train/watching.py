@@ -41,7 +41,8 @@ class Plan:
 
     device, precision: where updates are computed, and in what; compiled: whether the first one is compiled. model: its name, or the folder
     it comes from. rows, tokens: of the data, special tokens included. update_tokens: of an update, at most; update_flops: what it takes, on
-    all ranks. step, steps: where the run stands and ends. note: what else there is to know; empty if nothing.
+    all ranks. step, steps: where the run stands and ends. note: what else there is to know; empty if nothing. trial: measures how many
+    seconds a rank takes over a token, by some passes that change nothing.
     """
 
     device: str
@@ -57,6 +58,7 @@ class Plan:
     step: int
     steps: int
     note: str = ""
+    trial: Callable[[], float] | None = None
 
 
 class Watch:

@@ -16,7 +16,7 @@ from spanmask_cli.ending import Request
 from spanmask_cli.progress import fitting
 from spanmask_cli.train_display import Display, plan_lines, require_days, screen
 from terminals import Terminal
-from train.conftest import config_of, flags_of, invoke, lines_of
+from train.conftest import config_of, flags_of, invoke, lines_of, losses_of
 
 from spanmask.errors import ConfigError, MissingExtraError
 from spanmask.shard.reader import open_shards
@@ -112,7 +112,7 @@ def test_a_plan_tells_compiling_ranks_and_where_it_goes_on(capsys: pytest.Captur
     assert plan_lines(plan)[0] == "training tiny, 4,385,024 parameters, on 8 ranks, NVIDIA H200 in bf16"
     assert plan_lines(plan)[2] == "going on after step 500"
     with screen(sys.stderr) as where, ExitStack() as stack:
-        Display(where, Request(), stack, estimate=lambda _work: 1e9).begin(plan)
+        Display(where, Request(), stack).begin(replace(plan, trial=lambda: 1e9))
     assert "compiling the update, once" in capsys.readouterr().err
 
 
@@ -134,6 +134,29 @@ def test_a_run_of_more_than_a_week_on_a_cpu_is_refused_with_the_estimate_and_the
     assert not (tmp_path / "run").exists()
     ended = run(shards, "--out", tmp_path / "run", "--yes", "--stop-at", 1, steps=10_000_000_000)
     assert ended.exit_code == 0, ended.output
+
+
+def test_what_a_cpu_takes_is_measured_where_it_may_be_much_and_changes_nothing(shards: Path, tmp_path: Path) -> None:
+    told: list[float] = []
+
+    class Trying(Watch):
+        def begin(self, plan: Plan) -> None:
+            assert plan.trial is not None
+            told.extend(plan.trial() for _ in range(2))
+
+    config = config_of(steps=3, batch_size=8, hidden_dropout=0.1)
+    train(shards, tmp_path / "tried", config, watch=Trying())
+    train(shards, tmp_path / "not", config)
+    assert losses_of(tmp_path / "tried") == losses_of(tmp_path / "not")
+    line = lines_of(tmp_path / "tried")[-1]
+    # Of one order: other processes may run meanwhile.
+    assert all(0.02 < line["tokens_per_second"] * seconds < 50 for seconds in told)
+    tried: list[int] = []
+    with screen(sys.stderr) as where, ExitStack() as stack:
+        for flops, patient in ((1e9, False), (1e15, True), (1e15, False)):
+            plan = replace(PLAN, update_flops=flops, trial=lambda: tried.append(1) or 1e-9)
+            Display(where, Request(), stack, patient=patient).begin(plan)
+    assert len(tried) == 1
 
 
 @pytest.mark.parametrize(("days", "refused"), [(6.9, False), (7.1, True)])
