@@ -13,7 +13,7 @@ from spanmask.config import PreshardConfig
 
 from .commands import examples, say
 from .options import GroupedCommand
-from .progress import progress_display
+from .progress import progress_display, rows_display
 from .rows import print_rows
 from .summary import dataset_summary, verified_amount
 
@@ -59,12 +59,14 @@ def _run(out: Path) -> None:
             manifest = preshard(text, out, PreshardConfig.of(seed=_SEED), jobs=1, on_progress=on_progress)
     say(dataset_summary(out, manifest)["text"])
     say(f"\n$ spanmask verify {out}")
-    verdict = verify(out)
+    with rows_display(sys.stderr, "verifying") as on_rows:
+        verdict = verify(out, on_progress=on_rows)
     for finding in verdict.findings:
         say(f"{finding.path}: {finding.message}")
     say(f"{'ok' if verdict.ok else 'not ok'}: {verified_amount(verdict)}")
     say(f"\n$ spanmask audit {out}")
-    result = audit(out)
+    with rows_display(sys.stderr, "auditing") as on_rows:
+        result = audit(out, on_progress=on_rows)
     console.print(render_audit(result.to_json(), console.width))
     say(f"\n$ spanmask show {out} --n 1")
     shards = open_shards(out)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from .commands import examples, say
 from .options import GroupedCommand
+from .progress import waiting_display
 
 
 @click.command(
@@ -29,10 +32,11 @@ def command(run: str, out: str, step: int | None, average: int, overwrite: bool)
     DIR gets a card, config.json, model.safetensors and the tokenizer's files, for BertModel, BertForMaskedLM and BertForPreTraining; and
     the span boundary head, if there is one, as sbo_head.safetensors, which spanmask.model.load reads too.
     """
-    from spanmask.model.convert import export
-    from spanmask.train.run_folder import load_run
+    with waiting_display(sys.stderr, "writing the model"):
+        from spanmask.model.convert import export
+        from spanmask.train.run_folder import load_run
 
-    loaded = load_run(run, step=step, average=average)
-    export(loaded.model, out, loaded.vocabulary, overwrite=overwrite, card=loaded.card)
+        loaded = load_run(run, step=step, average=average)
+        export(loaded.model, out, loaded.vocabulary, overwrite=overwrite, card=loaded.card)
     heads = "MLM head" if loaded.model.sbo is None else "MLM and span boundary heads"
     say(f"wrote {out}: step {loaded.step:,}, encoder with {heads}")

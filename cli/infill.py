@@ -13,6 +13,7 @@ import click
 from spanmask.errors import ConfigError
 
 from .commands import examples, say
+from .progress import waiting_display
 from .summary import print_json
 
 if TYPE_CHECKING:
@@ -50,10 +51,11 @@ def command(model: str, texts: tuple[str, ...], top: int, as_json: bool) -> None
     needs the span boundary head, which only spanmask's models have.
     """
     asked = _lines(texts)
-    loaded, vocabulary = _loaded(Path(model))
-    from spanmask.model.infilling import infill
+    with waiting_display(sys.stderr, "loading the model"):
+        loaded, vocabulary = _loaded(Path(model))
+        from spanmask.model.infilling import infill
 
-    results = [_described(one, vocabulary) for one in infill(loaded, vocabulary, asked, top=top)]
+        results = [_described(one, vocabulary) for one in infill(loaded, vocabulary, asked, top=top)]
     if loaded.sbo is None:
         say(f"{model} has no span boundary head: mlm only", err=True)
     elif any(span["sbo"] is None for result in results for span in result["spans"]):

@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from threading import Event, Thread
 from typing import IO, TYPE_CHECKING, Protocol
 
 from spanmask.escaping import counted
@@ -24,8 +25,9 @@ class OnAmount(Protocol):
         """Show it."""
 
 
-#: Seconds between two drawings.
-_REDRAW = 0.1
+#: Seconds between two drawings; between those while nothing is told; and after which what starts is compiling.
+_REDRAW, _TICK, _LONG = 0.1, 1.0, 3.0
+_STARTING, _COMPILING = "starting", "compiling the kernels, once"
 
 
 class Bar:
@@ -58,9 +60,37 @@ class Bar:
         )
         self._bars = stack.enter_context(Bars(*columns, console=self.console, transient=True, auto_refresh=threaded))
         self._bar = self._bars.add_task("", total=None, status="")
+        self._waiting: tuple[Thread, Event] | None = None
+        stack.callback(self.waited)
+
+    def wait(self, doing: str) -> None:
+        """Show for how long something is under way, until more is shown: a thread does, and no worker can be a fork meanwhile."""
+        self.show([doing])
+        done = Event()
+        self._waiting = Thread(target=self._tick, args=(doing, done), daemon=True), done
+        self._waiting[0].start()
+
+    def waited(self) -> None:
+        """Have the thread of `wait` end, if there is one."""
+        if self._waiting is not None:
+            thread, done = self._waiting
+            self._waiting = None
+            done.set()
+            thread.join()
+
+    def _tick(self, doing: str, done: Event) -> None:
+        began = time.monotonic()
+        while not done.wait(_TICK):
+            seconds = time.monotonic() - began
+            # Nothing else takes so long before there is something to count.
+            self._draw([_COMPILING if doing == _STARTING and seconds > _LONG else doing, duration(seconds)])
 
     def show(self, parts: Sequence[str], done: int = 0, total: int | None = None) -> None:
         """Show what is under way, the first parts being the essential ones, and how much of how much."""
+        self.waited()
+        self._draw(parts, done, total)
+
+    def _draw(self, parts: Sequence[str], done: int = 0, total: int | None = None) -> None:
         status = fitting(parts, self._room)
         self._bars.update(
             self._bar, total=total, completed=done, status=status, refresh=not self._bars.live.auto_refresh
@@ -83,25 +113,37 @@ def _bar_on(stream: IO[str]) -> Iterator[Bar | None]:
 
 
 @contextmanager
+def waiting_display(stream: IO[str], doing: str) -> Iterator[None]:
+    """Show on a terminal for how long something is under way while the body runs."""
+    with _bar_on(stream) as bar:
+        if bar is not None:
+            bar.wait(doing)
+        yield
+
+
+@contextmanager
 def progress_display(stream: IO[str]) -> Iterator[Callable[[Progress], None] | None]:
     """Show progress on a terminal while the body runs; yield what to call, or None where nobody watches."""
     with _bar_on(stream) as bar:
         if bar is None:
             yield None
             return
-        bar.show(["planning"])
-        waiting = _or_compiling("starting")
+        bar.wait("planning")
         drawn, began, first = 0.0, 0.0, None
 
         def show(progress: Progress) -> None:
             nonlocal drawn, began, first
             now = time.monotonic()
+            if progress.preparing:
+                bar.wait(_or_compiling(_STARTING))
+                return
+            bar.waited()
             if first is None and progress.text_bytes:
                 began, first = now, progress
             elif drawn and now - drawn < _REDRAW:
                 return
             drawn = now
-            parts = [waiting] if first is None else status_parts(progress, first, now - began)
+            parts = [_STARTING] if first is None else status_parts(progress, first, now - began)
             bar.show(parts, progress.disk_bytes, progress.disk_total)
 
         yield show
@@ -114,7 +156,7 @@ def rows_display(stream: IO[str], doing: str) -> Iterator[OnAmount | None]:
         if bar is None:
             yield None
             return
-        bar.show([_or_compiling(doing)])
+        bar.wait(_or_compiling(doing))
         drawn = defaultdict[str, float](float)
 
         def show(done: int, total: int, doing: str = doing, told: Told = _sequences) -> None:
@@ -138,7 +180,7 @@ def megabytes(done: int, total: int) -> str:
 def _or_compiling(doing: str) -> str:
     from spanmask.kernels.cache import has_compiled_kernels
 
-    return doing if has_compiled_kernels() else "compiling the kernels, once"
+    return doing if has_compiled_kernels() else _COMPILING
 
 
 def status_parts(progress: Progress, first: Progress, seconds: float) -> list[str]:

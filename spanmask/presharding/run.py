@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -40,7 +40,7 @@ class Progress:
     """How far a run is.
 
     disk_bytes of disk_total input bytes; text_bytes decompressed and tokens since it began; units done before it. through_library: why text
-    goes through the `tokenizers` library, where it does.
+    goes through the `tokenizers` library, where it does. preparing: whether kernels are loaded, or compiled, which takes a while.
     """
 
     disk_total: int
@@ -50,6 +50,7 @@ class Progress:
     shards: int = 0
     resumed_disk_bytes: int = 0
     through_library: str | None = None
+    preparing: bool = False
 
 
 #: Told of progress after every few MiB of text.
@@ -233,7 +234,7 @@ class _Run:
             done.add(known.unit)
         work = PipelineWork(plan=plan, root=str(self.state.root), run=Pipeline.run)
         failed = []
-        for outcome in run_units(work, all_units(plan, frozenset(done)), self.jobs, self._advance):
+        for outcome in run_units(work, all_units(plan, frozenset(done)), self.jobs, self._advance, self._preparing):
             # Not before all workers are there: a process of two threads is not forked.
             digests.begin()
             receipt: Receipt | None = outcome.result
@@ -246,6 +247,12 @@ class _Run:
             self._advance(0, 0, 0, len(receipt.records))
         return failed
 
+    @contextmanager
+    def _preparing(self) -> Iterator[None]:
+        self._tell(preparing=True)
+        yield
+        self._tell(preparing=False)
+
     def _note(self, receipt: Receipt) -> None:
         self.progress = replace(self.progress, through_library=receipt.through_library)
 
@@ -253,24 +260,32 @@ class _Run:
         self, disk_bytes: int, text_bytes: int, tokens: int, shards: int = 0, *, resumed: bool = False
     ) -> None:
         progress = self.progress
-        self.progress = replace(
-            progress,
+        self._tell(
             disk_bytes=progress.disk_bytes + disk_bytes,
             text_bytes=progress.text_bytes + text_bytes,
             tokens=progress.tokens + tokens,
             shards=progress.shards + shards,
             resumed_disk_bytes=progress.resumed_disk_bytes + (disk_bytes if resumed else 0),
         )
+
+    def _tell(self, **changes: Any) -> None:
+        self.progress = replace(self.progress, **changes)
         if self.on_progress is not None:
             self.on_progress(self.progress)
 
 
-def run_units(work: PipelineWork, units: Iterator[Unit], jobs: int, report: Report) -> Iterator[Outcome]:
-    """Have units run, in this process where that will do, or else by as many workers as there are jobs."""
+def run_units(
+    work: PipelineWork,
+    units: Iterator[Unit],
+    jobs: int,
+    report: Report,
+    preparing: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Iterator[Outcome]:
+    """Have units run, in this process where that will do, or else by as many workers as there are jobs. preparing: held before that."""
     tasks = work.plan.tasks
-    if jobs == 1 or (len(tasks) == 1 and not tasks[0].streamed):
-        return run_inline(work, units, report)
+    inline = jobs == 1 or (len(tasks) == 1 and not tasks[0].streamed)
     # Else every worker would load, or even compile, them all, at the same time.
-    if may_fork() or not has_compiled_kernels():
-        work.warm_up()
-    return run_processes(work, units, jobs, report)
+    if inline or may_fork() or not has_compiled_kernels():
+        with preparing():
+            work.warm_up()
+    return run_inline(work, units, report) if inline else run_processes(work, units, jobs, report)

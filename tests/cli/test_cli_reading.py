@@ -8,17 +8,28 @@ import lzma
 import re
 import shutil
 import sys
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from spanmask_cli.commands import say
-from spanmask_cli.progress import progress_display, status_parts
+from spanmask_cli.progress import progress_display, status_parts, waiting_display
 from terminals import Terminal
 
 import spanmask
 from spanmask.presharding.comparing import verify_source
 from spanmask.presharding.run import Progress
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert holds()
+
 
 _LINE = "the cat sat on the mat"
 _NOTE = f"{_LINE}\nand nobody told it\n\nthat the mat was wet\n"
@@ -162,6 +173,40 @@ def test_lines_break_between_words_on_a_terminal_alone(
     assert " ".join(lines).split() == text.split()
     assert all(len(line) <= width or " " not in line for line in lines)
     assert "  indented" in lines
+
+
+def test_the_bar_says_for_how_long_it_waits_and_that_kernels_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spanmask_cli.progress._TICK", 0.01)
+    monkeypatch.setattr("spanmask_cli.progress._LONG", 0.05)
+    before = threading.active_count()
+    terminal = Terminal()
+    with progress_display(terminal) as show:
+        assert show is not None
+        wait_until(lambda: "planning · 0:00" in terminal.getvalue())
+        show(Progress(disk_total=9))
+        assert threading.active_count() == before
+        show(Progress(disk_total=9, preparing=True))
+        wait_until(lambda: "compiling the kernels, once · 0:00" in terminal.getvalue())
+        show(Progress(disk_total=9))
+        assert threading.active_count() == before
+        show(Progress(disk_total=9, preparing=True))
+    with waiting_display(terminal, "loading the model"):
+        wait_until(lambda: "loading the model · 0:00" in terminal.getvalue())
+    assert threading.active_count() == before
+
+
+def test_workers_are_forks_though_the_bar_waits(shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    forks: list[bool] = []
+    for name in ("a.txt", "b.txt"):
+        shell.write(name, f"{_LINE}\n" * 50)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    arguments = ("--shard-bytes", "1KiB", "--jobs", 2, "--out", "two", "--seed", 1)
+    before = threading.active_count()
+    monkeypatch.setattr(
+        "spanmask.presharding.run.may_fork", lambda: forks.append(threading.active_count() == before) or True
+    )
+    assert shell("preshard", "a.txt", "b.txt", *arguments).code == 0
+    assert forks == [True]
 
 
 def test_the_bar_says_what_is_being_done() -> None:
