@@ -42,6 +42,7 @@ _GROUPS = {
         "demo": "Mask a short book that ships with the package, and look at it.",
         "show": "Show masked sequences beside their originals, of several datasets together.",
         "verify": "Prove that a dataset is what was written.",
+        "overlap": "Find the documents that share text with evaluation files, as a list to leave out.",
         "audit": "Replay the masks of a dataset and hold them against their law; compare datasets.",
     },
     "Train": {
@@ -94,6 +95,7 @@ _GO_ON = {
     "train": "no update was made; the same command begins anew",
     "preshard": "the same command goes on from here",
     "vocab": "nothing was written; the same command begins anew",
+    "overlap": "nothing was written; the same command begins anew",
     "export": "nothing was written; the same command begins anew",
     "export-model": "nothing was written; the same command begins anew",
 }

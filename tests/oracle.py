@@ -792,6 +792,20 @@ def siphash24(key: bytes, data: bytes) -> int:
     return v[0] ^ v[1] ^ v[2] ^ v[3]
 
 
+# --- N-grams of words that a document shares with other texts
+
+
+def shared_ngrams(document: str, texts: Sequence[str], n: int) -> tuple[int, int]:
+    """How many n-grams of a document stand in others, each place counted once for each text that has it; and in how many texts one does."""
+
+    def ngrams(text: str) -> list[tuple[str, ...]]:
+        words = re.findall("[a-z0-9]+", text.lower())
+        return [tuple(words[start : start + n]) for start in range(len(words) - n + 1)]
+
+    shared = [sum(ngram in set(ngrams(text)) for ngram in ngrams(document)) for text in texts]
+    return sum(shared), sum(count > 0 for count in shared)
+
+
 # --- Pre-tokens
 
 

@@ -244,6 +244,7 @@ def test_the_layout_is_the_one_decided() -> None:
         "masking",
         "model",
         "options",
+        "overlap",
         "pieces",
         "presharding",
         "probes",

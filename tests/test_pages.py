@@ -39,6 +39,7 @@ def write_texts(folder: Path) -> None:
     records = [{"body": story, "url": f"poe/{number}"} for number, story in enumerate(stories)]
     (folder / "RECORDS.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     (folder / "TAKEDOWN.txt").write_text(f"{records[1]['url']}\n")
+    (folder / "EVALUATION.json").write_text(json.dumps({"data": [{"paragraphs": [{"context": stories[2][:400]}]}]}))
     (folder / "YOUR-RECORDS").mkdir()
     (folder / "YOUR-RECORDS" / "0.jsonl").write_text(json.dumps({"id": "poe/0", "text": stories[0]}) + "\n")
 

@@ -80,6 +80,8 @@ SURFACE: dict[str, dict[str, list[str] | None]] = {
     | dict.fromkeys(["--threads", "--compile", "--no-compile", "--eval", "--no-eval"]),
     "export-model": dict.fromkeys(["--out", "--step", "--average", "--overwrite"]),
     "infill": dict.fromkeys(["--top", "--json"]),
+    "overlap": dict.fromkeys(["--eval", "--ids", "--n", "--least", "--eval-field", "--jobs", "--json", "--text-field"])
+    | {name: SHARED[name] for name in ("--format", "--layout", "--on-error", "--encoding", "--max-document-bytes")},
     "curves": dict.fromkeys(["--json", "--html"]),
     "score": {"--na-prob": None, "--json": None, "--singletons": ["keep", "drop"], "--on-error": ["fail", "skip"]},
     "vocab": dict.fromkeys(["--out", "--size", "--cased", "--uncased", "--min-frequency", "--coverage", "--text-field"])
@@ -106,7 +108,7 @@ def test_a_commands_options_are_those_promised(name: str) -> None:
 
 
 def test_the_commands_are_those_promised() -> None:
-    data = ["vocab", "preshard", "export", "demo", "show", "verify", "audit"]
+    data = ["vocab", "preshard", "export", "demo", "show", "verify", "overlap", "audit"]
     assert list(COMMANDS) == [*data, "train", "curves", "infill", "export-model", "score", "bench"]
 
 
@@ -278,7 +280,14 @@ print(sorted({"torch", "numba", "pyarrow", "numpy", "tokenizers", "rich"} & set(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["preshard", "--help"], ["export", "--help"], ["vocab", "--help"], ["curves", "--help"]],
+    [
+        ["--help"],
+        ["preshard", "--help"],
+        ["export", "--help"],
+        ["vocab", "--help"],
+        ["overlap", "--help"],
+        ["curves", "--help"],
+    ],
     ids=" ".join,
 )
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
