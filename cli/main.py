@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 
@@ -20,7 +19,4 @@ def run() -> None:
     except OSError as error:
         sys.stderr.write(f"spanmask: could not begin ({error.strerror})\n")
         sys.exit(4)
-    code = main()
-    # What is left goes with the process: Python would look through all of it for what nobody holds, for a tenth of a second.
-    gc.freeze()
-    sys.exit(code)
+    sys.exit(main())

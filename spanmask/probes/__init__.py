@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from spanmask._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from spanmask.probes import scores
+    from spanmask.probes import qa, scores
     from spanmask.probes.config import FinetuneConfig
     from spanmask.probes.examples import Examples
     from spanmask.probes.finetune import Finished, fine_tune
@@ -33,6 +33,7 @@ __all__ = [
     "Source",
     "Task",
     "fine_tune",
+    "qa",
     "read_questions",
     "read_results",
     "scores",
@@ -49,6 +50,7 @@ _HOMES = {
     "Source": "starting",
     "Task": "tasks",
     "fine_tune": "finetune",
+    "qa": "",
     "read_questions": "results",
     "read_results": "results",
     "scores": "",

@@ -9,7 +9,6 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import groupby, pairwise
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -25,15 +24,28 @@ from spanmask.kernels import decoding as kernels
 from spanmask.probes.qa import decoding
 from spanmask.probes.qa.config import QaConfig
 from spanmask.probes.qa.decoding import Decoded, decode
-from spanmask.probes.qa.predictions import best_texts, nbest, null_odds_of, with_threshold, write_predictions
+from spanmask.probes.qa.predictions import (
+    best_texts,
+    best_threshold,
+    nbest,
+    null_odds_of,
+    prediction_files,
+    with_threshold,
+)
 from spanmask.probes.qa.questions import Layout, Questions
 from spanmask.probes.qa.reading import read_questions
-from spanmask.probes.qa.windows import Windows, windows
+from spanmask.probes.qa.windows import Windows, cut_windows
 
 CONFIGS = [
     QaConfig(window=window, max_question=3, stride=stride, n_best=most, max_answer=longest)
-    for window, stride in ((10, 2), (24, 7), (60, 20))
-    for most, longest in ((1, 4), (3, 2), (20, 30))
+    for window, stride, most, longest in (
+        (10, 2, 1, 4),
+        (10, 3, 3, 2),
+        (24, 7, 3, 4),
+        (24, 7, 20, 30),
+        (60, 20, 20, 6),
+        (60, 20, 2, 30),
+    )
 ]
 
 Case = tuple[Questions, Windows, np.ndarray, QaConfig]
@@ -43,8 +55,8 @@ def cases() -> Iterator[Case]:
     """Logits of a few values, so that many tie, or of many; passages that say the same again and again."""
     rng = random.Random(8)
     for number, config in enumerate(CONFIGS):
-        questions = questions_on([*texts(4, number), "", "\x00", "a b a b a b c " * 9, "é 한국 é 한국 " * 6], rng)
-        cut = windows(questions, tokenizer_of("uncased"), config)
+        questions = questions_on([*texts(3, number), "", "\x00", "a b a b a b c " * 9, "é 한국 é 한국 " * 6], rng)
+        cut = cut_windows(questions, tokenizer_of("uncased"), config)
         drawn: Any = np.random.default_rng(number)
         for values in (3, 1_000_000):
             logits = drawn.integers(-values, values, (len(cut.widest), 2)).astype(np.float32) / values
@@ -99,8 +111,8 @@ def test_the_best_answers_are_the_literal_twins_ties_and_all() -> None:
         sums = [[first + last for _, first, last in each.answers] for each in ours]
         ties += sum(one == other for each in sums for one, other in pairwise(each))
         answers += sum(map(len, sums))
-    assert ties > 300
-    assert answers > 1000
+    assert ties > 100
+    assert answers > 500
 
 
 @pytest.mark.parametrize(
@@ -136,7 +148,7 @@ def test_a_wrong_line_of_the_kernel_is_found(old: str, new: str) -> None:
 def one(values: dict[str, list[float]], layout: Layout = Layout.SQUAD2) -> tuple[Questions, Decoded]:
     """A question on ``red green blue`` with a start and an end logit for each word; of [CLS] and the others as given, or -9."""
     questions = replace(questions_on(["red green blue"], random.Random(1), 1), layout=layout)
-    cut = windows(questions, tokenizer_of("uncased"), QaConfig())
+    cut = cut_windows(questions, tokenizer_of("uncased"), QaConfig())
     logits = np.full((len(cut.widest), 2), -9.0, np.float32)
     second = int(cut.examples.second_starts[0])
     for side, name in enumerate(("starts", "ends")):
@@ -145,12 +157,16 @@ def one(values: dict[str, list[float]], layout: Layout = Layout.SQUAD2) -> tuple
     return questions, decode(questions, cut, logits, QaConfig(n_best=3))
 
 
-def test_the_files_are_laid_out_as_the_official_ones(tmp_path: Path) -> None:
+def content(questions: Questions, decoded: Decoded, threshold: float | None = None) -> dict[str, Any]:
+    return {name: json.loads(data) for name, data in prediction_files(questions, decoded, threshold).items()}
+
+
+def test_the_files_are_laid_out_as_the_official_ones() -> None:
     questions, decoded = one({"starts": [2, 1, 0], "ends": [0, 1.5, 0], "null": [1, 2]})
-    write_predictions(tmp_path, questions, decoded)
-    assert json.loads((tmp_path / "predictions.json").read_bytes()) == {"0": "red green"}
-    assert json.loads((tmp_path / "null_odds.json").read_bytes()) == {"0": 3 - 3.5}
-    listed = json.loads((tmp_path / "nbest_predictions.json").read_bytes())["0"]
+    files = content(questions, decoded)
+    assert files["predictions.json"] == {"0": "red green"}
+    assert files["null_odds.json"] == {"0": 3 - 3.5}
+    listed = files["nbest_predictions.json"]["0"]
     assert [(each["text"], each["start_logit"], each["end_logit"]) for each in listed] == [
         ("red green", 2, 1.5),
         ("", 1, 2),
@@ -173,20 +189,34 @@ def test_the_null_answer_stands_behind_its_equals_and_after_all_where_it_is_not_
     ]
 
 
-def test_a_threshold_takes_answers_away_above_it_alone(tmp_path: Path) -> None:
+def test_a_threshold_takes_answers_away_above_it_alone() -> None:
     questions, decoded = one({"starts": [2, 1, 0], "ends": [0, 1.5, 0], "null": [1, 2]})
     texts_, odds = best_texts(questions, decoded), null_odds_of(questions, decoded)
     assert with_threshold(texts_, odds, -0.5) == {"0": "red green"}
     assert with_threshold(texts_, odds, -0.6) == {"0": ""}
-    write_predictions(tmp_path, questions, decoded, -0.6)
-    assert json.loads((tmp_path / "predictions.json").read_bytes()) == {"0": ""}
-    write_predictions(tmp_path / ".", replace(questions, layout=Layout.MRQA), decoded)
-    assert json.loads((tmp_path / "predictions.json").read_bytes()) == {"0": "red green"}
+    assert content(questions, decoded, -0.6)["predictions.json"] == {"0": ""}
+    others = content(replace(questions, layout=Layout.MRQA), decoded)
+    assert others["predictions.json"] == {"0": "red green"}
+    assert others.keys() == {"predictions.json", "nbest_predictions.json"}
+
+
+def test_the_threshold_is_the_best_that_questions_of_equal_odds_allow() -> None:
+    rng: Any = np.random.default_rng(4)
+    for count in [1, 2, 3, 5, 20] * 30:
+        odds = rng.integers(-3, 4, count).astype(np.float64)
+        answered, unanswered = rng.random(count), rng.integers(0, 2, count).astype(np.float64)
+        totals = {
+            threshold: float(np.where(odds > threshold, unanswered, answered).sum())
+            for threshold in [*sorted(set(odds.tolist())), odds.min() - 1]
+        }
+        found = best_threshold(odds, answered, unanswered)
+        assert totals[found] == pytest.approx(max(totals.values()))
+        assert all(total < totals[found] + 1e-9 for threshold, total in totals.items() if threshold < found)
 
 
 def test_a_question_without_any_answer_is_answered_by_nothing() -> None:
     questions = replace(questions_on(["\x00"], random.Random(1), 1), layout=Layout.SQUAD2)
-    cut = windows(questions, tokenizer_of("cased"), QaConfig())
+    cut = cut_windows(questions, tokenizer_of("cased"), QaConfig())
     decoded = decode(questions, cut, np.ones((len(cut.widest), 2), np.float32), QaConfig())
     assert best_texts(questions, decoded) == {"0": ""}
     assert null_odds_of(questions, decoded) == {"0": 2.0}
@@ -198,7 +228,7 @@ def test_a_question_without_any_answer_is_answered_by_nothing() -> None:
 
 def test_logits_that_are_no_numbers_are_refused() -> None:
     questions = questions_on(["a b"], random.Random(1), 1)
-    cut = windows(questions, tokenizer_of("cased"), QaConfig())
+    cut = cut_windows(questions, tokenizer_of("cased"), QaConfig())
     logits = np.ones((len(cut.widest), 2), np.float32)
     for bad in (np.nan, np.inf):
         logits[1, 1] = bad
@@ -212,7 +242,7 @@ def test_logits_that_are_no_numbers_are_refused() -> None:
 def test_logits_that_point_at_gold_answers_give_their_texts(file: str, tell: Callable[[str], None]) -> None:
     """Of the windows that hold an answer, each says so; those that do not, and unanswerable questions, point at [CLS]."""
     questions, config = read_questions(QA / file), QaConfig()
-    cut = windows(questions, tokenizer_of("uncased"), config)
+    cut = cut_windows(questions, tokenizer_of("uncased"), config)
     logits = np.zeros((len(cut.widest), 2), np.float32)
     for side, name in enumerate(("starts", "ends")):
         logits[cut.examples.input_ids.offsets[:-1] + cut.examples.targets[name], side] = 9

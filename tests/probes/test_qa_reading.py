@@ -20,7 +20,7 @@ from spanmask.errors import ConfigError, CorpusError, StorageError
 from spanmask.probes.qa.config import QaConfig
 from spanmask.probes.qa.questions import Fault, Layout, Questions
 from spanmask.probes.qa.reading import read_questions
-from spanmask.probes.qa.windows import windows
+from spanmask.probes.qa.windows import cut_windows
 from spanmask.tokenization import Tokenizer
 
 CONTEXT = "Ödön asked: naïve 😀 cats sat."
@@ -245,7 +245,7 @@ def test_damaged_files_end_in_windows_or_an_error(
             except (ConfigError, CorpusError, StorageError) as error:
                 ended[type(error).__name__] += 1
                 continue
-            cut = windows(found, tokenizer, config)
+            cut = cut_windows(found, tokenizer, config)
             assert set(cut.examples.groups.tolist()) == set(range(len(found)))
             ended["windows"] += 1
     assert min(ended.values()) > 4

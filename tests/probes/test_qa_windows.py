@@ -28,7 +28,7 @@ from spanmask.probes.qa import windows as windows_module
 from spanmask.probes.qa.config import QaConfig, Stride
 from spanmask.probes.qa.questions import Layout, Questions
 from spanmask.probes.qa.reading import read_questions
-from spanmask.probes.qa.windows import Windows, windows
+from spanmask.probes.qa.windows import Windows, cut_windows
 from spanmask.tokenization import Tokenizer
 from spanmask.vocab import load_vocabulary
 
@@ -121,13 +121,13 @@ def cases(names: Sequence[str] = ("cased", "uncased")) -> Iterator[tuple[Questio
 
 
 def agree(chosen: Iterator[tuple[Questions, Tokenizer, QaConfig]]) -> bool:
-    return all(list(found(windows(*case))) == list(expected(*case)) for case in chosen)
+    return all(list(found(cut_windows(*case))) == list(expected(*case)) for case in chosen)
 
 
 def test_windows_are_the_literal_twins() -> None:
     held = Counter[str]()
     for case in cases():
-        ours = list(found(windows(*case)))
+        ours = list(found(cut_windows(*case)))
         assert ours == list(expected(*case))
         by_question = Counter(number for number, _ in ours)
         held["of several"] += sum(count > 1 for count in by_question.values())
@@ -193,7 +193,7 @@ def library(name: str) -> Any:
 
 def as_library(questions: Questions, name: str, tokenizer: Tokenizer, config: QaConfig, *, labels: bool) -> int:
     """Compare windows with those of the fast tokenizer, and return how many there are."""
-    cut = windows(questions, tokenizer, config)
+    cut = cut_windows(questions, tokenizer, config)
     ranges, offsets, number = cut.byte_ranges(), cut.examples.input_ids.offsets.tolist(), 0
     passages = questions.passages.to_pylist()
     places = [np.append(np.flatnonzero((_bytes(text) & 0xC0) != 0x80), len(text.encode())) for text in passages]
@@ -274,11 +274,11 @@ def test_windows_of_real_questions_are_the_fast_tokenizers_with_its_examples_lab
 def test_a_step_and_an_overlap_are_not_the_same() -> None:
     questions, tokenizer = questions_on(["word " * 900], random.Random(1), 1), tokenizer_of("cased")
     room = 384 - 3 - len(tokenizer.encode(questions.texts).token_ids)
-    firsts = windows(questions, tokenizer, QaConfig()).firsts.tolist()
+    firsts = cut_windows(questions, tokenizer, QaConfig()).firsts.tolist()
     assert firsts == [*range(0, 900 - room + 128, 128)]
-    overlapping = windows(questions, tokenizer, QaConfig(stride_is="overlap")).firsts.tolist()
+    overlapping = cut_windows(questions, tokenizer, QaConfig(stride_is="overlap")).firsts.tolist()
     assert overlapping == [*range(0, 900 - room + room - 128, room - 128)]
-    same = windows(questions, tokenizer, QaConfig(stride_is="overlap", stride=room - 128)).firsts.tolist()
+    same = cut_windows(questions, tokenizer, QaConfig(stride_is="overlap", stride=room - 128)).firsts.tolist()
     assert same == firsts
 
 
@@ -289,7 +289,7 @@ def test_long_questions_are_cut_and_no_token_is_lost() -> None:
         **{name: getattr(questions, name) for name in questions.__slots__}
         | {"texts": pa.array(["x " * 99], pa.large_string())}
     )
-    cut = windows(long, tokenizer, QaConfig(window=12, max_question=5, stride=400))
+    cut = cut_windows(long, tokenizer, QaConfig(window=12, max_question=5, stride=400))
     assert cut.examples.second_starts.tolist() == [7, 7]
     ids = tokenizer.encode(["a b c d e f g h"]).token_ids.tolist()
     assert [token for number in range(2) for token in cut.examples.input_ids[number][7:-1].tolist()] == ids
@@ -320,7 +320,7 @@ def _cuts_a_word(text: str, at: int) -> bool:
 
 def gold_texts(questions: Questions, tokenizer: Tokenizer, config: QaConfig) -> Counter[str]:
     """Count what becomes of each question's answer: its text again, from the first window that holds it, or why not."""
-    cut = windows(questions, tokenizer, config)
+    cut = cut_windows(questions, tokenizer, config)
     offsets, ranges = cut.examples.input_ids.offsets[:-1], cut.byte_ranges()
     starts, ends = cut.examples.targets["starts"], cut.examples.targets["ends"]
     holding = np.flatnonzero(starts > 0)

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from spanmask.probes.qa.decoding import Decoded
 from spanmask.probes.qa.questions import Layout, Questions
-from spanmask.storage import publish_bytes
 
 PREDICTIONS, NBEST, NULL_ODDS = "predictions.json", "nbest_predictions.json", "null_odds.json"
 
+Scores = npt.NDArray[np.float64]
 #: An answer and its start and end logits.
 _Entry = tuple[str, float, float]
 
@@ -53,23 +53,16 @@ def nbest(questions: Questions, decoded: Decoded) -> dict[str, list[dict[str, An
     }
 
 
-def write_predictions(folder: Path, questions: Questions, decoded: Decoded, threshold: float | None = None) -> None:
-    """Write the official files into a folder that exists, each whole or not at all.
+def prediction_files(questions: Questions, decoded: Decoded, threshold: float | None = None) -> dict[str, bytes]:
+    """Return the official files by name.
 
     Parameters
     ----------
-    folder
-        Where.
     questions, decoded
         Q questions and their answers.
     threshold
         Of SQuAD 2.0: the null odds above which a question is told to have no answer. None: each is answered, and the file of null odds
         tells the rest.
-
-    Raises
-    ------
-    StorageError
-        The file system refused.
     """
     texts, odds = best_texts(questions, decoded), null_odds_of(questions, decoded)
     if threshold is not None:
@@ -77,8 +70,28 @@ def write_predictions(folder: Path, questions: Questions, decoded: Decoded, thre
     files: dict[str, Any] = {PREDICTIONS: texts, NBEST: nbest(questions, decoded)}
     if questions.layout is Layout.SQUAD2:
         files[NULL_ODDS] = odds
-    for name, content in files.items():
-        publish_bytes(folder / name, f"{json.dumps(content, indent=4)}\n".encode())
+    return {name: f"{json.dumps(content, indent=4)}\n".encode() for name, content in files.items()}
+
+
+def best_threshold(odds: Scores, answered: Scores, unanswered: Scores) -> float:
+    """Return the null odds above which questions are best told to have no answer.
+
+    Questions of equal odds stay together, unlike in SQuAD 2.0's own program, and of thresholds that are as good the lowest is taken.
+
+    Parameters
+    ----------
+    odds
+        (Q,) null odds, Q ≥ 1.
+    answered, unanswered
+        (Q,) what each question scores with its best answer, and with none.
+    """
+    order = np.argsort(odds, kind="stable")
+    held = odds[order]
+    gains = np.append(0.0, np.cumsum((answered - unanswered)[order]))
+    # A threshold takes in all questions up to it, so that gains count at the last one of equals alone; below the first, at none.
+    ends = np.append(0, np.flatnonzero(np.append(held[1:] != held[:-1], True)) + 1)
+    best = int(ends[np.argmax(gains[ends])])
+    return float(held[best - 1]) if best else float(held[0]) - 1.0
 
 
 def _answers(questions: Questions, decoded: Decoded) -> list[list[_Entry]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -9,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from spanmask.blocks import offsets_of
 from spanmask.records import Offsets
 
 
@@ -69,3 +72,19 @@ class Questions:
             answers=tuple(self.answers[number] for number in chosen),
             left_out={},
         )
+
+
+def joined(parts: Sequence[Questions]) -> Questions:
+    """Return the questions of several files, one or more, as one: SQuAD 2.0's where one file is; ids get the file's number in front."""
+    bases = offsets_of([len(part.passages) for part in parts])
+    layouts = {part.layout for part in parts}
+    return Questions(
+        layout=layouts.pop() if len(layouts) == 1 else max(layouts - {Layout.MRQA}),
+        passages=pa.concat_arrays([part.passages for part in parts]),
+        texts=pa.concat_arrays([part.texts for part in parts]),
+        ids=tuple(f"{number}:{name}" for number, part in enumerate(parts) for name in part.ids),
+        passage_of=np.concatenate([part.passage_of + base for part, base in zip(parts, bases[:-1], strict=True)]),
+        spans=np.concatenate([part.spans for part in parts]),
+        answers=tuple(answers for part in parts for answers in part.answers),
+        left_out=dict(sum((Counter(part.left_out) for part in parts), Counter[Fault]())),
+    )

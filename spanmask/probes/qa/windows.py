@@ -55,7 +55,7 @@ class Windows:
         return ranges
 
 
-def windows(questions: Questions, tokenizer: Tokenizer, config: QaConfig) -> Windows:
+def cut_windows(questions: Questions, tokenizer: Tokenizer, config: QaConfig) -> Windows:
     """Cut the passages of questions into windows; each passage is tokenized once.
 
     A passage without a token, such as one of control characters, has one window without any, so that each question has a window.

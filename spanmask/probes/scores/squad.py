@@ -41,8 +41,13 @@ def score(gold: str | Path, predictions: str | Path) -> dict[str, float]:
     return mean_scores(answers, predicted)
 
 
+def question_scores(answers: Mapping[str, Iterable[str]], predicted: Mapping[str, str]) -> dict[str, tuple[int, float]]:
+    """Return exact match, 0 or 1, and F1 of each prediction, by id of its question. answers: accepted ones, by id."""
+    return {name: best(predicted[name], texts, nothing=0.0) for name, texts in answers.items() if name in predicted}
+
+
 def mean_scores(answers: Mapping[str, Iterable[str]], predicted: Mapping[str, str]) -> dict[str, float]:
     """Return ``exact_match`` and ``f1`` in per cent of the questions. answers: accepted ones, by id; predicted: at most one an id."""
-    pairs = [best(predicted[name], texts, nothing=0.0) for name, texts in answers.items() if name in predicted]
+    pairs = question_scores(answers, predicted).values()
     exact, f1 = (sum(column) for column in zip(*pairs, strict=True)) if pairs else (0, 0.0)
     return {"exact_match": 100.0 * exact / len(answers), "f1": 100.0 * f1 / len(answers)}

@@ -6,7 +6,7 @@ does a figure above `THRESHOLD` where those are given. It stops at a question wi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 
@@ -51,16 +51,27 @@ def score(gold: str | Path, predictions: str | Path, *, na_prob: str | Path | No
     figures = {} if na_prob is None else _read_figures(na_prob)
     if na_prob is not None:
         _require_all(answers, figures, na_prob, "figure")
-    pairs = {name: best(predicted[name], _accepted(texts), nothing=1.0) for name, texts in answers.items()}
+    pairs = question_scores(answers, predicted)
     said = {name for name in answers if figures.get(name, 0.0) > THRESHOLD}
     final = {name: (not answers[name], not answers[name]) if name in said else pair for name, pair in pairs.items()}
-    scores = _means(final)
-    for prefix, which in (("HasAns", True), ("NoAns", False)):
-        some = {name: pair for name, pair in final.items() if bool(answers[name]) is which}
-        scores |= {f"{prefix}_{name}": value for name, value in _means(some).items()}
+    scores = mean_scores(answers, final)
     for column, name in enumerate(("exact", "f1") if figures else ()):
         raw = {question: pair[column] for question, pair in pairs.items()}
         scores[f"best_{name}"], scores[f"best_{name}_thresh"] = best_threshold(raw, answers, predicted, figures)
+    return scores
+
+
+def question_scores(answers: Mapping[str, Sequence[str]], predicted: Mapping[str, str]) -> dict[str, tuple[int, float]]:
+    """Return exact match, 0 or 1, and F1 of each question's prediction, by id. answers: accepted ones, none where there is no answer."""
+    return {name: best(predicted[name], _accepted(texts), nothing=1.0) for name, texts in answers.items()}
+
+
+def mean_scores(answers: Mapping[str, Sequence[str]], pairs: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+    """Return ``exact``, ``f1`` and ``total`` of all questions, and of those with and without answers, scores in per cent."""
+    scores = _means(pairs)
+    for prefix, which in (("HasAns", True), ("NoAns", False)):
+        some = {name: pair for name, pair in pairs.items() if bool(answers[name]) is which}
+        scores |= {f"{prefix}_{name}": value for name, value in _means(some).items()}
     return scores
 
 
@@ -85,7 +96,7 @@ def best_threshold(
     return 100.0 * top / len(scores), threshold
 
 
-def _accepted(texts: list[str]) -> list[str]:
+def _accepted(texts: Sequence[str]) -> list[str]:
     """Return the answers that are words once normalized; without any, the empty one is right, whether the question has answers or not."""
     return [text for text in texts if normalized(text)] or [""]
 
