@@ -84,10 +84,8 @@ def score_documents(documents: Iterable[tuple[Entities, Entities]], *, singleton
     sums = {name: [0.0] * 4 for name in COUNTS}
     for key, response in documents:
         meeting = Meeting.of(distinct(key, least=least), distinct(response, least=least))
-        swapped = meeting.swapped()
         for name, count in COUNTS.items():
-            for place, value in enumerate((*count(meeting), *count(swapped))):
-                sums[name][place] += value
+            sums[name] = [total + value for total, value in zip(sums[name], count(meeting), strict=True)]
     plain = {name: _figures(*_rates(sums[name])) for name in COUNTS if name not in ("coreferent", "apart")}
     order = ("muc", "bcub", "ceafm", "ceafe", "blanc", "lea", "mentions")
     figures = plain | {"blanc": _blanc(sums["coreferent"], sums["apart"])}

@@ -1,19 +1,19 @@
 """What the metrics of coreference count in one document: how the entities of a key and predicted ones share mentions.
 
-Each count is a pair of numerator and denominator, of recall; that of precision is the same with both exchanged.
+Each count is numerator and denominator of recall, then of precision, which is the same with both sides exchanged.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
 
 from spanmask._lazy import told_by_extra
 from spanmask.probes.scores.conll import Entities, Mention
 
-Count = tuple[float, float]
+Count = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,22 +64,26 @@ def distinct(entities: Entities, *, least: int = 1) -> list[list[Mention]]:
 
 def mentions(meeting: Meeting) -> Count:
     """Count mentions that the other side has too, whatever their entity."""
-    return sum(meeting.shared.values()), sum(meeting.key)
+    return _over(meeting, sum(meeting.shared.values()), sum)
 
 
 def muc(meeting: Meeting) -> Count:
     """Count the fewest links that make up each entity (Vilain et al. 1995)."""
-    return sum(count - 1 for count in meeting.shared.values()), sum(size - 1 for size in meeting.key)
+    return _over(meeting, sum(count - 1 for count in meeting.shared.values()), lambda sizes: sum(sizes) - len(sizes))
 
 
 def bcub(meeting: Meeting) -> Count:
     """Count for each mention the share of its entity that the other side's entity has too (Bagga and Baldwin 1998)."""
-    return sum(count**2 / meeting.key[one] for (one, _), count in meeting.shared.items()), sum(meeting.key)
+
+    def shares(side: Meeting) -> float:
+        return sum(count**2 / side.key[one] for (one, _), count in side.shared.items())
+
+    return shares(meeting), sum(meeting.key), shares(meeting.swapped()), sum(meeting.response)
 
 
 def ceafm(meeting: Meeting) -> Count:
     """Count shared mentions under the best assignment of entities one to one (Luo 2005, φ3)."""
-    return _assigned({pair: float(count) for pair, count in meeting.shared.items()}), sum(meeting.key)
+    return _over(meeting, _assigned({pair: float(count) for pair, count in meeting.shared.items()}), sum)
 
 
 def ceafe(meeting: Meeting) -> Count:
@@ -88,12 +92,12 @@ def ceafe(meeting: Meeting) -> Count:
         (one, other): 2 * count / (meeting.key[one] + meeting.response[other])
         for (one, other), count in meeting.shared.items()
     }
-    return _assigned(likeness), len(meeting.key)
+    return _over(meeting, _assigned(likeness), len)
 
 
 def coreferent(meeting: Meeting) -> Count:
     """Count pairs of mentions of one entity: BLANC's first half (Luo et al. 2014)."""
-    return sum(comb(count, 2) for count in meeting.shared.values()), sum(comb(size, 2) for size in meeting.key)
+    return _over(meeting, _pairs(meeting.shared.values()), _pairs)
 
 
 def apart(meeting: Meeting) -> Count:
@@ -102,9 +106,9 @@ def apart(meeting: Meeting) -> Count:
     for (one, other), count in meeting.shared.items():
         one_side[one] += count
         other_side[other] += count
-    together = sum(comb(count, 2) for side in (one_side, other_side) for count in side.values())
-    both = comb(sum(meeting.shared.values()), 2) - together + coreferent(meeting)[0]
-    return both, comb(sum(meeting.key), 2) - coreferent(meeting)[1]
+    together = _pairs(one_side.values()) + _pairs(other_side.values()) - _pairs(meeting.shared.values())
+    both = comb(sum(meeting.shared.values()), 2) - together
+    return _over(meeting, both, lambda sizes: comb(sum(sizes), 2) - _pairs(sizes))
 
 
 def lea(meeting: Meeting) -> Count:
@@ -112,11 +116,23 @@ def lea(meeting: Meeting) -> Count:
 
     An entity of one mention has one link, to itself, which the other side has where that mention is alone too.
     """
-    resolved = 0.0
-    for (one, other), count in meeting.shared.items():
-        size = meeting.key[one]
-        resolved += size * comb(count, 2) / comb(size, 2) if size > 1 else float(meeting.response[other] == 1)
-    return resolved, sum(meeting.key)
+
+    def resolved(side: Meeting) -> float:
+        return sum(
+            size * comb(count, 2) / comb(size, 2) if (size := side.key[one]) > 1 else float(side.response[other] == 1)
+            for (one, other), count in side.shared.items()
+        )
+
+    return resolved(meeting), sum(meeting.key), resolved(meeting.swapped()), sum(meeting.response)
+
+
+def _over(meeting: Meeting, common: float, whole: Callable[[Sequence[int]], float]) -> Count:
+    """Return a count whose numerator is one for both sides. whole: the denominator, of the sizes of a side's entities."""
+    return common, whole(meeting.key), common, whole(meeting.response)
+
+
+def _pairs(sizes: Iterable[int]) -> int:
+    return sum(comb(size, 2) for size in sizes)
 
 
 #: What is counted, by name; BLANC is made of two.

@@ -235,7 +235,7 @@ def _bytes(path: Path, data: bytes) -> Path:
 # --- Written
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(partitions(), st.lists(st.integers(1, 3), min_size=3), st.randoms(use_true_random=False))
 def test_what_is_written_is_read_again(
     tmp_path_factory: Any, partition: list[list[str]], lengths: list[int], random: Any

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tarfile
 from collections.abc import Callable, Mapping
@@ -69,7 +70,7 @@ def test_partitions_score_as_worked_by_hand(case: Case) -> None:
 
 
 def _without_own_links(meeting: coref_metrics.Meeting) -> tuple[float, float]:
-    resolved, whole = coref_metrics.lea(meeting)
+    resolved, whole, _, _ = coref_metrics.lea(meeting)
     return resolved - sum(meeting.key[one] == meeting.response[other] == 1 for one, other in meeting.shared), whole
 
 
@@ -83,8 +84,8 @@ def _greedy(values: Mapping[tuple[int, int], float]) -> float:
     return total
 
 
-def _count(name: str, wrong: Callable[[coref_metrics.Meeting], tuple[float, float]]) -> tuple[Any, str, Any]:
-    return coref_metrics.COUNTS, name, wrong
+def _count(name: str, wrong: Callable[[coref_metrics.Meeting], tuple[float, ...]]) -> tuple[Any, str, Any]:
+    return coref_metrics.COUNTS, name, lambda meeting: (*wrong(meeting)[:2], *wrong(meeting.swapped())[:2])
 
 
 #: What is put wrong: where it stands, its name there, and what it becomes.
@@ -239,6 +240,15 @@ def test_files_score_as_their_entities_do(tmp_path: Path) -> None:
     both = [(entities("a bc def"), entities("a bcd ef")), (entities("abc"), entities("ab"))]
     assert coref.score(gold, predicted) == coref.score_documents(both)
     assert coref.score(gold, predicted, singletons="drop") == coref.score_documents(both, singletons="drop")
+
+
+def test_names_of_entities_mean_nothing(tmp_path: Path) -> None:
+    gold = _write(tmp_path / "gold.conll", {"x": (6, "a bc def")})
+    predicted = _write(tmp_path / "predicted.conll", {"x": (6, "a bcd ef")})
+    renamed = tmp_path / "renamed.conll"
+    renamed.write_text(re.sub(r"\((\d)\)", lambda found: f"({9 - int(found[1])}0)", predicted.read_text()))
+    assert renamed.read_text() != predicted.read_text()
+    assert coref.score(gold, renamed) == coref.score(gold, predicted)
 
 
 def test_documents_on_one_side_only_are_told(tmp_path: Path) -> None:
