@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from scored import lines
 
 from spanmask._lazy import told_by_extra
 
@@ -44,6 +45,46 @@ def test_errors_are_one_line_with_their_exit_code(shell: Any, one_line: Callable
     ended = shell("score", "squda", gold, gold)
     assert ended.code == 2
     assert "TASK is 'squda': give squad|squad2|" in one_line(ended.error)
+
+
+def test_figures_of_questions_without_an_answer_are_squad2s_alone(shell: Any, one_line: Callable[[str], str]) -> None:
+    """The right answer to q is none: where what is above 0.25 is taken for unanswerable, both are right."""
+    gold = json.dumps(GOLD).replace('"q", "answers": [{"text": "a blue sky"}]', '"q", "answers": []')
+    files = shell.write("gold.json", gold), shell.write("answers.json", '{"p": "Blue sky!", "q": "sky"}')
+    odds = shell.write("odds.json", '{"q": 0.5, "p": 0.25}')
+    plain = shell("score", "squad2", *files, "--json")
+    names = [
+        "exact",
+        "f1",
+        "total",
+        *(f"{of}_{name}" for of in ("HasAns", "NoAns") for name in ("exact", "f1", "total")),
+    ]
+    assert list(json.loads(plain.out)) == names
+    told = json.loads(shell("score", "squad2", *files, "--na-prob", odds, "--json").out)
+    assert list(told)[len(names) :] == ["best_exact", "best_exact_thresh", "best_f1", "best_f1_thresh"]
+    assert (told["exact"], told["best_exact"], told["best_exact_thresh"]) == (50.0, 100.0, 0.25)
+    assert "best_f1_thresh     0.2500\n" in shell("score", "squad2", *files, "--na-prob", odds).out
+    ended = shell("score", "squad", *files, "--na-prob", odds)
+    assert ended.code == 2
+    assert "--na-prob is no option of squad" in one_line(ended.error)
+
+
+def test_gap_is_told_as_its_official_program_tells_it(shell: Any) -> None:
+    header = "ID Text Pronoun Pronoun-offset A A-offset A-coref B B-offset B-coref URL"
+    gold = shell.write("gold.tsv", lines(header, "g text she 0 Ada 1 TRUE Eve 2 FALSE url"))
+    ended = shell("score", "gap", gold, shell.write("said.tsv", lines("g TRUE FALSE")))
+    assert ended.out.startswith("Overall recall: 100.0 precision: 100.0 f1: 100.0\n\t\ttp 1\tfp 0\n\t\tfn 0\ttn 1\n")
+    assert ended.out.endswith("\nBias (F/M): -\n")
+
+
+def test_a_task_of_glue_is_one_of_its_own(shell: Any, one_line: Callable[[str], str], monkeypatch: Any) -> None:
+    gold = shell.write("dev.tsv", lines("index score", "0 1", "1 2", "2 4"))
+    files = gold, shell.write("STS-B.tsv", lines("index prediction", "0 2", "1 1", "2 9"))
+    assert shell("score", "glue-stsb", *files).out == "pearson   0.9011\nspearman  0.5000\n"
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    ended = shell("score", "glue-stsb", *files)
+    assert ended.code == 2
+    assert "a correlation needs SciPy, which is not installed: pip install 'spanmask[probes]'" in one_line(ended.error)
 
 
 def test_it_starts_without_what_it_does_not_need(shell: Any) -> None:

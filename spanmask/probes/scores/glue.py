@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, nan, sqrt
 from pathlib import Path
-from typing import Any
 
+from spanmask._lazy import told_by_extra
 from spanmask.errors import ConfigError, CorpusError
 from spanmask.probes.scores.reading import lines_of, read_text
 
@@ -41,16 +41,12 @@ def matthews(gold: Sequence[str], predicted: Sequence[str]) -> float:
 
 def pearson(gold: Sequence[str], predicted: Sequence[str]) -> float:
     """Return Pearson's correlation of numbers, by SciPy; NaN where there is none."""
-    from scipy.stats import pearsonr
-
-    return _correlation(pearsonr, gold, predicted)
+    return _correlation("pearsonr", gold, predicted)
 
 
 def spearman(gold: Sequence[str], predicted: Sequence[str]) -> float:
     """Return Spearman's correlation of numbers, by SciPy; NaN where there is none."""
-    from scipy.stats import spearmanr
-
-    return _correlation(spearmanr, gold, predicted)
+    return _correlation("spearmanr", gold, predicted)
 
 
 Metric = Callable[[Sequence[str], Sequence[str]], float]
@@ -159,10 +155,14 @@ def _counts(gold: Sequence[str], predicted: Sequence[str]) -> tuple[int, int, in
     return hits, predicted.count("1"), gold.count("1")
 
 
-def _correlation(measure: Callable[..., Any], gold: Sequence[str], predicted: Sequence[str]) -> float:
+def _correlation(measure: str, gold: Sequence[str], predicted: Sequence[str]) -> float:
+    try:
+        from scipy import stats
+    except ModuleNotFoundError as error:
+        raise told_by_extra("a correlation", error) from None
     numbers = [[*map(float, column)] for column in (gold, predicted)]
     if min(len(set(column)) for column in numbers) < 2:
         return nan
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # What overflows there comes out as NaN.
-        return float(measure(*numbers).statistic)
+        return float(getattr(stats, measure)(*numbers).statistic)

@@ -84,7 +84,7 @@ def test_cases_worked_by_hand_score_as_derived(tmp_path: Path) -> None:
         ("sqrt(spread) if spread else 0.0", "sqrt(spread) if spread else 1.0"),
         ("str.__eq__, gold, predicted)) / len(gold)", "str.__eq__, gold, reversed(predicted))) / len(gold)"),
         ("in_order = [found[index] for index in wanted]", "in_order = [*found.values()]"),
-        ("    return _correlation(spearmanr, gold, predicted)", "    return pearson(gold, predicted)"),
+        ('_correlation("spearmanr"', '_correlation("pearsonr"'),
         ("GlueTask(column=1,", "GlueTask(column=0,"),
         ('column="is_duplicate"', 'column="qid1"'),
         ('name = str(number) if index is None', 'name = str(number + 1) if index is None'),
