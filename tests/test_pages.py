@@ -40,6 +40,12 @@ def write_texts(folder: Path) -> None:
     (folder / "RECORDS.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     (folder / "TAKEDOWN.txt").write_text(f"{records[1]['url']}\n")
     (folder / "EVALUATION.json").write_text(json.dumps({"data": [{"paragraphs": [{"context": stories[2][:400]}]}]}))
+    asked = [{"id": name, "answers": [{"text": "a blue sky"}] * (name != "q3")} for name in ("q1", "q2", "q3")]
+    for name, questions in (("DEV.json", asked[:2]), ("DEV2.json", asked)):
+        (folder / name).write_text(json.dumps({"data": [{"paragraphs": [{"qas": questions}]}]}))
+    (folder / "ANSWERS.json").write_text(json.dumps({"q1": "Blue sky!"}))
+    (folder / "ANSWERS2.json").write_text(json.dumps({"q1": "Blue sky!", "q2": "sky", "q3": "sea"}))
+    (folder / "ODDS.json").write_text(json.dumps({"q1": -1.5, "q2": 0.25, "q3": 0.5}))
     (folder / "YOUR-RECORDS").mkdir()
     (folder / "YOUR-RECORDS" / "0.jsonl").write_text(json.dumps({"id": "poe/0", "text": stories[0]}) + "\n")
 
