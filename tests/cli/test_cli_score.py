@@ -100,3 +100,45 @@ def test_it_starts_without_what_it_does_not_need(shell: Any) -> None:
 def test_a_library_that_is_missing_is_told_with_its_extra(library: str, extra: str) -> None:
     told = told_by_extra("this command", ModuleNotFoundError(name=library))
     assert str(told).endswith(f"which is not installed: pip install 'spanmask[{extra}]'")
+
+
+def _conll(*cells: str) -> str:
+    lines = (f"d 0 {number} word {cell}" for number, cell in enumerate(cells))
+    return "\n".join(["#begin document (d); part 000", *lines, "#end document", ""])
+
+
+@pytest.mark.filterwarnings("default")
+def test_coreference_is_scored_from_files_of_its_own(shell: Any, one_line: Callable[[str], str]) -> None:
+    key = shell.write("key.conll", _conll("(1)", "(1)", "(2", "2)", "-"))
+    ended = shell("score", "coref", key, key)
+    assert (ended.code, ended.error) == (0, "")
+    lines = ended.out.splitlines()
+    assert lines[0] == "muc       recall 1.0000  precision 1.0000  f1 1.0000"
+    assert [line.split()[0] for line in lines] == [
+        *("muc", "bcub", "ceafm", "ceafe", "blanc", "lea", "mentions", "conll_f1")
+    ]
+    figures = json.loads(shell("score", "coref", key, key, "--singletons", "drop", "--json").out)
+    assert figures["blanc"] == {"recall": 1.0, "precision": 1.0, "f1": 1.0}
+
+    open_ended = shell.write("open.conll", _conll("(1)", "(1)", "(2", "-", "-"))
+    ended = shell("score", "coref", key, open_ended)
+    assert (ended.code, ended.out) == (5, "")
+    assert one_line(ended.error).startswith(f"spanmask: {open_ended}:4: (2 is not closed in its document; mend it")
+    ended = shell("score", "coref", key, open_ended, "--on-error", "skip", "--json")
+    assert json.loads(ended.out)["mentions"]["recall"] == pytest.approx(2 / 3)
+    assert ended.error.startswith(f"spanmask: warning: {open_ended}: brackets without their other half, left out: 1\n")
+
+
+def test_files_that_hold_no_coreference_are_refused_whole(shell: Any, one_line: Callable[[str], str]) -> None:
+    key = shell.write("key.conll", _conll("(1)", "(1)"))
+    for other, told in (
+        ("{}", "no document, expected"),
+        ("", "no document"),
+        (_conll("-").replace("d)", "e)"), "no document of"),
+    ):
+        ended = shell("score", "coref", key, shell.write("other", other))
+        assert (ended.code, ended.out) == (2, "")
+        assert told in one_line(ended.error)
+    assert "--singletons is no option of squad" in one_line(
+        shell("score", "squad", key, key, "--singletons", "drop").error
+    )

@@ -63,6 +63,13 @@ def score(
     _tell_left_out(gold, key)
     _tell_left_out(predictions, response)
     _check(key, response, predictions)
+    alone = _singletons(response)
+    if singletons == "keep" and alone and not _singletons(key):
+        warn(
+            f"{predictions}: entities of one mention, of which the key has none: {alone:,}; they lower precision, and singletons = 'drop' "
+            "(--singletons drop) leaves them out",
+            stacklevel=2,
+        )
     none = Document(place=("", 0), tokens=0, entities=[])
     return score_documents(
         ((document.entities, response.get(name, none).entities) for name, document in key.items()),
@@ -126,6 +133,10 @@ def _tell_left_out(path: str | Path, documents: Mapping[str, Document]) -> None:
         warn(f"{path}: mentions that stand there more than once, counted once: {repeated:,}", stacklevel=3)
 
 
+def _singletons(documents: Mapping[str, Document]) -> int:
+    return sum(len(mentions) == 1 for document in documents.values() for mentions in document.entities)
+
+
 def _check(key: Mapping[str, Document], response: Mapping[str, Document], predictions: str | Path) -> None:
     """Refuse documents that cannot be the same, and warn of those on one side only."""
     if not key.keys() & response.keys():
@@ -133,7 +144,7 @@ def _check(key: Mapping[str, Document], response: Mapping[str, Document], predic
             f"{predictions}: no document of the key is there; its first is {next(iter(response))!r}, the key's {next(iter(key))!r}, "
             "and they are matched by what stands behind '#begin document'"
         )
-    for name in key.keys() & response.keys():
+    for name in (name for name in key if name in response):
         wanted, found = key[name], response[name]
         if wanted.tokens != found.tokens:
             raise CorpusError(

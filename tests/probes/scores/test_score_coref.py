@@ -251,6 +251,16 @@ def test_names_of_entities_mean_nothing(tmp_path: Path) -> None:
     assert coref.score(gold, renamed) == coref.score(gold, predicted)
 
 
+def test_singletons_that_the_key_never_has_are_told(tmp_path: Path) -> None:
+    """As of a model that was trained on LitBank, whose predictions are scored on OntoNotes."""
+    gold = _write(tmp_path / "gold.conll", {"x": (6, "abc def")})
+    predicted = _write(tmp_path / "predicted.conll", {"x": (6, "ab c d ef")})
+    with pytest.warns(UserWarning, match=r"entities of one mention, of which the key has none: 2; .*--singletons drop"):
+        found = coref.score(gold, predicted)
+    assert found == scored("abc def", "ab c d ef")
+    assert coref.score(gold, predicted, singletons="drop") == scored("abc def", "ab ef")
+
+
 def test_documents_on_one_side_only_are_told(tmp_path: Path) -> None:
     gold = _write(tmp_path / "gold.conll", {"one": (6, "ab"), "two": (6, "cd")})
     predicted = _write(tmp_path / "predicted.conll", {"one": (6, "ab"), "three": (6, "ef")})
