@@ -9,7 +9,17 @@ from typing import Any
 
 from spanmask.storage import publish_bytes
 
-from . import loading_table, masking, performance, presharding, revisions, scoring, tokenizing_table, training_table
+from . import (
+    loading_table,
+    masking,
+    performance,
+    presharding,
+    revisions,
+    scoring,
+    tokenizing_table,
+    training_table,
+    windows,
+)
 
 README = Path(__file__).with_name("README.md")
 PACKAGE_README = Path(__file__).resolve().parent.parent / "README.md"
@@ -33,6 +43,7 @@ TABLES: dict[Path, dict[str, Callable[[Results], str]]] = {
         "revisions": lambda results: revisions.table(results["revisions"]),
         "revisions, training": lambda results: revisions.table(results["revisions-training"]),
         "scoring": lambda results: scoring.table(results["scoring"]) if "scoring" in results else scoring.empty(),
+        "windows": lambda results: windows.table(results["windows"]) if "windows" in results else windows.empty(),
         "train on a GPU": lambda results: _training(results, "train-cuda", "cuda"),
     },
     PACKAGE_README: {"performance": performance.table},

@@ -22,7 +22,7 @@ class Read(NamedTuple):
     offsets: Ints
     questions: Ints
     widest: Flags
-    places: Ints
+    places: npt.NDArray[np.int32]
     passages: Ints
 
 

@@ -145,3 +145,29 @@ def fill_windows(questions: Tokens, passages: Tokens, cut: Cut, answers: Ints, s
         held = start >= 0 and end < size
         out.starts[window] = start + second if held else 0
         out.ends[window] = end + second if held else 0
+
+
+@kernel
+def place_tokens(offsets: Ints, second_starts: Places, sources: Ints, places: Ints, out: Places) -> None:
+    """Write which bytes of the passage each token of N windows stands for.
+
+    Parameters
+    ----------
+    offsets, second_starts
+        (N + 1,), and (N,) where in each window the passage begins.
+    sources
+        (N,) the row of ``places`` with the first token of the passage in each.
+    places
+        Bytes [start, end) of tokens of passages, (…, 2).
+    out
+        Output, (T, 2): the same of tokens of windows, 0 and 0 where a token is not of the passage.
+    """
+    for window in range(len(sources)):
+        begin = offsets[window] + second_starts[window]
+        end = offsets[window + 1] - 1
+        out[offsets[window] : begin] = 0
+        out[end] = 0
+        for at in range(begin, end):
+            source = sources[window] + at - begin
+            out[at, 0] = places[source, 0]
+            out[at, 1] = places[source, 1]

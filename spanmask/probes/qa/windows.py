@@ -43,15 +43,12 @@ class Windows:
     def __len__(self) -> int:
         return len(self.examples)
 
-    def byte_ranges(self) -> Offsets:
-        """Return (T, 2) int64, the bytes [start, end) of its passage that each token of a window stands for, 0 and 0 outside of it."""
-        offsets, seconds = self.examples.input_ids.offsets, self.examples.second_starts
-        sizes = self.examples.input_ids.lengths - seconds - 1
-        ranges = np.zeros((int(offsets[-1]), 2), np.int64)
-        places = count_up(sizes) + np.repeat(offsets[:-1] + seconds, sizes)
-        ranges[places] = self.token_bytes.values[
-            count_up(sizes) + np.repeat(self.token_bytes.offsets[self.passages] + self.firsts, sizes)
-        ]
+    def byte_ranges(self) -> npt.NDArray[np.int32]:
+        """Return (T, 2) int32, the bytes [start, end) of its passage that each token of a window stands for, 0 and 0 outside of it."""
+        offsets = self.examples.input_ids.offsets
+        ranges = np.empty((int(offsets[-1]), 2), np.int32)
+        sources = self.token_bytes.offsets[self.passages] + self.firsts
+        kernels.place_tokens(offsets, self.examples.second_starts, sources, self.token_bytes.values, ranges)
         return ranges
 
 
