@@ -199,10 +199,11 @@ def plan_lines(plan: Plan) -> list[str]:
     """Return what a run is about to do as lines."""
     where = plan.device if plan.ranks == 1 else f"{plan.ranks} ranks, {plan.device}"
     epochs = plan.steps * plan.update_tokens / plan.tokens
+    share = f"about {epochs:,.{0 if epochs >= 10 else 2}f} epochs" if epochs >= 0.01 else "less than 0.01 epochs"
     lines = [
         f"training {plan.model}, {plan.parameters:,} parameters, on {where} in {plan.precision}",
         f"data: {counted(plan.rows, 'sequence')}, {plan.tokens:,} tokens; {counted(plan.steps, 'step')} of up to "
-        f"{plan.update_tokens:,} tokens: about {epochs:,.{0 if epochs >= 10 else 2}f} epochs",
+        f"{plan.update_tokens:,} tokens: {share}",
     ]
     if plan.note:
         lines.append(plan.note)

@@ -18,21 +18,23 @@ def told(error: click.ClickException) -> str:
         help_text = io.StringIO()
         error.show(help_text)
         return help_text.getvalue().removesuffix("\n")
-    message = _message(error)
-    ctx = getattr(error, "ctx", None)
-    return f"spanmask: {message}" + (f"; {ctx.command_path} --help tells more" if ctx else "")
+    ctx: click.Context | None = getattr(error, "ctx", None)
+    return f"spanmask: {_message(error, ctx)}" + (f"; {ctx.command_path} --help tells more" if ctx else "")
 
 
-def _message(error: click.ClickException) -> str:
+def _message(error: click.ClickException, ctx: click.Context | None) -> str:
     if isinstance(error, click.BadParameter) and error.param is not None:
         missing = isinstance(error, click.MissingParameter)
         return _missing(error.param) if missing else _unusable(error.param, error.message)
     if isinstance(error, click.NoSuchOption):
-        known = [name for one in error.ctx.command.params for name in one.opts] if error.ctx else []
+        known = [name for one in ctx.command.get_params(ctx) for name in one.opts] if ctx else []
         hint = hint_for(error.option_name, known)
         return f"no option {error.option_name}" + (f"; {hint}" if hint.startswith("did") else "")
     if isinstance(error, click.BadOptionUsage) and "requires" in error.message:
         return f"{error.option_name} has no value: give one after it"
+    command = re.fullmatch(r"No such command '(.*)'\.", error.message)
+    if command and ctx and isinstance(ctx.command, click.Group):
+        return f"no command {command[1]!r}; {hint_for(command[1], ctx.command.list_commands(ctx))}"
     extra = re.fullmatch(r"Got unexpected extra arguments? \((.*)\)", error.message)
     return (
         f"{extra[1]}: more than the command takes; leave it out, or put quotes around spaces"

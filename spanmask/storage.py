@@ -73,7 +73,7 @@ def reporting(path: str | os.PathLike[str], doing: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file or directory") from None
+        raise ConfigError(f"{path}: no such file or directory; check the path, folders included") from None
     except OSError as error:
         reason = error.strerror or str(error)
         raise StorageError(f"{path}: could not {doing} ({reason}); {advice_for(error)}") from error

@@ -50,7 +50,9 @@ def expand(path: str) -> list[Met]:
     if os.path.lexists(path):
         return [Met(os.path.abspath(path), explicit=True)]
     if not glob.has_magic(path):
-        raise ConfigError(f"{path or repr(path)}: no such file or directory")
+        raise ConfigError(
+            f"{path or repr(path)}: no such file or directory; give files, folders or patterns that are there"
+        )
     return _glob(path)
 
 

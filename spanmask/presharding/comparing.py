@@ -14,6 +14,7 @@ from spanmask.corpus.exclusion import with_exclusions
 from spanmask.corpus.inputs import InputFile, find_inputs
 from spanmask.engines.local import Outcome
 from spanmask.errors import ConfigError
+from spanmask.escaping import first_of
 from spanmask.presharding.locations import recalled_exclusions, recalled_inputs
 from spanmask.presharding.plan import default_jobs, make_plan
 from spanmask.presharding.run import run_units
@@ -64,8 +65,8 @@ def verify_source(
     # Names, sizes and digests come first: a changed input would otherwise be told as thousands of rows that differ.
     files = _inputs(manifest, inputs)
     if [Path(file.path).name for file in files] != [Path(item.name).name for item in manifest.inputs]:
-        names = ", ".join(input_names(manifest.inputs))
-        return [Finding(path=MANIFEST, message=f"the inputs given are not its own: {names}")]
+        names = first_of(input_names(manifest.inputs), 3)
+        return [Finding(path=MANIFEST, message=f"the inputs given are not its own: {names}; give those, in this order")]
     hashed = advancing(on_hashed, sum(file.size for file in files))
     changed = [
         Finding(path=file.path, message="its content is not what the dataset was made from (SHA-256)")
@@ -98,7 +99,7 @@ def _findings(outcome: Outcome) -> list[Finding]:
 def _inputs(manifest: Manifest, inputs: Sequence[str | os.PathLike[str]]) -> tuple[InputFile, ...]:
     known = [] if inputs else recalled_inputs(manifest)
     if known is None:
-        names = ", ".join(input_names(manifest.inputs))
+        names = first_of(input_names(manifest.inputs), 3)
         raise ConfigError(f"where its inputs lie is not known here; name them in order after --source: {names}")
     corpus = manifest.config.corpus
     return find_inputs(inputs or [item["path"] for item in known], corpus.format, corpus.encoding).files

@@ -110,7 +110,8 @@ def train_tokenizer(
     if size <= least:
         raise ConfigError(
             f"size is {size:,}: special tokens and alphabet alone have {least:,} entries; give a larger --size"
-            + ("" if kind is VocabularyKind.BPE else ", or a lower --coverage")
+            + ("" if kind is VocabularyKind.BPE else ", or a lower --coverage"),
+            options=("size",),
         )
     trainer = _trainer(kind, given, size, min_frequency)
     _interruptible(lambda: library.train_from_iterator(texts, trainer))

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spanmask.errors import ConfigError
+from spanmask.escaping import counted
 from spanmask.model.config import SpanBertConfig
 from spanmask.model.fitting import build
 from spanmask.model.pretraining import SpanBertForPreTraining
@@ -113,7 +114,8 @@ def load_run(folder: str | Path, *, step: int | None = None, average: int = 1) -
     steps = [number for number in found if number <= chosen][-average:]
     if len(steps) != average:
         raise ConfigError(
-            f"{folder}: it has {len(steps)} checkpoints up to step {chosen:,}, and {average} are to be averaged"
+            f"{folder}: it has {counted(len(steps), 'checkpoint')} up to step {chosen:,}, and {average} are to be averaged: give fewer, "
+            "or train with a larger --keep-last"
         )
     checkpoints = (read_chosen(found, number, optimizer=False) for number in steps)
     state, config = _mean(checkpoints, average)
