@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask.errors import ConfigError
-from spanmask.records import Offsets
+from spanmask.records import Flags, Offsets
 from spanmask.storage import make_folder, publish_bytes, reporting, require_file
 from spanmask.tokenizer_folder import read_json
 
@@ -196,6 +196,10 @@ class Questions:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def of(self, name: str) -> Flags:
+        """Return (N,) which questions are an evaluation file's."""
+        return np.fromiter((one == name for one in self.eval), np.bool_, len(self))
+
 
 def joined(parts: Sequence[Questions]) -> Questions:
     """Return the questions of some evaluation files, one or more, as one."""
@@ -256,7 +260,8 @@ def read_questions(folder: str | Path, seed: int) -> Questions:
 
 def _row(path: Path, number: int, line: bytes) -> tuple[Any, ...]:
     try:
-        name, key, paragraph, exact, f1 = (json.loads(line)[column] for column in _COLUMNS)
+        content = json.loads(line)
+        name, key, paragraph, exact, f1 = (content[column] for column in _COLUMNS)
         if type(paragraph) is int and abs(paragraph) < 1 << 63 and {type(exact), type(f1)} <= {int, float}:
             return name, key, paragraph, float(exact), float(f1)
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
