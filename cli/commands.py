@@ -52,6 +52,7 @@ _GROUPS = {
         "export-model": "Write the model of a training run as a folder that transformers loads.",
     },
     "Evaluate": {
+        "probe": "Fine-tune a model on a task, and tell what it is worth.",
         "score": "Score predictions as a task's official program does.",
     },
     "Measure": {
@@ -94,6 +95,7 @@ def _ending_when_unread() -> Iterator[None]:
 _GO_ON = {
     "train": "no update was made; the same command begins anew",
     "preshard": "the same command goes on from here",
+    "probe": "nothing was written; the same command begins anew",
     "vocab": "nothing was written; the same command begins anew",
     "overlap": "nothing was written; the same command begins anew",
     "export": "nothing was written; the same command begins anew",
@@ -119,7 +121,51 @@ def _telling_how_to_go_on() -> Iterator[None]:
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when one is called."""
+    """A group whose commands are imported when one is called.
+
+    Parameters
+    ----------
+    sections
+        Name and one-line help of every command, by heading.
+    prefix
+        What names of their modules begin with.
+    """
+
+    def __init__(self, *args: Any, sections: dict[str, dict[str, str]], prefix: str = "", **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._sections, self._prefix = sections, prefix
+        self._names = [name for group in sections.values() for name in group]
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands' names."""
+        return list(self._names)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in self._names:
+            return None
+        module = importlib.import_module(f".{self._prefix}{cmd_name.replace('-', '_')}", __package__)
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        for title, commands in self._sections.items():
+            with formatter.section(title):
+                formatter.write_dl(list(commands.items()))
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Resolve a command, naming the nearest on a typo."""
+        name = args[0] if args else ""
+        if name and name not in self._names and not name.startswith("-"):
+            from spanmask.options import hint_for
+
+            raise click.UsageError(f"no command {name!r}; {hint_for(name, self._names)}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+class _Main(LazyGroup):
+    """The group of all commands."""
 
     def make_context(self, *args: Any, **options: Any) -> click.Context:
         """Parse the command line."""
@@ -131,34 +177,11 @@ class LazyGroup(click.Group):
         with _ending_when_unread(), _telling_how_to_go_on():
             return super().invoke(ctx)
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the commands' names."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command."""
-        if cmd_name not in COMMANDS:
-            return None
-        module = importlib.import_module(f".{cmd_name.replace('-', '_')}", __package__)
-        command: click.Command = module.command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing them."""
-        for title, commands in _GROUPS.items():
-            with formatter.section(title):
-                formatter.write_dl(list(commands.items()))
-
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Resolve a command, naming the nearest on a typo."""
-        name = args[0] if args else ""
-        if name and name not in COMMANDS and not name.startswith("-"):
-            from spanmask.options import hint_for
-
-            raise click.UsageError(f"no command {name!r}; {hint_for(name, COMMANDS)}", ctx)
-        if name in _GO_ON:
+        """Resolve a command, and know how to go on with it."""
+        if args and args[0] in _GO_ON:
             # Before the command is imported, which for some takes seconds.
-            leave_with(f"stopped; {_GO_ON[name]}")
+            leave_with(f"stopped; {_GO_ON[args[0]]}")
         return super().resolve_command(ctx, args)
 
 
@@ -170,7 +193,7 @@ _EXAMPLES = examples(
 )
 
 
-@click.group(cls=LazyGroup, epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Main, sections=_GROUPS, epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="spanmask", message="%(prog)s %(version)s")
 def cli() -> None:
     """Turn raw text into span-masked pre-training data (SpanBERT), exactly and fast."""

@@ -82,6 +82,9 @@ class Display(Watch):
         Called with each line of metrics.
     """
 
+    #: What an evaluation goes through.
+    _noun = "sequence"
+
     def __init__(
         self,
         shown: Screen,
@@ -93,7 +96,7 @@ class Display(Watch):
     ) -> None:
         super().__init__(on_metrics=on_metrics)
         self._shown, self._request, self._stack, self._patient = shown, request, stack, patient
-        self._pace = _Pace()
+        self._pace, self._rest, self._done = _Pace(), _Pace(), 0
         self._latest: list[str] = []
         self._steps = 0
         self._told = time.monotonic()
@@ -119,23 +122,29 @@ class Display(Watch):
 
     def step(self, progress: Progress) -> None:
         """Show a step, its metrics where they were due, and once how long the whole will take."""
-        left = self._pace.left(progress)
+        left = self._pace.left(progress.step, progress.steps)
         step = f"step {progress.step:,} of {progress.steps:,}"
         parts = [step, *([f"{duration(left)} left"] if left is not None else [])]
         if progress.line is not None:
-            self._latest = metrics_parts(progress.line)
+            self._latest = self._parts(progress.line)
             self._shown.report(" · ".join([step, *self._latest, *parts[1:]]))
-        if self._pace.is_known(progress):
+        if self._pace.is_known(progress.step):
             self._shown.say(f"about {duration(left or 0)} to the end")
         self._shown.show([*parts, *self._latest], progress.step, progress.steps)
 
+    def _parts(self, line: dict[str, Any]) -> list[str]:
+        return metrics_parts(line)
+
     def evaluating(self, done: int, total: int) -> None:
         """Show how far an evaluation is."""
-        text = f"evaluating: {done:,} of {total:,} sequences"
-        self._shown.show([text], done, total)
+        if done <= self._done:
+            self._rest.restart()
+        self._done, left = done, self._rest.left(done, total)
+        parts = [f"evaluating: {done:,} of {counted(total, self._noun)}", *([f"{duration(left)} left"] if left else [])]
+        self._shown.show(parts, done, total)
         if time.monotonic() - self._told > _PATIENCE:
             self._told = time.monotonic()
-            self._shown.report(text)
+            self._shown.report(" · ".join(parts))
 
     def evaluated(self, line: dict[str, Any]) -> None:
         """Say what an evaluation found; what the last one did is the command's result."""
@@ -160,22 +169,20 @@ class _Pace:
         """Begin anew: what was between two steps was something else."""
         self._first = None
 
-    def left(self, progress: Progress) -> float | None:
-        """Return the seconds that the steps left will take, None while that is not known."""
+    def left(self, done: int, total: int) -> float | None:
+        """Return the seconds that what is left will take, None while that is not known."""
         now = time.monotonic()
         if self._first is None:
-            self._first = progress.step, now
-        step, began = self._first
-        return (
-            (progress.steps - progress.step) * (now - began) / (progress.step - step) if progress.step > step else None
-        )
+            self._first = done, now
+        first, began = self._first
+        return (total - done) * (now - began) / (done - first) if done > first else None
 
-    def is_known(self, progress: Progress) -> bool:
+    def is_known(self, step: int) -> bool:
         """Return whether the estimate is good now for the first time."""
-        if self._known or self._first is None or progress.step == self._first[0]:
+        if self._known or self._first is None or step == self._first[0]:
             return False
-        step, began = self._first
-        self._known = progress.step - step >= _STEPS or time.monotonic() - began >= _SECONDS
+        first, began = self._first
+        self._known = step - first >= _STEPS or time.monotonic() - began >= _SECONDS
         return self._known
 
 

@@ -16,13 +16,17 @@ import click
 import pytest
 import trained
 from pages import EXCEPTIONS, PAGES, ROOT, Step, code_in_prose, pattern, steps
-from spanmask_cli.commands import COMMANDS, cli
+from probes.asked import write_questions
+from spanmask_cli.commands import COMMANDS, LazyGroup, cli
+from spanmask_cli.probe import PROBES
 
 #: What the pages name that is an option of other programs.
 FOREIGN_OPTIONS = {"--strict"}
 #: Goes behind every `spanmask train`, so that a schedule of days is one of seconds, and behind those with a model of days.
 _SHORT = " --steps 2 --batch-size 4 --no-compile --device cpu"
 _SMALL = " --model tiny"
+#: Goes behind every `spanmask probe` that fine-tunes.
+_QUICK = " --selection 0.3 --device cpu"
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
@@ -46,6 +50,8 @@ def write_texts(folder: Path) -> None:
     (folder / "ANSWERS.json").write_text(json.dumps({"q1": "Blue sky!"}))
     (folder / "ANSWERS2.json").write_text(json.dumps({"q1": "Blue sky!", "q2": "sky", "q3": "sea"}))
     (folder / "ODDS.json").write_text(json.dumps({"q1": -1.5, "q2": 0.25, "q3": 0.5}))
+    write_questions(folder / "QUESTIONS.json", 0, 12)
+    write_questions(folder / "HELD-OUT.json", 120, 4)
     (folder / "YOUR-RECORDS").mkdir()
     (folder / "YOUR-RECORDS" / "0.jsonl").write_text(json.dumps({"id": "poe/0", "text": stories[0]}) + "\n")
 
@@ -55,6 +61,8 @@ def run_command(line: str, folder: Path) -> str:
     _, line = EXCEPTIONS.get(line, ("", line))
     if line is None:
         return ""
+    if line.startswith("spanmask probe"):
+        line += _QUICK
     if line.startswith("spanmask train"):
         line += _SHORT + _SMALL * ("--model " in line)
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "100"}
@@ -136,12 +144,18 @@ def test_commands_stand_in_blocks_and_not_in_prose(page: Path) -> None:
     """In prose, `spanmask` has the name of a command behind it at most: what has more could not be run from there."""
     for code in code_in_prose(page):
         if code.startswith("spanmask "):
-            assert code.removeprefix("spanmask ") in COMMANDS, code
+            assert code.removeprefix("spanmask ").removeprefix("probe ") in {*COMMANDS, *PROBES}, code
 
 
 def options() -> set[str]:
     """Return every option of every command."""
     commands = [cli.get_command(click.Context(cli), name) for name in COMMANDS]
+    commands += [
+        group.get_command(click.Context(group), name)
+        for group in commands
+        if isinstance(group, LazyGroup)
+        for name in group.list_commands(click.Context(group))
+    ]
     return {
         name
         for command in commands

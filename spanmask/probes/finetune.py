@@ -37,7 +37,7 @@ from spanmask.probes.starting import Source
 from spanmask.probes.tasks import Judged, Task
 from spanmask.probes.training import Ground, Selected, Training, TrainingPlan
 from spanmask.probes.watching import ProbePlan, Watch
-from spanmask.storage import make_folder, publish_bytes
+from spanmask.storage import make_folder, publish_bytes, remove_temporaries
 from spanmask.tokenizer_folder import read_json
 from spanmask.train.checkpoint import checkpoints_in, read_checkpoint
 from spanmask.train.claiming import claimed_run
@@ -99,7 +99,8 @@ def fine_tune(
     out, watch = Path(out), watch or Watch()
     device = device_of(config.device)
     mine = [out / RESULTS, *out.glob("seed-*")]
-    with threads(config.threads), claimed_run(out / RECORD, mine, mine, resume=resume):
+    behind = [*mine, *out.glob("seed-*/*"), *out.glob("seed-*/*/checkpoints")]
+    with threads(config.threads), claimed_run(out / RECORD, mine, behind, resume=resume):
         loaded = source.begin()
         task = prepare(loaded.vocabulary)
         run = ProbeRun(
@@ -122,6 +123,7 @@ class _Run:
     def __init__(self, out: Path, run: ProbeRun, source: Source, task: Task, world: World, watch: Watch) -> None:
         self._out, self._run, self._source, self._task, self._world, self._watch = out, run, source, task, world, watch
         self._config = run.config
+        self._require_room()
         self._require_examples()
         self._ground = Ground(
             task=task,
@@ -132,6 +134,14 @@ class _Run:
         )
         self._evaluations = [(held, self._packer(held.examples)) for held in task.evaluations]
         self._dtype = precision_of(self._config.training(self._config.grid[0], 1, len(task.training)), world.device)
+
+    def _require_room(self) -> None:
+        width, there = self._task.width, self._source.positions
+        if width > there:
+            raise ConfigError(
+                f"windows of {width} tokens, and the model has {there} positions: give shorter ones",
+                options=("window",),
+            )
 
     def _require_examples(self) -> None:
         training, selection = len(self._task.training), len(self._task.selection.examples)
@@ -150,6 +160,8 @@ class _Run:
         """Train, choose, score."""
         self._watch.plan(self._plan())
         make_folder(self._out)
+        for folder in (self._out, *(path for path in self._out.glob("seed-*/**") if path.is_dir())):
+            remove_temporaries(folder)
         record = json.dumps(self._run.to_json(), indent=2, sort_keys=True).encode()
         publish_bytes(self._out / RECORD, record)
         self._watch.ready()
@@ -162,18 +174,26 @@ class _Run:
                 results.append(result)
         except AbandonedError:
             return Finished(results=None)
-        run = self._run
-        whole = Results(
-            task=run.task,
-            model=run.model,
-            train=run.train,
-            eval=run.eval,
-            metric=run.metric,
-            protocol={**run.protocol, "fine_tuning": _deciding(run.config)},
-            seeds=tuple(results),
-        )
+        whole = self._results(results)
         write_results(self._out, whole)
         return Finished(results=whole)
+
+    def _results(self, seeds: list[SeedResult]) -> Results:
+        run = self._run
+        try:
+            return Results(
+                task=run.task,
+                model=run.model,
+                train=run.train,
+                eval=run.eval,
+                metric=run.metric,
+                protocol={**run.protocol, "fine_tuning": _deciding(run.config)},
+                seeds=tuple(seeds),
+            )
+        except ValueError as error:
+            raise ConfigError(
+                f"{self._out}: its seeds' {_RESULT} do not belong together ({error}); remove those that are another run's"
+            ) from None
 
     def _plan(self) -> ProbePlan:
         task, config = self._task, self._config

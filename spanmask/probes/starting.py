@@ -39,6 +39,8 @@ class Source:
         The folder's name, and a digest of the weights that were in it; once begun.
     vocabulary
         What ids mean; once begun.
+    positions
+        The longest sequence it takes; once begun.
     initialised
         What is drawn anew: heads, and what the model lacks; once a model was made.
     """
@@ -51,6 +53,7 @@ class Source:
         self._options: dict[str, Any] = {"step": step, "vocabulary": vocabulary, **dropouts}
         self.named: Named
         self.vocabulary: Vocabulary
+        self.positions = 0
         self.initialised: tuple[str, ...] = ()
 
     def begin(self) -> LoadedEncoder:
@@ -58,6 +61,7 @@ class Source:
         loaded = self._load(pooler=False)
         self.named = Named(name=self._path.resolve().name or "model", sha256=_digest(loaded))
         self.vocabulary = self._options["vocabulary"] = loaded.vocabulary
+        self.positions = loaded.encoder.config.max_positions
         return loaded
 
     def _load(self, *, pooler: bool) -> LoadedEncoder:

@@ -109,7 +109,7 @@ def test_a_commands_options_are_those_promised(name: str) -> None:
 
 def test_the_commands_are_those_promised() -> None:
     data = ["vocab", "preshard", "export", "demo", "show", "verify", "overlap", "audit"]
-    assert list(COMMANDS) == [*data, "train", "curves", "infill", "export-model", "score", "bench"]
+    assert list(COMMANDS) == [*data, "train", "curves", "infill", "export-model", "probe", "score", "bench"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

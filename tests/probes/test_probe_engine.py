@@ -220,6 +220,31 @@ def test_the_loss_falls_from_that_of_a_guess(model: Path) -> None:
     assert np.mean(losses[-10:]) < 0.3
 
 
+def test_it_trains_in_bfloat16_too(model: Path, tmp_path: Path) -> None:
+    finished = tune(model, tmp_path / "run", config_of(lr=(1e-3,), seeds="1", dtype="bf16"))
+    assert finished.results is not None
+    assert finished.results.seeds[0].chosen["epoch"] > 0
+
+
+def test_a_run_that_would_write_behind_a_link_is_refused(model: Path, whole: Path, tmp_path: Path) -> None:
+    run, mine = tmp_path / "run", tmp_path / "mine"
+    shutil.copytree(whole, run)
+    (run / "seed-1" / "lr-0.001-batch-8").rename(mine)
+    (run / "seed-1" / "lr-0.001-batch-8").symlink_to(mine)
+    with pytest.raises(ConfigError, match=r"lr-0.001-batch-8: a link to .*mine, and files would be written"):
+        tune(model, run, config_of(**SPARSE), resume=True)
+
+
+def test_a_seed_of_another_run_is_no_seed_of_this_one(model: Path, whole: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    path = run / "seed-2" / "result.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "scores": {"one": content["scores"]["one"]}}))
+    with pytest.raises(ConfigError, match=r"its seeds' result.json do not belong together"):
+        tune(model, run, config_of(**SPARSE), resume=True)
+
+
 def test_an_update_is_the_same_in_however_many_passes(model: Path) -> None:
     assert trained(model, 4, bins=1) == pytest.approx(trained(model, 4, bins=16), rel=1e-4)
 

@@ -1,0 +1,28 @@
+"""`spanmask probe`."""
+
+from __future__ import annotations
+
+import click
+
+from .commands import LazyGroup, examples
+
+_SECTIONS = {
+    "Tasks": {
+        "qa": "Extractive question answering: SQuAD 1.1, SQuAD 2.0 and MRQA files.",
+    },
+}
+PROBES = {name: told for group in _SECTIONS.values() for name, told in group.items()}
+
+
+@click.group(
+    name="probe",
+    cls=LazyGroup,
+    sections=_SECTIONS,
+    prefix="probe_",
+    epilog=examples(
+        "spanmask probe qa run --train train-v1.1.json --eval dev-v1.1.json --out qa",
+        "spanmask probe qa run --train train-v1.1.json --eval dev-v1.1.json --out qa --resume",
+    ),
+)
+def command() -> None:
+    """Fine-tune a model on a task's training files, and score its predictions on files that it never saw."""

@@ -1,0 +1,90 @@
+"""What `spanmask probe` shows while it fine-tunes, and what it tells at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from spanmask.escaping import counted
+from spanmask.probes.results import Results, SeedResult
+from spanmask.probes.watching import ProbePlan, Watch
+
+from .train_display import Display
+
+
+class ProbeDisplay(Display, Watch):
+    """Shows a run of trainings, and ends it in order when a signal asks for it."""
+
+    _noun = "example"
+
+    def plan(self, plan: ProbePlan) -> None:
+        """Say what the run is about to do."""
+        self._steps = plan.steps
+        for line in plan_lines(plan):
+            self._shown.say(line)
+        self._shown.show(["the first update"], plan.step, plan.steps)
+
+    def _parts(self, line: dict[str, Any]) -> list[str]:
+        return [f"loss {line['loss']:.4f}", f"{line['tokens_per_second']:,.0f} tokens/s"]
+
+    def training(self, name: str, number: int, count: int) -> None:
+        """Say which training begins or goes on."""
+        self._pace.restart()
+        self._shown.say(f"training {number} of {count}: {name}")
+
+    def selected(self, line: dict[str, Any]) -> None:
+        """Say what the share that chooses found."""
+        self._pace.restart()
+        best = "; the best so far" if line["best"] == line["step"] else ""
+        self._shown.say(f"epoch {line['epoch']:.2f}: {_figures(line['figures'])} on the share that chooses{best}")
+
+    def scoring(self, name: str) -> None:
+        """Say which evaluation file is scored."""
+        self._shown.show([f"scoring {name}"])
+
+    def scored(self, result: SeedResult) -> None:
+        """Say what a seed came to."""
+        self._pace.restart()
+        for line in seed_lines(result):
+            self._shown.say(line)
+
+
+def plan_lines(plan: ProbePlan) -> list[str]:
+    """Return what a run is about to do as lines."""
+    lines = [
+        f"fine-tuning {plan.model}, {plan.parameters:,} parameters, on {plan.device} in {plan.precision}: {plan.task}",
+        f"drawn anew: {', '.join(plan.initialised)}",
+        f"data: {counted(plan.examples, 'example')} of {plan.tokens:,} tokens to train on, {plan.selection:,} that choose, "
+        f"{plan.evaluation:,} to score; {counted(plan.trainings, 'training')}, {counted(plan.steps, 'update')}",
+    ]
+    return [*lines, f"going on after update {plan.step:,}"] if plan.step else lines
+
+
+def seed_lines(result: SeedResult) -> list[str]:
+    """Return what a seed came to as lines."""
+    chosen = ", ".join(f"{name} {_shown(value)}" for name, value in result.chosen.items())
+    scores = [f"seed {result.seed}, {name}: {_figures(figures)}" for name, figures in result.scores.items()]
+    return [f"seed {result.seed} chose {chosen}", *scores]
+
+
+def result_lines(results: Results) -> list[str]:
+    """Return what a run found as lines: of one seed its figures, of several their means and standard deviations."""
+    lines = []
+    count = len(results.seeds)
+    for name, means in results.mean.items():
+        spread = results.deviation[name]
+        figures = {
+            figure: f"{mean:.2f}" + ("" if spread[figure] is None else f" ± {spread[figure]:.2f}")
+            for figure, mean in means.items()
+        }
+        told = ", ".join(f"{figure} {text}" for figure, text in figures.items())
+        lines.append(f"{name}: {told}" + (f" (mean ± standard deviation of {count} seeds)" if count > 1 else ""))
+    return lines
+
+
+def _figures(figures: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else f"{value}"
