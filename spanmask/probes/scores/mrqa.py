@@ -65,7 +65,7 @@ def _asked(content: Any, path: str | Path, line: int) -> Iterator[tuple[str, lis
             or not isinstance(texts, list)
             or not all(isinstance(text, str) for text in texts)
         ):
-            message = f'qas[{number}] is not what it should be, expected {{"qid": "ID", "answers": ["TEXT"]}} with an answer or more'
+            message = f'qas[{number}] has {kind(name)} for "qid" and {kind(texts)} for "answers", expected a string and strings in an array'
             raise CorpusError(message, path=str(path), line=line)
         yield name, texts
 

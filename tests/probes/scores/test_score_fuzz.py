@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scored import lines, squad_layout, write
+from scored import lines, squad_layout
 from spanmask_cli.score import TASKS
 
 from spanmask.errors import SpanmaskError
@@ -22,10 +22,10 @@ _GAP = lines(
 )
 _ASKED, _SAID = squad_layout({"a": ["the sea", "sea"], "b": ["sky"], "c": ["x"]}), {"a": "a sea", "b": "", "c": "y"}
 _INDEXED = lines("index prediction", "0 1", "1 0", "2 1")
-#: A gold file and predictions of each module; what is no text is JSON.
-SOUND: dict[str, tuple[Any, Any]] = {
+#: A gold file and predictions of each module, and figures of SQuAD 2.0's; what is no text is JSON.
+SOUND: dict[str, tuple[Any, ...]] = {
     "squad": (_ASKED, _SAID),
-    "squad2": (squad_layout({"a": ["the sea"], "b": [], "c": ["x"]}), _SAID),
+    "squad2": (squad_layout({"a": ["the sea"], "b": [], "c": ["x"]}), _SAID, {"a": 0.5, "b": 2, "c": -1.5}),
     "mrqa": ('{"header": 1}\n{"qas": [{"qid": "a", "answers": ["sea"]}, {"qid": "b", "answers": ["x"]}]}\n', _SAID),
     "tacred": ([{"id": 1, "relation": "a"}, {"id": 2, "relation": "no_relation"}], '{"id": 2, "label": "a"}\n{"id": 1, "label": "a"}\n'),
     "semeval": (lines("1 Other", "2 Cause-Effect(e1,e2)"), lines("2 Cause-Effect(e2,e1)", "1 Other")),
@@ -100,20 +100,20 @@ def test_damaged_files_end_in_a_score_or_an_error_of_ours(task: str, tmp_path: P
     draw = random.Random(task)
     scorer = TASKS[task]
     score: Callable[..., Any] = import_module(f"spanmask.probes.scores.{scorer.module}").score
+    files = [tmp_path / name for name in ("gold", "predictions", "figures")][: len(SOUND[task])]
+    options = scorer.fixed | ({"na_prob": files[2]} if files[2:] else {})
     told: list[str] = []
     for _ in range(60):
         contents = [one if isinstance(one, str) else json.dumps(one) for one in SOUND[task]]
-        which = draw.randrange(2)
+        which = draw.randrange(len(contents))
         contents[which] = _mutated(SOUND[task][which], draw)
-        files = [tmp_path / "gold", tmp_path / "predictions"]
         for path, text in zip(files, contents, strict=True):
             path.write_bytes(text.encode("utf-8", "surrogatepass"))
         try:
-            figures = score(*files, **scorer.fixed)
+            figures = score(*files[:2], **options)
         except SpanmaskError as error:
             told.append(str(error))
         else:
             assert all(value is None or isfinite(value) for value in _figures(figures)), contents
     assert all(told)
     assert 0 < len(told) < 60
-    assert score(*write(tmp_path, *SOUND[task]), **scorer.fixed)
