@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -47,34 +46,34 @@ def first_classes(entries: Sequence[str]) -> npt.NDArray[np.uint8]:
     return np.array([classes[ord(first)] if first else 0 for first in firsts], np.uint8)
 
 
-def bytes_of_entries(entries: Sequence[str], tokenizer: str, roles: Collection[int | None]) -> list[bytes]:
-    """Return the bytes of text that each entry of a tokenizer stands for; one that has a role stands for none.
+class Speller(NamedTuple):
+    """How the entries of a tokenizer spell text. added: those that stand for themselves; fallback: whether some name a byte."""
 
-    Parameters
-    ----------
-    entries
-        All, in the order of their ids.
-    tokenizer
-        The text of its tokenizer.json.
-    roles
-        The ids of special tokens by role.
-    """
-    content = json.loads(tokenizer)
-    added = {token["content"] for token in content.get("added_tokens", []) if not token["special"]}
-    model = content["model"]
-    parts = (content.get(part) for part in ("normalizer", "pre_tokenizer", "decoder"))
-    byte_level = any(step.get("type") == "ByteLevel" for part in parts for step in steps_of(part))
-    prefix = model.get("continuing_subword_prefix") or ""
+    added: frozenset[str]
+    byte_level: bool
+    fallback: bool
+    prefix: str
 
-    def spelled(entry: str) -> bytes:
-        if entry in added:
+    @classmethod
+    def of(cls, content: dict[str, Any]) -> Speller:
+        """Return that of a tokenizer.json."""
+        model = content["model"]
+        parts = (content.get(part) for part in ("normalizer", "pre_tokenizer", "decoder"))
+        return cls(
+            added=frozenset(token["content"] for token in content.get("added_tokens", []) if not token["special"]),
+            byte_level=any(step.get("type") == "ByteLevel" for part in parts for step in steps_of(part)),
+            fallback=bool(model.get("byte_fallback")),
+            prefix=model.get("continuing_subword_prefix") or "",
+        )
+
+    def bytes_of(self, entry: str) -> bytes:
+        """Return the bytes of text that an entry stands for."""
+        if entry in self.added:
             return entry.encode()
-        if byte_level:
-            return b"".join(_byte_of(character) for character in entry)
-        found = _BYTE.fullmatch(entry) if model.get("byte_fallback") else None
-        return bytes.fromhex(found[1]) if found else entry.removeprefix(prefix).encode()
-
-    return [b"" if number in roles else spelled(entry) for number, entry in enumerate(entries)]
+        if self.byte_level:
+            return _bytes_of(entry)
+        found = _BYTE.fullmatch(entry) if self.fallback else None
+        return bytes.fromhex(found[1]) if found else entry.removeprefix(self.prefix).encode()
 
 
 def steps_of(part: dict[str, Any] | None) -> list[dict[str, Any]]:
@@ -95,6 +94,10 @@ def byte_characters() -> dict[str, int]:
 _BYTES = byte_characters()
 
 
-def _byte_of(character: str) -> bytes:
-    known = _BYTES.get(character)
-    return character.encode() if known is None else bytes([known])
+def _bytes_of(entry: str) -> bytes:
+    try:
+        return bytes(map(_BYTES.__getitem__, entry))
+    except KeyError:
+        return b"".join(
+            bytes([_BYTES[character]]) if character in _BYTES else character.encode() for character in entry
+        )

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from spanmask.config import VocabularyConfig
 from spanmask.errors import ConfigError, StorageError
-from spanmask.pieces import CONTINUATION, LONGEST_WORD, MARK, SPACELESS, bytes_of_entries, first_classes
+from spanmask.pieces import CONTINUATION, LONGEST_WORD, MARK, SPACELESS, Speller, first_classes
 from spanmask.tokenizer_folder import chosen_file
 from spanmask.tokenizer_json import ROLES, entries_of, is_berts, roles_of, spares, special_added
 
@@ -115,14 +115,21 @@ class Vocabulary:
         """
         if self.tokenizer is None:
             return SpecialIds(**{role: self.ids[token] for role, token in ROLES.items()})
+        return self._stated[0]
+
+    @cached_property
+    def _stated(self) -> tuple[SpecialIds, dict[str, int], Speller]:
+        """What a ``tokenizer`` says of its entries: ids by role, special ones, what they spell; at once, since reading it takes long."""
         with _reading(self.name):
-            return SpecialIds(**roles_of(self.name, self.ids, json.loads(self.tokenizer), len(self)))
+            content = json.loads(self.tokenizer or "")
+            roles = SpecialIds(**roles_of(self.name, self.ids, content, len(self)))
+            return roles, special_added(content), Speller.of(content)
 
     @cached_property
     def special_tokens(self) -> dict[str, int]:
         """Special tokens with their ids: those with a role, which no text becomes, and a tokenizer's others."""
         roles = {self.entries[number]: number for number in self.special.as_dict().values() if number is not None}
-        return roles | (special_added(json.loads(self.tokenizer)) if self.tokenizer else {})
+        return roles | (self._stated[1] if self.tokenizer else {})
 
     @cached_property
     def sha256(self) -> str:
@@ -171,7 +178,9 @@ class Vocabulary:
     @cached_property
     def spelled(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
         """The bytes of text that the entries of a ``tokenizer`` stand for: flat, and (V + 1,) offsets in them."""
-        known = bytes_of_entries(self.entries, self.tokenizer or "", self.special.as_dict().values())
+        roles, _, speller = self._stated
+        ids = set(roles.as_dict().values())
+        known = [b"" if number in ids else speller.bytes_of(entry) for number, entry in enumerate(self.entries)]
         return np.frombuffer(b"".join(known), np.uint8), np.cumsum([0, *map(len, known)])
 
     @cached_property
@@ -353,7 +362,7 @@ def vocabulary_from_json(path: Path, text: str, cased: bool | None = None) -> Vo
         raise ConfigError(
             f"vocabulary {path}: its own normalizer decides about case; leave --{'cased' if cased else 'uncased'} out"
         )
-    return vocabulary_from_tokenizer(path.name, text)
+    return _made(path.name, text, content, entries)
 
 
 def vocabulary_from_tokenizer(name: str, text: str) -> Vocabulary:
@@ -364,13 +373,24 @@ def vocabulary_from_tokenizer(name: str, text: str) -> Vocabulary:
     ConfigError
         It is no such text or too long, leaves ids out, lacks a special token, or gives other tokens each time.
     """
+    _refuse_length(name, text)
+    with _reading(name):
+        content = json.loads(text)
+        entries = entries_of(name, content)
+    return _made(name, text, content, entries)
+
+
+def _refuse_length(name: str, text: str) -> None:
     if len(text) > _TOKENIZER_LIMIT:
         raise ConfigError(
             f"vocabulary {name}: {len(text):,} characters, at most {_TOKENIZER_LIMIT:,} are kept; save it without indentation"
         )
+
+
+def _made(name: str, text: str, content: dict[str, Any], entries: tuple[str, ...]) -> Vocabulary:
+    """Return the vocabulary of a tokenizer.json, text and parsed, that is not BERT's; raises as `vocabulary_from_tokenizer` does."""
+    _refuse_length(name, text)
     with _reading(name):
-        content = json.loads(text)
-        entries = entries_of(name, content)
         random = content["model"].get("dropout")
     if random:
         raise ConfigError(f"vocabulary {name}: its model drops merges at random; set its dropout to null")

@@ -25,7 +25,7 @@ from spanmask.blocks import part, restore, row_of, word_positions
 from spanmask.config import SequenceConfig
 from spanmask.kernels import words as kernels
 from spanmask.masking import Masker, mask
-from spanmask.pieces import LONGEST_WORD, MARK, SPACELESS, WHITE_SPACE, bytes_of_entries, character_classes
+from spanmask.pieces import LONGEST_WORD, MARK, SPACELESS, WHITE_SPACE, character_classes
 from spanmask.records import SequenceBlock, TokenizedBlock
 from spanmask.sequencing import sequence
 from spanmask.vocab import Vocabulary, vocabulary_from_tokenizer
@@ -135,11 +135,17 @@ def test_neither_korean_nor_a_script_with_spaces_is_in_the_table() -> None:
 # --- What entries stand for
 
 
+def spelled_by(vocabulary: Vocabulary) -> list[bytes]:
+    """Return the bytes of text that each entry stands for."""
+    flat, ends = vocabulary.spelled
+    return [flat[start:end].tobytes() for start, end in pairwise(ends.tolist())]
+
+
 @pytest.mark.parametrize("kind", trained.KINDS)
 def test_pieces_spell_the_text_they_were_made_of(kind: str) -> None:
     text = trained.KINDS[kind][0]()
     vocabulary = vocabulary_from_tokenizer(kind, text)
-    spelled = bytes_of_entries(vocabulary.entries, text, vocabulary.special.as_dict().values())
+    spelled = spelled_by(vocabulary)
     said = "the and of in"
     ids = Tokenizer(vocabulary).encode([said]).token_ids.tolist()
     made = b"".join(spelled[number] for number in ids).decode().replace("▁", " ")
@@ -173,7 +179,7 @@ def spelling(kind: str) -> tuple[Vocabulary, list[bytes]]:
         return vocabulary, [b"" if e in special else e.removeprefix("##").encode() for e in vocabulary.entries]
     text = trained.KINDS[kind][0]()
     vocabulary = vocabulary_from_tokenizer(kind, text)
-    return vocabulary, bytes_of_entries(vocabulary.entries, text, vocabulary.special.as_dict().values())
+    return vocabulary, spelled_by(vocabulary)
 
 
 @cache

@@ -40,7 +40,7 @@ def compiled_of(content: dict[str, Any], library: Any, vocabulary: Vocabulary, w
     Parameters
     ----------
     content, library
-        Its tokenizer.json, from `spanmask.tokenization.library.content_of`, and the library, loaded for text.
+        Its tokenizer.json, from `spanmask.tokenization.library.load_for_text`, and the library, loaded for text.
     vocabulary
         The same as a vocabulary.
     whole

@@ -14,7 +14,7 @@ from spanmask.pieces import steps_of
 from spanmask.records import Bytes, Flags, Offsets, TokenizedBlock
 from spanmask.tokenization.agreement import Encoder
 from spanmask.tokenization.compiled import compiled_of
-from spanmask.tokenization.library import content_of, load_library
+from spanmask.tokenization.library import load_for_text, load_library
 from spanmask.tokenization.units import CachedUnits, kind_of
 from spanmask.tokenization.whole_documents import WholeDocuments
 from spanmask.vocab import Vocabulary
@@ -35,9 +35,8 @@ class HuggingFaceTokenizer:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
-        library = load_library(vocabulary, parse=False)
+        library, content = load_for_text(vocabulary)
         whole = WholeDocuments(library, vocabulary)
-        content = content_of(vocabulary, library)
         self._words_at_white_space = not any(map(_splits, steps_of(content.get("pre_tokenizer"))))
         encoder = compiled_of(content, library, vocabulary, whole)
         #: Why text goes through the library, where it does.

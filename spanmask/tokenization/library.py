@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from threading import Thread
 from typing import Any
 
@@ -44,6 +43,31 @@ def load_library(vocabulary: Vocabulary, *, parse: bool) -> Any:
     ConfigError
         The library cannot read it, or numbers its tokens otherwise.
     """
+    return _load(vocabulary, parse=parse)[0]
+
+
+def load_for_text(vocabulary: Vocabulary) -> tuple[Any, dict[str, Any]]:
+    """Return a library where no name is a special token, and its tokenizer.json with all parts as these are today; see `load_library`.
+
+    Scores are those that the library holds: it does not read the nearest number to some.
+    """
+    library, content = _load(vocabulary, parse=False)
+    model = {name: _number(value) for name, value in content["model"].items()}
+    if "merges" in model:
+        model["merges"] = _merges_of(model)
+    if model["type"] == "Unigram":
+        model |= json.loads(library.model.__getstate__())
+    parts = {"normalizer": library.normalizer, "pre_tokenizer": library.pre_tokenizer}
+    states = {name: None if part is None else json.loads(part.__getstate__()) for name, part in parts.items()}
+    return library, content | {"model": model} | states
+
+
+def _number(value: Any) -> Any:
+    return float(value.removeprefix(_NUMBER)) if isinstance(value, str) and value.startswith(_NUMBER) else value
+
+
+def _load(vocabulary: Vocabulary, *, parse: bool) -> tuple[Any, dict[str, Any]]:
+    """Return a library, and the tokenizer.json it was made of, numbers with digits behind `_NUMBER`."""
     from tokenizers import Tokenizer as Library
 
     names = dict(zip(vocabulary.special_tokens, vocabulary.special_tokens, strict=True))
@@ -64,7 +88,7 @@ def load_library(vocabulary: Vocabulary, *, parse: bool) -> Any:
         steps = [] if library.normalizer is None else steps_of(json.loads(library.normalizer.__getstate__()))
         require_moderate(vocabulary.name, steps, [_normalizer_of(step) for step in steps])
         _require_ids(library, vocabulary, added, names)
-    return library
+    return library, content
 
 
 def _normalizer_of(step: dict[str, Any]) -> Any:
@@ -73,21 +97,6 @@ def _normalizer_of(step: dict[str, Any]) -> Any:
     made: Any = normalizers.Sequence([])
     made.__setstate__(json.dumps(step).encode())
     return made
-
-
-def content_of(vocabulary: Vocabulary, library: Any) -> dict[str, Any]:
-    """Return the tokenizer.json of a library loaded for text, its normalizer, pre-tokenizer and merges in the form that these have today.
-
-    Scores are those that the library holds: it does not read the nearest number to some.
-    """
-    content: dict[str, Any] = json.loads(vocabulary.tokenizer or "{}")
-    if "merges" in content["model"]:
-        content["model"]["merges"] = _merges_of(content["model"])
-    _hide(vocabulary, content)
-    if content["model"]["type"] == "Unigram":
-        content["model"] |= json.loads(library.model.__getstate__())
-    parts = {"normalizer": library.normalizer, "pre_tokenizer": library.pre_tokenizer}
-    return content | {name: None if part is None else json.loads(part.__getstate__()) for name, part in parts.items()}
 
 
 def _require_ids(library: Any, vocabulary: Vocabulary, added: list[dict[str, Any]], names: dict[str, str]) -> None:
@@ -131,13 +140,14 @@ def _hide(vocabulary: Vocabulary, content: dict[str, Any]) -> dict[str, str]:
 def _made_of_text(model: dict[str, Any], special: set[str]) -> set[str]:
     """Return the special entries that a model makes of text without their names: bytes, characters, parts of words, what it merges."""
     parts = _merges_of(model)
-    sides, pairs = set(chain.from_iterable(parts)), set(map(tuple, parts))
+    sides = {side for pair in parts for side in pair if side in special}
+    merged = special & set(map("".join, parts))
     prefix, suffix = (model.get(name) or _METASPACE for name in ("continuing_subword_prefix", "end_of_word_suffix"))
     return {
         name
         for name in special
         if name in sides
-        or any((name[:k], name[k:]) in pairs for k in range(len(name)))
+        or name in merged
         or len(name) == 1
         or _METASPACE in name
         or name.startswith(prefix)

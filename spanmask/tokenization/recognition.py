@@ -40,7 +40,7 @@ def recipe_of(content: dict[str, Any]) -> Recipe | str:
     Parameters
     ----------
     content
-        Its tokenizer.json, from `spanmask.tokenization.library.content_of`.
+        Its tokenizer.json, from `spanmask.tokenization.library.load_for_text`.
     """
     reason = _unknown_option(content["model"])
     if reason is not None:

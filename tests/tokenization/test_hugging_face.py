@@ -363,3 +363,23 @@ def test_real_prose_is_tokenized_as_by_the_library(kind: str) -> None:
     expected = whole.encode(np.frombuffer(b"".join(data), np.uint8), offsets, spots=False)
     assert np.array_equal(found.token_ids, expected.token_ids)
     assert np.array_equal(found.word_starts, expected.word_starts)
+
+
+@pytest.mark.parametrize("kind", ["byte_level", "unigram"])
+def test_a_file_is_parsed_twice_for_its_vocabulary_and_once_for_its_tokenizer(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Megabytes of JSON are a good part of what starting takes."""
+    text, parsed, loads = getattr(trained, kind)(), list[bool](), json.loads
+
+    def counted(found: Any, **options: Any) -> Any:
+        parsed.append(found == text)
+        return loads(found, **options)
+
+    monkeypatch.setattr(json, "loads", counted)
+    vocabulary = vocabulary_from_tokenizer("x", text)
+    vocabulary.spelled  # noqa: B018
+    assert parsed.count(True) <= 2
+    parsed.clear()
+    Tokenizer(vocabulary)
+    assert parsed.count(True) == 1
