@@ -73,8 +73,8 @@ def run_processes(work: Work, units: Iterator[Any], jobs: int, report: Report) -
     workers: list[Worker] = []
     stillness = Stillness()
     try:
+        _feed(workers, queue, work, jobs)
         while True:
-            _feed(workers, queue, work, jobs)
             busy = [worker for worker in workers if worker.unit is not None]
             if not busy:
                 return
@@ -83,6 +83,8 @@ def run_processes(work: Work, units: Iterator[Any], jobs: int, report: Report) -
             for connection in wait([worker.channel.connection for worker in busy], LOOK):
                 worker = next(worker for worker in busy if worker.channel.connection is connection)
                 outcome = _hear(worker, workers, queue, report)
+                # A worker goes on before its outcome is told of: what is done with that, as writing it down, takes a while.
+                _feed(workers, queue, work, jobs)
                 if outcome is not None:
                     yield outcome
             _end_still(workers, stillness)

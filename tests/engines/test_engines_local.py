@@ -107,6 +107,17 @@ def test_units_are_taken_as_workers_are_free(tmp_path: Path) -> None:
     assert max(ahead) <= 3
 
 
+def test_a_worker_goes_on_before_it_is_looked_at_what_it_did(tmp_path: Path) -> None:
+    """Whoever takes outcomes writes them down, and waits for the disk."""
+    outcomes = run_processes(Squares(str(tmp_path)), iter(range(3)), 1, lambda *_: None)
+    assert next(outcomes).unit == 0
+    until = time.monotonic() + 60
+    while not (tmp_path / "tries-1").exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert (tmp_path / "tries-1").exists()
+    assert [outcome.unit for outcome in outcomes] == [1, 2]
+
+
 def test_a_unit_whose_worker_dies_is_tried_again_and_poison_is_given_up(tmp_path: Path) -> None:
     results, _ = _run(Squares(str(tmp_path), poison=(3,), weak=(1, 5)), range(8))
     assert results == {unit: None if unit == 3 else unit * unit for unit in range(8)}
