@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.blocks import count_up, offsets_of, read_only, restore
+from spanmask.blocks import read_only, restore
 from spanmask.config import (
     SEGMENT_LIMIT,
     MaskingConfig,
@@ -23,7 +23,7 @@ from spanmask.config import (
     VocabularyConfig,
 )
 from spanmask.errors import ConfigError
-from spanmask.kernels import philox, replacement, spans
+from spanmask.kernels import philox, replacement, spans, words
 from spanmask.records import (
     Flags,
     Identities,
@@ -355,11 +355,14 @@ def _require_segments(block: SequenceBlock, scheme: Scheme) -> None:
 
 def _word_positions(block: SequenceBlock) -> Ragged[Positions]:
     """Return where words start in each row: the first token, and every flagged one."""
-    lengths = block.ends - block.starts
-    place = count_up(lengths)
+    places, offsets = (
+        np.empty(int((block.ends - block.starts).sum()) + 1, np.uint16),
+        np.empty(len(block) + 1, np.int64),
+    )
     # A segment cut within a word begins with the rest of it, which is a word to the samplers, too.
-    flags = block.word_starts[np.repeat(block.starts, lengths) + place] | (place == 0)
-    return Ragged(values=(place[flags] + 1).astype(np.uint16), offsets=offsets_of(flags)[offsets_of(lengths)])
+    starts, ends, flags = read_only(block.starts), read_only(block.ends), read_only(block.word_starts)
+    words.word_places(starts, ends, flags, places, offsets)
+    return Ragged(values=places[: offsets[-1]].copy(), offsets=offsets)
 
 
 def _shifted(ranges: Ranges[Any], by: int, dtype: type[np.integer[Any]]) -> Ranges[Any]:

@@ -36,9 +36,13 @@ def settle_words(block: SequenceBlock, vocabulary: Vocabulary, supplied: Flags |
             block.token_ids, starts, ends, vocabulary.word_lines, vocabulary.longest_word, flags, acted
         )
     else:
-        spelling = kernels.Spelling(*vocabulary.spelled, character_classes())
+        spelling, plain = (
+            kernels.Spelling(*vocabulary.spelled, character_classes()),
+            np.empty(len(vocabulary), np.bool_),
+        )
+        kernels.find_plain(spelling, plain)
         kernels.settle_by_spelling(
-            block.token_ids, starts, ends, spelling, vocabulary.longest_word, block.word_starts, flags, acted
+            block.token_ids, starts, ends, spelling, plain, vocabulary.longest_word, block.word_starts, flags, acted
         )
     kept = sum(
         1 + np.count_nonzero(flags[start + 1 : end])

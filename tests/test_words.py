@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spanmask import MaskingConfig, Tokenizer
-from spanmask.blocks import part, restore, row_of, word_positions
+from spanmask.blocks import part, read_only, restore, row_of, word_positions
 from spanmask.config import SequenceConfig
 from spanmask.kernels import words as kernels
 from spanmask.masking import Masker, mask
@@ -260,6 +260,18 @@ def test_long_words_are_split_and_no_other_is(flags: list[bool]) -> None:
     wanted, acted = oracle.words_by_rule([b"x"] * len(flags), flags, lambda character: "")
     assert (found.tolist(), count) == (wanted, acted["long_words"])
     assert oracle.LONGEST_WORD == LONGEST_WORD
+
+
+@settings(max_examples=100, deadline=None)
+@given(segments=st.lists(st.lists(st.booleans(), min_size=1, max_size=9), max_size=6), gap=st.integers(0, 2))
+def test_places_of_words_are_those_of_the_literal_twin(segments: list[list[bool]], gap: int) -> None:
+    flags = np.array([flag for segment in segments for flag in [*segment, *[True] * gap]], np.bool_)
+    ends = np.cumsum([len(segment) + gap for segment in segments], dtype=np.int64) - gap
+    starts = ends - np.array(list(map(len, segments)), np.int64)
+    places, offsets = np.empty(int((ends - starts).sum()) + 1, np.uint16), np.empty(len(segments) + 1, np.int64)
+    kernels.word_places(read_only(starts), read_only(ends), read_only(flags), places, offsets)
+    wanted = [[1 + first for first, _ in oracle.words_of(segment)] for segment in segments]
+    assert [places[start:end].tolist() for start, end in pairwise(offsets.tolist())] == wanted
 
 
 def test_classes_are_the_lines_that_go_by_them() -> None:

@@ -54,6 +54,25 @@ def count_words(flags: Flags) -> int:
 
 
 @kernel
+def word_places(starts: Ints, ends: Ints, flags: Flags, places: npt.NDArray[np.uint16], offsets: Ints) -> None:
+    """Write at which positions of their rows words of S segments start: at the first token, which has position 1, and where flagged.
+
+    starts, ends: (S,) the segments, none of them empty. flags: (T,) whether a word starts at a token.
+    Output: places, room for one more than the segments have tokens; offsets (S + 1,), where each segment's begin in them.
+    """
+    count = 0
+    for i in range(len(starts)):
+        offsets[i] = count
+        places[count] = 1
+        count += 1
+        # Written in any case, and kept where flagged: which tokens start a word cannot be foreseen.
+        for token in range(starts[i] + 1, ends[i]):
+            places[count] = token - starts[i] + 1
+            count += flags[token]
+    offsets[len(starts)] = count
+
+
+@kernel
 def start_words(ids: npt.NDArray[Any], starts: Ints, ends: Ints, table: Flags, longest: int, flags: Flags) -> None:
     """Say where words of S segments start, by a table of entries that start one, words over ``longest`` tokens split.
 
@@ -184,12 +203,35 @@ def _line_at(ids: npt.NDArray[Any], token: int, begins: bool, base: Flags, spell
     return WHITE_SPACE if _is_white(ids, token, stop, spelling) else NO_LINE
 
 
+@inlined
+def _is_plain(entry: npt.NDArray[Any], spelling: Spelling) -> bool:
+    """Tell whether no line acts on an entry, (1,), whatever stands around it.
+
+    It has no text, or begins with a character that no line is about, of which white space may stand in front, all in the entry itself.
+    """
+    size = spelling.offsets[entry[0] + 1] - spelling.offsets[entry[0]]
+    kind, token, place = np.uint8(WHITE_SPACE), 0, 0
+    while kind == WHITE_SPACE and token == 0 and place < size:
+        kind, token, place = _class_at(entry, 0, place, spelling)
+    return bool(size == 0 or (token == 0 and kind == 0))
+
+
+@kernel
+def find_plain(spelling: Spelling, plain: Flags) -> None:
+    """Say on which entries no line acts, whatever stands around them: nearly all. plain: output, (V,)."""
+    entry = np.empty(1, np.int64)
+    for number in range(len(plain)):
+        entry[0] = number
+        plain[number] = _is_plain(entry, spelling)
+
+
 @kernel
 def settle_by_spelling(
     ids: npt.NDArray[Any],
     starts: Ints,
     ends: Ints,
     spelling: Spelling,
+    plain: Flags,
     longest: int,
     base: Flags,
     flags: Flags,
@@ -197,7 +239,7 @@ def settle_by_spelling(
 ) -> None:
     """Bring base words of S segments under the rule, by the characters that their tokens spell; see `settle_by_entry`.
 
-    base: (T,) whether a base word starts at a token; flags: output, the same under the rule.
+    plain: (V,) as `find_plain` says; base: (T,) whether a base word starts at a token; flags: output, the same under the rule.
     """
     for i in range(len(starts)):
         first, stop = starts[i], ends[i]
@@ -205,9 +247,12 @@ def settle_by_spelling(
         flags[first] = True
         acted[BASE_WORD] += 1
         for token in range(1, stop - first):
+            acted[BASE_WORD] += words[token]
+            if plain[segment[token]]:
+                flags[first + token] = words[token]
+                continue
             line = _line_at(segment, token, words[token], words, spelling)
             flags[first + token] = line == SPACELESS or (words[token] and line == NO_LINE)
-            acted[BASE_WORD] += words[token]
             if line != NO_LINE:
                 acted[line] += 1
         acted[LONG_WORD] += split_long(flags, first, stop, longest)
