@@ -15,7 +15,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, TypeVar
 
 from spanmask.errors import ConfigError, StorageError
 
@@ -91,8 +91,8 @@ def advice_for(error: BaseException | None) -> str:
     return f"check the disk, then {AGAIN}"
 
 
-def publish(path: Path, write: Callable[[IO[bytes]], Any], temporary: Path | None = None) -> None:
-    """Write a file so that it appears under its name whole or not at all, and stays after a power cut.
+def publish(path: Path, write: Callable[[IO[bytes]], _T], temporary: Path | None = None) -> _T:
+    """Write a file so that it appears under its name whole or not at all, and stays after a power cut; return what ``write`` did.
 
     A temporary file is written, flushed to disk and renamed; then the folder is flushed.
 
@@ -113,12 +113,13 @@ def publish(path: Path, write: Callable[[IO[bytes]], Any], temporary: Path | Non
     temporary = temporary or beside(path)
     with reporting(path, "write"):
         try:
-            write_through(temporary, write)
+            result = write_through(temporary, write)
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+    return result
 
 
 def beside(path: Path) -> Path:

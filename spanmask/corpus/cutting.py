@@ -6,6 +6,7 @@ the bytes came.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pickle import PickleBuffer
@@ -52,6 +53,27 @@ def _raw_block(number: int, offset: int, data: bytes | memoryview, disk_offset: 
     return RawBlock(number=number, offset=offset, data=data, disk_offset=disk_offset)
 
 
+class Rooms:
+    """Memory that windows are held in, one after another: new memory the system would clear first, which takes as long as a copy."""
+
+    def __init__(self) -> None:
+        self._spare: list[Bytes] = []
+
+    def take(self, size: int) -> Bytes:
+        """Return (C,) bytes of anything, at least so many."""
+        room = self._spare.pop() if self._spare else None
+        return np.empty(size, np.uint8) if room is None or len(room) < size else room
+
+    def lend(self, room: Bytes, size: int) -> memoryview:
+        """Return the first bytes of a room, which is spare again when nobody looks at them any more; one such is kept."""
+        lent = room[:size]
+        weakref.finalize(lent, self._keep, room).atexit = False
+        return as_view(lent).toreadonly()
+
+    def _keep(self, room: Bytes) -> None:
+        self._spare[:] = [room]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Windows:
     """Which documents are wanted, and how they are joined.
@@ -89,8 +111,9 @@ class _Cutter:
     without having read what lies before.
     """
 
-    def __init__(self, windows: Windows) -> None:
+    def __init__(self, windows: Windows, rooms: Rooms) -> None:
         self._windows = windows
+        self._rooms = rooms
         self._data: Bytes = np.empty(0, np.uint8)
         self._size = 0
         self._origin = 0
@@ -127,7 +150,7 @@ class _Cutter:
         """Copy bytes behind those held: NumPy asks for large pages, and a chunk that is let go at once is read into again."""
         end = self._size + len(data)
         if end > len(self._data):
-            grown = np.empty(max(end, 2 * self._size, min(self._windows.width, _AT_FIRST) * 9 // 8), np.uint8)
+            grown = self._rooms.take(max(end, 2 * self._size, min(self._windows.width, _AT_FIRST) * 9 // 8))
             grown[: self._size] = self._data[: self._size]
             self._data = grown
         self._data[self._size : end] = as_array(data)
@@ -136,14 +159,16 @@ class _Cutter:
     def close(self) -> Iterator[RawBlock]:
         """Hand on the window under way, if any of it was held."""
         if self._size:
-            data, self._data = as_view(self._data[: self._size]).toreadonly(), np.empty(0, np.uint8)
+            data, self._data = self._rooms.lend(self._data, self._size), np.empty(0, np.uint8)
             self._size = 0
             yield RawBlock(number=self.number, offset=self._origin, data=data)
         self.is_full = False
         self.number, self.end = _NO_WINDOW, 0
 
 
-def cut(chunks: Iterable[Chunk], windows: Windows, previous_blank: bool = True) -> Iterator[RawBlock]:
+def cut(
+    chunks: Iterable[Chunk], windows: Windows, previous_blank: bool = True, rooms: Rooms | None = None
+) -> Iterator[RawBlock]:
     """Cut lines into blocks of whole documents.
 
     Parameters
@@ -154,13 +179,15 @@ def cut(chunks: Iterable[Chunk], windows: Windows, previous_blank: bool = True) 
         Which documents are wanted, and how they are joined.
     previous_blank
         Whether a blank line, or the file's start, precedes the first chunk.
+    rooms
+        What windows are held in; by default their own.
 
     Yields
     ------
     RawBlock
         Ascending; windows without documents are left out.
     """
-    cutter = _Cutter(windows)
+    cutter = _Cutter(windows, rooms or Rooms())
     for chunk in chunks:
         before = previous_blank
         if windows.sentences:

@@ -13,7 +13,7 @@ from typing import Any
 
 from spanmask.config import CorpusConfig, Format, Layout, OnError
 from spanmask.corpus import jsonl, text
-from spanmask.corpus.cutting import BLOCK_BYTES, NEVER, RawBlock, Windows, cut
+from spanmask.corpus.cutting import BLOCK_BYTES, NEVER, RawBlock, Rooms, Windows, cut
 from spanmask.corpus.inputs import InputFile, Part
 from spanmask.corpus.streams import first_line, lines, open_stream
 from spanmask.records import DocumentBlock
@@ -127,7 +127,11 @@ def _windows(file: InputFile, config: CorpusConfig, width: int, **wanted: Any) -
 
 
 def stream_blocks(
-    file: InputFile, config: CorpusConfig, block_bytes: int, skip: Container[int] = ()
+    file: InputFile,
+    config: CorpusConfig,
+    block_bytes: int,
+    skip: Container[int] = (),
+    rooms: Rooms | None = None,
 ) -> Iterator[RawBlock]:
     """Decompress a text or JSONL file once, and yield its documents by windows of its decompressed bytes.
 
@@ -141,6 +145,8 @@ def stream_blocks(
         Width of a window; block k holds the documents that start in [k·width, (k + 1)·width).
     skip
         Numbers of blocks to pass over.
+    rooms
+        What blocks are held in, where those of several files follow each other.
 
     Yields
     ------
@@ -156,7 +162,7 @@ def stream_blocks(
     """
     windows = _windows(file, config, block_bytes, skip=skip)
     with open_stream(file) as stream:
-        for raw in cut(lines(stream, 0, windows.most), windows):
+        for raw in cut(lines(stream, 0, windows.most), windows, rooms=rooms):
             yield replace(raw, disk_offset=stream.tell())
 
 

@@ -36,7 +36,7 @@ class Memory:
         sizes = [buffer.nbytes for buffer in buffers]
         whole = sum(map(_padded, sizes))
         if buffers and (self._map is None or len(self._map) < whole):
-            os.ftruncate(self.descriptor, whole)
+            os.ftruncate(self.descriptor, _room(whole))
         at = 0
         for buffer in buffers:
             self._mapped(whole)[at : at + buffer.nbytes] = buffer
@@ -59,7 +59,7 @@ class Memory:
 
     def _mapped(self, size: int) -> memoryview:
         if self._map is None or len(self._map) < size:
-            self._map = mmap.mmap(self.descriptor, size)
+            self._map = mmap.mmap(self.descriptor, _room(size))
         return memoryview(self._map)
 
 
@@ -80,6 +80,11 @@ def pick_up(descriptor: int) -> Any:
 
 def _padded(size: int) -> int:
     return max(-(-size // 64), 1) * 64
+
+
+def _room(size: int) -> int:
+    """Return how much to map for so many bytes: a power of two, so that a message a little larger than the last needs no new pages."""
+    return 1 << (size - 1).bit_length()
 
 
 class Channel:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from spanmask.buffers import to_arrow
-from spanmask.corpus.cutting import RawBlock
+from spanmask.corpus.cutting import RawBlock, Rooms
 from spanmask.corpus.reading import parse_block, read_part, stream_blocks
 from spanmask.kernels.siphash import hash_documents
 from spanmask.masking import Draws, Masker
@@ -63,22 +63,23 @@ def unit_order(name: str) -> tuple[int, ...]:
 
 def all_units(plan: Plan, done: Collection[str] = ()) -> Iterator[Unit]:
     """Yield the units of a plan but for those that are done; those of streamed tasks carry their bytes."""
+    rooms = Rooms()
     for task in plan.tasks:
         if task.streamed:
-            yield from _streamed_units(plan, task, done)
+            yield from _streamed_units(plan, task, done, rooms)
         else:
             unit = Unit(task=task.number, disk_bytes=task.disk_bytes)
             if unit.name not in done:
                 yield unit
 
 
-def _streamed_units(plan: Plan, task: Task, done: Collection[str]) -> Iterator[Unit]:
+def _streamed_units(plan: Plan, task: Task, done: Collection[str], rooms: Rooms) -> Iterator[Unit]:
     prefix = f"{task.number:05}-"
     skip = {int(name.removeprefix(prefix)) for name in done if name.startswith(prefix)}
     file = task.parts[0].file
     # One process decompresses, in order; only blocks that are still to be done are held and handed on.
     before = 0
-    for raw in stream_blocks(file, plan.config.corpus, plan.config.output.shard_bytes, skip):
+    for raw in stream_blocks(file, plan.config.corpus, plan.config.output.shard_bytes, skip, rooms):
         yield Unit(task=task.number, block=raw.number, raw=raw, disk_bytes=raw.disk_offset - before)
         before = raw.disk_offset
 

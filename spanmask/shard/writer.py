@@ -6,6 +6,7 @@ import hashlib
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ import pyarrow as pa
 from spanmask.buffers import to_numpy
 from spanmask.shard.schema import BATCH_ROWS, CONTENT_KEY, SHARD_LIMIT, content_chunks
 from spanmask.shard.table import ShardRecord
-from spanmask.storage import publish_bytes
+from spanmask.storage import publish
 
 #: Bytes of a file beyond which a block's rows go on in another one, where ``shard_bytes`` asks for no more.
 _FILE_LIMIT = 64 << 20
@@ -67,37 +68,63 @@ def _cut(rows: pa.Table, limit: int) -> Iterator[pa.Table]:
 
 
 def write_shard(root: Path, path: str, rows: pa.Table) -> ShardRecord:
-    """Serialise rows in memory, digest them, and publish the file in one step; see `write_shards`."""
-    data, content = serialise(rows)
-    publish_bytes(root / path, memoryview(data))
+    """Publish rows as a file in one step, digested as they are written; see `write_shards`."""
+    content, sums = _digests(rows)
+    schema = rows.schema.with_metadata({**rows.schema.metadata, CONTENT_KEY: content.encode()})
+    written = publish(root / path, lambda file: _serialise(rows, schema, sums, _Digested(file)))
     documents, segments = rows.column("document_id"), rows.column("segment")
     return ShardRecord(
         path=path,
         rows=rows.num_rows,
         tokens=sum(int(np.ptp(to_numpy(chunk.offsets))) for chunk in rows.column("input_ids").chunks),
-        bytes=data.size,
-        sha256=hashlib.sha256(memoryview(data)).hexdigest(),
+        bytes=written.size,
+        sha256=written.sha256.hexdigest(),
         content_sha256=content,
         first=(documents[0].as_py(), segments[0].as_py()),
         last=(documents[-1].as_py(), segments[-1].as_py()),
     )
 
 
-def serialise(rows: pa.Table) -> tuple[pa.Buffer, str]:
-    """Return the bytes of a shard file and its content digest."""
+class _Digested:
+    """What is written to a file, counted and digested while it is still in the processor's caches. sha256: of it; size: its bytes."""
+
+    closed = False
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.sha256, self.size = hashlib.sha256(), 0
+
+    def write(self, data: pa.Buffer | bytes) -> None:
+        self._file.write(data)
+        self.sha256.update(data)
+        self.size += len(data)
+
+    def tell(self) -> int:
+        return self.size
+
+    def flush(self) -> None:
+        """Leave that to whoever opened the file, as closing it."""
+
+    close = flush
+
+
+def _digests(rows: pa.Table) -> tuple[str, list[bytes]]:
+    """Return the content digest of a shard file, and the checksum of each of its record batches."""
     content, sums = hashlib.sha256(), []
     for batch in _batches(rows):
         chunks = content_chunks(batch)
         sums.append(checksum(chunks))
         for chunk in chunks:
             content.update(chunk)
+    return content.hexdigest(), sums
+
+
+def _serialise(rows: pa.Table, schema: pa.Schema, sums: Sequence[bytes], sink: _Digested) -> _Digested:
     # Batches are made twice, since the schema comes first and tells of them all; to hold them would take the file's size once more.
-    schema = rows.schema.with_metadata({**rows.schema.metadata, CONTENT_KEY: content.hexdigest().encode()})
-    sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, schema) as writer:
         for batch, known in zip(_batches(rows), sums, strict=True):
             writer.write_batch(batch, custom_metadata={b"crc32": known})
-    return sink.getvalue(), content.hexdigest()
+    return sink
 
 
 def _batches(rows: pa.Table) -> Iterator[pa.RecordBatch]:

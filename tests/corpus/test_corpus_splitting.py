@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,8 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spanmask.config import CorpusConfig, Layout, OnError
+from spanmask.corpus.cutting import Rooms
 from spanmask.corpus.reading import divide, read_part, stream_blocks
+from spanmask.corpus.streams import as_array
 from spanmask.errors import CorpusError
+from spanmask.records import Bytes
 
 BOM = b"\xef\xbb\xbf"
 WHITE = " \t\x0b\x0c\r\n\x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
@@ -281,6 +285,21 @@ def test_skipped_blocks_change_no_other(corpus: Any) -> None:
     skip = {number for number in every if number % 3}
     some = list(stream_blocks(file, CorpusConfig(), 100, skip))
     assert some == [block for number, block in every.items() if number not in skip]
+
+
+def test_blocks_share_memory_that_nobody_looks_at_any_more(corpus: Any) -> None:
+    files = [corpus.write(".txt.zst", b"".join(b"%d of %d\n\n" % (k, n) for k in range(200))) for n in range(2)]
+
+    def blocks(rooms: Rooms) -> Iterator[Bytes]:
+        return (as_array(raw.data) for file in files for raw in stream_blocks(file, CorpusConfig(), 500, rooms=rooms))
+
+    let_go = list(map(bytes, blocks(Rooms())))
+    assert len(let_go) > 6
+    assert list(map(bytes, list(blocks(Rooms())))) == let_go
+    assert len({block.ctypes.data for block in blocks(Rooms())}) <= 2
+    # Neither the whole of a block is kept, nor what it came in: a part of it is enough.
+    parts = [memoryview(block)[1:-1] for block in blocks(Rooms())]
+    assert [b"%c%b%c" % (whole[0], part, whole[-1]) for whole, part in zip(let_go, parts, strict=True)] == let_go
 
 
 def test_a_range_inside_one_long_document_has_none(corpus: Any) -> None:

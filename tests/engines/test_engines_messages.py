@@ -35,6 +35,16 @@ def test_blocks_arrive_whole_as_memory_grows_and_is_written_again(ends: tuple[Ch
         assert (block.number, block.offset, block.disk_offset, text, told) == (1, 2, 3, "and more", size)
 
 
+def test_blocks_a_little_larger_than_the_last_need_no_new_memory(ends: tuple[Channel, Channel]) -> None:
+    """As blocks of text are: each would be mapped, and its pages made, anew on both sides."""
+    sender, receiver = ends
+    places = set()
+    for size in range(70_000, 70_100, 10):
+        sender.lend(RawBlock(number=1, offset=2, data=bytes(size)))
+        places.add(np.frombuffer(receiver.receive().data, np.uint8).ctypes.data)
+    assert len(places) == 1
+
+
 def test_several_buffers_of_one_message_stay_apart(ends: tuple[Channel, Channel]) -> None:
     sender, receiver = ends
     blocks = [RawBlock(number=k, offset=0, data=bytes([k]) * (k * 100)) for k in range(20)]
