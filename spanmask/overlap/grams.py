@@ -45,17 +45,17 @@ def index_of(evaluations: Sequence[Evaluation], n: int) -> Index:
     data, offsets = np.frombuffer(b"".join(encoded), np.uint8), offsets_of(np.array([*map(len, encoded)], np.int64))
     files = np.repeat(np.arange(len(evaluations)), [len(one.texts) for one in evaluations]).astype(np.int32)
     grams, met = _numbered(data, offsets, n, files)
-    order = np.unique(met, axis=0)
+    # As one number each, which sorts many times faster than rows do.
+    numbers, texts = np.divmod(np.unique(met[:, 0] * len(files) + met[:, 1]), max(len(files), 1))
     grams = grams._replace(
-        offsets=offsets_of(np.bincount(order[:, 0], minlength=len(grams.starts))),
-        texts=order[:, 1].astype(np.int32),
+        offsets=offsets_of(np.bincount(numbers, minlength=len(grams.starts))), texts=texts.astype(np.int32)
     )
-    pairs = np.unique(np.stack([files[order[:, 1]], order[:, 0]]), axis=1)
+    owners = np.unique(files[texts].astype(np.int64) * len(grams.starts) + numbers) // max(len(grams.starts), 1)
     return Index(
         n=n,
         files=len(evaluations),
         texts=np.bincount(files, minlength=len(evaluations)),
-        distinct=np.bincount(pairs[0], minlength=len(evaluations)),
+        distinct=np.bincount(owners, minlength=len(evaluations)),
         grams=grams,
     )
 
