@@ -10,6 +10,9 @@ _SECTIONS = {
     "Tasks": {
         "qa": "Extractive question answering: SQuAD 1.1, SQuAD 2.0 and MRQA files.",
     },
+    "Finished runs": {
+        "compare": "Put runs side by side, paired by seed.",
+    },
 }
 PROBES = {name: told for group in _SECTIONS.values() for name, told in group.items()}
 

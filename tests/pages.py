@@ -20,6 +20,10 @@ EXCEPTIONS: dict[str, tuple[str, str | None]] = {
     "pip install '.[train]'": ("the tests run in an environment that has it", None),
     "pip install -e '.[test]' && pytest": (".ci/run runs it", None),
     "pip install 'datatrove[io]==0.10.1' nltk regex spacy tokenizers 'xxhash<4'": ("an environment of its own", None),
+    "spanmask probe compare qa-words qa-spans --html probes.html": (
+        "two models worth comparing are days of training",
+        "cp -r answers qa-words && cp -r answers qa-spans && spanmask probe compare qa-words qa-spans --html probes.html",
+    ),
     "python dedup.py": ("datatrove is not installed in tests", "cp -r YOUR-RECORDS unique"),
     "torchrun --no-python --nproc-per-node 8 spanmask train shards --out base --model base --preset fast --steps 100000 --eval": (
         "needs eight devices; tests/train run torchrun with two",
