@@ -32,7 +32,7 @@ def test_what_is_missing_is_told_beside_the_figures(shell: Any) -> None:
     files = shell.write("gold.json", json.dumps(GOLD)), shell.write("answers.json", '{"p": "blue sky"}')
     ended = shell("score", "squad", *files, "--json")
     assert json.loads(ended.out)["f1"] == 50.0
-    assert ended.error == f"spanmask: warning: {files[1]}: 1 of 2 have no prediction: they count 0\n"
+    assert ended.error == f"spanmask: warning: {files[1]}: 1 of 2 have no prediction: they count 0 (the first: 'q')\n"
 
 
 def test_errors_are_one_line_with_their_exit_code(shell: Any, one_line: Callable[[str], str]) -> None:

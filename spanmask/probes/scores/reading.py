@@ -110,10 +110,14 @@ def refuse(path: str | Path, place: str, found: Any, expected: str) -> NoReturn:
 def tell_unmatched(gold: Collection[str], predicted: Collection[str], path: str | Path, *, counted: str = "") -> None:
     """Warn of ids without a prediction, and of predictions for no id. path: the predictions'. counted: what becomes of the former."""
     wanted, found = set(gold), set(predicted)
-    if missing := len(wanted - found):
-        warn(f"{path}: {missing:,} of {len(wanted):,} have no prediction: {counted}", stacklevel=3)
-    if unknown := len(found - wanted):
+    if missing := [name for name in gold if name not in found]:
         warn(
-            f"{path}: {unknown:,} of {len(found):,} predictions are for ids that the gold file has not: left out",
+            f"{path}: {len(missing):,} of {len(wanted):,} have no prediction: {counted} (the first: {missing[0]!r})",
+            stacklevel=3,
+        )
+    if unknown := [name for name in predicted if name not in wanted]:
+        warn(
+            f"{path}: {len(unknown):,} of {len(found):,} predictions are for ids that the gold file has not: left out "
+            f"(the first: {unknown[0]!r})",
             stacklevel=3,
         )

@@ -267,8 +267,8 @@ def test_documents_on_one_side_only_are_told(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="of 2") as told:
         found = coref.score(gold, predicted)
     assert [str(warning.message).partition(": ")[2] for warning in told] == [
-        "1 of 2 have no prediction: they count as without mentions",
-        "1 of 2 predictions are for ids that the gold file has not: left out",
+        "1 of 2 have no prediction: they count as without mentions (the first: 'two')",
+        "1 of 2 predictions are for ids that the gold file has not: left out (the first: 'three')",
     ]
     assert_figures(found["muc"], Fraction(1, 2), Fraction(1, 1))
 
