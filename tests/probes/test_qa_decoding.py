@@ -55,10 +55,10 @@ def cases() -> Iterator[Case]:
     """Logits of a few values, so that many tie, or of many; passages that say the same again and again."""
     rng = random.Random(8)
     for number, config in enumerate(CONFIGS):
-        questions = questions_on([*texts(3, number), "", "\x00", "a b a b a b c " * 9, "é 한국 é 한국 " * 6], rng)
+        questions = questions_on([*texts(2, number), "", "\x00", "a b a b a b c " * 9, "é 한국 é 한국 " * 6], rng)
         cut = cut_windows(questions, tokenizer_of("uncased"), config)
         drawn: Any = np.random.default_rng(number)
-        for values in (3, 1_000_000):
+        for values in (3, 1_000_000)[: 1 if number % 2 else 2]:
             logits = drawn.integers(-values, values, (len(cut.widest), 2)).astype(np.float32) / values
             yield questions, cut, logits, config
 
@@ -112,7 +112,7 @@ def test_the_best_answers_are_the_literal_twins_ties_and_all() -> None:
         ties += sum(one == other for each in sums for one, other in pairwise(each))
         answers += sum(map(len, sums))
     assert ties > 100
-    assert answers > 500
+    assert answers > 400
 
 
 @pytest.mark.parametrize(

@@ -232,7 +232,7 @@ def test_damaged_files_end_in_windows_or_an_error(
     plain = squad(*((CONTEXT * n, [asked(f"{n}"), asked(f"n{n}", (), is_impossible=True)]) for n in range(1, 4)))
     packed = mrqa(*((CONTEXT * n, [detected(f"{n}", [20, 23])]) for n in range(1, 4)))
     ended = dict.fromkeys(("windows", "ConfigError", "CorpusError"), 0)
-    for number in range(300):
+    for number in range(150):
         path = packed if number % 3 == 0 else plain
         data = path.read_bytes()
         inner = gzip.decompress(data) if path is packed else data
@@ -248,8 +248,8 @@ def test_damaged_files_end_in_windows_or_an_error(
             cut = cut_windows(found, tokenizer, config)
             assert set(cut.examples.groups.tolist()) == set(range(len(found)))
             ended["windows"] += 1
-    assert min(ended.values()) > 4
-    tell(f"300 damaged files read both ways: {ended}")
+    assert min(ended.values()) > 2
+    tell(f"150 damaged files read both ways: {ended}")
 
 
 @needs_qa

@@ -248,7 +248,7 @@ def labels_of(characters: list[tuple[int, int]], second: int, span: list[int]) -
 @pytest.mark.parametrize("name", ["cased", "uncased"])
 def test_windows_of_random_text_are_the_fast_tokenizers(name: str) -> None:
     config = QaConfig(window=24, stride=5, stride_is="overlap", max_question=8)
-    passages = texts(250, 5)
+    passages = texts(120, 5)
     count = as_library(questions_on(passages, random.Random(1), 1), name, tokenizer_of(name), config, labels=False)
     assert count > len(passages) * 1.2
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ _Entry = tuple[str, float, float]
 
 def best_texts(questions: Questions, decoded: Decoded) -> dict[str, str]:
     """Return the best answer of each question by its id, never the null answer; nothing where no answer was found."""
-    found = _answers(questions, decoded)
+    found = _answers(questions, decoded, 1)
     return {name: answers[0][0] if answers else "" for name, answers in zip(questions.ids, found, strict=True)}
 
 
@@ -44,8 +45,9 @@ def nbest(questions: Questions, decoded: Decoded) -> dict[str, list[dict[str, An
 
     Of SQuAD 2.0 the null answer is among them; where no answer was found, an empty one.
     """
-    held = zip(questions.ids, _answers(questions, decoded), decoded.nulls.astype(np.float64).tolist(), strict=True)
     most = decoded.logits.shape[1]
+    nulls = decoded.nulls.astype(np.float64).tolist()
+    held = zip(questions.ids, _answers(questions, decoded, most), nulls, strict=True)
     null = questions.layout is Layout.SQUAD2
     return {
         name: _with_probabilities(_with_null(answers, (start, end), most) if null else answers)
@@ -70,7 +72,13 @@ def prediction_files(questions: Questions, decoded: Decoded, threshold: float | 
     files: dict[str, Any] = {PREDICTIONS: texts, NBEST: nbest(questions, decoded)}
     if questions.layout is Layout.SQUAD2:
         files[NULL_ODDS] = odds
-    return {name: f"{json.dumps(content, indent=4)}\n".encode() for name, content in files.items()}
+    return {name: _as_lines(content) for name, content in files.items()}
+
+
+def _as_lines(content: Mapping[str, Any]) -> bytes:
+    """Return an object as JSON, a line each key: told apart by eye, and much faster than what indents."""
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in content.items())
+    return f"{{\n{lines}\n}}\n".encode()
 
 
 def best_threshold(odds: Scores, answered: Scores, unanswered: Scores) -> float:
@@ -94,16 +102,17 @@ def best_threshold(odds: Scores, answered: Scores, unanswered: Scores) -> float:
     return float(held[best - 1]) if best else float(held[0]) - 1.0
 
 
-def _answers(questions: Questions, decoded: Decoded) -> list[list[_Entry]]:
-    """Return the answers of each question as texts with their logits."""
+def _answers(questions: Questions, decoded: Decoded, most: int) -> list[list[_Entry]]:
+    """Return the best answers of each question, so many at most, as texts with their logits."""
     passages = [text.encode() for text in questions.passages.to_pylist()]
-    columns = (questions.passage_of, decoded.counts, decoded.places, decoded.logits.astype(np.float64))
+    counts, places, logits = np.minimum(decoded.counts, most), decoded.places[:, :most], decoded.logits[:, :most]
+    columns = (questions.passage_of, counts, places, logits.astype(np.float64))
     return [
         [
             (passages[passage][start:end].decode(), first, last)
-            for (start, end), (first, last) in zip(places[:count], logits[:count], strict=True)
+            for (start, end), (first, last) in zip(spans[:count], pairs[:count], strict=True)
         ]
-        for passage, count, places, logits in zip(*(column.tolist() for column in columns), strict=True)
+        for passage, count, spans, pairs in zip(*(column.tolist() for column in columns), strict=True)
     ]
 
 
@@ -118,7 +127,8 @@ def _with_probabilities(answers: list[_Entry]) -> list[dict[str, Any]]:
     answers = answers or [("", 0.0, 0.0)]
     highest = max(start + end for _, start, end in answers)
     shares = [math.exp(start + end - highest) for _, start, end in answers]
+    total = sum(shares)
     return [
-        {"text": text, "probability": share / sum(shares), "start_logit": start, "end_logit": end}
+        {"text": text, "probability": share / total, "start_logit": start, "end_logit": end}
         for (text, start, end), share in zip(answers, shares, strict=True)
     ]

@@ -66,6 +66,7 @@ class AskedQuestions:
         questions = self._questions
         decoded = decode(questions, self._windows, outputs, self._config)
         texts, odds = best_texts(questions, decoded), null_odds_of(questions, decoded)
+        chooses = settings is None
         if settings is None:
             settings = self._chosen(texts, odds)
         threshold = settings.get(THRESHOLD) if questions.layout is Layout.SQUAD2 else None
@@ -75,7 +76,7 @@ class AskedQuestions:
         return Judged(
             figures=self._figures(pairs, texts, odds),
             settings=settings,
-            files=prediction_files(questions, decoded, threshold),
+            files={} if chooses else prediction_files(questions, decoded, threshold),
             questions=results.Questions(
                 eval=[self.name] * len(questions),
                 ids=questions.ids,
