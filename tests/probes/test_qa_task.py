@@ -11,10 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from probes.ordering import SMALL, small_model, vocabulary
+from transformers import AutoModelForQuestionAnswering
 
 from spanmask.config import OnError
 from spanmask.errors import ConfigError, CorpusError, MismatchError
+from spanmask.model.finetuned_folder import export_finetuned
+from spanmask.probes.batching import Packer
 from spanmask.probes.config import FinetuneConfig
 from spanmask.probes.finetune import fine_tune
 from spanmask.probes.qa.config import QaConfig
@@ -159,6 +163,44 @@ def test_tasks_that_cannot_be_are_refused(squad: Callable[..., Path], tmp_path: 
         task_of([path], [squad(*paragraphs(10, 1), name="model.json")])
     with pytest.raises(ConfigError, match="0 choose"):
         task_of([path], [path], selection=1e-9)
+
+
+@pytest.mark.slow
+def test_losses_and_logits_of_packed_windows_are_transformers_of_each_alone_or_padded(
+    squad: Callable[..., Path], tmp_path: Path
+) -> None:
+    """In float64. transformers' softmax is over its padding too, so that losses are compared of windows that have none."""
+    task = task_of([squad(*paragraphs(12, 1, impossible=True))], [])
+    source = Source(small_model(tmp_path / "model", max_positions=2 * QA_CONFIG.window), dropout=0.0)
+    source.begin()
+    model = source.model(task, seed=1).eval()
+    export_finetuned(model, tmp_path / "tuned", source.vocabulary)
+    theirs: Any = AutoModelForQuestionAnswering.from_pretrained(tmp_path / "tuned").double().eval()
+    model.double()
+    examples = task.training
+    packer = Packer(examples, width=2 * QA_CONFIG.window, pad_id=0, bins=3)
+    total, compared = 0.0, 0
+    for batch in packer.batches(np.arange(len(examples))):
+        with torch.no_grad():
+            scores = model(batch.packed, batch.firsts)
+            total += float(task.loss(scores, batch))
+        for place, number in enumerate(batch.which.tolist()):
+            ids = torch.from_numpy(examples.input_ids[number].astype(np.int64))[None]
+            types = (torch.arange(ids.shape[1]) >= int(examples.second_starts[number])).long()[None]
+            ends = {name: torch.tensor([int(examples.targets[f"{name}s"][number])]) for name in ("start", "end")}
+            positions = {f"{name}_positions": value for name, value in ends.items()}
+            with torch.no_grad():
+                alone = theirs(input_ids=ids, token_type_ids=types, **positions)
+                filled = [torch.nn.functional.pad(given, (0, 7)) for given in (ids, types, torch.ones_like(ids))]
+                padded = theirs(**dict(zip(("input_ids", "token_type_ids", "attention_mask"), filled, strict=True)))
+            total -= float(alone.loss)
+            ours = scores[batch.owners == place]
+            for found in (alone, padded):
+                pair = torch.stack([found.start_logits[0, : ids.shape[1]], found.end_logits[0, : ids.shape[1]]], 1)
+                assert (pair - ours).abs().max() < 1e-8
+            compared += 1
+    assert compared == len(examples) > 12
+    assert abs(total) < 1e-8
 
 
 def test_a_run_goes_on_with_the_same_windows_alone(squad: Callable[..., Path], tmp_path: Path) -> None:
