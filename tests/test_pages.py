@@ -194,3 +194,8 @@ def test_readme_is_a_screen_and_a_half() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     before, _, rest = readme.partition("<!-- performance: made by")
     assert len((before + rest.partition("<!-- performance: end -->")[2]).splitlines()) <= 108
+
+
+def test_a_wide_table_of_the_site_scrolls_by_itself() -> None:
+    assert "extra_css: [site.css]" in (ROOT / "mkdocs.yml").read_text()
+    assert re.search(r"table \{[^}]*display: block;[^}]*overflow-x: auto;", (ROOT / "docs" / "site.css").read_text())

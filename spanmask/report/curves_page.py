@@ -121,13 +121,9 @@ def _held_out(runs: Sequence[Told]) -> list[Html]:
 
 def _last(told: Told) -> str:
     last = told.evaluations[-1]
-    losses = [f"{one.title} {_written(last[one.key], '.4f')}" for one in LOSSES]
-    rights = [f"{_written(last[one.key], '.2%')} of {one.title}" for one in ACCURACIES]
+    losses = [f"{one.title} {last[one.key]:.4f}" for one in LOSSES if last[one.key] is not None]
+    rights = [f"{last[one.key]:.2%} of {one.title}" for one in ACCURACIES if last[one.key] is not None]
     return f"After step {last['step']:,}: {', '.join(losses)} {UNIT}; {', '.join(rights)}; {last['mlm_targets']:,} masked tokens."
-
-
-def _written(value: float | None, form: str) -> str:
-    return "–" if value is None else f"{value:{form}}"
 
 
 def _recovery(told: Told, *, named: bool) -> Html:

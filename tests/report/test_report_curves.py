@@ -82,7 +82,9 @@ def test_runs_are_overlaid_each_in_one_colour_under_its_name() -> None:
     assert mlm.count('class="curve-1"') == 2
     assert mlm.count('class="curve-3"') == 1
     assert ('class="curve-1"' in sbo.split("<ul")[0], 'class="curve-2"' in sbo.split("<ul")[0]) == (False, True)
-    assert "one: After step 40: MLM loss 3.2500, SBO loss – nats a target; 12.50% of MLM" in page
+    assert (
+        "one: After step 40: MLM loss 3.2500 nats a target; 12.50% of MLM targets predicted right; 1,234 masked" in page
+    )
     assert "0123456789abcdef;" in page
     assert "0123456789abcdef0" not in page
     assert "one: datasets with fingerprint 0123456789abcdef;" in page
