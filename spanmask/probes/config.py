@@ -36,7 +36,7 @@ class GridPoint(NamedTuple):
     @property
     def name(self) -> str:
         """Its folder's name."""
-        return f"lr-{self.lr:g}-batch-{self.batch_size}"
+        return f"lr-{self.lr}-batch-{self.batch_size}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -264,7 +264,7 @@ class _Run:
         plan = self._training(seed, point)
         path, grid = plan.folder / _OUTCOME, self._config.grid
         if path.exists():
-            return _read_outcome(path)
+            return _read_outcome(path, self._task.metric)
         number = self._config.seed_numbers.index(seed) * len(grid) + grid.index(point) + 1
         self._watch.training(f"seed-{seed}/{point.name}", number, len(grid) * len(self._config.seed_numbers))
         model = self._source.model(self._task, seed=seed).to(self._world.device)
@@ -324,14 +324,16 @@ def _as_json(content: Any) -> bytes:
     return (json.dumps(content, indent=2) + "\n").encode()
 
 
-def _read_outcome(path: Path) -> Selected:
+def _read_outcome(path: Path, metric: str) -> Selected:
     content = read_json(path)
     try:
-        return Selected(**content)
-    except TypeError as error:
+        found = Selected(**content)
+        found.figures[metric]
+    except (TypeError, AttributeError, KeyError) as error:
         raise ConfigError(
-            f"{path}: not what spanmask probe writes ({error}); remove its folder to train anew"
+            f"{path}: not what spanmask probe writes ({error!r:.300}); remove its folder to train anew"
         ) from None
+    return found
 
 
 def _read_result(path: Path) -> SeedResult:

@@ -57,6 +57,11 @@ class Selected:
     figures: dict[str, float]
     settings: dict[str, float]
 
+    def __post_init__(self) -> None:
+        numbers = [self.epoch, *self.figures.values(), *self.settings.values()]
+        if type(self.step) is not int or not all(type(number) in (int, float) for number in numbers):
+            raise TypeError(f"expected numbers alone in {self!r:.300}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingPlan:

@@ -17,9 +17,12 @@ import torch
 from probes.asked import paragraphs, write_questions
 from probes.ordering import small_model
 from spanmask_cli.commands import LazyGroup, cli
+from spanmask_cli.probe_qa import _configs
 
+from spanmask.errors import ConfigError
 from spanmask.model import load_finetuned
 from spanmask.probes import read_questions, read_results
+from spanmask.probes.qa.config import QaConfig
 
 #: The command in a process of its own.
 COMMAND = [sys.executable, "-c", "from spanmask_cli.main import run; run()"]
@@ -96,6 +99,35 @@ def test_a_run_ends_in_figures_that_score_gives_of_its_predictions_and_a_model(
     ended = shell("probe", "qa", model, *files, "--out", "run", "--resume", "--lr", 1e-3)
     assert ended.code == 2
     assert "the run differs: lr was [3e-05], is [0.001]; resume it as it was begun" in ended.error
+
+
+@pytest.mark.slow
+def test_questions_that_were_learnt_are_answered(shell: Any, model: Path, tell: Callable[[str], None]) -> None:
+    """Scored on the very questions it was trained on, where positions, windows and answers must fit each other."""
+    asked = write_questions(shell.folder / "asked.json", 0, 16)
+    line = ["probe", "qa", model, "--train", asked, "--eval", asked, *TUNING, "--selection", 0.15, "--dropout", 0]
+    line += ["--window", 64, "--max-question", 16, "--max-answer", 8]
+    found = {}
+    for name, options in {"untrained": ["--lr", 1e-12], "trained": ["--lr", 5e-3, "--epochs", 60]}.items():
+        ended = shell(*line, "--out", name, *options)
+        assert ended.code == 0, ended.error
+        found[name] = read_results(name).mean["asked"]["f1"]
+    tell(f"F1 {found['untrained']:.1f} untrained, {found['trained']:.1f} trained")
+    assert found["untrained"] < 25
+    assert found["trained"] > 50
+
+
+def test_options_come_from_flags_over_a_file_over_a_preset(shell: Any) -> None:
+    own = {"config_file": None, "preset": "paper"}
+    config, asking = _configs("run", own, {"epochs": 1}, resume=False)
+    assert (len(config.grid), config.epochs, asking) == (10, 1, QaConfig())
+    toml = shell.write("probe.toml", 'preset = "paper"\nlr = [1e-4]\nwindow = 100\nseeds = "2"\n')
+    config, asking = _configs("run", {"config_file": toml, "preset": None}, {"stride": 20}, resume=False)
+    assert (config.lr, config.batch_size, config.seed_numbers) == ((1e-4,), (16, 32), (1, 2))
+    assert (asking.window, asking.stride) == (100, 20)
+    wrong = shell.write("wrong.toml", "windw = 3\n")
+    with pytest.raises(ConfigError, match="unknown option 'windw'; did you mean 'window'"):
+        _configs("run", {"config_file": wrong, "preset": None}, {}, resume=False)
 
 
 def _broken(**changes: Any) -> str:

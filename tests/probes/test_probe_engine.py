@@ -286,6 +286,56 @@ def test_a_run_goes_on_with_no_other_model(whole: Path, tmp_path: Path) -> None:
         tune(small_model(tmp_path / "model", seed=1), whole, config_of(**SPARSE), resume=True)
 
 
+@pytest.fixture(scope="module")
+def ended(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was ended in the last training of its first seed."""
+    run = tmp_path_factory.mktemp("ended") / "run"
+    assert tune(model, run, config_of(), watch=StopAfter(UPDATES // 2 - 3)).results is None
+    return run
+
+
+def _error_of(model: Path, run: Path) -> str:
+    """Go on with a run, which has nothing to do but to stop; return the error that this ends in."""
+    try:
+        tune(model, run, config_of(), resume=True, watch=StopAtOnce())
+    except (ConfigError, MismatchError) as error:
+        return str(error)
+    return ""
+
+
+def _without(content: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in content.items() if key != name}
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["probe.json", "outcome.json", "state.json", "metrics.jsonl", "selection.jsonl"])
+def test_a_damaged_run_ends_in_an_error_that_names_the_file_or_goes_on(
+    model: Path, ended: Path, tmp_path: Path, name: str
+) -> None:
+    """Cut, of another kind, or with a part that is missing or is something else."""
+    (path,) = sorted(ended.rglob(name))[:1]
+    data = path.read_bytes()
+    wrongs = [b"", b"[]", b"{}\n{", b"null\n3\n", data[: len(data) // 2], b"\xff" + data]
+    if name in ("probe.json", "outcome.json"):
+        content = json.loads(data)
+        wrongs += [json.dumps(_without(content, key)).encode() for key in content]
+        wrongs += [json.dumps(content | {key: wrong}).encode() for key in content for wrong in (None, [1], {"a": "b"})]
+    for number, wrong in enumerate(wrongs):
+        run = tmp_path / f"{number}"
+        shutil.copytree(ended, run)
+        damaged = run / path.relative_to(ended)
+        damaged.write_bytes(wrong)
+        told = _error_of(model, run)
+        assert not told or any(part in told for part in (name, "run differs", "no probe.json")), (wrong, told)
+        shutil.rmtree(run)
+
+
+class StopAtOnce(Watch):
+    def stopping(self) -> bool:
+        return True
+
+
 def test_a_checkpoint_of_another_training_is_refused(model: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     for number, stop in enumerate((2, 9)):
@@ -414,6 +464,12 @@ def test_the_papers_grid_is_a_preset_and_one_point_the_default() -> None:
     assert FinetuneConfig().grid == (GridPoint(3e-5, 16),)
     assert FinetuneConfig(seeds="3").seed_numbers == (1, 2, 3)
     assert FinetuneConfig(seeds="5, 2").seed_numbers == (5, 2)
+
+
+def test_points_of_a_grid_that_differ_have_names_that_differ() -> None:
+    assert GridPoint(3e-5, 16).name == "lr-3e-05-batch-16"
+    names = [point.name for point in FinetuneConfig(lr=(1e-5, 1.0000001e-5, 1e-4), batch_size=(8, 16)).grid]
+    assert len(set(names)) == 6
 
 
 @pytest.mark.parametrize(
