@@ -46,11 +46,11 @@ def index_of(evaluations: Sequence[Evaluation], n: int) -> Index:
     files = np.repeat(np.arange(len(evaluations)), [len(one.texts) for one in evaluations]).astype(np.int32)
     grams, met = _numbered(data, offsets, n, files)
     # As one number each, which sorts many times faster than rows do.
-    numbers, texts = np.divmod(np.unique(met[:, 0] * len(files) + met[:, 1]), max(len(files), 1))
+    numbers, texts = np.divmod(_distinct(met[:, 0] * len(files) + met[:, 1]), max(len(files), 1))
     grams = grams._replace(
         offsets=offsets_of(np.bincount(numbers, minlength=len(grams.starts))), texts=texts.astype(np.int32)
     )
-    owners = np.unique(files[texts].astype(np.int64) * len(grams.starts) + numbers) // max(len(grams.starts), 1)
+    owners = _distinct(files[texts].astype(np.int64) * len(grams.starts) + numbers) // max(len(grams.starts), 1)
     return Index(
         n=n,
         files=len(evaluations),
@@ -79,6 +79,12 @@ def _numbered(data: Bytes, offsets: Offsets, n: int, files: npt.NDArray[np.int32
     count, rows = add_texts(data, offsets, n, LETTERS, scratch, grams, met)
     kept = {name: getattr(grams, name)[:count].copy() for name in ("starts", "ends", "hashes")}
     return grams._replace(**kept), met[:rows]
+
+
+def _distinct(values: Offsets) -> Offsets:
+    """Return which numbers from 0 on there are, ascending; NumPy's own, which hashes them first, takes a hundred times as long."""
+    values = np.sort(values)
+    return values[np.diff(values, prepend=-1) > 0]
 
 
 def _scratch(longest: int) -> Scratch:
