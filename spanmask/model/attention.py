@@ -1,10 +1,11 @@
-"""Self-attention within the sequences of a bin: a kernel for unequal lengths on CUDA, bin by bin on CPU, or a block-diagonal mask.
+"""Self-attention within the sequences of a bin: a kernel for unequal lengths on CUDA, part by part on CPU, or a block-diagonal mask.
 
 Where the padding at a bin's end is computed, it attends to itself, so that no row of the softmax is empty and nothing becomes NaN.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -14,22 +15,26 @@ from torch.nn.attention.varlen import varlen_attn
 
 from spanmask.errors import ConfigError
 from spanmask.model.config import Attention, SpanBertConfig
+from spanmask.model.dropout import dropout
 from spanmask.model.inputs import PackedTensors
+
+#: Sequences of so many tokens together are computed as one, with a mask: each call costs as much as some scores do.
+_TOGETHER = 64
 
 
 class Neighbours(NamedTuple):
     """Who attends to whom, made once a batch for all layers. Hidden states are those of R slots: of all B·L, or, unpadded, of T tokens.
 
     cu_seqlens: int32, where each run starts in the B·L slots. mask: (B, 1, L, L) bool, true where a slot attends to another; None where
-    another way is taken. width: L. tokens: (T,) the slots that hold a token; None where all are computed. bins: of each bin with tokens how
-    many, and what is added to its scores, (n, n), None for one sequence.
+    another way is taken. width: L. tokens: (T,) the slots that hold a token; None where all are computed. parts: how many tokens one after
+    another are computed together, and what is added to their scores, (n, n), None for one sequence.
     """
 
     cu_seqlens: Tensor
     mask: Tensor | None
     width: int
     tokens: Tensor | None = None
-    bins: tuple[tuple[int, Tensor | None], ...] = ()
+    parts: tuple[tuple[int, Tensor | None], ...] = ()
 
 
 def neighbours_of(batch: PackedTensors, way: Attention, dtype: torch.dtype) -> Neighbours:
@@ -37,20 +42,34 @@ def neighbours_of(batch: PackedTensors, way: Attention, dtype: torch.dtype) -> N
     index, width = batch.sequence_index, batch.input_ids.shape[1]
     if way is Attention.UNPADDED:
         tokens = torch.nonzero(index.flatten(), as_tuple=True)[0]
-        bins = tuple(_bin(row[row > 0], dtype) for row in index if row[0] > 0)
-        return Neighbours(batch.cu_seqlens, None, width, tokens, bins)
+        groups = (part for row in index for part in _together(torch.bincount(row)[1:].tolist()))
+        parts = tuple((sum(part), _apart(part, dtype)) for part in groups)
+        return Neighbours(batch.cu_seqlens, None, width, tokens, parts)
     # Padding has index 0 and so attends to padding, never to a sequence.
     mask = (index[:, None, :, None] == index[:, None, None, :]).detach() if way is Attention.SDPA else None
     return Neighbours(batch.cu_seqlens, mask, width)
 
 
-def _bin(index: Tensor, dtype: torch.dtype) -> tuple[int, Tensor | None]:
-    """Return a bin's tokens and mask. index: (n,) the sequence of each token, from 1."""
-    # One sequence fills the bin: without a mask the kernel may take its fastest way.
-    if index[-1] == 1:
-        return len(index), None
+def _together(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Yield the lengths of a bin's sequences that are computed together; what lies between two is computed for nothing."""
+    part: list[int] = []
+    for length in lengths:
+        if part and sum(part) + length > _TOGETHER:
+            yield part
+            part = []
+        part.append(length)
+    if part:
+        yield part
+
+
+def _apart(lengths: Sequence[int], dtype: torch.dtype) -> Tensor | None:
+    """Return what keeps sequences of n tokens apart, (n, n)."""
+    # Without a mask the kernel may take its fastest way.
+    if len(lengths) == 1:
+        return None
+    index = torch.repeat_interleave(torch.tensor(lengths))
     apart = index[:, None] != index
-    return len(index), torch.zeros(apart.shape, dtype=dtype).masked_fill(apart, -torch.inf)
+    return torch.zeros(apart.shape, dtype=dtype).masked_fill(apart, -torch.inf)
 
 
 def resolve_attention(
@@ -109,7 +128,7 @@ class SelfAttention(nn.Module):
         """Map hidden states (R, H) to (R, H)."""
         qkv = self.qkv(hidden).view(-1, 3, self.heads, self.head_width)
         if neighbours.tokens is not None:
-            context = self._binwise(qkv, neighbours)
+            context = self._partwise(qkv, neighbours)
         elif neighbours.mask is not None:
             context = self._masked(qkv, neighbours)
         else:
@@ -127,14 +146,22 @@ class SelfAttention(nn.Module):
         """Map (B·L, 3, heads, width) to (B, L, heads, width)."""
         return self._attend(qkv.view(-1, neighbours.width, 3, self.heads, self.head_width), neighbours.mask)
 
-    def _binwise(self, qkv: Tensor, neighbours: Neighbours) -> Tensor:
+    def _partwise(self, qkv: Tensor, neighbours: Neighbours) -> Tensor:
         """Map (T, 3, heads, width) to (T, heads, width)."""
-        parts = torch.split(qkv, [size for size, _ in neighbours.bins])
-        found = [self._attend(part[None], mask)[0] for part, (_, mask) in zip(parts, neighbours.bins, strict=True)]
+        parts = torch.split(qkv, [size for size, _ in neighbours.parts])
+        attend = self._drop if self.training and self.dropout else lambda part, mask: self._attend(part[None], mask)[0]
+        found = [attend(part, mask) for part, (_, mask) in zip(parts, neighbours.parts, strict=True)]
         return torch.cat(found) if found else qkv[:, 0]
+
+    def _drop(self, part: Tensor, mask: Tensor | None) -> Tensor:
+        """Map (n, 3, heads, width) to (n, heads, width), with dropout of what is attended to, which no kernel of a processor has."""
+        query, key, value = part.permute(1, 2, 0, 3).unbind(0)
+        scores = torch.bmm(query * self.head_width**-0.5, key.transpose(1, 2))
+        weights = (scores if mask is None else scores + mask).softmax(2)
+        return torch.bmm(dropout(weights, self.dropout), value).transpose(0, 1)
 
     def _attend(self, bins: Tensor, mask: Tensor | None) -> Tensor:
         """Map (B, n, 3, heads, width) to (B, n, heads, width)."""
         query, key, value = bins.permute(2, 0, 3, 1, 4).unbind(0)
-        dropout = self.dropout if self.training else 0.0
-        return functional.scaled_dot_product_attention(query, key, value, mask, dropout).transpose(1, 2)
+        share = self.dropout if self.training else 0.0
+        return functional.scaled_dot_product_attention(query, key, value, mask, share).transpose(1, 2)

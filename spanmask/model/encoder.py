@@ -11,6 +11,7 @@ from torch.nn import functional
 from spanmask.errors import ConfigError
 from spanmask.model.attention import Neighbours, SelfAttention, neighbours_of, resolve_attention
 from spanmask.model.config import SpanBertConfig
+from spanmask.model.dropout import Dropout
 from spanmask.model.inputs import PackedTensors
 
 
@@ -23,7 +24,7 @@ class Embeddings(nn.Module):
         self.positions = nn.Embedding(config.max_positions, config.hidden)
         self.types = nn.Embedding(config.type_vocab, config.hidden)
         self.norm = nn.LayerNorm(config.hidden, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.dropout = Dropout(config.hidden_dropout)
 
     def forward(self, input_ids: Tensor, positions: Tensor, token_types: Tensor | None) -> Tensor:
         """Map ids, positions and token types, (R,) each, to (R, H). token_types: None where all are 0."""
@@ -43,7 +44,7 @@ class Layer(nn.Module):
         self.up = nn.Linear(config.hidden, config.intermediate)
         self.down = nn.Linear(config.intermediate, config.hidden)
         self.output_norm = nn.LayerNorm(config.hidden, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.dropout = Dropout(config.hidden_dropout)
 
     def forward(self, hidden: Tensor, neighbours: Neighbours) -> Tensor:
         """Map hidden states (R, H) to (R, H)."""

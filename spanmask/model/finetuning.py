@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from spanmask.model.config import SpanBertConfig
+from spanmask.model.dropout import Dropout
 from spanmask.model.encoder import SpanBertEncoder, initialise
 from spanmask.model.inputs import PackedTensors
 
@@ -49,7 +50,7 @@ class ClassHead(nn.Module):
     def __init__(self, config: SpanBertConfig, labels: tuple[str, ...]) -> None:
         super().__init__()
         self.labels = labels
-        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.dropout = Dropout(config.hidden_dropout)
         self.dense = nn.Linear(config.hidden, len(labels))
         initialise(self, config)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spanmask.errors import ConfigError
 from spanmask.model import Attention, PackedTensors, SboTensors, SpanBertConfig, SpanBertEncoder, SpanBertForPreTraining
-from spanmask.model.attention import Neighbours, SelfAttention, resolve_attention
+from spanmask.model.attention import Neighbours, SelfAttention, neighbours_of, resolve_attention
 from spanmask.model.loss import objective_scales
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -188,7 +188,7 @@ def test_bins_wider_than_the_positions_are_refused() -> None:
 
 
 @pytest.mark.parametrize("dropout", ["hidden_dropout", "attention_dropout"])
-def test_dropout_is_torchs_own_seeded_and_off_in_evaluation(dropout: str) -> None:
+def test_dropout_is_seeded_by_torch_and_off_in_evaluation(dropout: str) -> None:
     encoder, batch = _encoder(**{dropout: 0.3}), _pack([_sequences(5, 6)], 12)
 
     def run(seed: int) -> Tensor:
@@ -201,6 +201,35 @@ def test_dropout_is_torchs_own_seeded_and_off_in_evaluation(dropout: str) -> Non
     encoder.eval()
     assert torch.equal(run(1), run(2))
     torch.testing.assert_close(run(1), _encoder()(batch).detach(), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("lengths", [[5], [5, 6, 2], [70, 3, 90, 40, 1]])
+def test_attention_with_dropout_that_drops_nothing_is_the_one_without(
+    monkeypatch: pytest.MonkeyPatch, lengths: list[int]
+) -> None:
+    batch = _pack([_sequences(*lengths)], sum(lengths) + 1)
+    changes = {"max_positions": 256, "attention": "unpadded"}
+    expected = _encoder(**changes)(batch)
+    monkeypatch.setattr("spanmask.model.attention.dropout", lambda values, share: values)
+    found = _encoder(**changes, attention_dropout=0.5)(batch)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "parts"),
+    [
+        ([], [[7]]),
+        ([10, 20], [[10, 20], [7]]),
+        ([64], [[64], [7]]),
+        ([65, 1], [[65], [1], [7]]),
+        ([60, 4, 1, 500, 63, 1, 1], [[60, 4], [1], [500], [63, 1], [1], [7]]),
+    ],
+)
+def test_short_sequences_are_computed_together_and_long_ones_alone(lengths: list[int], parts: list[list[int]]) -> None:
+    batch = _pack([_sequences(*lengths), [], _sequences(7)], max(sum(lengths), 7) + 1)
+    found = neighbours_of(batch, Attention.UNPADDED, torch.float64).parts
+    assert [size for size, _ in found] == [sum(part) for part in parts]
+    assert [mask is None for _, mask in found] == [len(part) == 1 for part in parts]
 
 
 @pytest.mark.gpu
