@@ -16,10 +16,11 @@ class ProbeDisplay(Display, Watch):
     """Shows a run of trainings, and ends it in order when a signal asks for it."""
 
     _noun = "example"
+    _metric = ""
 
     def plan(self, plan: ProbePlan) -> None:
         """Say what the run is about to do."""
-        self._steps = plan.steps
+        self._steps, self._metric = plan.steps, plan.metric
         for line in plan_lines(plan):
             self._shown.say(line)
         self._shown.show(["the first update"], plan.step, plan.steps)
@@ -36,7 +37,9 @@ class ProbeDisplay(Display, Watch):
         """Say what the share that chooses found."""
         self._pace.restart()
         best = "; the best so far" if line["best"] == line["step"] else ""
-        self._shown.say(f"epoch {line['epoch']:.2f}: {_figures(line['figures'])} on the share that chooses{best}")
+        self._shown.say(
+            f"epoch {line['epoch']:.2f}: {self._metric} {line['figures'][self._metric]:.2f} on the share that chooses{best}"
+        )
 
     def scoring(self, name: str) -> None:
         """Say which evaluation file is scored."""
@@ -69,21 +72,33 @@ def seed_lines(result: SeedResult) -> list[str]:
 
 def result_lines(results: Results) -> list[str]:
     """Return what a run found as lines: of one seed its figures, of several their means and standard deviations."""
-    lines = []
-    count = len(results.seeds)
-    for name, means in results.mean.items():
-        spread = results.deviation[name]
-        figures = {
-            figure: f"{mean:.2f}" + ("" if spread[figure] is None else f" ± {spread[figure]:.2f}")
-            for figure, mean in means.items()
-        }
-        told = ", ".join(f"{figure} {text}" for figure, text in figures.items())
-        lines.append(f"{name}: {told}" + (f" (mean ± standard deviation of {count} seeds)" if count > 1 else ""))
-    return lines
+    first, *others = results.seeds
+    if not others:
+        return [f"{name}: {_figures(figures)}" for name, figures in first.scores.items()]
+    return [
+        f"{name}: "
+        + ", ".join(f"{figure} {_spread(results, name, figure)}" for figure in figures)
+        + f" (mean ± standard deviation of {len(results.seeds)} seeds)"
+        for name, figures in first.scores.items()
+    ]
+
+
+def _spread(results: Results, name: str, figure: str) -> str:
+    """Return a figure's mean and deviation; of a count, which is every seed's, that alone."""
+    found = results.seeds[0].scores[name][figure]
+    return (
+        _number(found)
+        if isinstance(found, int)
+        else f"{results.mean[name][figure]:.2f} ± {results.deviation[name][figure]:.2f}"
+    )
 
 
 def _figures(figures: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
+    return ", ".join(f"{name} {_number(value)}" for name, value in figures.items())
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"
 
 
 def _shown(value: Any) -> str:

@@ -201,6 +201,7 @@ class _Run:
         plans = [self._training(seed, point) for seed in config.seed_numbers for point in config.grid]
         return ProbePlan(
             task=task.name,
+            metric=task.metric,
             model=self._source.named.name,
             device=str(self._world.device),
             precision=str(self._dtype).removeprefix("torch."),

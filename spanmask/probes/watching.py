@@ -13,12 +13,13 @@ from spanmask.train import watching
 class ProbePlan:
     """What a run is about to do.
 
-    task, model: their names. device, precision: where updates are computed, and in what. parameters: of the model, its head included.
-    initialised: what of it is drawn anew. examples, tokens: of training; selection, evaluation: examples of both. trainings: of all seeds
-    and points of the grid. step, steps: updates that were made, and all.
+    task, model: their names. metric: the figure that chooses. device, precision: where updates are computed, and in what. parameters: of
+    the model, its head included. initialised: what of it is drawn anew. examples, tokens: of training; selection, evaluation: examples of
+    both. trainings: of all seeds and points of the grid. step, steps: updates that were made, and all.
     """
 
     task: str
+    metric: str
     model: str
     device: str
     precision: str

@@ -17,12 +17,14 @@ import torch
 from probes.asked import paragraphs, write_questions
 from probes.ordering import small_model
 from spanmask_cli.commands import LazyGroup, cli
+from spanmask_cli.probe_display import result_lines
 from spanmask_cli.probe_qa import _configs
 
 from spanmask.errors import ConfigError
 from spanmask.model import load_finetuned
 from spanmask.probes import read_questions, read_results
 from spanmask.probes.qa.config import QaConfig
+from spanmask.probes.results import Named, Results, SeedResult
 
 #: The command in a process of its own.
 COMMAND = [sys.executable, "-c", "from spanmask_cli.main import run; run()"]
@@ -128,6 +130,18 @@ def test_options_come_from_flags_over_a_file_over_a_preset(shell: Any) -> None:
     wrong = shell.write("wrong.toml", "windw = 3\n")
     with pytest.raises(ConfigError, match="unknown option 'windw'; did you mean 'window'"):
         _configs("run", {"config_file": wrong, "preset": None}, {}, resume=False)
+
+
+def test_what_a_run_of_counts_and_rates_found_is_told_in_a_line_a_file() -> None:
+    seeds = [
+        SeedResult(seed=seed, chosen={}, scores={"dev": {"f1": f1, "total": 1234}})
+        for seed, f1 in ((1, 50.0), (2, 53.0))
+    ]
+    named = Named(name="dev", sha256="0" * 64)
+    for some, told in ((seeds[:1], "dev: f1 50.00, total 1,234"), (seeds, "dev: f1 51.50 ± 2.12, total 1,234 (mean ±")):
+        results = Results(task="qa", model=named, train=(), eval=(named,), metric="f1", seeds=tuple(some))
+        (line,) = result_lines(results)
+        assert line.startswith(told)
 
 
 def _broken(**changes: Any) -> str:
