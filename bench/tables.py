@@ -10,6 +10,7 @@ from typing import Any
 from spanmask.storage import publish_bytes
 
 from . import (
+    finetuning,
     loading_table,
     masking,
     performance,
@@ -32,6 +33,10 @@ def _training(results: Results, name: str, device: str) -> str:
     return training_table.table(results[name]) if name in results else training_table.empty(device)
 
 
+def _finetuning(results: Results) -> str:
+    return finetuning.table(results["finetuning"]) if "finetuning" in results else finetuning.empty()
+
+
 #: What each README's tables are, by the name in their markers.
 TABLES: dict[Path, dict[str, Callable[[Results], str]]] = {
     README: {
@@ -43,6 +48,7 @@ TABLES: dict[Path, dict[str, Callable[[Results], str]]] = {
         "revisions": lambda results: revisions.table(results["revisions"]),
         "revisions, training": lambda results: revisions.table(results["revisions-training"]),
         "scoring": lambda results: scoring.table(results["scoring"]) if "scoring" in results else scoring.empty(),
+        "finetuning": _finetuning,
         "windows": lambda results: windows.table(results["windows"]) if "windows" in results else windows.empty(),
         "train on a GPU": lambda results: _training(results, "train-cuda", "cuda"),
     },
