@@ -28,6 +28,7 @@ from spanmask.folders import retract_folder
 from spanmask.model.finetuned_folder import export_finetuned
 from spanmask.model.finetuning import FineTuned
 from spanmask.probes.batching import Packer
+from spanmask.probes.card import finetuned_card
 from spanmask.probes.config import FinetuneConfig, GridPoint
 from spanmask.probes.examples import Examples
 from spanmask.probes.predicting import predict
@@ -294,13 +295,15 @@ class _Run:
         told = [one.questions for one in judged.values() if one.questions is not None]
         if told:
             write_questions(self._out, seed, joined(told))
-        export_finetuned(model, folder / "model", self._source.vocabulary, overwrite=True)
         grid = {"lr": point.lr, "batch_size": point.batch_size, "epoch": chosen.epoch, "step": chosen.step}
-        return SeedResult(
+        result = SeedResult(
             seed=seed,
             chosen={**grid, **chosen.settings, "selection": chosen.figures[self._task.metric]},
             scores={name: dict(one.figures) for name, one in judged.items()},
         )
+        card = finetuned_card(self._run, result)
+        export_finetuned(model, folder / "model", self._source.vocabulary, card=card, overwrite=True)
+        return result
 
     def _judge(self, model: FineTuned, held: Any, packer: Packer, chosen: Selected) -> Judged:
         self._watch.scoring(held.name)

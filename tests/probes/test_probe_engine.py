@@ -178,6 +178,11 @@ def test_the_model_that_is_written_is_the_one_that_was_scored_and_transformers_l
             logits = theirs(input_ids=ids, token_type_ids=types).logits[0]
         assert float(logits[1] - logits[0]) == pytest.approx(margin, abs=1e-5)
     assert theirs.config.id2label == {0: "kept", 1: "turned"}
+    card = (whole / "seed-1" / "model" / "README.md").read_text("utf-8")
+    assert "pipeline_tag: text-classification" in card
+    assert "AutoModelForSequenceClassification.from_pretrained" in card
+    assert "| chosen: epoch | " in card
+    assert "| accuracy on `one` | " in card
 
 
 def test_only_the_newest_and_the_best_checkpoint_of_what_is_under_way_lie_on_the_disk(
