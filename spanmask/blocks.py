@@ -220,8 +220,8 @@ def word_positions(row: Row, vocabulary: Vocabulary) -> Positions:
 
 def stored_word_flags(block: MaskedBlock, words: Ragged[Positions]) -> Flags:
     """Return whether a word starts, like the values of input_ids, from stored word starts."""
-    first = block.input_ids.offsets[:-1]
-    flags = np.zeros(len(block.input_ids.values), np.bool_)
-    flags[first[words.owners] + words.values] = True
-    flags[first + 1] = True
+    from spanmask.kernels.words import flag_places
+
+    flags = np.empty(len(block.input_ids.values), np.bool_)
+    flag_places(read_only(block.input_ids.offsets), read_only(words.values), read_only(words.offsets), flags)
     return flags

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spanmask import MaskingConfig, Tokenizer
-from spanmask.blocks import part, read_only, restore, row_of, word_positions
+from spanmask.blocks import offsets_of, part, read_only, restore, row_of, word_positions
 from spanmask.config import SequenceConfig
 from spanmask.kernels import words as kernels
 from spanmask.masking import Masker, mask
@@ -272,6 +272,10 @@ def test_places_of_words_are_those_of_the_literal_twin(segments: list[list[bool]
     kernels.word_places(read_only(starts), read_only(ends), read_only(flags), places, offsets)
     wanted = [[1 + first for first, _ in oracle.words_of(segment)] for segment in segments]
     assert [places[start:end].tolist() for start, end in pairwise(offsets.tolist())] == wanted
+    rows = offsets_of(ends - starts + 2)
+    found = np.ones(rows[-1], np.bool_)
+    kernels.flag_places(read_only(rows), read_only(places), read_only(offsets), found)
+    assert found.tolist() == [flag for segment in segments for flag in (False, True, *segment[1:], False)]
 
 
 def test_classes_are_the_lines_that_go_by_them() -> None:

@@ -73,6 +73,23 @@ def word_places(starts: Ints, ends: Ints, flags: Flags, places: npt.NDArray[np.u
 
 
 @kernel
+def flag_places(rows: Ints, places: npt.NDArray[np.uint16], offsets: Ints, flags: Flags) -> None:
+    """Say of which tokens of S rows it is written that a word starts; the first after ``[CLS]`` starts one always.
+
+    rows: (S + 1,) where rows begin in all tokens, special ones included. places, offsets: as of `word_places`; what lies outside of its row
+    is passed over. flags: output, (T,).
+    """
+    for i in range(len(rows) - 1):
+        first, stop = rows[i], rows[i + 1]
+        for token in range(first, stop):
+            flags[token] = token == first + 1
+        for number in range(offsets[i], offsets[i + 1]):
+            token = first + np.int64(places[number])
+            if token < stop:
+                flags[token] = True
+
+
+@kernel
 def start_words(ids: npt.NDArray[Any], starts: Ints, ends: Ints, table: Flags, longest: int, flags: Flags) -> None:
     """Say where words of S segments start, by a table of entries that start one, words over ``longest`` tokens split.
 
