@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from spanmask.collector import held_off
 from spanmask.config import VocabularyConfig
 from spanmask.errors import ConfigError, StorageError
 from spanmask.pieces import CONTINUATION, LONGEST_WORD, MARK, SPACELESS, Speller, first_classes
@@ -295,6 +296,7 @@ def _agree(name: str, known: bool, given: bool | None) -> bool:
     return known
 
 
+@held_off()
 def _load_file(path: Path, cased: bool | None) -> Vocabulary:
     if path.is_dir():
         folder, (path, known) = path, chosen_file(path)
@@ -365,6 +367,7 @@ def vocabulary_from_json(path: Path, text: str, cased: bool | None = None) -> Vo
     return _made(path.name, text, content, entries)
 
 
+@held_off()
 def vocabulary_from_tokenizer(name: str, text: str) -> Vocabulary:
     """Return the vocabulary of the text of a ``tokenizer.json`` that is not BERT's.
 

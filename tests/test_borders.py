@@ -235,6 +235,7 @@ def test_the_layout_is_the_one_decided() -> None:
         "auditing",
         "batches",
         "blocks",
+        "collector",
         "config",
         "corpus",
         "data",

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from spanmask.blocks import offsets_of, read_only
+from spanmask.collector import held_off
 from spanmask.config import VocabularyConfig
 from spanmask.errors import ConfigError
 from spanmask.kernels.units import trim_documents
@@ -58,6 +59,7 @@ class Tokenizer:
         The `tokenizers` library cannot read the vocabulary's ``tokenizer.json``.
     """
 
+    @held_off()
     def __init__(self, vocabulary: Vocabulary | str = "cased") -> None:
         if isinstance(vocabulary, str):
             vocabulary = load_vocabulary(VocabularyConfig(vocab=vocabulary))
