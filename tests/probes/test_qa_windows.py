@@ -121,14 +121,29 @@ def cases(names: Sequence[str] = ("cased", "uncased")) -> Iterator[tuple[Questio
 
 
 def agree(chosen: Iterator[tuple[Questions, Tokenizer, QaConfig]]) -> bool:
-    return all(list(found(cut_windows(*case))) == list(expected(*case)) for case in chosen)
+    for case in chosen:
+        cut = cut_windows(*case)
+        if list(found(cut)) != list(expected(*case)) or cut.byte_ranges().tolist() != list(ranges_of(cut)):
+            return False
+    return True
+
+
+def ranges_of(cut: Windows) -> Iterator[list[int]]:
+    """Yield the bytes of each token of the windows, by those of its passage's tokens."""
+    for number, (passage, first) in enumerate(zip(cut.passages.tolist(), cut.firsts.tolist(), strict=True)):
+        second, size = int(cut.examples.second_starts[number]), len(cut.examples.input_ids[number])
+        yield from [[0, 0]] * second
+        yield from cut.token_bytes[passage][first : first + size - second - 1].tolist()
+        yield [0, 0]
 
 
 def test_windows_are_the_literal_twins() -> None:
     held = Counter[str]()
     for case in cases():
-        ours = list(found(cut_windows(*case)))
+        cut = cut_windows(*case)
+        ours = list(found(cut))
         assert ours == list(expected(*case))
+        assert cut.byte_ranges().tolist() == list(ranges_of(cut))
         by_question = Counter(number for number, _ in ours)
         held["of several"] += sum(count > 1 for count in by_question.values())
         held["with an answer"] += sum(window.answer != (0, 0) for _, window in ours)
@@ -156,6 +171,11 @@ def test_windows_are_the_literal_twins() -> None:
         ("fill_windows", "out.ids[at + second - 1] = specials[1]", "out.ids[at + second - 1] = specials[0]"),
         ("fill_windows", "stop - first == 1 or", "stop - first <= 2 or"),
         ("fill_windows", "cut.firsts[window] + token", "token"),
+        ("place_tokens", "offsets[window + 1] - 1", "offsets[window + 1] - 2"),
+        ("place_tokens", "out[end] = 0", "out[end] = 1"),
+        ("place_tokens", "out[offsets[window] : begin] = 0", "out[offsets[window] : begin] = 1"),
+        ("place_tokens", "sources[window] + at - begin", "at - begin"),
+        ("place_tokens", "out[at, 1] = places[source, 1]", "out[at, 1] = places[source, 0]"),
     ],
 )
 def test_a_wrong_line_of_the_kernels_is_found(kernel: str, old: str, new: str) -> None:
