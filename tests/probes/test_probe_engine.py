@@ -219,12 +219,14 @@ def trained(model: Path, updates: int, *, bins: int) -> list[float]:
     return losses
 
 
+@pytest.mark.slow
 def test_the_loss_falls_from_that_of_a_guess(model: Path) -> None:
     losses = trained(model, 100, bins=4)
     assert losses[0] == pytest.approx(math.log(2), abs=0.02)
     assert np.mean(losses[-10:]) < 0.3
 
 
+@pytest.mark.slow
 def test_it_trains_in_bfloat16_too(model: Path, tmp_path: Path) -> None:
     finished = tune(model, tmp_path / "run", config_of(lr=(1e-3,), seeds="1", dtype="bf16"))
     assert finished.results is not None
