@@ -284,6 +284,8 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
         raise ConfigError(f"{root}: no such folder; give the folder that `spanmask preshard --out` wrote")
     path = root / MANIFEST
     if not path.exists():
+        if (root / "run.json").exists():
+            raise ConfigError(f"{root}: a run of `spanmask train`; give the dataset that it was trained on, or another")
         raise IncompleteShards(
             "no manifest: not a spanmask dataset, or its run did not finish; run the same preshard command again",
             path=str(path),

@@ -74,6 +74,14 @@ def test_a_model_that_is_there_is_replaced_only_when_told(shell: Any, run: Path,
     assert (shell.folder / "model" / "model.safetensors").read_bytes() != before
 
 
+@pytest.mark.parametrize("command", ["show", "audit", "verify", "export --to parquet --out rows", "train --out next"])
+def test_a_run_in_place_of_a_dataset_is_told(shell: Any, run: Path, one_line: OneLine, command: str) -> None:
+    name, *options = command.split()
+    result = shell(name, run, *options)
+    assert result.code == 2
+    assert f"{run}: a run of `spanmask train`; give the dataset" in one_line(result.error)
+
+
 def test_a_model_is_not_written_to_a_url(shell: Any, run: Path, one_line: OneLine) -> None:
     told = one_line(shell("export-model", run, "--out", "s3://bucket/model").error)
     assert told.startswith("spanmask: --out is s3:/")
