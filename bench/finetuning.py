@@ -64,8 +64,9 @@ def measure(*, path: str, rounds: int = 5, minutes: float = 5.5) -> dict[str, An
     threads = {name: str(THREADS) for name in child.ONE_THREAD if name.endswith("NUM_THREADS")}
     ceilings = child.call("ceilings", "measured", {"device": "cpu", "threads": THREADS}, threads)
     shares = {"minilm": 0.7 * minutes, "tiny": 0.3 * minutes}
+    asked = {"path": path, "rounds": rounds}
     models = {
-        size: child.call("finetuning", "run", {"path": path, "size": size, "rounds": rounds, "minutes": share}, threads)
+        size: child.call("finetuning", "run", {**asked, "size": size, "steps": _STEPS[size], "minutes": share}, threads)
         for size, share in shares.items()
     }
     ratios = {
@@ -95,8 +96,8 @@ class Turn:
     squares: int = 0
 
 
-def run(*, path: str, size: str, rounds: int, minutes: float) -> dict[str, Any]:
-    """Measure one size in this process; see `measure`."""
+def run(*, path: str, size: str, steps: int, rounds: int, minutes: float) -> dict[str, Any]:
+    """Measure one size in this process, in turns of so many steps; see `measure`."""
     import torch
 
     from spanmask.config import VocabularyConfig
@@ -134,13 +135,13 @@ def run(*, path: str, size: str, rounds: int, minutes: float) -> dict[str, Any]:
         }
         # The Trainer prints a summary where this process's answer goes.
         with redirect_stdout(sys.stderr):
-            taken = _in_turn(turns, _STEPS[size], rounds, time.monotonic() + 60 * minutes)
+            taken = _in_turn(turns, steps, rounds, time.monotonic() + 60 * minutes)
     lengths = examples.input_ids.lengths
     return {
         "shape": {"layers": layers, "hidden": hidden, "heads": heads},
         "windows": len(lengths),
         "window_tokens": float(lengths.mean()),
-        "steps": _STEPS[size],
+        "steps": steps,
         "contestants": {name: _figures(found) for name, found in taken.items()},
         "flops_per_token": _flops_of(config, taken[OURS]),
     }

@@ -71,7 +71,8 @@ def test_the_table_says_what_was_asked_for() -> None:
 @pytest.mark.slow
 def test_all_contestants_train(tmp_path: Path) -> None:
     path = write_questions(tmp_path / "questions.json", 0, 30)
-    found = child.call("finetuning", "run", {"path": str(path), "size": "tiny", "rounds": 1, "minutes": 0.0})
+    asked = {"path": str(path), "size": "tiny", "steps": 1, "rounds": 1, "minutes": 0.0}
+    found = child.call("finetuning", "run", asked)
     assert set(found["contestants"]) == {finetuning.OURS, finetuning.PADDED, finetuning.GROUPED}
     assert all(figures["tokens"][0] > 0 < figures["seconds"][0] for figures in found["contestants"].values())
     assert found["flops_per_token"] > 6 * 2 * 12 * 128**2
