@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
 import math
 import random
@@ -17,7 +18,7 @@ import oracle
 import pytest
 from planted import planted
 from probes.conftest import QA, needs_qa
-from probes.test_qa_windows import questions_on, texts, tokenizer_of
+from probes.test_qa_windows import interpreted, questions_on, texts, tokenizer_of
 
 from spanmask.errors import ConfigError
 from spanmask.kernels import decoding as kernels
@@ -137,12 +138,16 @@ def test_the_best_answers_are_the_literal_twins_ties_and_all() -> None:
     ],
 )
 def test_a_wrong_line_of_the_kernel_is_found(old: str, new: str) -> None:
-    source = planted(inspect.getsource(kernels), old, new).replace("@kernel", "").replace("@inlined", "")
-    names = dict(vars(kernels))
-    exec(compile(source, "planted", "exec"), names)
-    names["copy"] = lambda given, taken: taken.__setitem__(slice(None), given)
+    names = interpreted(planted(inspect.getsource(kernels), old, new), kernels)
     with mock.patch.object(decoding.kernels, "find_best", names["find_best"]):
         assert not agree(cases())
+
+
+def test_the_interpreted_kernel_finds_the_same_and_stays_inside_its_arrays() -> None:
+    with mock.patch.object(
+        decoding.kernels, "find_best", interpreted(inspect.getsource(kernels), kernels)["find_best"]
+    ):
+        assert agree(itertools.islice(cases(), 4))
 
 
 def one(values: dict[str, list[float]], layout: Layout = Layout.SQUAD2) -> tuple[Questions, Decoded]:
