@@ -55,6 +55,12 @@ BEYOND: dict[str, dict[str, tuple[Any, ...]]] = {
         "max_document_bytes": (0, -1, "3 M", (1 << 40) + 1),
     },
     "ExtendingConfig": {"add": (0, -1, (1 << 24) + 1), "min_frequency": (0,)},
+    "FinetuneConfig": dict.fromkeys(("epochs", "evals_per_epoch", "log_every", "bins", "threads"), (0, -1))
+    | dict.fromkeys(("beta1", "beta2", "weight_decay", "dropout"), (1, -0.5))
+    | dict.fromkeys(("epsilon", "selection"), (0, 1, float("nan")))
+    | dict.fromkeys(("clip", "save_minutes"), (-1, float("inf")))
+    | {"lr": ([0], [1], [], [0.5, 0.5]), "batch_size": ([0], [], [8, 8]), "seeds": ("", "0", "1,1", "-1", "x")}
+    | {"warmup": (-0.1, 1.5), "save_every": (-1,)},
     "LoadConfig": dict.fromkeys(("batch_size", "window", "width", "shuffle_blocks", "max_span_offset"), (0, -1))
     | {"seed": (), "weights": ()},
     "MaskingConfig": {
@@ -65,6 +71,8 @@ BEYOND: dict[str, dict[str, tuple[Any, ...]]] = {
         "mask_epoch": (-1, 1 << 16),
     },
     "OutputConfig": {"holdout": (-0.1, 1), "shard_bytes": (1023, "3 M", "2GiB", (1 << 30) + 1)},
+    "OverlapConfig": {"n": (0, 1001), "least": (0,)},
+    "QaConfig": dict.fromkeys(("stride", "max_question", "n_best", "max_answer"), (0, -1)) | {"window": (0, 67)},
     "SboRule": {"max_span_offset": (0,)},
     "SentinelConfig": {"first_sentinel": (-1,)},
     "SequenceConfig": {"max_tokens": (2, 65_536), "min_tokens": (-1, 513)},
@@ -289,7 +297,15 @@ def test_a_value_out_of_range_is_refused_alike_at_every_door(config: type[Option
 @each_config
 def test_defaults_and_ordinary_values_are_taken_alike_at_every_door(config: type[Options], tmp_path: Path) -> None:
     ordinary: dict[Any, Any] = {int: 8, float: 0.125, bool: True, str: "something"}
-    ordinary |= {"hidden": 24, "heads": 6, "shard_bytes": "4KiB", "exclude": "id=ids.txt", "encoding": "latin-1"}
+    ordinary |= {
+        "hidden": 24,
+        "heads": 6,
+        "window": 512,
+        "seeds": "1,2,5",
+        "shard_bytes": "4KiB",
+        "exclude": "id=ids.txt",
+        "encoding": "latin-1",
+    }
     made, plain = _outcome(config, {}, tmp_path)
     assert made == "made"
     assert config.from_json(json.loads(json.dumps(plain.to_json()))) == plain

@@ -41,7 +41,7 @@ class Dropout(nn.Module):
 class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, share: float) -> Tensor:
-        count, dropped = values.numel(), round(share * _VALUES)
+        count, dropped = values.numel(), min(round(share * _VALUES), _VALUES - 1)
         words = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(1 << 63), None)
         kept = (words.view(torch.int16)[:count] >= _LOWEST + dropped).view(values.shape)
         ctx.save_for_backward(kept)

@@ -66,3 +66,8 @@ def test_draws_follow_torchs_seed_and_none_are_made_in_evaluation() -> None:
     assert module.eval()(values) is values
     assert Dropout(0.0).train()(values) is values
     assert not torch.equal(module.train()(torch.ones(99)), torch.ones(99))
+
+
+def test_a_share_just_below_one_leaves_finite_values() -> None:
+    torch.manual_seed(3)
+    assert dropout(torch.ones(COUNT), 1 - 1e-7).isfinite().all()
