@@ -32,6 +32,11 @@ class PlainLibrary:
         self._library: Any = library or Library.from_str(json.dumps(content))
         self._at_white_space = all(step.get(writing.get(step["type"], "")) is False for step in steps)
 
+    def ids(self, texts: Sequence[str]) -> list[int]:
+        """Return the ids of all texts, one text's after another's."""
+        encodings = self._library.encode_batch_fast(list(texts), add_special_tokens=False)
+        return list(chain.from_iterable(encoding.ids for encoding in encodings))
+
     def encode(self, texts: Sequence[str], specials: str = "text") -> TokenizedBlock:
         """Return ids, word starts and the bytes of each token: without the white space around it; none, at its end, where it is white."""
         encodings = self._library.encode_batch(list(texts), add_special_tokens=False)
