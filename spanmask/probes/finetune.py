@@ -20,7 +20,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from spanmask.config import fingerprint
 from spanmask.errors import ConfigError
@@ -39,16 +39,17 @@ from spanmask.probes.tasks import Judged, Task
 from spanmask.probes.training import Ground, Selected, Training, TrainingPlan
 from spanmask.probes.watching import ProbePlan, Watch
 from spanmask.storage import make_folder, publish_bytes, remove_temporaries
-from spanmask.tokenizer_folder import read_json
 from spanmask.train.checkpoint import checkpoints_in, read_checkpoint
 from spanmask.train.claiming import claimed_run
 from spanmask.train.distributed import World, device_of
 from spanmask.train.evaluation import AbandonedError
+from spanmask.train.record import read_record
 from spanmask.train.run import threads
 from spanmask.train.updating import precision_of
 from spanmask.vocab import Vocabulary
 
 _OUTCOME, _RESULT = "outcome.json", "result.json"
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,22 +330,17 @@ def _as_json(content: Any) -> bytes:
 
 
 def _read_outcome(path: Path, metric: str) -> Selected:
-    content = read_json(path)
-    try:
+    def build(content: dict[str, Any]) -> Selected:
         found = Selected(**content)
         found.figures[metric]
-    except (TypeError, AttributeError, KeyError) as error:
-        raise ConfigError(
-            f"{path}: not what spanmask probe writes ({error!r:.300}); remove its folder to train anew"
-        ) from None
-    return found
+        return found
+
+    return _read(path, build)
 
 
 def _read_result(path: Path) -> SeedResult:
-    content = read_json(path)
-    try:
-        return SeedResult(**content)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(
-            f"{path}: not what spanmask probe writes ({error}); remove its folder to train anew"
-        ) from None
+    return _read(path, lambda content: SeedResult(**content))
+
+
+def _read(path: Path, build: Callable[[dict[str, Any]], _T]) -> _T:
+    return read_record(path, build, by="spanmask probe", advice="remove its folder to train anew")

@@ -12,8 +12,7 @@ from spanmask.errors import ConfigError, MismatchError
 from spanmask.options import differing
 from spanmask.probes.config import FinetuneConfig
 from spanmask.probes.results import Named
-from spanmask.tokenizer_folder import read_json
-from spanmask.train.record import versions
+from spanmask.train.record import read_record, versions
 
 RECORD = "probe.json"
 RECORD_VERSION = 1
@@ -99,16 +98,4 @@ def read_probe_run(folder: str | Path) -> ProbeRun:
     path = Path(folder) / RECORD
     if not path.exists():
         raise ConfigError(f"{folder}: no {RECORD} there, so it is no run; give the folder that spanmask probe wrote")
-    content = read_json(path)
-    if content.get("version") != RECORD_VERSION:
-        raise ConfigError(
-            f"{path}: of version {content.get('version')!r:.100}, this spanmask reads {RECORD_VERSION}; use the one that wrote it"
-        )
-    try:
-        return ProbeRun.from_json(content)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            f"{path}: not what spanmask probe writes ({error!r:.300}); copy the run's folder again"
-        ) from None
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}; copy the run's folder again") from None
+    return read_record(path, ProbeRun.from_json, by="spanmask probe", version=RECORD_VERSION)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from spanmask.errors import ConfigError
 from spanmask.records import Flags, Offsets
 from spanmask.storage import make_folder, publish_bytes, reporting, require_file
-from spanmask.tokenizer_folder import read_json
+from spanmask.train.record import read_record
 
 RESULTS, QUESTIONS = "results.json", "questions.jsonl"
 RESULTS_VERSION = 1
@@ -156,17 +156,7 @@ def read_results(folder: str | Path) -> Results:
     path = Path(folder) / RESULTS
     if not path.exists():
         raise ConfigError(f"{folder}: no {RESULTS} there; give the folder of a spanmask probe that has come to its end")
-    content = read_json(path)
-    if content.get("version") != RESULTS_VERSION:
-        raise ConfigError(
-            f"{path}: of version {content.get('version')!r:.100}, this spanmask reads {RESULTS_VERSION}; use the one that wrote it"
-        )
-    try:
-        return Results.from_json(content)
-    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
-        raise ConfigError(
-            f"{path}: not what spanmask probe writes ({error!r:.300}); copy the run's folder again"
-        ) from None
+    return read_record(path, Results.from_json, by="spanmask probe", version=RESULTS_VERSION)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from spanmask.errors import ConfigError
 from spanmask.model.config import SpanBertConfig
@@ -19,6 +19,8 @@ from spanmask.train.lines import JsonLines
 
 RUN, METRICS, EVALUATIONS = "run.json", "metrics.jsonl", "evaluation.jsonl"
 RUN_VERSION = 1
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,47 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in ("spanmask", "torch")}}
 
 
+def read_record(
+    path: Path,
+    build: Callable[[dict[str, Any]], T],
+    *,
+    by: str,
+    version: int | None = None,
+    advice: str = "copy the run's folder again",
+) -> T:
+    """Return what a file of a run says.
+
+    Parameters
+    ----------
+    path
+        A JSON object.
+    build
+        Makes of it what is wanted.
+    by
+        The command that writes it.
+    version
+        What it says its version is; None where it says none.
+    advice
+        What to do where it is damaged.
+
+    Raises
+    ------
+    ConfigError
+        It is missing, damaged, or of another version.
+    """
+    content = read_json(path)
+    if version is not None and content.get("version") != version:
+        raise ConfigError(
+            f"{path}: of version {content.get('version')!r:.100}, this spanmask reads {version}; use the one that wrote it"
+        )
+    try:
+        return build(content)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}; {advice}") from None
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        raise ConfigError(f"{path}: not what {by} writes ({error!r:.300}); {advice}") from None
+
+
 def read_run(folder: str | Path) -> Run:
     """Return what a run was started with.
 
@@ -94,17 +137,7 @@ def read_run(folder: str | Path) -> Run:
     if not path.exists():
         raise ConfigError(f"{folder}: no {RUN} there, so it is no run; give the folder that spanmask train wrote")
     # Written last when the run began, so it is there whole or the run never began.
-    content = read_json(path)
-    if content.get("version") != RUN_VERSION:
-        raise ConfigError(
-            f"{path}: of version {content.get('version')}, this spanmask reads {RUN_VERSION}; use the one that wrote it"
-        )
-    try:
-        return Run.from_json(content)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path}: not what spanmask train writes ({error!r}); copy the run's folder again") from None
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}; copy the run's folder again") from None
+    return read_record(path, Run.from_json, by="spanmask train", version=RUN_VERSION)
 
 
 def told_by(folder: str | Path, name: str) -> Told:
