@@ -10,7 +10,8 @@ import click
 
 from spanmask.config import OnError
 from spanmask.escaping import counted
-from spanmask.probes.config import PRESETS, FinetuneConfig, preset_options
+from spanmask.options import look_up
+from spanmask.probes.config import PRESETS, FinetuneConfig
 from spanmask.probes.qa.config import QaConfig
 
 from .commands import examples, say
@@ -118,7 +119,7 @@ def _configs(out: str, own: dict[str, Any], flags: dict[str, Any], *, resume: bo
     options = (
         (FinetuneConfig.read_toml(file, "preset", *asked) if file else {}) | flags | given({"preset": own["preset"]})
     )
-    options = preset_options(options.pop("preset", "single")) | options
+    options = look_up(PRESETS, options.pop("preset", "single"), "preset") | options
     asking = {name: options.pop(name) for name in asked if name in options}
     if not resume:
         return FinetuneConfig.of(**options), QaConfig.of(**asking)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from spanmask.train.config import PRESETS, TrainConfig, preset_options
+from spanmask.options import look_up
+from spanmask.train.config import PRESETS, TrainConfig
 
 from .commands import examples, say
 from .ending import Request
@@ -80,7 +81,7 @@ def command(
 def _config(out: str, preset: str | None, file: str | None, flags: dict[str, Any], *, resume: bool) -> TrainConfig:
     """Return flags over a file over a preset; of a run to be resumed, over what it was started with."""
     options = (TrainConfig.read_toml(file, "preset") if file else {}) | flags | given({"preset": preset})
-    options = preset_options(options.pop("preset", "paper")) | options
+    options = look_up(PRESETS, options.pop("preset", "paper"), "preset") | options
     if not resume:
         return TrainConfig.of(**options)
     from spanmask.train.record import read_run

@@ -15,9 +15,11 @@ from dataclasses import MISSING, fields
 from enum import StrEnum
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self, TypeVar
 
 from spanmask.errors import ConfigError
+
+T = TypeVar("T")
 
 
 class Form(NamedTuple):
@@ -189,6 +191,28 @@ def require_known(names: Collection[str], known: Collection[str], place: str = "
     for name in names:
         if name not in known:
             raise ConfigError(f"{place}unknown option {name!r}; {hint_for(name, known)}")
+
+
+def look_up(table: Mapping[str, T], name: object, noun: str) -> T:
+    """Return an entry of a table.
+
+    Parameters
+    ----------
+    table
+        Entries by name.
+    name
+        The one that is wanted: of any type, since a TOML file may give any.
+    noun
+        What they are.
+
+    Raises
+    ------
+    ConfigError
+        There is none of that name.
+    """
+    if not isinstance(name, str) or name not in table:
+        raise ConfigError(f"unknown {noun} {name!r}: give one of {', '.join(table)}")
+    return table[name]
 
 
 def differing(options: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Any]]]:

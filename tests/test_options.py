@@ -8,6 +8,7 @@ import importlib
 import json
 import pickle
 import pkgutil
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
@@ -17,7 +18,8 @@ from typing import Annotated, Any
 
 import numpy as np
 import pytest
-from spanmask_cli import export, preshard, train, vocab
+from click.testing import CliRunner
+from spanmask_cli import export, preshard, probe_qa, train, vocab
 from spanmask_cli.options import config_options, given
 
 import spanmask
@@ -473,3 +475,18 @@ def test_values_of_another_type_end_in_an_error_that_says_so(make: Callable[[], 
 )
 def test_the_name_that_is_meant_is_the_one_that_is_begun(name: str, known: list[str], meant: str) -> None:
     assert hint_for(name, known) == f"did you mean {meant!r}?"
+
+
+@pytest.mark.parametrize("value", ['["paper"]', "3", "true", "{ paper = 1 }", '"papers"'])
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (train.command, ["x", "--out", "y"]),
+        (probe_qa.command, ["x", "--train", "t", "--eval", "e", "--out", "y"]),
+    ],
+)
+def test_a_preset_in_a_file_that_is_none_is_refused(command: Any, words: list[str], value: str, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(f"preset = {value}\n")
+    found = CliRunner().invoke(command, [*words, "--config", str(tmp_path / "c.toml")])
+    assert isinstance(found.exception, ConfigError)
+    assert re.match("unknown preset .*: give one of .*paper", str(found.exception))

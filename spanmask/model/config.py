@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Self
 
 from spanmask.errors import ConfigError
-from spanmask.options import Form, Options
+from spanmask.options import Form, Options, look_up
 
 #: The vocabulary is padded to a multiple of this, which matrix units like.
 VOCABULARY_MULTIPLE = 128
@@ -127,9 +127,7 @@ class SpanBertConfig(Options):
         ConfigError
             The name or a change is unknown, or a value cannot be used.
         """
-        if name not in PRESETS:
-            raise ConfigError(f"unknown model {name!r}: give one of {', '.join(PRESETS)}")
-        layers, hidden, heads = PRESETS[name]
+        layers, hidden, heads = look_up(PRESETS, name, "model")
         sizes = {"layers": layers, "hidden": hidden, "heads": heads, "intermediate": 4 * hidden}
         return cls.of(**({"vocab_size": vocab_size} | sizes | changes))
 

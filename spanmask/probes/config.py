@@ -14,8 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple, Self
 
-from spanmask.errors import ConfigError
-from spanmask.options import Form, Options
+from spanmask.options import Form, Options, look_up
 from spanmask.train.config import Decay, Device, Precision, TrainConfig
 
 #: What each preset changes of the defaults.
@@ -140,7 +139,7 @@ class FinetuneConfig(Options):
     @classmethod
     def of(cls, preset: str = "single", **options: Any) -> Self:
         """Return a preset with other values of some options; errors are those of `Options.of`."""
-        return cls.from_json(preset_options(preset) | options)
+        return cls.from_json(look_up(PRESETS, preset, "preset") | options)
 
     @property
     def seed_numbers(self) -> tuple[int, ...]:
@@ -180,19 +179,6 @@ class FinetuneConfig(Options):
             compile=False,
             threads=self.threads,
         )
-
-
-def preset_options(name: str) -> dict[str, Any]:
-    """Return what a preset changes of the defaults.
-
-    Raises
-    ------
-    ConfigError
-        There is no preset of that name.
-    """
-    if name not in PRESETS:
-        raise ConfigError(f"unknown preset {name!r}: give one of {', '.join(PRESETS)}")
-    return PRESETS[name]
 
 
 def seed_numbers(text: str) -> tuple[int, ...]:

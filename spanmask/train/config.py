@@ -50,7 +50,7 @@ from spanmask.errors import ConfigError
 from spanmask.loading.rows import Masks
 from spanmask.loading.targets import Edges
 from spanmask.model.config import Attention, Objective
-from spanmask.options import Form, Options
+from spanmask.options import Form, Options, look_up
 
 
 class Device(StrEnum):
@@ -286,23 +286,10 @@ class TrainConfig(Options):
     @classmethod
     def of(cls, preset: str = "paper", **options: Any) -> Self:
         """Return a preset with other values of some options; errors are those of `Options.of`."""
-        return cls.from_json(preset_options(preset) | options)
+        return cls.from_json(look_up(PRESETS, preset, "preset") | options)
 
     @property
     def shape(self) -> dict[str, int]:
         """The values given for the model's shape."""
         given = {name: getattr(self, name) for name in SHAPE}
         return {name: value for name, value in given.items() if value is not None}
-
-
-def preset_options(name: str) -> dict[str, Any]:
-    """Return what a preset changes of the defaults.
-
-    Raises
-    ------
-    ConfigError
-        There is no preset of that name.
-    """
-    if name not in PRESETS:
-        raise ConfigError(f"unknown preset {name!r}: give one of {', '.join(PRESETS)}")
-    return PRESETS[name]
