@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from spanmask.errors import ConfigError
-from spanmask.storage import digest, publish_bytes
+from spanmask.storage import digest
 
 from . import child, markdown, peers, protocol
 
@@ -295,9 +295,7 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON as well")
     asked = parser.parse_args()
     result = measure(path=asked.path, rounds=asked.rounds, minutes=asked.minutes)
-    if asked.json:
-        publish_bytes(Path(asked.json), protocol.as_json(result))
-    sys.stdout.write(table(result))
+    protocol.deliver(result, table(result), asked.json)
 
 
 if __name__ == "__main__":

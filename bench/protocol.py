@@ -12,12 +12,15 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
+
+from spanmask.storage import publish_bytes
 
 #: Packages whose versions a result names.
 PACKAGES = ("spanmask", "numpy", "numba", "pyarrow")
@@ -167,6 +170,13 @@ def record(
 def as_json(result: Mapping[str, Any]) -> bytes:
     """Return a result as the bytes of its file; the order of its keys is that of its tables."""
     return f"{json.dumps(result, indent=2, ensure_ascii=False)}\n".encode()
+
+
+def deliver(result: Mapping[str, Any], table: str, file: str | None) -> None:
+    """Keep a result in a file, if one is named, and print its table."""
+    if file:
+        publish_bytes(Path(file), as_json(result))
+    sys.stdout.write(table)
 
 
 def machine() -> dict[str, Any]:

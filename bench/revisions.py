@@ -18,8 +18,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from spanmask.storage import publish_bytes
-
 from . import markdown, protocol
 from .child import ONE_THREAD
 from .revision_host import WORK
@@ -149,9 +147,7 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON as well")
     asked = parser.parse_args()
     result = measure(asked.other, asked.text, rounds=asked.rounds, work=asked.work)
-    if asked.json:
-        publish_bytes(Path(asked.json), protocol.as_json(result))
-    sys.stdout.write(table(result))
+    protocol.deliver(result, table(result), asked.json)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from typing import Any
 from spanmask.errors import ConfigError
 from spanmask.probes.scores.conll import Entities, Mention, read_conll, write_conll
 from spanmask.probes.scores.coref import score_documents
-from spanmask.storage import digest, publish_bytes
+from spanmask.storage import digest
 
 from . import markdown, peers, protocol
 from .command_runs import COMMAND
@@ -232,9 +232,7 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON as well")
     asked = parser.parse_args()
     result = measure(squad=asked.squad, coref=asked.coref, rounds=asked.rounds)
-    if asked.json:
-        publish_bytes(Path(asked.json), protocol.as_json(result))
-    sys.stdout.write(table(result))
+    protocol.deliver(result, table(result), asked.json)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ it is held against the peer's before anything is measured.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from spanmask.errors import ConfigError
-from spanmask.storage import digest, publish_bytes
+from spanmask.storage import digest
 
 from . import child, markdown, peers, protocol
 from .baselines.hugging_face_windows import PACKAGE, Asked, FastWindows, Labelled
@@ -197,9 +196,7 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON as well")
     asked = parser.parse_args()
     result = measure(path=asked.path, rounds=asked.rounds)
-    if asked.json:
-        publish_bytes(Path(asked.json), protocol.as_json(result))
-    sys.stdout.write(table(result))
+    protocol.deliver(result, table(result), asked.json)
 
 
 if __name__ == "__main__":
