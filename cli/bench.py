@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .commands import examples, say
+from .commands import Group, examples, say
 from .summary import print_json
 
 Function = Callable[..., Any]
@@ -16,6 +16,7 @@ Function = Callable[..., Any]
 
 @click.group(
     name="bench",
+    cls=Group,
     epilog=examples(
         "spanmask bench masking",
         "spanmask bench load corpus.txt --json load.json",

@@ -120,7 +120,21 @@ def _telling_how_to_go_on() -> Iterator[None]:
         raise
 
 
-class LazyGroup(click.Group):
+class Group(click.Group):
+    """A group that names the nearest of its commands on a typo."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Resolve a command, or refuse what none is called."""
+        name, known = args[0], self.list_commands(ctx)
+        is_option = name.startswith("-") and name.strip("-")
+        if name not in known and not is_option:
+            from spanmask.options import hint_for
+
+            raise click.UsageError(f"no command {name!r}; {hint_for(name, known)}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+class LazyGroup(Group):
     """A group whose commands are imported when one is called.
 
     Parameters
@@ -153,15 +167,6 @@ class LazyGroup(click.Group):
         for title, commands in self._sections.items():
             with formatter.section(title):
                 formatter.write_dl(list(commands.items()))
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Resolve a command, naming the nearest on a typo."""
-        name = args[0] if args else ""
-        if name and name not in self._names and not name.startswith("-"):
-            from spanmask.options import hint_for
-
-            raise click.UsageError(f"no command {name!r}; {hint_for(name, self._names)}", ctx)
-        return super().resolve_command(ctx, args)
 
 
 class _Main(LazyGroup):

@@ -32,9 +32,6 @@ def _message(error: click.ClickException, ctx: click.Context | None) -> str:
         return f"no option {error.option_name}" + (f"; {hint}" if hint.startswith("did") else "")
     if isinstance(error, click.BadOptionUsage) and "requires" in error.message:
         return f"{error.option_name} has no value: give one after it"
-    command = re.fullmatch(r"No such command '(.*)'\.", error.message)
-    if command and ctx and isinstance(ctx.command, click.Group):
-        return f"no command {command[1]!r}; {hint_for(command[1], ctx.command.list_commands(ctx))}"
     extra = re.fullmatch(r"Got unexpected extra arguments? \((.*)\)", error.message)
     return (
         f"{extra[1]}: more than the command takes; leave it out, or put quotes around spaces"

@@ -252,6 +252,9 @@ HELP = "; spanmask {} --help tells more"
         ("verify", "DIR is missing: give one at least"),
         ("bench trian", "no command 'trian'; did you mean 'train'?"),
         ("bench zzz", "no command 'zzz'; known: load, masking, preshard, tokenize, train"),
+        ("bench it's", 'no command "it\'s"; known: load, masking, preshard, tokenize, train'),
+        ("bench a\\b", "no command 'a\\\\b'; known: load, masking, preshard, tokenize, train"),
+        ("probe it's", 'no command "it\'s"; known: compare, qa'),
         ("verify --hlep", "no option --hlep; did you mean '--help'?"),
     ],
 )
