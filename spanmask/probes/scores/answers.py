@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection
 from string import punctuation
 
 _WITHOUT_PUNCTUATION = str.maketrans("", "", punctuation)
@@ -20,13 +20,12 @@ def normalized(text: str) -> str:
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_WITHOUT_PUNCTUATION)).split())
 
 
-def best(prediction: str, answers: Iterable[str], *, nothing: float) -> tuple[int, float]:
-    """Return exact match (0 or 1) and F1, each the best over the accepted answers.
+def best(prediction: str, accepted: Collection[str], *, nothing: float) -> tuple[int, float]:
+    """Return exact match (0 or 1) and F1, each the best over the accepted answers, which are normalized.
 
     nothing: the F1 of a prediction and an answer that are both empty once normalized.
     """
     words = normalized(prediction)
-    accepted = {normalized(answer) for answer in answers}
     if words in accepted:
         return 1, 1.0 if words else nothing
     return 0, max(_f1(words.split(), answer.split()) for answer in accepted)

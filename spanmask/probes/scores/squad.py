@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from spanmask.errors import CorpusError
-from spanmask.probes.scores.answers import best
+from spanmask.probes.scores.answers import best, normalized
 from spanmask.probes.scores.questions import read_predictions, read_squad
 from spanmask.probes.scores.reading import tell_unmatched
 
@@ -43,7 +43,11 @@ def score(gold: str | Path, predictions: str | Path) -> dict[str, float]:
 
 def question_scores(answers: Mapping[str, Iterable[str]], predicted: Mapping[str, str]) -> dict[str, tuple[int, float]]:
     """Return exact match, 0 or 1, and F1 of each prediction, by id of its question. answers: accepted ones, by id."""
-    return {name: best(predicted[name], texts, nothing=0.0) for name, texts in answers.items() if name in predicted}
+    return {
+        name: best(predicted[name], {*map(normalized, texts)}, nothing=0.0)
+        for name, texts in answers.items()
+        if name in predicted
+    }
 
 
 def mean_scores(answers: Mapping[str, Iterable[str]], predicted: Mapping[str, str]) -> dict[str, float]:

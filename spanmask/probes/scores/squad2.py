@@ -96,9 +96,9 @@ def best_threshold(
     return 100.0 * top / len(scores), threshold
 
 
-def _accepted(texts: Sequence[str]) -> list[str]:
-    """Return the answers that are words once normalized; without any, the empty one is right, whether the question has answers or not."""
-    return [text for text in texts if normalized(text)] or [""]
+def _accepted(texts: Sequence[str]) -> set[str]:
+    """Return answers normalized, but for empty ones; without any other, the empty one is right, whether the question has answers or not."""
+    return {*map(normalized, texts)} - {""} or {""}
 
 
 def _means(pairs: Mapping[str, tuple[float, float]]) -> dict[str, float]:

@@ -106,7 +106,7 @@ def test_cases_worked_by_hand_score_as_derived(tmp_path: Path) -> None:
     ("module", "old", "new"),
     [
         (squad2, "nothing=1.0", "nothing=0.0"),
-        (squad2, '[text for text in texts if normalized(text)] or [""]', 'texts or [""]'),
+        (squad2, '{*map(normalized, texts)} - {""} or {""}', '{*map(normalized, texts)} or {""}'),
         (squad2, "> THRESHOLD", ">= THRESHOLD"),
         (squad2, "(not answers[name], not answers[name])", "(0, 0)"),
         (squad2, "is which}", "is not which}"),
