@@ -11,6 +11,7 @@ for mentions that the key has (and scores nothing beyond ten); it leaves those o
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from warnings import warn
@@ -127,7 +128,8 @@ def _tell_left_out(path: str | Path, documents: Mapping[str, Document]) -> None:
     if unpaired:
         warn(f"{path}: brackets without their other half, left out: {unpaired:,}", stacklevel=3)
     repeated = sum(
-        sum(map(len, document.entities)) - sum(map(len, distinct(document.entities))) for document in documents.values()
+        sum(map(len, document.entities)) - len(set(chain.from_iterable(document.entities)))
+        for document in documents.values()
     )
     if repeated:
         warn(f"{path}: mentions that stand there more than once, counted once: {repeated:,}", stacklevel=3)
