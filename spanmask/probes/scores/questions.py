@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from spanmask.errors import ConfigError, CorpusError
-from spanmask.probes.scores.reading import kind, read_json, read_object, refuse, twice
+from spanmask.errors import ConfigError
+from spanmask.probes.scores.reading import by_name, kind, read_json, read_object, refuse
 
 _LAYOUT = 'SQuAD\'s layout, {"data": [{"paragraphs": [{"qas": [{"id", "answers": [{"text"}]}]}]}]}'
 
@@ -33,12 +33,9 @@ def read_squad(path: str | Path) -> dict[str, list[str]]:
 
 def gathered(path: str | Path, questions: list[tuple[str, list[str]]]) -> dict[str, list[str]]:
     """Return answers by id; none, or an id that stands twice, is an error."""
-    found = dict(questions)
-    if not found:
+    if not questions:
         raise ConfigError(f"{path}: no questions; is it the right file?")
-    if len(found) < len(questions):
-        raise CorpusError(f"{twice([name for name, _ in questions])}; leave one", path=str(path))
-    return found
+    return by_name(path, questions)
 
 
 def read_predictions(path: str | Path) -> dict[str, str]:

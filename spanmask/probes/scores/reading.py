@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 from warnings import warn
 
 from spanmask.errors import ConfigError, CorpusError
 from spanmask.storage import reporting, require_file
+
+_T = TypeVar("_T")
 
 
 def read_text(path: str | Path) -> str:
@@ -73,17 +76,18 @@ def read_object(path: str | Path, expected: str) -> dict[str, Any]:
     CorpusError
         A name stands twice; and errors of `read_text` and `parse_json`.
     """
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        content = dict(pairs)
-        if len(content) < len(pairs):
-            raise CorpusError(f"{twice([name for name, _ in pairs])}; leave one", path=str(path))
-        return content
-
-    content = parse_json(read_text(path), path, pairs=once)
+    content = parse_json(read_text(path), path, pairs=partial(by_name, path))
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: {kind(content)}, expected {expected}")
     return content
+
+
+def by_name(path: str | Path, pairs: Sequence[tuple[str, _T]]) -> dict[str, _T]:
+    """Return pairs by their names; one that stands twice is a `CorpusError`."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise CorpusError(f"{twice([name for name, _ in pairs])}; leave one", path=str(path))
+    return found
 
 
 def twice(names: list[str]) -> str:
