@@ -25,7 +25,8 @@ INDEX_LIMIT = 1 << 24
 PLACE_BITS = 40
 PLACE_LIMIT = 1 << PLACE_BITS
 
-_FORMATS = {
+#: Formats by the ends of names.
+FORMATS = {
     ".txt": Format.TEXT,
     ".text": Format.TEXT,
     ".jsonl": Format.JSONL,
@@ -209,11 +210,14 @@ def _refuse_unusable(found: list[str]) -> None:
 
 def _kind(name: str, format: Format) -> tuple[Format | None, str | None]:  # noqa: A002
     """Return the format and compression that a name tells, the format given taking precedence."""
+    suffix, outer = suffixes(name)
+    return (FORMATS.get(suffix) if format is Format.AUTO else format), _COMPRESSIONS.get(outer)
+
+
+def suffixes(name: str) -> tuple[str, str]:
+    """Return the end of a name that tells its kind, and the one of what it is compressed by, both empty where there is none."""
     stem, suffix = os.path.splitext(name.lower())
-    compression = _COMPRESSIONS.get(suffix)
-    if compression is not None:
-        suffix = os.path.splitext(stem)[1]
-    return (_FORMATS.get(suffix) if format is Format.AUTO else format), compression
+    return (os.path.splitext(stem)[1], suffix) if suffix in _COMPRESSIONS else (suffix, "")
 
 
 def _unreadable(path: str, format: Format) -> str | None:  # noqa: A002
@@ -226,8 +230,7 @@ def _unreadable(path: str, format: Format) -> str | None:  # noqa: A002
 
 def _suffix(name: str) -> str:
     """Return the end of a name that tells its kind, with that of what it is compressed by."""
-    stem, suffix = os.path.splitext(name.lower())
-    return (os.path.splitext(stem)[1] if suffix in _COMPRESSIONS else "") + suffix
+    return "".join(suffixes(name))
 
 
 def _describe(index: int, path: str, name: str, format: Format) -> InputFile:  # noqa: A002

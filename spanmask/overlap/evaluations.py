@@ -12,16 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from spanmask.config import Format
-from spanmask.corpus.inputs import InputFile, find_inputs
+from spanmask.corpus.inputs import FORMATS, InputFile, find_inputs, suffixes
 from spanmask.corpus.streams import BOM, CHUNK_BYTES, open_stream
 from spanmask.errors import ConfigError, CorpusError
 from spanmask.report.named import names_of
 
 #: Bytes of an evaluation file, decompressed, at most: each is held whole.
 MOST_BYTES = 1 << 30
-_JSON, _TABBED, _COMMAS, _PARQUET = (".json", ".jsonl", ".ndjson"), (".tsv", ".tab"), (".csv",), (".parquet", ".pq")
-_ARROW = (".arrow", ".feather", ".ipc")
-_COMPRESSED = re.compile(r"\.(gz|zst|zstd|bz2|xz)$")
 #: How a document begins in files of the CoNLL tasks, and their columns of words: of many columns, and of few.
 _BEGIN = re.compile(r"# ?begin document")
 _MANY, _AMONG_MANY, _AMONG_FEW = 10, 3, 1
@@ -72,22 +69,23 @@ def read_evaluations(paths: Sequence[str | os.PathLike[str]], fields: Collection
 
 
 def _texts(file: InputFile, fields: frozenset[str]) -> Iterator[str]:
-    suffix = os.path.splitext(_COMPRESSED.sub("", file.path.lower()))[1]
-    if suffix in _ARROW:
+    suffix, _ = suffixes(file.path)
+    kind = FORMATS.get(suffix)
+    if kind is Format.ARROW:
         raise ConfigError(
             f"{file.path}: Arrow files are not read as evaluation files; write it as Parquet or JSON lines"
         )
     data = _content(file)
-    if suffix in _PARQUET:
+    if kind is Format.PARQUET:
         return _strings(_rows(file, data), fields)
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         raise CorpusError(f"not UTF-8 ({error}); expected an evaluation file of text", path=file.path) from None
-    if suffix in _JSON:
+    if kind is Format.JSONL:
         return _strings(_values(file, text), fields)
-    if suffix in _TABBED or suffix in _COMMAS:
-        return _strings(_records(file, text, tabbed=suffix in _TABBED, named=bool(fields)), fields)
+    if kind in (Format.TSV, Format.CSV):
+        return _strings(_records(file, text, tabbed=kind is Format.TSV, named=bool(fields)), fields)
     if fields:
         raise ConfigError(
             f"{file.path}: fields are named, and only JSON, Parquet, TSV and CSV have some; give this file alone"
