@@ -25,7 +25,7 @@ from spanmask.overlap.evaluations import read_evaluations
 from spanmask.overlap.grams import Index, index_of
 from spanmask.presharding.finding import Paths, each_of, find_files
 from spanmask.presharding.locations import check_unchanged_since
-from spanmask.presharding.plan import default_jobs
+from spanmask.presharding.plan import jobs_of
 from spanmask.records import DocumentBlock
 
 #: Bytes of an uncompressed file that are looked at as one unit.
@@ -126,9 +126,7 @@ def find_overlap(
     StorageError
         The file system refused.
     """
-    config, jobs = config or OverlapConfig(), default_jobs() if jobs is None else jobs
-    if jobs < 1:
-        raise ConfigError(f"jobs is {jobs}: give 1 or more")
+    config, jobs = config or OverlapConfig(), jobs_of(jobs)
     corpus = config.corpus.changed(
         keep=() if id_field is None else (id_field,), exclude=(), spans_field=None, words_field=None
     )

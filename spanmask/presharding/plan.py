@@ -196,3 +196,16 @@ def _parts_of(file: InputFile, config: CorpusConfig, target: int) -> Iterator[_W
 def default_jobs() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def jobs_of(jobs: int | None) -> int:
+    """Return how many processes are asked for, by default one for every processor.
+
+    Raises
+    ------
+    ConfigError
+        Fewer than one.
+    """
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"jobs is {jobs}: give 1 or more")
+    return jobs or default_jobs()

@@ -17,14 +17,14 @@ from spanmask.corpus.exclusion import read_exclusions, with_exclusions
 from spanmask.corpus.inputs import Exclusion, InputFile, Inputs
 from spanmask.engines.local import Outcome, run_inline, run_processes
 from spanmask.engines.workers import may_fork
-from spanmask.errors import ConfigError, CorpusError, IncompleteShards, MismatchError
+from spanmask.errors import CorpusError, IncompleteShards, MismatchError
 from spanmask.folders import made_for
 from spanmask.kernels.cache import has_compiled_kernels
 from spanmask.presharding.existing import check_folder, differences, finished_dataset, refusal
 from spanmask.presharding.finalize import assemble
 from spanmask.presharding.finding import STDIN, OnInputs, each_of, find_files
 from spanmask.presharding.locations import Digests, check_unchanged_since, remember_inputs, remember_lists
-from spanmask.presharding.plan import Plan, default_jobs, make_plan
+from spanmask.presharding.plan import Plan, jobs_of, make_plan
 from spanmask.presharding.receipt import Receipt
 from spanmask.presharding.state import FOLDER, RunState, locked
 from spanmask.presharding.units import Pipeline, PipelineWork, Report, Unit, all_units, unit_order
@@ -112,9 +112,7 @@ def preshard(  # noqa: PLR0913 - the one door
     """
     refuse_url(out, "out")
     folder = Path(out).absolute()
-    jobs = default_jobs() if jobs is None else jobs
-    if jobs < 1:
-        raise ConfigError(f"jobs is {jobs}: give 1 or more")
+    jobs = jobs_of(jobs)
     check_folder(folder)
     paths = each_of(inputs)
     config, exclusions = _with_lists(config)
