@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from spanmask.overlap.config import OverlapConfig
 
 from .commands import examples, say
 from .options import GroupedCommand, config_options, given
-from .progress import Bar
+from .progress import bar_on
 from .summary import print_json, told_inputs
 
 if TYPE_CHECKING:
@@ -164,10 +164,9 @@ def _print(found: Overlap, seconds: float, *, err: bool) -> None:
 @contextmanager
 def _progress_display(stream: IO[str]) -> Iterator[Callable[[int], None] | None]:
     """Show on a terminal how much text was looked at; yield what to call, or None where nobody watches."""
-    if not stream.isatty():
-        yield None
-        return
-    with ExitStack() as stack:
-        bar = Bar(stream, stack)
+    with bar_on(stream) as bar:
+        if bar is None:
+            yield None
+            return
         bar.show(["reading evaluation files"])
         yield lambda size: bar.show(["looking", f"{size / 1e6:,.1f} MB of text"])

@@ -107,15 +107,16 @@ def fitting(parts: Sequence[str], room: int) -> str:
 
 
 @contextmanager
-def _bar_on(stream: IO[str]) -> Iterator[Bar | None]:
+def bar_on(stream: IO[str], *, threaded: bool = False) -> Iterator[Bar | None]:
+    """Have a `Bar` while the body runs, where the stream is a terminal."""
     with ExitStack() as stack:
-        yield Bar(stream, stack) if stream.isatty() else None
+        yield Bar(stream, stack, threaded=threaded) if stream.isatty() else None
 
 
 @contextmanager
 def waiting_display(stream: IO[str], doing: str) -> Iterator[None]:
     """Show on a terminal for how long something is under way while the body runs."""
-    with _bar_on(stream) as bar:
+    with bar_on(stream) as bar:
         if bar is not None:
             bar.wait(doing)
         yield
@@ -124,7 +125,7 @@ def waiting_display(stream: IO[str], doing: str) -> Iterator[None]:
 @contextmanager
 def progress_display(stream: IO[str]) -> Iterator[Callable[[Progress], None] | None]:
     """Show progress on a terminal while the body runs; yield what to call, or None where nobody watches."""
-    with _bar_on(stream) as bar:
+    with bar_on(stream) as bar:
         if bar is None:
             yield None
             return
@@ -152,7 +153,7 @@ def progress_display(stream: IO[str]) -> Iterator[Callable[[Progress], None] | N
 @contextmanager
 def rows_display(stream: IO[str], doing: str) -> Iterator[OnAmount | None]:
     """Show on a terminal how many rows are done, of how many; yield what to call with both, or None where nobody watches."""
-    with _bar_on(stream) as bar:
+    with bar_on(stream) as bar:
         if bar is None:
             yield None
             return

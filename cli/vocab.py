@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from spanmask.vocabularies.config import ExtendingConfig, TrainingConfig
 
 from .commands import examples, say
 from .options import GroupedCommand, config_options, given
-from .progress import Bar
+from .progress import bar_on
 from .summary import UNKNOWN_SHARE, print_json, told_inputs
 
 if TYPE_CHECKING:
@@ -200,10 +200,9 @@ def _warnings(trained: TrainedVocabulary, config: TrainingConfig) -> list[str]:
 @contextmanager
 def _progress_display(stream: IO[str]) -> Iterator[Callable[[Progress], None] | None]:
     """Show on a terminal what is being done; yield what to call, or None where nobody watches."""
-    if not stream.isatty():
-        yield None
-        return
-    with ExitStack() as stack:
-        bar = Bar(stream, stack, threaded=True)
+    with bar_on(stream, threaded=True) as bar:
+        if bar is None:
+            yield None
+            return
         bar.show(["looking for inputs"])
         yield lambda progress: bar.show([progress.doing], progress.done, progress.total)
