@@ -44,13 +44,7 @@ def _comparisons(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _asked(result: Mapping[str, Any], name: str) -> str:
-    """Return what was asked of a figure, and whether it is so."""
-    goal, limit = result["goals"].get(name), result["limits"].get(name)
-    if goal:
-        return f"; asked for: at least {goal['goal']:g}, {'reached' if goal['reached'] else 'not reached'}"
-    if limit:
-        return f"; asked for: less than {limit['limit']:g}, {'kept' if limit['kept'] else 'not kept'}"
-    return ""
+    return "".join(f"; {told}" for told in markdown.asked(result["goals"].get(name), result["limits"].get(name)))
 
 
 def _footer(result: Mapping[str, Any]) -> str:

@@ -16,10 +16,16 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1) ->
 
 def comparison(name: str, ratio: Mapping[str, Any], goal: Mapping[str, Any] | None) -> str:
     """Return an item of a list: a ratio with its range, and whether it is what was asked for."""
-    line = f"- {name}: {times(ratio)}"
+    return f"- {name}: {'; '.join([times(ratio), *asked(goal)])}."
+
+
+def asked(goal: Mapping[str, Any] | None, limit: Mapping[str, Any] | None = None) -> list[str]:
+    """Return what was asked of a figure, and whether it is so; nothing where nothing was."""
     if goal:
-        line += f"; asked for: at least {goal['goal']:g}, {'reached' if goal['reached'] else 'not reached'}"
-    return f"{line}."
+        return [f"asked for: at least {goal['goal']:g}, {'reached' if goal['reached'] else 'not reached'}"]
+    if limit:
+        return [f"asked for: less than {limit['limit']:g}, {'kept' if limit['kept'] else 'not kept'}"]
+    return []
 
 
 def times(ratio: Mapping[str, Any]) -> str:

@@ -201,8 +201,7 @@ def table(result: Mapping[str, Any]) -> str:
         for name, figures in found["contestants"].items()
     ]
     verdicts = [
-        f"- {name}: asked for: less than {limit['limit']:g}, {'kept' if limit['kept'] else 'not kept'}."
-        for name, limit in result["limits"].items()
+        f"- {name}: {told}." for name, limit in result["limits"].items() for told in markdown.asked(None, limit)
     ]
     ratios = [
         markdown.comparison(f"{work}: {name}", ratio, None)
