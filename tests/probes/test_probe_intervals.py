@@ -74,7 +74,8 @@ def test_the_interval_over_paragraphs_is_close_to_scipys_and_a_function_of_its_k
     # How paragraphs are numbered is nothing, nor how many draws are held at once.
     order = np.random.default_rng(8).permutation(150)
     assert over_paragraphs(differences, order[owners] * 7 - 300, seed=5) == pytest.approx(found, rel=1e-12)
-    monkeypatch.setattr(intervals, "_HELD", 100)
+    monkeypatch.setattr(intervals, "_HELD", 1000)
+    assert over_paragraphs(differences, owners, seed=5) == found
     assert over_paragraphs(np.array([1.0]), np.array([3]), seed=0) == (1.0, 1.0)
 
 
