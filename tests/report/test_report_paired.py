@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from io import StringIO
-
 import pytest
-from rich.console import Console
+from terminals import drawn
 
 from spanmask.errors import ConfigError
 from spanmask.report.paired import Comparison, Pair, Probed
@@ -39,9 +37,7 @@ def _comparison(*runs: Probed, over_paragraphs: tuple[float, float] | None = Non
 
 
 def _printed(comparison: Comparison, width: int = 100) -> str:
-    stream = StringIO()
-    Console(file=stream, width=width).print(render_pairs(comparison))
-    return stream.getvalue()
+    return drawn(render_pairs(comparison), width)
 
 
 def test_table_and_page_tell_the_same_of_six_seeds_and_of_two() -> None:
