@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from spanmask.report import comparison
 from spanmask.report.charts import Axes, percent
 from spanmask.report.comparison import Compared
-from spanmask.report.curve_chart import Curve, curve_chart, curve_key, require_few
+from spanmask.report.curve_chart import Curve, curve_figure, require_few
 from spanmask.report.figures import verdict
 from spanmask.report.marks import UNICODE
 from spanmask.report.named import listed
@@ -69,12 +69,8 @@ def _charts(compared: Sequence[Compared]) -> Iterator[Html]:
 
 
 def _chart(title: str, x_name: str, curves: Sequence[Curve]) -> Iterator[Html]:
-    """Yield a chart; nothing where no value is known, as of a split without rows."""
-    if not any(curve.points for curve in curves):
-        return
-    drawing = curve_chart(Axes(title=title, x_name=x_name, written=percent), curves, from_zero=True)
-    legend = curve_key([curve.name for curve in curves])
-    yield element("figure", element("figcaption", text(title)), drawing, legend, class_="card")
+    """Return a chart; nothing where no value is known, as of a split without rows."""
+    return curve_figure(title, Axes(title=title, x_name=x_name, written=percent), curves, from_zero=True)
 
 
 def _gates(compared: Sequence[Compared]) -> list[list[Html]]:

@@ -78,9 +78,14 @@ def curve_chart(axes: Axes, curves: Sequence[Curve], *, from_zero: bool = False)
     return drawing(axes, plane, marks, drawn, _place_labels(plane))
 
 
-def curve_key(names: Sequence[str]) -> Html:
-    """Return which curve is which, in the order drawn."""
-    return key([(f"curve-{number}", name) for number, name in enumerate(names, start=1)])
+def curve_figure(caption: str, axes: Axes, curves: Sequence[Curve], *, from_zero: bool = False) -> Iterator[Html]:
+    """Yield a chart under its caption, with its key where there are several curves; nothing where no value is known."""
+    if not any(curve.points for curve in curves):
+        return
+    names = [(f"curve-{number}", curve.name) for number, curve in enumerate(curves, start=1)]
+    legend = [key(names)] if len(names) > 1 else []
+    chart = curve_chart(axes, curves, from_zero=from_zero)
+    yield element("figure", element("figcaption", text(caption)), chart, *legend, class_="card")
 
 
 def _shapes(axes: Axes, plane: _Plane, curve: Curve, number: int) -> Iterator[Html]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from spanmask.escaping import short_digest
 from spanmask.report.charts import Axes
-from spanmask.report.curve_chart import Curve, curve_chart, curve_key, require_few
+from spanmask.report.curve_chart import Curve, curve_figure, require_few
 from spanmask.report.named import listed
 from spanmask.report.page import (
     Html,
@@ -92,16 +92,12 @@ def _each(lines: Mapping[str, Lines], quantity: Quantity) -> list[_Drawn]:
 
 
 def _figure(title: str, quantity: Quantity, drawn: Sequence[_Drawn]) -> Iterator[Html]:
-    """Yield a chart by step; nothing where no value is known. Who has none keeps its colour, so that it is one on the whole page."""
+    """Return a chart by step; nothing where no value is known. Who has none keeps its colour, so that it is one on the whole page."""
     curves = [
         Curve(name=name, places=[line["step"] for line in lines], values=[line.get(key) for line in lines])
         for name, lines, key in drawn
     ]
-    if not any(curve.points for curve in curves):
-        return
-    drawing = curve_chart(Axes(title=title, x_name="step", written=quantity.written), curves)
-    legend = [curve_key([curve.name for curve in curves])] if len(curves) > 1 else []
-    yield element("figure", element("figcaption", text(title)), drawing, *legend, class_="card")
+    return curve_figure(title, Axes(title=title, x_name="step", written=quantity.written), curves)
 
 
 def _held_out(runs: Sequence[Told]) -> list[Html]:

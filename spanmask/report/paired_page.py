@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from spanmask.report.charts import Axes
-from spanmask.report.curve_chart import Curve, curve_chart, curve_key, require_few
+from spanmask.report.curve_chart import Curve, curve_figure, require_few
 from spanmask.report.named import listed
 from spanmask.report.page import Html, element, folded, heading, page, paragraph, prose_table, table, text
 from spanmask.report.paired import Comparison, Probed, explanation, figure_rows, pair_rows, sentence
@@ -46,7 +46,7 @@ def _file(comparison: Comparison, file: str) -> Iterator[Html]:
     if others:
         for figure in first.figures(file):
             yield _pairs(comparison, file, figure)
-    charts = [_chart(comparison, file, figure) for figure in first.figures(file)]
+    charts = [drawn for figure in first.figures(file) for drawn in _chart(comparison, file, figure)]
     yield element("div", *charts, class_="grid")
 
 
@@ -57,7 +57,7 @@ def _pairs(comparison: Comparison, file: str, figure: str) -> Html:
     return prose_table(f"{figure}, minus {first.name}, by the seeds of both", ("", *(run.name for run in others)), rows)
 
 
-def _chart(comparison: Comparison, file: str, figure: str) -> Html:
+def _chart(comparison: Comparison, file: str, figure: str) -> Iterator[Html]:
     curves = [
         Curve(
             name=run.name,
@@ -66,9 +66,7 @@ def _chart(comparison: Comparison, file: str, figure: str) -> Html:
         )
         for run in comparison.runs
     ]
-    drawing = curve_chart(Axes(title=f"{file}: {figure} by seed", x_name="seed"), curves)
-    legend = [curve_key([run.name for run in comparison.runs])] if len(curves) > 1 else []
-    return element("figure", element("figcaption", text(f"{figure} by seed")), drawing, *legend, class_="card")
+    return curve_figure(f"{figure} by seed", Axes(title=f"{file}: {figure} by seed", x_name="seed"), curves)
 
 
 def _chosen(run: Probed) -> Html:
