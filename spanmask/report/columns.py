@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from spanmask.escaping import visible
 
@@ -18,3 +19,9 @@ def columns(first: str, names: Iterable[str], rows: Iterable[tuple[str, Sequence
     for told, cells in rows:
         table.add_row(visible(told), *map(visible, cells))
     return table
+
+
+def title(told: str) -> Text:
+    """Return the title of a table, a line below what stands before it."""
+    # One of the table's own would be broken at its width.
+    return Text(f"\n{visible(told)}", "bold")

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from spanmask.escaping import visible
 from spanmask.report import comparison
-from spanmask.report.columns import columns
+from spanmask.report.columns import columns, title
 from spanmask.report.comparison import Compared
 
 
@@ -22,7 +22,7 @@ def render_comparison(compared: Sequence[Compared]) -> RenderableType:
         *_failed(compared),
         Text(),
         columns("", names, comparison.rows(audits)),
-        Text("\nStored spans by length in words", "bold"),
+        title("Stored spans by length in words"),
         columns("words", names, lengths),
     )
 

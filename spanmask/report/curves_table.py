@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from spanmask.escaping import visible
-from spanmask.report.columns import columns
+from spanmask.report.columns import columns, title
 from spanmask.report.runs import ACCURACIES, LOSSES, UNIT, Quantity, Told, by_step, sentence
 
 
@@ -22,7 +22,7 @@ def _trained(runs: Sequence[Told]) -> Iterator[RenderableType]:
     for quantity in LOSSES:
         rows = [(f"{step:,}", list(map(_loss, values))) for step, values in by_step(runs, quantity)]
         if any(cell != "-" for _, cells in rows for cell in cells):
-            yield _title(f"{quantity.title}, {UNIT}: means since the step above")
+            yield title(f"{quantity.title}, {UNIT}: means since the step above")
             yield columns("step", [told.name for told in runs], rows)
 
 
@@ -33,7 +33,7 @@ def _held_out(runs: Sequence[Told]) -> Iterator[RenderableType]:
     rows = [("step", [f"{told.evaluations[-1]['step']:,}" if told.evaluations else "-" for told in runs])]
     rows += [(f"{one.title}, {UNIT}", [_loss(_last(told, one)) for told in runs]) for one in LOSSES]
     rows += [(one.title, [_share(_last(told, one)) for told in runs]) for one in ACCURACIES]
-    yield from (_title("Validation split, latest"), columns("", [told.name for told in runs], rows))
+    yield from (title("Validation split, latest"), columns("", [told.name for told in runs], rows))
 
 
 def _last(told: Told, quantity: Quantity) -> float | None:
@@ -47,8 +47,3 @@ def _loss(value: float | None) -> str:
 
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.2%}"
-
-
-def _title(title: str) -> Text:
-    # A title of the table's own would be broken at its width.
-    return Text(f"\n{title}", "bold")

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from spanmask.escaping import visible
-from spanmask.report.columns import columns
+from spanmask.report.columns import columns, title
 from spanmask.report.paired import Comparison, explanation, figure_rows, pair_rows, sentence
 
 
@@ -22,17 +22,12 @@ def _parts(comparison: Comparison) -> Iterator[RenderableType]:
     for run in comparison.runs:
         yield Text.assemble((f"{visible(run.name)}: ", "bold"), visible(sentence(run)))
     for file in first.files:
-        yield _title(f"{file}: mean over the seeds ± standard deviation")
+        yield title(f"{file}: mean over the seeds ± standard deviation")
         yield columns("", [run.name for run in comparison.runs], figure_rows(comparison, file))
         if others:
-            yield _title(f"{file}: minus {first.name}, by the seeds of both")
+            yield title(f"{file}: minus {first.name}, by the seeds of both")
             rows = [row for figure in first.figures(file) for row in pair_rows(comparison, file, figure)]
             yield columns("", [run.name for run in others], rows)
     if others:
         yield Text()
         yield from map(Text, explanation(comparison))
-
-
-def _title(title: str) -> Text:
-    # A title of the table's own would be broken at its width.
-    return Text(f"\n{visible(title)}", "bold")
