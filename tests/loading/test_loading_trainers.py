@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from itertools import islice
-from multiprocessing import active_children
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 from spanmask import ShardSet, processes
 from spanmask.errors import ConfigError, SpanmaskError, StorageError
 from spanmask.loading import Collator, ShardDataset, ShardLoader
+from spanmask.loading.torch_dataset.loader import _end
 
 STEPS = 50
 
@@ -260,6 +261,24 @@ def test_a_stopped_worker_is_named_and_the_loader_goes_on_from_its_state(
     seen.extend(again)
     assert len(seen) == len(whole)
     assert all(torch.equal(one[name], other[name]) for one, other in zip(seen, whole, strict=True) for name in one)
+
+
+@pytest.mark.parametrize("number", [1, 2, 5])
+def test_workers_that_are_ended_are_known_to_have_ended(number: int) -> None:
+    def tell(*_: Any) -> None:
+        raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
+
+    workers = {get_context("fork").Process(target=time.sleep, args=(60,), daemon=True) for _ in range(number)}
+    for worker in workers:
+        worker.start()
+    before = signal.signal(signal.SIGCHLD, tell)
+    try:
+        _end(workers)
+        assert signal.getsignal(signal.SIGCHLD) is tell
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert {worker.exitcode for worker in workers} == {-signal.SIGKILL}
+    assert not workers & set(active_children())
 
 
 @pytest.mark.faults

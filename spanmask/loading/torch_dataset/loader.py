@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import resource
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from multiprocessing import active_children
@@ -272,16 +274,35 @@ def _telling_of_dead_workers(workers: set[BaseProcess], still: list[int]) -> Ite
 
 def _end(workers: set[BaseProcess]) -> None:
     """End worker processes, and take away the names of shared memory that they were killed over: torch's own is gone an instant later."""
-    for worker in workers:
-        ended = False
-        while not ended:
-            # torch's signal handler tells of each death once more, wherever this has come to.
-            with suppress(RuntimeError):
-                worker.kill()
-                worker.join()
-                ended = True
-        for memory in Path("/dev/shm").glob(f"torch_{worker.pid}_*"):  # noqa: S108
-            memory.unlink(missing_ok=True)
+    with _told_of_no_death():
+        for worker in workers:
+            worker.kill()
+            worker.join()
+            for memory in Path("/dev/shm").glob(f"torch_{worker.pid}_*"):  # noqa: S108
+                memory.unlink(missing_ok=True)
+
+
+@contextmanager
+def _told_of_no_death() -> Iterator[None]:
+    """Take away torch's signal handler, which raises an error for workers that have died, while the body runs.
+
+    It would do so in the midst of `join`, too: between the system's word that a worker has ended, which it gives once, and Python's note
+    of it; the worker would then be taken for one that runs for ever.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGCHLD)
+    taken = False
+    while not taken:
+        # What is told of by now is told first.
+        with suppress(RuntimeError):
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            taken = True
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
 
 
 class _Batches(IterableDataset[Any]):
