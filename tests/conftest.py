@@ -1,11 +1,18 @@
-"""Figures that tests measured, told at the end of a run, whichever process they ran in."""
+"""What holds for all tests: interrupts are answered; figures that they measured are told at the end of a run, whichever process they ran in."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+
+
+def pytest_configure() -> None:
+    # A shell has what it starts in the background ignore interrupts, and so would what tests start.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
