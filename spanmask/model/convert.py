@@ -18,7 +18,7 @@ from typing import Any
 from spanmask.errors import ConfigError
 from spanmask.model.bert_folder import HEAD, MODEL, bert_config, publish_model, read_bert
 from spanmask.model.config import Objective, SpanBertConfig
-from spanmask.model.fitting import build, read_tensors, shapes_of
+from spanmask.model.fitting import build, read_tensors, require_whole, shapes_of
 from spanmask.model.naming import BOUNDARY_NAMES, Shapes, State, bert_names, to_theirs
 from spanmask.model.pretraining import SpanBertForPreTraining
 from spanmask.vocab import Vocabulary
@@ -170,9 +170,7 @@ def import_model(folder: str | Path, *, objective: Objective = Objective.MLM_SBO
 def _missing(folder: Path, state: State, shapes: Shapes) -> tuple[str, ...]:
     """Return the names of the heads' tensors that are not in a state; one of the encoder that is not is refused."""
     missing = tuple(name for name in shapes if name not in state)
-    encoder = [name for name in missing if name.startswith("encoder.")]
-    if encoder:
-        raise ConfigError(f"{folder}: it lacks {', '.join(encoder[:3])} ({len(encoder)} tensors); save the model again")
+    require_whole(folder, [name for name in missing if name.startswith("encoder.")])
     return missing
 
 

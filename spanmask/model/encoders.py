@@ -8,12 +8,11 @@ from typing import Any
 
 from torch import nn
 
-from spanmask.errors import ConfigError
 from spanmask.model.bert_folder import read_bert
 from spanmask.model.config import SpanBertConfig
 from spanmask.model.encoder import SpanBertEncoder
 from spanmask.model.finetuning import Pooler
-from spanmask.model.fitting import module_shapes, require_memory
+from spanmask.model.fitting import module_shapes, require_memory, require_whole
 from spanmask.model.naming import POOLER_NAMES, TOKEN_TYPES, State, encoder_names
 from spanmask.vocab import Vocabulary
 
@@ -73,9 +72,8 @@ def read_encoder(folder: str | Path, vocabulary: Vocabulary, *, pooler: bool = F
     stored.require(config)
     names = encoder_names(config) | (POOLER_NAMES if pooler else {})
     state = stored.fitted(config, names, module_shapes(lambda: _Body(config, pooler=pooler)))
-    lost = [name for name in names if name not in state and name != TOKEN_TYPES and name not in POOLER_NAMES]
-    if lost:
-        raise ConfigError(f"{folder}: it lacks {', '.join(lost[:3])} ({len(lost)} tensors); save the model again")
+    drawn_anew = {TOKEN_TYPES, *POOLER_NAMES}
+    require_whole(folder, [name for name in names if name not in state and name not in drawn_anew])
     unused = tuple(sorted(stored.tensors.keys() - {part for parts in names.values() for part in parts}))
     return assembled(state, config, vocabulary, pooler=pooler, unused=unused)
 

@@ -20,7 +20,7 @@ from spanmask.model.bert_folder import CONFIG, MODEL, StoredBert, bert_config, p
 from spanmask.model.config import SpanBertConfig
 from spanmask.model.encoder import SpanBertEncoder
 from spanmask.model.finetuning import ClassHead, FineTuned, Pooler, SpanHead
-from spanmask.model.fitting import module_shapes, require_memory
+from spanmask.model.fitting import module_shapes, require_memory, require_whole
 from spanmask.model.naming import CLASS_NAMES, POOLER_NAMES, SPAN_NAMES, Names, encoder_names, to_theirs
 from spanmask.vocab import Vocabulary
 
@@ -98,9 +98,7 @@ def load_finetuned(folder: str | Path, **changes: Any) -> FineTuned:
     make = partial(_made, config, None if architecture == _ANSWERS else _labels(stored))
     shapes = module_shapes(make)
     state = stored.fitted(config, encoder_names(config) | _NAMES[architecture], shapes)
-    lost = sorted(shapes.keys() - state.keys())
-    if lost:
-        raise ConfigError(f"{folder}: it lacks {', '.join(lost[:3])} ({len(lost)} tensors); save the model again")
+    require_whole(folder, sorted(shapes.keys() - state.keys()))
     require_memory(config, shapes)
     model = make()
     model.load_state_dict(state)

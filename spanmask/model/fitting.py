@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -99,6 +99,18 @@ def require_layers(place: str | Path, layers: int, state: State) -> None:
         raise ConfigError(
             f"{place}: a model of {layers:,} layers, and {len(state):,} tensors: they belong to another model"
         )
+
+
+def require_whole(place: str | Path, lost: Sequence[str]) -> None:
+    """Refuse a model that lacks tensors it needs. lost: our names of those.
+
+    Raises
+    ------
+    ConfigError
+        It does.
+    """
+    if lost:
+        raise ConfigError(f"{place}: it lacks {', '.join(lost[:3])} ({len(lost)} tensors); save the model again")
 
 
 def require_shapes(place: str | Path, state: State, shapes: Shapes, said: str) -> None:
