@@ -240,7 +240,8 @@ def publish_model(
             f"vocabulary {vocabulary.name} has {len(vocabulary):,} entries, and the model {size:,}: "
             "give the one it was trained with"
         )
-    files = tokenizer_files(vocabulary, max_tokens=content["max_position_embeddings"])
+    # What others wrote may leave it out, where BertConfig has 512.
+    files = tokenizer_files(vocabulary, max_tokens=content.get("max_position_embeddings", 512))
     files[CONFIG] = json.dumps(content, indent=2, sort_keys=True).encode()
     if card is not None:
         files[_CARD] = card.encode()
@@ -248,11 +249,7 @@ def publish_model(
         folder, partial(refuse_occupied, folder, MODEL_FILES, "model's", overwrite=overwrite)
     ) as written:
         for name, state in states.items():
-            written.write_bytes(name, saved(state))
+            # The mark of torch, which transformers looks for.
+            written.write_bytes(name, save(state, metadata={"format": "pt"}))
         for name, data in files.items():
             written.write_bytes(name, data)
-
-
-def saved(state: State) -> bytes:
-    """Return the bytes of a safetensors file that transformers takes."""
-    return save(state, metadata={"format": "pt"})

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from functools import partial
 from itertools import accumulate, chain
 from pathlib import Path
 
@@ -12,13 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from spanmask.folders import publish_folder, refuse_occupied
-from spanmask.model.bert_folder import CONFIG, HEAD, MODEL, MODEL_FILES, read_weights, saved
+from spanmask.model.bert_folder import CONFIG, HEAD, MODEL, publish_model, read_weights
 from spanmask.model.config import Objective
 from spanmask.model.convert import import_model
 from spanmask.model.fitting import read_tensors
 from spanmask.model.naming import State
-from spanmask.model.tokenizer_files import tokenizer_files
 from spanmask.tokenizer_folder import read_json
 from spanmask.vocab import Vocabulary
 
@@ -67,16 +63,11 @@ def grow_model(
         The file system refused.
     """
     old = len(vocabulary) - len(parts)
-    content = read_json(folder / CONFIG)
-    limit = content.get("max_position_embeddings", 512)
-    config = json.dumps(content | {"vocab_size": len(vocabulary)}, indent=2, sort_keys=True)
-    files = tokenizer_files(vocabulary, max_tokens=limit) | {CONFIG: config.encode()}
-    with publish_folder(out, partial(refuse_occupied, out, MODEL_FILES, "model's", overwrite=overwrite)) as written:
-        written.write_bytes(MODEL, saved(_grown(read_weights(folder), old, parts)))
-        if (folder / HEAD).exists():
-            written.write_bytes(HEAD, saved(_grown(read_tensors(folder / HEAD), old, parts)))
-        for name, data in files.items():
-            written.write_bytes(name, data)
+    content = read_json(folder / CONFIG) | {"vocab_size": len(vocabulary)}
+    states = {MODEL: _grown(read_weights(folder), old, parts)}
+    if (folder / HEAD).exists():
+        states[HEAD] = _grown(read_tensors(folder / HEAD), old, parts)
+    publish_model(out, vocabulary, content, states, overwrite=overwrite)
 
 
 def _grown(state: State, old: int, parts: Sequence[Sequence[int]]) -> State:
