@@ -154,6 +154,7 @@ class Ours:
         import torch
 
         from spanmask.probes.batching import Packer
+        from spanmask.probes.qa.task import QuestionAnswering
         from spanmask.probes.training import FinetuneStep
         from spanmask.train.config import TrainConfig
         from spanmask.train.distributed import World
@@ -161,9 +162,10 @@ class Ours:
         config = TrainConfig.of(
             "paper", steps=100_000, warmup=1_000, lr=3e-5, clip=1.0, weight_decay=0.01, decay="matrices", seed=SEED
         )
-        self._model, self._examples = model, examples
+        self._model, self._examples, self._pad_id = model, examples, pad_id
         self._packer = Packer(examples, width=WINDOW, pad_id=pad_id, bins=BATCH)
-        self._step = FinetuneStep(model, _Spans(), config, World(device=torch.device("cpu")))  # type: ignore[arg-type]
+        # All of a task that an update asks for is its loss, which needs no files.
+        self._step = FinetuneStep(model, QuestionAnswering, config, World(device=torch.device("cpu")))  # type: ignore[arg-type]
         self._number = 0
 
     def scores(self, which: list[int]) -> Any:
@@ -171,14 +173,11 @@ class Ours:
         import numpy as np
         import torch
 
-        self._model.eval()
-        found = []
-        with torch.no_grad():
-            for number in which:
-                [batch] = self._packer.batches(np.array([number]))
-                found.append(self._model(batch.packed)[: int(self._packer.lengths[number])])
-        self._model.train()
-        return torch.cat(found)
+        from spanmask.probes.batching import Packer
+        from spanmask.probes.predicting import predict
+
+        packer = Packer(self._examples.take(np.array(which)), width=WINDOW, pad_id=self._pad_id, bins=BATCH)
+        return torch.from_numpy(predict(self._model, packer, tokenwise=True, dtype=torch.float32))
 
     def turn(self, steps: int) -> Turn:
         """Take one update, and so many more; return what these took."""
@@ -195,17 +194,6 @@ class Ours:
         which = examples_of(self._number, count=len(self._examples), batch_size=BATCH, seed=SEED)
         self._step(self._number, list(self._packer.batches(which)))
         return self._packer.lengths[which]
-
-
-class _Spans:
-    """The loss of question answering, all of a task that an update asks for."""
-
-    def loss(self, scores: Any, batch: Any) -> Any:
-        """Return the loss of a batch, summed over its windows."""
-        from spanmask.model import span_losses
-
-        starts, ends = (batch.firsts + batch.targets[name] for name in ("starts", "ends"))
-        return span_losses(scores, batch.owners, starts, ends).sum()
 
 
 def require_same(ours: Any, peer: Any) -> None:

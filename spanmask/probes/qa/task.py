@@ -202,7 +202,8 @@ class QuestionAnswering:
         """Return a new head: two scores a token."""
         return SpanHead(config)
 
-    def loss(self, scores: Tensor, batch: Batch) -> Tensor:
+    @staticmethod
+    def loss(scores: Tensor, batch: Batch) -> Tensor:
         """Return the summed loss of n windows, each the mean of the cross entropies of its start and its end."""
         starts, ends = (batch.firsts + batch.targets[name] for name in ("starts", "ends"))
         return span_losses(scores, batch.owners, starts, ends).sum()
