@@ -215,13 +215,13 @@ def _in_turn(
 ) -> dict[str, list[Turn]]:
     """Return a turn a round of each contestant, after one to warm up; a round is begun only if one as long as the last would fit."""
     taken: dict[str, list[Turn]] = {name: [] for name in turns}
-    for number in range(rounds + 1):
+    for turn in turns.values():
+        turn(1)
+    for _ in range(rounds):
         began = time.monotonic()
-        found = {name: turn(steps if number else 1) for name, turn in turns.items()}
-        if number:
-            for name, turn in found.items():
-                taken[name].append(turn)
-        if number and time.monotonic() + 1.1 * (time.monotonic() - began) > deadline:
+        for name, turn in turns.items():
+            taken[name].append(turn(steps))
+        if time.monotonic() + 1.1 * (time.monotonic() - began) > deadline:
             break
     return taken
 
