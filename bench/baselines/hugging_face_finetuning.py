@@ -19,9 +19,6 @@ from spanmask.probes.examples import Examples
 
 from .. import peers
 
-#: What of the extras this needs.
-PACKAGES = ("transformers", "accelerate")
-
 
 class Held(Dataset[dict[str, Any]]):
     """Windows as the peer's dataset has them."""
