@@ -15,16 +15,22 @@ from typing import Any
 
 from spanmask import errors
 
-#: What holds libraries to one thread.
-ONE_THREAD = {
-    "MKL_NUM_THREADS": "1",
-    "NUMBA_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "RAYON_NUM_THREADS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "VECLIB_MAXIMUM_THREADS": "1",
-}
+_COUNTS = (
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+def threads(count: int) -> dict[str, str]:
+    """Return the environment that holds libraries to so many threads."""
+    return {**dict.fromkeys(_COUNTS, str(count)), "TOKENIZERS_PARALLELISM": "false"}
+
+
+ONE_THREAD = threads(1)
 
 
 def call(

@@ -61,7 +61,7 @@ def measure(*, path: str, rounds: int = 5, minutes: float = 5.5) -> dict[str, An
     """
     packages = ("torch", "transformers", "accelerate")
     peers.require(packages)
-    threads = {name: str(THREADS) for name in child.ONE_THREAD if name.endswith("NUM_THREADS")}
+    threads = child.threads(THREADS)
     ceilings = child.call("ceilings", "measured", {"device": "cpu", "threads": THREADS}, threads)
     shares = {"minilm": 0.7 * minutes, "tiny": 0.3 * minutes}
     asked = {"path": path, "rounds": rounds}

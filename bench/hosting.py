@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from .child import ONE_THREAD
+from . import child
 
 if TYPE_CHECKING:
     from .training_contestants import Contestant
@@ -43,13 +43,12 @@ class Hosted:
 
     def __init__(self, setting: Setting, variant: Variant, deadline: float) -> None:
         self._deadline = deadline
-        threads = dict.fromkeys(ONE_THREAD, str(setting.threads)) | {"TOKENIZERS_PARALLELISM": "false"}
         quiet = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, **threads, **quiet},
+            env={**os.environ, **child.threads(setting.threads), **quiet},
             text=True,
         )
         self._given = {"setting": asdict(setting), "variant": asdict(variant)}
