@@ -20,6 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from spanmask.collector import held_off
 from spanmask.storage import publish_bytes
 
 #: Packages whose versions a result names.
@@ -48,19 +49,6 @@ def pinned() -> Iterator[bool]:
         yield True
     finally:
         os.sched_setaffinity(0, before)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Switch the garbage collector off, as `timeit` does."""
-    was_on = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def seconds(function: Callable[[], object]) -> float:
@@ -93,7 +81,9 @@ def interleave(contestants: Contestants, rounds: int, before: Contestants | None
         prepare.get(name, _nothing)()
         return seconds(function)
 
-    with _uncollected():
+    gc.collect()
+    # As `timeit` does.
+    with held_off():
         warm = {name: measured(name, function) for name, function in contestants.items()}
         taken = [{name: measured(name, function) for name, function in contestants.items()} for _ in range(rounds)]
     return {
