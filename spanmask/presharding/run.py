@@ -22,7 +22,7 @@ from spanmask.folders import made_for
 from spanmask.kernels.cache import has_compiled_kernels
 from spanmask.presharding.existing import check_folder, differences, finished_dataset, refusal
 from spanmask.presharding.finalize import assemble
-from spanmask.presharding.finding import STDIN, OnInputs, each_of, find_files
+from spanmask.presharding.finding import STDIN, OnInputs, Paths, each_of, find_files
 from spanmask.presharding.locations import Digests, check_unchanged_since, remember_inputs, remember_lists
 from spanmask.presharding.plan import Plan, jobs_of, make_plan
 from spanmask.presharding.receipt import Receipt
@@ -58,7 +58,7 @@ OnProgress = Callable[[Progress], None]
 
 
 def preshard(  # noqa: PLR0913 - the one door
-    inputs: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
+    inputs: Paths,
     out: str | os.PathLike[str],
     config: PreshardConfig,
     *,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from spanmask.folders import refuse_file, refuse_occupied
 from spanmask.model.bert_folder import MODEL_FILES
 from spanmask.model.growing import grow_model, require_model
 from spanmask.model.tokenizer_files import read_tokenizer
+from spanmask.presharding.finding import Paths
 from spanmask.tokenization import Tokenizer
 from spanmask.vocab import Vocabulary
 from spanmask.vocabularies.config import ExtendingConfig
@@ -46,7 +46,7 @@ class ExtendedModel:
 
 
 def extend_model(
-    inputs: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
+    inputs: Paths,
     model: str | os.PathLike[str],
     out: str | os.PathLike[str],
     config: ExtendingConfig,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ from spanmask.config import VocabularyConfig, VocabularyKind
 from spanmask.corpus.inputs import Inputs
 from spanmask.folders import publish_folder, refuse_file, refuse_occupied
 from spanmask.model.tokenizer_files import FILES, tokenizer_files
+from spanmask.presharding.finding import Paths
 from spanmask.storage import refuse_url
 from spanmask.tokenization.training import Alphabet, alphabet_of, train_tokenizer
 from spanmask.tokenizer_folder import TOKENIZER
@@ -48,7 +48,7 @@ class TrainedVocabulary:
 
 
 def train_vocabulary(
-    inputs: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
+    inputs: Paths,
     out: str | os.PathLike[str],
     config: TrainingConfig,
     *,
