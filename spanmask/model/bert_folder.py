@@ -194,7 +194,7 @@ def _read_parts(folder: Path) -> State:
 
 
 def bert_config(config: SpanBertConfig, vocabulary: Vocabulary, **others: Any) -> dict[str, Any]:
-    """Return what ``config.json`` says of a model. others: fields to have beside, or instead."""
+    """Return what ``config.json`` says of a model. others: fields to have beside."""
     fields = {theirs: getattr(config, ours) for theirs, ours in _FIELDS.items()}
     return fields | _REQUIRED | {"dtype": "float32", "pad_token_id": vocabulary.special.pad} | others
 

@@ -50,6 +50,10 @@ class Objective(StrEnum):
     MLM_SBO = "mlm+sbo"
 
 
+#: What SpanBERT is fine-tuned with, whatever it was trained with (paper, appendix B): dropout, which `Attention.VARLEN` has none of.
+FINE_TUNING: dict[str, Any] = {"hidden_dropout": 0.1, "attention_dropout": 0.1, "attention": Attention.AUTO}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpanBertConfig(Options):
     """A model's shape.

@@ -17,15 +17,13 @@ from typing import Any
 
 from spanmask.errors import ConfigError
 from spanmask.model.bert_folder import HEAD, MODEL, bert_config, publish_model, read_bert
-from spanmask.model.config import Objective, SpanBertConfig
+from spanmask.model.config import FINE_TUNING, Objective, SpanBertConfig
 from spanmask.model.fitting import build, read_tensors, require_whole, shapes_of
 from spanmask.model.naming import BOUNDARY_NAMES, Shapes, State, bert_names, to_theirs
 from spanmask.model.pretraining import SpanBertForPreTraining
 from spanmask.vocab import Vocabulary
 
 _HEADS = {"mlm": "MLM head", "sbo": "span boundary head"}
-#: What SpanBERT is fine-tuned with, whatever it was trained with (paper, appendix B).
-_FINE_TUNING = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +94,7 @@ def export(
         The file system refused.
     """
     config, state = model.config, model.state_dict()
-    content = bert_config(config, vocabulary, architectures=["BertForMaskedLM"], **_FINE_TUNING)
+    content = bert_config(config.changed(**FINE_TUNING), vocabulary, architectures=["BertForMaskedLM"])
     states = {MODEL: to_theirs(state, bert_names(config), config)}
     if model.sbo is not None:
         states[HEAD] = to_theirs(state, BOUNDARY_NAMES, config)

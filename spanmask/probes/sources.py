@@ -7,15 +7,12 @@ from typing import Any
 
 from spanmask.errors import ConfigError, MismatchError
 from spanmask.escaping import short_digest
-from spanmask.model.config import Attention
+from spanmask.model.config import FINE_TUNING
 from spanmask.model.encoders import LoadedEncoder, assembled, read_encoder
 from spanmask.model.tokenizer_files import read_tokenizer
 from spanmask.train.record import RUN
 from spanmask.train.run_folder import load_run
 from spanmask.vocab import Vocabulary
-
-#: What no encoder brings from its training.
-_FINE_TUNING = {"hidden_dropout": 0.1, "attention_dropout": 0.1, "attention": Attention.AUTO}
 
 
 def load_encoder(
@@ -54,7 +51,7 @@ def load_encoder(
     StorageError
         The file system refused.
     """
-    folder, changes = Path(source), _FINE_TUNING | changes
+    folder, changes = Path(source), FINE_TUNING | changes
     if (folder / RUN).exists():
         return _of_run(folder, step, vocabulary, pooler=pooler, **changes)
     if step is not None:
