@@ -32,7 +32,7 @@ PRESETS = {
 class Attention(StrEnum):
     """How attention is computed; all ways read the same packed batch.
 
-    ``varlen``: a fused kernel over sequences of unequal length: CUDA, 16-bit floats, no dropout. ``unpadded``: bin by bin, and nothing at
+    ``varlen``: a fused kernel over sequences of unequal length: CUDA, 16-bit floats, no dropout. ``unpadded``: part by part, and nothing at
     all is computed for slots without a token, whose hidden states are 0: CPU, not compiled. ``sdpa``: a block-diagonal mask, anywhere.
     ``auto``: ``varlen`` or ``unpadded`` where they can be used, else ``sdpa``.
     """
