@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,8 @@ SIZES = {"vocab_size": 80, "hidden": 32, "layers": 2, "heads": 2, "intermediate"
 LABELS = ("no", "yes", "maybe")
 #: Of six pairs: the whole, and where the second part begins. All of one length, or each of its own.
 EVEN, UNEVEN = [(11, 4)] * 6, [(11, 4), (24, 9), (3, 2), (17, 16), (6, 3), (20, 5)]
+#: Slots of a bin.
+WIDTH = 45
 WAYS = pytest.mark.parametrize("way", ["sdpa", "unpadded"])
 
 
@@ -130,7 +132,10 @@ class Packed:
     firsts: Tensor
 
 
-def _packed(pairs: Pairs, bins: list[list[int]], width: int) -> Packed:
+Layout = Callable[[Pairs], Packed]
+
+
+def _packed(pairs: Pairs, bins: Sequence[Sequence[int]] = ((1,), (2, 0, 4), (5, 3)), width: int = WIDTH) -> Packed:
     """Rows of these numbers in each bin, one behind another."""
     fields = {name: torch.zeros(len(bins), width, dtype=torch.int32) for name in ("ids", "index", "places", "types")}
     sequences = torch.full((len(bins), width), len(pairs.ids))
@@ -168,16 +173,12 @@ def _padded(pairs: Pairs) -> Packed:
     return Packed(batch, numbers[:, None].expand(-1, width).where(pairs.mask > 0, rows).flatten(), numbers * width)
 
 
-def _layouts(pairs: Pairs) -> Iterator[tuple[str, Packed]]:
-    yield "padded", _padded(pairs)
-    yield "packed", _packed(pairs, [[1], [2, 0, 4], [5, 3]], 45)
-    yield (
-        "in another order, a bin full",
-        _packed(pairs, [[3, 0, 4, 2], [5], [1]], sum(pairs.lengths[r] for r in (3, 0, 4, 2))),
-    )
+def _in_another_order(pairs: Pairs) -> Packed:
+    """A bin is full."""
+    return _packed(pairs, [[3, 0, 4, 2], [5], [1]], sum(pairs.lengths[row] for row in (3, 0, 4, 2)))
 
 
-LAYOUTS = pytest.mark.parametrize("layout", range(3), ids=["padded", "packed", "packed otherwise"])
+LAYOUTS = pytest.mark.parametrize("layout", [_padded, _packed, _in_another_order])
 
 
 def _spans(model: FineTuned, pairs: Pairs, packed: Packed) -> tuple[Tensor, Tensor]:
@@ -207,10 +208,9 @@ def _apart(one: Tensor, other: Tensor) -> float:
 
 @WAYS
 @LAYOUTS
-def test_scores_and_losses_of_spans_are_transformers(theirs: dict[type, Any], way: str, layout: int) -> None:
+def test_scores_and_losses_of_spans_are_transformers(theirs: dict[type, Any], way: str, layout: Layout) -> None:
     pairs, model = _pairs(UNEVEN), _model(SpanHead, attention=way)
-    _, packed = [*_layouts(pairs)][layout]
-    scores, losses = _spans(model, pairs, packed)
+    scores, losses = _spans(model, pairs, layout(pairs))
     expected, their_losses = _their_spans(theirs[SpanHead], pairs)
     assert _apart(scores, expected) < 1e-8
     assert _apart(losses, their_losses) < 1e-8
@@ -218,14 +218,14 @@ def test_scores_and_losses_of_spans_are_transformers(theirs: dict[type, Any], wa
 
 
 @WAYS
+@LAYOUTS
 def test_where_nothing_is_padded_the_loss_is_the_one_that_transformers_returns(
-    theirs: dict[type, Any], way: str
+    theirs: dict[type, Any], way: str, layout: Layout
 ) -> None:
     pairs, model = _pairs(EVEN), _model(SpanHead, attention=way)
     answers = {"start_positions": pairs.starts, "end_positions": pairs.ends}
     output = theirs[SpanHead](input_ids=pairs.ids, attention_mask=pairs.mask, token_type_ids=pairs.types, **answers)
-    for _, packed in _layouts(pairs):
-        assert _apart(_spans(model, pairs, packed)[1].mean(), output.loss) < 1e-8
+    assert _apart(_spans(model, pairs, layout(pairs))[1].mean(), output.loss) < 1e-8
 
 
 def test_where_a_batch_is_padded_theirs_is_another_loss(theirs: dict[type, Any]) -> None:
@@ -237,9 +237,9 @@ def test_where_a_batch_is_padded_theirs_is_another_loss(theirs: dict[type, Any])
 
 @WAYS
 @LAYOUTS
-def test_scores_and_losses_of_classes_are_transformers(theirs: dict[type, Any], way: str, layout: int) -> None:
+def test_scores_and_losses_of_classes_are_transformers(theirs: dict[type, Any], way: str, layout: Layout) -> None:
     pairs, model = _pairs(UNEVEN), _model(ClassHead, attention=way)
-    _, packed = [*_layouts(pairs)][layout]
+    packed = layout(pairs)
     scores = model(packed.batch, packed.firsts)
     output = theirs[ClassHead](
         input_ids=pairs.ids, attention_mask=pairs.mask, token_type_ids=pairs.types, labels=pairs.classes
@@ -253,7 +253,7 @@ def test_gradients_of_packed_pairs_are_those_of_transformers(theirs: dict[type, 
     pairs, model, bert = _pairs(UNEVEN), _model(SpanHead, attention=way), theirs[SpanHead]
     bert.zero_grad()
     _their_spans(bert, pairs)[1].sum().backward()
-    _spans(model, pairs, _packed(pairs, [[1], [2, 0, 4], [5, 3]], 45))[1].sum().backward()
+    _spans(model, pairs, _packed(pairs))[1].sum().backward()
     for parameter in model.parameters():
         parameter.data = parameter.grad  # written under their names, gradients are easy to compare
     export_finetuned(model, tmp_path / "gradients", VOCABULARY)
@@ -303,7 +303,7 @@ def test_a_wrong_in_a_batch_moves_the_loss_of_spans(
     theirs: dict[type, Any], way: str, wrong: Callable[[Packed], Packed]
 ) -> None:
     pairs, model = _pairs(UNEVEN), _model(SpanHead, attention=way)
-    packed = wrong(_packed(pairs, [[1], [2, 0, 4], [5, 3]], 45))
+    packed = wrong(_packed(pairs))
     found, expected = _spans(model, pairs, packed)[1], _their_spans(theirs[SpanHead], pairs)[1]
     assert _apart(found, expected) > 1e-3
 
@@ -312,11 +312,11 @@ def test_a_wrong_in_a_batch_moves_the_loss_of_spans(
 @pytest.mark.parametrize("place", ["last", "one behind", "the bin's first"])
 def test_a_pooler_over_another_slot_is_seen(theirs: dict[type, Any], way: str, place: str) -> None:
     pairs, model = _pairs(UNEVEN), _model(ClassHead, attention=way)
-    packed = _packed(pairs, [[1], [2, 0, 4], [5, 3]], 45)
+    packed = _packed(pairs)
     firsts = {
         "last": packed.firsts + torch.tensor(pairs.lengths) - 1,
         "one behind": packed.firsts + 1,
-        "the bin's first": packed.firsts // 45 * 45,
+        "the bin's first": packed.firsts // WIDTH * WIDTH,
     }[place]
     output = theirs[ClassHead](input_ids=pairs.ids, attention_mask=pairs.mask, token_type_ids=pairs.types)
     assert _apart(model(packed.batch, firsts), output.logits) > 1e-3
