@@ -1,4 +1,4 @@
-"""What holds for all tests: interrupts are answered; figures that they measured are told at the end of a run, whichever process they ran in."""
+"""What holds for all tests: interrupts are answered, and figures that they measured are told at the end, whichever process they ran in."""
 
 from __future__ import annotations
 
