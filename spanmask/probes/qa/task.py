@@ -47,6 +47,8 @@ THRESHOLD = "null_threshold"
 _SUFFIXES = (".gz", ".zst", ".bz2", ".xz", ".json", ".jsonl")
 
 Paths = Sequence[str | PathLike[str]]
+#: Exact match and F1 by question.
+_Pairs = Mapping[str, tuple[int, float]]
 
 
 class AskedQuestions:
@@ -66,15 +68,15 @@ class AskedQuestions:
         questions = self._questions
         decoded = decode(questions, self._windows, outputs, self._config)
         texts, odds = best_texts(questions, decoded), null_odds_of(questions, decoded)
+        raw = self._pairs(texts)
         chooses = settings is None
         if settings is None:
-            settings = self._chosen(texts, odds)
+            settings = self._chosen(raw, odds)
         threshold = settings.get(THRESHOLD) if questions.layout is Layout.SQUAD2 else None
-        answered = texts if threshold is None else with_threshold(texts, odds, threshold)
-        pairs = self._pairs(answered)
+        pairs = raw if threshold is None else self._pairs(with_threshold(texts, odds, threshold))
         exact, f1 = (np.array(column, np.float64) for column in zip(*pairs.values(), strict=True))
         return Judged(
-            figures=self._figures(pairs, texts, odds),
+            figures=self._figures(pairs, raw, texts, odds),
             settings=settings,
             files={} if chooses else prediction_files(questions, decoded, threshold),
             questions=results.Questions(
@@ -90,32 +92,31 @@ class AskedQuestions:
     def _answers(self) -> dict[str, tuple[str, ...]]:
         return dict(zip(self._questions.ids, self._questions.answers, strict=True))
 
-    def _pairs(self, predicted: Mapping[str, str]) -> dict[str, tuple[int, float]]:
+    def _pairs(self, predicted: Mapping[str, str]) -> _Pairs:
         """Return exact match and F1 of each prediction, by the rules of the questions' layout."""
         if self._questions.layout is Layout.SQUAD2:
             return squad2.question_scores(self._answers, predicted)
         return squad.question_scores(self._answers, predicted)
 
-    def _chosen(self, texts: Mapping[str, str], odds: Mapping[str, float]) -> dict[str, float]:
-        """Return the threshold with the best F1 on these questions; none where each has an answer."""
+    def _chosen(self, raw: _Pairs, odds: Mapping[str, float]) -> dict[str, float]:
+        """Return the threshold with the best F1 on these questions; none where each has an answer. raw: of the best answers."""
         if self._questions.layout is not Layout.SQUAD2:
             return {}
-        answered, unanswered = (
-            np.array([f1 for _, f1 in self._pairs(given).values()]) for given in (texts, dict.fromkeys(texts, ""))
-        )
+        nothing = self._pairs(dict.fromkeys(raw, ""))
+        answered, unanswered = (np.array([f1 for _, f1 in pairs.values()]) for pairs in (raw, nothing))
         return {THRESHOLD: best_threshold(np.array(list(odds.values())), answered, unanswered)}
 
     def _figures(
-        self, pairs: Mapping[str, tuple[int, float]], texts: Mapping[str, str], odds: Mapping[str, float]
+        self, pairs: _Pairs, raw: _Pairs, texts: Mapping[str, str], odds: Mapping[str, float]
     ) -> dict[str, float]:
-        """Return the official figures; of SQuAD 2.0 also what the best threshold on these very questions would give."""
+        """Return the official figures; of SQuAD 2.0 also what the best threshold on these very questions would give to ``texts``."""
         if self._questions.layout is not Layout.SQUAD2:
             exact, f1 = (100.0 * sum(column) / len(pairs) for column in zip(*pairs.values(), strict=True))
             return {"exact_match": exact, "f1": f1}
         figures = squad2.mean_scores(self._answers, pairs)
         for column, name in enumerate(("exact", "f1")):
-            raw = {question: pair[column] for question, pair in self._pairs(texts).items()}
-            figures[f"oracle_best_{name}"], _ = squad2.best_threshold(raw, self._answers, texts, odds)
+            scores = {question: pair[column] for question, pair in raw.items()}
+            figures[f"oracle_best_{name}"], _ = squad2.best_threshold(scores, self._answers, texts, odds)
         return figures
 
 
