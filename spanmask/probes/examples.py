@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.blocks import count_up, offsets_of
+from spanmask.blocks import take
 from spanmask.records import Offsets, Ragged, TokenIds
 
 
@@ -31,11 +31,8 @@ class Examples:
 
     def take(self, which: Offsets) -> Examples:
         """Return some examples, (n,) by their numbers, in that order."""
-        lengths = self.input_ids.lengths[which]
-        offsets = offsets_of(lengths)
-        places = np.repeat(self.input_ids.offsets[which], lengths) + count_up(lengths)
         return Examples(
-            input_ids=Ragged(offsets=offsets, values=self.input_ids.values[places]),
+            input_ids=take(self.input_ids, which),
             second_starts=self.second_starts[which],
             groups=self.groups[which],
             targets={name: values[which] for name, values in self.targets.items()},

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from spanmask.blocks import count_up
+from spanmask.blocks import take
 from spanmask.probes.batching import Batch, Packer
 from spanmask.probes.tasks import Outputs
-from spanmask.records import Offsets
+from spanmask.records import Ragged
 from spanmask.train.evaluation import AbandonedError
 from spanmask.train.updating import forward_of
 from spanmask.train.watching import Watch
@@ -48,6 +48,7 @@ def predict(
     watch, training = watch or Watch(), model.training
     forward, device = forward_of(model, dtype), next(model.parameters()).device
     offsets = packer.examples.input_ids.offsets if tokenwise else np.arange(len(packer) + 1)
+    rows = Ragged(offsets=offsets, values=np.arange(offsets[-1]))
     found, done = np.empty((0, 0), np.float32), 0
     model.eval()
     try:
@@ -58,7 +59,7 @@ def predict(
                 scores = _scores(batch.to(device), forward, tokenwise=tokenwise)
                 if not len(found):
                     found = np.empty((offsets[-1], scores.shape[1]), np.float32)
-                found[_rows(offsets, batch.which)] = scores
+                found[take(rows, batch.which).values] = scores
                 done += len(batch.which)
                 watch.evaluating(done, len(packer))
     finally:
@@ -73,9 +74,3 @@ def _scores(batch: Batch, forward: Callable[..., torch.Tensor], *, tokenwise: bo
         scores = scores[batch.owners < len(batch.which)]
     found: Outputs = scores.float().cpu().numpy()
     return found
-
-
-def _rows(offsets: Offsets, which: Offsets) -> Offsets:
-    """Return the rows that some owners have, one owner's after another's."""
-    lengths = np.diff(offsets)[which]
-    return np.repeat(offsets[which], lengths) + count_up(lengths)
