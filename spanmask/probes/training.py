@@ -35,7 +35,7 @@ from spanmask.train.checkpoint import (
     CheckpointWriter,
     Tensors,
     checkpoints_in,
-    on_host,
+    latest_checkpoint,
     read_checkpoint,
 )
 from spanmask.train.config import TrainConfig
@@ -43,7 +43,7 @@ from spanmask.train.distributed import World
 from spanmask.train.evaluation import AbandonedError
 from spanmask.train.lines import JsonLines
 from spanmask.train.metrics import peak_memory
-from spanmask.train.optimizer import begin_moments, learning_rate, moments
+from spanmask.train.optimizer import begin_moments, learning_rate
 from spanmask.train.updating import Updater, forward_of, precision_of
 from spanmask.train.watching import Progress
 
@@ -142,10 +142,9 @@ class Training:
         self._began = self._saved = time.perf_counter()
 
     def _resume(self) -> None:
-        found = checkpoints_in(self._plan.folder / "checkpoints")
-        if found:
-            checkpoint = read_checkpoint(found[max(found)])
-            self._load(checkpoint, found[max(found)])
+        latest = latest_checkpoint(self._plan.folder)
+        if latest is not None:
+            self._load(read_checkpoint(latest), latest)
         for lines in (self._metrics, self._found):
             lines.cut(self._step)
 
@@ -283,12 +282,7 @@ class Training:
             "best": None if best is None else asdict(best),
             "meter": self._meter.to_state(),
         }
-        checkpoint = Checkpoint(
-            model=on_host(self._model.state_dict()),
-            optimizer=on_host(moments(self._model, self._update.optimizer)),
-            state=state,
-        )
-        self._writer.begin(checkpoint, () if best is None else (best.step,))
+        self._writer.begin(self._update.checkpoint(state), () if best is None else (best.step,))
 
 
 def judge(model: FineTuned, ground: Ground, dtype: Any) -> Judged:

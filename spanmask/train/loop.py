@@ -15,13 +15,12 @@ from spanmask.loading.stream import Stream
 from spanmask.model.pretraining import SpanBertForPreTraining
 from spanmask.shard.reader import ShardSet
 from spanmask.train.agreeing import Wishes
-from spanmask.train.checkpoint import Checkpoint, CheckpointWriter, latest_checkpoint, on_host
+from spanmask.train.checkpoint import Checkpoint, CheckpointWriter, latest_checkpoint
 from spanmask.train.config import TrainConfig
 from spanmask.train.distributed import World
 from spanmask.train.evaluation import AbandonedError, evaluate
 from spanmask.train.feeding import StepBatches, step_batches
 from spanmask.train.metrics import Meter
-from spanmask.train.optimizer import moments
 from spanmask.train.record import Run
 from spanmask.train.run_folder import RunFolder
 from spanmask.train.step import TrainStep
@@ -193,11 +192,7 @@ class Loop:
         started = self._started
         stream = after.to_state(BatchLayout.PACKED, started.stream.settings)
         state = {**started.run.to_json(), "step": number, "stream": stream, "meter": self._meter.to_state()}
-        return Checkpoint(
-            model=on_host(started.model.state_dict()),
-            optimizer=on_host(moments(started.model, started.update.optimizer)),
-            state=state,
-        )
+        return started.update.checkpoint(state)
 
     def _evaluate_anew(self, step: int) -> None:
         """Measure the model if that was not done at this step."""

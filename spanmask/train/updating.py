@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from spanmask.train.agreeing import WISHES, Agreement, Wishes
+from spanmask.train.checkpoint import Checkpoint, on_host
 from spanmask.train.config import Precision, TrainConfig
 from spanmask.train.distributed import World
-from spanmask.train.optimizer import FlatGradients, learning_rate, make_optimizer
+from spanmask.train.optimizer import FlatGradients, learning_rate, make_optimizer, moments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +111,14 @@ class Updater:
         *sums, norm, failed = torch.cat([self._totals, self._norm.double()[None], self._failed.double()[None]]).tolist()
         self._totals.zero_()
         return Totals(sums=tuple(sums), gradient_norm=norm, failed=int(failed))
+
+    def checkpoint(self, state: dict[str, Any]) -> Checkpoint:
+        """Return copies of the model and the optimizer as they are. state: plain JSON values; ``step`` is one."""
+        return Checkpoint(
+            model=on_host(self.model.state_dict()),
+            optimizer=on_host(moments(self.model, self.optimizer)),
+            state=state,
+        )
 
 
 def forward_of(model: nn.Module, dtype: torch.dtype) -> Callable[..., Any]:
