@@ -6,6 +6,8 @@ scaled by the share that was drawn: the mean is exact. Elsewhere, and compiled, 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -36,6 +38,17 @@ class Dropout(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """Map values of any shape to such."""
         return dropout(values, self.share) if self.training else values
+
+
+@contextmanager
+def without_dropout(model: nn.Module) -> Iterator[None]:
+    """Have a model drop nothing while the body runs, and leave it as it was found."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
 
 
 class _Dropout(torch.autograd.Function):

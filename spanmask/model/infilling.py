@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from spanmask.errors import ConfigError
+from spanmask.model.dropout import without_dropout
 from spanmask.model.inputs import PackedTensors, SboTensors, padded_tensors
 from spanmask.model.pretraining import SpanBertForPreTraining
 from spanmask.records import Flags, Offsets
@@ -148,14 +149,8 @@ def _log_probabilities(
 ) -> tuple[Tensor, Tensor]:
     """Return the log probabilities (M, entries) of M masked tokens by each head, NaN where the boundary head has none."""
     batch, scored = _batch(model, ids, spans)
-    training = model.training
-    # Without dropout, and left as it was found.
-    model.eval()
-    try:
-        with torch.inference_mode():
-            scores = model.score(batch)
-    finally:
-        model.train(training)
+    with without_dropout(model), torch.inference_mode():
+        scores = model.score(batch)
     mlm = _normalised(scores.mlm, entries)
     sbo = torch.full_like(mlm, torch.nan)
     if model.sbo is not None:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from spanmask.blocks import take
+from spanmask.model.dropout import without_dropout
 from spanmask.probes.batching import Batch, Packer
 from spanmask.probes.tasks import Outputs
 from spanmask.records import Ragged
@@ -45,25 +46,21 @@ def predict(
     AbandonedError
         The watch was stopping.
     """
-    watch, training = watch or Watch(), model.training
+    watch = watch or Watch()
     forward, device = forward_of(model, dtype), next(model.parameters()).device
     offsets = packer.examples.input_ids.offsets if tokenwise else np.arange(len(packer) + 1)
     rows = Ragged(offsets=offsets, values=np.arange(offsets[-1]))
     found, done = np.empty((0, 0), np.float32), 0
-    model.eval()
-    try:
-        with torch.no_grad():
-            for batch in packer.batches(np.arange(len(packer))):
-                if watch.stopping():
-                    raise AbandonedError
-                scores = _scores(batch.to(device), forward, tokenwise=tokenwise)
-                if not len(found):
-                    found = np.empty((offsets[-1], scores.shape[1]), np.float32)
-                found[take(rows, batch.which).values] = scores
-                done += len(batch.which)
-                watch.evaluating(done, len(packer))
-    finally:
-        model.train(training)
+    with without_dropout(model), torch.no_grad():
+        for batch in packer.batches(np.arange(len(packer))):
+            if watch.stopping():
+                raise AbandonedError
+            scores = _scores(batch.to(device), forward, tokenwise=tokenwise)
+            if not len(found):
+                found = np.empty((offsets[-1], scores.shape[1]), np.float32)
+            found[take(rows, batch.which).values] = scores
+            done += len(batch.which)
+            watch.evaluating(done, len(packer))
     return found
 
 

@@ -16,6 +16,7 @@ import torch
 from spanmask.batches import IGNORED, PackedBatch
 from spanmask.loading.position import Position
 from spanmask.loading.rows import Masks
+from spanmask.model.dropout import without_dropout
 from spanmask.model.inputs import packed_tensors
 from spanmask.model.loss import objective_scales
 from spanmask.model.pretraining import SpanBertForPreTraining
@@ -105,9 +106,8 @@ def evaluate(
     scales = objective_scales(1, 1).float().to(world.device)
     sums, spans = np.zeros(7), np.zeros((2, 2, LONGEST + 1), np.int64)
     wanted = min(config.eval_sequences or stream.samples, stream.samples)
-    done, training = 0, model.training
-    model.eval()
-    with torch.no_grad():
+    done = 0
+    with without_dropout(model), torch.no_grad():
         for delivered in stream.batches(Position()):
             batch = delivered.batch
             assert isinstance(batch, PackedBatch)  # noqa: S101 - the stream's layout
@@ -125,7 +125,6 @@ def evaluate(
                 watch.evaluating(min(done, wanted), wanted)
             if done >= wanted:
                 break
-    model.train(training)
     (*figures, abandoned), spans = _added_up(sums, spans, world)
     if abandoned:
         raise AbandonedError

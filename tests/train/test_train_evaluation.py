@@ -21,6 +21,7 @@ from spanmask.train import evaluate, train
 from spanmask.train.distributed import World
 from spanmask.train.evaluation import mlm_recovery, sbo_recovery
 from spanmask.train.starting import initial_model, stream_of
+from spanmask.train.watching import Watch
 
 CPU = World(device=torch.device("cpu"))
 
@@ -91,6 +92,22 @@ def test_an_evaluation_counts_each_target_once_whatever_the_batch(shards: Path) 
     # Untrained scores are nearly equal: about the entropy of a uniform guess.
     assert found[0].mlm_loss == pytest.approx(np.log(model.config.vocab_size), rel=0.05)
     assert model.training
+
+
+@pytest.mark.parametrize("asked", ["evaluating", "stopping"])
+@pytest.mark.parametrize("training", [True, False])
+def test_an_evaluation_that_fails_leaves_the_model_as_it_was(shards: Path, asked: str, training: bool) -> None:
+    class Failing(Watch):
+        def __getattribute__(self, name: str) -> Any:
+            if name == asked:
+                raise KeyboardInterrupt
+            return super().__getattribute__(name)
+
+    opened = [spanmask.open(shards, "validation")]
+    model = initial_model(config_of(), opened).train(training)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(model, opened, config_of(), watch=Failing())
+    assert model.training is training
 
 
 def test_evaluations_come_when_due_and_at_the_end_and_change_nothing_of_the_run(shards: Path, tmp_path: Path) -> None:
