@@ -26,17 +26,15 @@ from spanmask.config import fingerprint
 from spanmask.errors import ConfigError
 from spanmask.folders import retract_folder
 from spanmask.model.finetuned_folder import export_finetuned
-from spanmask.model.finetuning import FineTuned
 from spanmask.probes.batching import Packer
 from spanmask.probes.card import finetuned_card
 from spanmask.probes.config import FinetuneConfig, GridPoint
 from spanmask.probes.examples import Examples
-from spanmask.probes.predicting import predict
 from spanmask.probes.record import RECORD, ProbeRun, read_probe_run
 from spanmask.probes.results import RESULTS, Results, SeedResult, joined, write_questions, write_results
 from spanmask.probes.starting import Source
-from spanmask.probes.tasks import Judged, Task
-from spanmask.probes.training import Ground, Selected, Training, TrainingPlan
+from spanmask.probes.tasks import Task
+from spanmask.probes.training import Ground, Selected, Training, TrainingPlan, judge
 from spanmask.probes.watching import ProbePlan, Watch
 from spanmask.storage import make_folder, publish_bytes, remove_temporaries
 from spanmask.train.checkpoint import checkpoints_in, read_checkpoint
@@ -131,11 +129,11 @@ class _Run:
             task=task,
             world=world,
             watch=watch,
+            dtype=precision_of(self._config.dtype, world.device),
             training=self._packer(task.training),
             selection=self._packer(task.selection.examples),
         )
         self._evaluations = [(held, self._packer(held.examples)) for held in task.evaluations]
-        self._dtype = precision_of(self._config.training(self._config.grid[0], 1, len(task.training)), world.device)
 
     def _require_room(self) -> None:
         width, there = self._task.width, self._source.positions
@@ -206,7 +204,7 @@ class _Run:
             metric=task.metric,
             model=self._source.named.name,
             device=str(self._world.device),
-            precision=str(self._dtype).removeprefix("torch."),
+            precision=str(self._ground.dtype).removeprefix("torch."),
             parameters=sum(parameter.numel() for parameter in model.parameters()),
             initialised=self._source.initialised,
             examples=len(task.training),
@@ -287,7 +285,10 @@ class _Run:
             )
         model.load_state_dict(read_checkpoint(best, optimizer=False).model)
         model.to(self._world.device)
-        judged = {held.name: self._judge(model, held, packer, chosen) for held, packer in self._evaluations}
+        judged = {}
+        for held, packer in self._evaluations:
+            self._watch.scoring(held.name)
+            judged[held.name] = judge(model, self._ground, held, packer, chosen.settings)
         folder = self._out / f"seed-{seed}"
         for name, one in judged.items():
             make_folder(folder / name)
@@ -305,12 +306,6 @@ class _Run:
         card = finetuned_card(self._run, result)
         export_finetuned(model, folder / "model", self._source.vocabulary, card=card, overwrite=True)
         return result
-
-    def _judge(self, model: FineTuned, held: Any, packer: Packer, chosen: Selected) -> Judged:
-        self._watch.scoring(held.name)
-        outputs = predict(model, packer, tokenwise=self._task.tokenwise, dtype=self._dtype, watch=self._watch)
-        judged: Judged = held.judge(outputs, chosen.settings)
-        return judged
 
 
 def _deciding(config: FinetuneConfig) -> dict[str, Any]:

@@ -17,12 +17,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from spanmask.errors import ConfigError, MismatchError, SpanmaskError
 from spanmask.model.finetuning import FineTuned
 from spanmask.model.fitting import require_finite, require_shapes
 from spanmask.probes.batching import Batch, Packer, examples_of
 from spanmask.probes.predicting import predict
-from spanmask.probes.tasks import Judged, Task
+from spanmask.probes.tasks import HeldOut, Judged, Settings, Task
 from spanmask.probes.watching import Watch
 from spanmask.records import Offsets
 from spanmask.storage import make_folder
@@ -86,11 +88,12 @@ class TrainingPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """What the trainings of a run share. training, selection: what packs the two sets of examples."""
+    """What the trainings of a run share. dtype: what is computed in. training, selection: what packs the two sets of examples."""
 
     task: Task
     world: World
     watch: Watch
+    dtype: torch.dtype
     training: Packer
     selection: Packer
 
@@ -101,7 +104,7 @@ class FinetuneStep(Updater):
     def __init__(self, model: FineTuned, task: Task, config: TrainConfig, world: World) -> None:
         super().__init__(model, config, world, 1)
         self._task = task
-        self._forward = forward_of(model, precision_of(config, world.device))
+        self._forward = forward_of(model, precision_of(config.dtype, world.device))
 
     def __call__(self, number: int, passes: Sequence[Batch]) -> None:
         """Update the parameters by the mean loss over the examples of all passes."""
@@ -256,7 +259,7 @@ class Training:
     def _evaluate(self) -> None:
         began, ground = time.perf_counter(), self._ground
         self._look()
-        judged = judge(self._model, ground, precision_of(self._config, ground.world.device))
+        judged = judge(self._model, ground, ground.task.selection, ground.selection)
         found = Selected(
             step=self._step, epoch=self._epoch, figures=dict(judged.figures), settings=dict(judged.settings)
         )
@@ -285,11 +288,22 @@ class Training:
         self._writer.begin(self._update.checkpoint(state), () if best is None else (best.step,))
 
 
-def judge(model: FineTuned, ground: Ground, dtype: Any) -> Judged:
-    """Return what the share that chooses finds in a model; raises as `spanmask.probes.predicting.predict` does."""
-    task = ground.task
-    outputs = predict(model, ground.selection, tokenwise=task.tokenwise, dtype=dtype, watch=ground.watch)
-    return task.selection.judge(outputs, None)
+def judge(model: FineTuned, ground: Ground, held: HeldOut, packer: Packer, settings: Settings | None = None) -> Judged:
+    """Return what examples that are not trained on find in a model; raises as `spanmask.probes.predicting.predict` does.
+
+    Parameters
+    ----------
+    model
+        The model.
+    ground
+        Of the run.
+    held, packer
+        The examples, and what packs them.
+    settings
+        Those chosen before; None: they are chosen now.
+    """
+    outputs = predict(model, packer, tokenwise=ground.task.tokenwise, dtype=ground.dtype, watch=ground.watch)
+    return held.judge(outputs, settings)
 
 
 class _Meter:

@@ -102,7 +102,7 @@ def evaluate(
     watch = watch or Watch()
     world = world or World(device=next(model.parameters()).device)
     stream = stream_of(shards, config, model.config, world, masks=Masks.STORED)
-    forward = forward_of(model, precision_of(config, world.device))
+    forward = forward_of(model, precision_of(config.dtype, world.device))
     scales = objective_scales(1, 1).float().to(world.device)
     sums, spans = np.zeros(7), np.zeros((2, 2, LONGEST + 1), np.int64)
     wanted = min(config.eval_sequences or stream.samples, stream.samples)

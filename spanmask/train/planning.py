@@ -41,7 +41,7 @@ def plan_of(
     return Plan(
         device=torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else "cpu",
         ranks=world.size,
-        precision="bf16" if precision_of(config, world.device) is torch.bfloat16 else "fp32",
+        precision="bf16" if precision_of(config.dtype, world.device) is torch.bfloat16 else "fp32",
         compiled=is_compiled(config, world.device),
         model=config.init_from or config.model,
         parameters=parameters,
@@ -75,7 +75,7 @@ def trial_seconds(
 
     Of the run nothing changes: an update clears gradients before it begins, and draws dropout from a seed of its own.
     """
-    forward = forward_of(model, precision_of(config, world.device))
+    forward = forward_of(model, precision_of(config.dtype, world.device))
     best, bins, passes, seconds = math.inf, 1, 0, 0.0
     while seconds < _SECONDS and (passes < _PASSES or bins < config.batch_size):
         stream = stream_of(shards, config.changed(batch_size=bins), model.config, world)

@@ -148,7 +148,7 @@ def _start(folder: RunFolder, config: TrainConfig, shards: Sequence[ShardSet], w
     resolve_attention(
         model.config.attention,
         world.device,
-        precision_of(config, world.device),
+        precision_of(config.dtype, world.device),
         model.config.attention_dropout,
         compiled=is_compiled(config, world.device),
     )

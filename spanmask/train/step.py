@@ -48,7 +48,7 @@ class TrainStep(Updater):
 
     def __init__(self, model: nn.Module, config: TrainConfig, world: World) -> None:
         super().__init__(model, config, world, _SUMS)
-        forward = forward_of(model, precision_of(config, world.device))
+        forward = forward_of(model, precision_of(config.dtype, world.device))
         compiled = is_compiled(config, world.device)
         self._forward = torch.compile(forward, fullgraph=True, dynamic=False) if compiled else forward
 

@@ -133,11 +133,11 @@ def forward_of(model: nn.Module, dtype: torch.dtype) -> Callable[..., Any]:
     return run
 
 
-def precision_of(config: TrainConfig, device: torch.device) -> torch.dtype:
+def precision_of(wanted: Precision, device: torch.device) -> torch.dtype:
     """Return what an update computes in."""
-    if config.dtype is Precision.AUTO:
+    if wanted is Precision.AUTO:
         return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return torch.bfloat16 if config.dtype is Precision.BF16 else torch.float32
+    return torch.bfloat16 if wanted is Precision.BF16 else torch.float32
 
 
 def dropout_seed(seed: int, step: int, place: int, rank: int) -> int:
