@@ -19,23 +19,19 @@ from typing import Any
 
 import torch
 
-from spanmask.errors import ConfigError, MismatchError, SpanmaskError
+from spanmask.errors import MismatchError, SpanmaskError
 from spanmask.model.finetuning import FineTuned
-from spanmask.model.fitting import require_finite, require_shapes
 from spanmask.probes.batching import Batch, Packer, examples_of
 from spanmask.probes.predicting import predict
 from spanmask.probes.tasks import HeldOut, Judged, Settings, Task
 from spanmask.probes.watching import Watch
 from spanmask.records import Offsets
 from spanmask.storage import make_folder
+from spanmask.train.checking import require_tensors
 from spanmask.train.checkpoint import (
-    ADVICE,
-    MODEL,
-    OPTIMIZER,
     STATE,
     Checkpoint,
     CheckpointWriter,
-    Tensors,
     checkpoints_in,
     latest_checkpoint,
     read_checkpoint,
@@ -45,7 +41,7 @@ from spanmask.train.distributed import World
 from spanmask.train.evaluation import AbandonedError
 from spanmask.train.lines import JsonLines
 from spanmask.train.metrics import peak_memory
-from spanmask.train.optimizer import begin_moments, learning_rate
+from spanmask.train.optimizer import learning_rate
 from spanmask.train.updating import Updater, forward_of, precision_of
 from spanmask.train.watching import Progress
 
@@ -157,9 +153,10 @@ class Training:
             raise MismatchError(
                 f"{folder / STATE}: it is another training's than this run's; remove its folder to train anew"
             )
-        places = begin_moments(self._model, self._update.optimizer, checkpoint.step)
-        _copy(folder / MODEL, checkpoint.model, self._model.state_dict())
-        _copy(folder / OPTIMIZER, checkpoint.optimizer, places)
+        shapes = {name: tuple(tensor.shape) for name, tensor in self._model.state_dict().items()}
+        require_tensors(folder, checkpoint, shapes, "the run")
+        self._model.load_state_dict(checkpoint.model)
+        self._update.resume(checkpoint.step, checkpoint.optimizer)
         self._step, self._evaluated = checkpoint.step, int(state["evaluated"])
         self._best = None if state["best"] is None else Selected(**state["best"])
         self._meter.load_state(state["meter"])
@@ -348,15 +345,3 @@ class _Meter:
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from what `to_state` returned."""
         self._loss, self._examples, self._tokens = (state[name] for name in ("loss", "examples", "tokens"))
-
-
-def _copy(path: Path, found: Tensors, places: Tensors) -> None:
-    """Put a checkpoint's tensors into a training's, after a look at them."""
-    if found.keys() != places.keys():
-        name = min(found.keys() ^ places.keys())
-        told = "has" if name in found else "lacks"
-        raise ConfigError(f"{path}: it {told} {name}, unlike the run's model; {ADVICE}")
-    require_shapes(path, found, {name: tuple(tensor.shape) for name, tensor in places.items()}, "the run's model")
-    require_finite(path, found)
-    for name, tensor in places.items():
-        tensor.copy_(found[name])

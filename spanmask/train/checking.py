@@ -35,13 +35,23 @@ def read_run_checkpoint(folder: Path, *, optimizer: bool = True) -> Checkpoint:
     checkpoint = read_checkpoint(folder, optimizer=optimizer)
     config = _model_of(folder / STATE, checkpoint.state)
     require_layers(folder, config.layers, checkpoint.model)
-    shapes = shapes_of(config)
-    _require(folder / MODEL, checkpoint.model, shapes)
+    require_tensors(folder, checkpoint, shapes_of(config), STATE, optimizer=optimizer)
+    return checkpoint
+
+
+def require_tensors(folder: Path, checkpoint: Checkpoint, shapes: Shapes, said: str, *, optimizer: bool = True) -> None:
+    """Refuse a checkpoint that is none of a model of these shapes. said: what states them; optimizer: whether that part was read.
+
+    Raises
+    ------
+    ConfigError
+        Tensors are others, or not finite.
+    """
+    _require(folder / MODEL, checkpoint.model, shapes, said)
     if optimizer:
         of_moments = {f"{name}.{moment}": shape for name, shape in shapes.items() for moment in MOMENTS}
-        _require(folder / OPTIMIZER, checkpoint.optimizer, of_moments)
+        _require(folder / OPTIMIZER, checkpoint.optimizer, of_moments, said)
         _require_squares(folder / OPTIMIZER, checkpoint.optimizer)
-    return checkpoint
 
 
 def read_chosen(found: Mapping[int, Path], step: int, *, optimizer: bool = True) -> Checkpoint:
@@ -85,12 +95,12 @@ def _model_of(path: Path, state: dict[str, Any]) -> SpanBertConfig:
         raise ConfigError(f"{path}: {error}; {ADVICE}") from None
 
 
-def _require(path: Path, state: State, shapes: Shapes) -> None:
+def _require(path: Path, state: State, shapes: Shapes, said: str) -> None:
     if state.keys() != shapes.keys():
         name = min(state.keys() ^ shapes.keys())
         told = "has" if name in state else "lacks"
-        raise ConfigError(f"{path}: it {told} {name}, unlike the model that {STATE} states; {ADVICE}")
-    require_shapes(path, state, shapes, STATE)
+        raise ConfigError(f"{path}: it {told} {name}, unlike the model that {said} states; {ADVICE}")
+    require_shapes(path, state, shapes, said)
     require_finite(path, state)
 
 

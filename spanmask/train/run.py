@@ -25,7 +25,6 @@ from spanmask.train.checkpoint import checkpoints_in
 from spanmask.train.config import TrainConfig
 from spanmask.train.distributed import World, joined
 from spanmask.train.loop import Loop, Started
-from spanmask.train.optimizer import begin_moments
 from spanmask.train.planning import plan_of, trial_seconds
 from spanmask.train.record import Run
 from spanmask.train.run_folder import RunFolder
@@ -154,10 +153,7 @@ def _start(folder: RunFolder, config: TrainConfig, shards: Sequence[ShardSet], w
     )
     update = TrainStep(model, config, world)
     if state is not None:
-        places = begin_moments(model, update.optimizer, state["step"])
-        for name, tensor in (checkpoint.optimizer if checkpoint else {}).items():
-            places[name].copy_(tensor)
-        world.broadcast(places.values())
+        world.broadcast(update.resume(state["step"], checkpoint.optimizer if checkpoint else {}).values())
     run = Run(
         config=config,
         model=model.config,

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from spanmask.train.agreeing import WISHES, Agreement, Wishes
-from spanmask.train.checkpoint import Checkpoint, on_host
+from spanmask.train.checkpoint import Checkpoint, Tensors, on_host
 from spanmask.train.config import Precision, TrainConfig
 from spanmask.train.distributed import World
-from spanmask.train.optimizer import FlatGradients, learning_rate, make_optimizer, moments
+from spanmask.train.optimizer import FlatGradients, begin_moments, learning_rate, make_optimizer, moments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +111,13 @@ class Updater:
         *sums, norm, failed = torch.cat([self._totals, self._norm.double()[None], self._failed.double()[None]]).tolist()
         self._totals.zero_()
         return Totals(sums=tuple(sums), gradient_norm=norm, failed=int(failed))
+
+    def resume(self, step: int, optimizer: Tensors) -> Tensors:
+        """Give AdamW what a checkpoint after a step has of it, and return its moments where they lie; what is left out is 0."""
+        places = begin_moments(self.model, self.optimizer, step)
+        for name, tensor in optimizer.items():
+            places[name].copy_(tensor)
+        return places
 
     def checkpoint(self, state: dict[str, Any]) -> Checkpoint:
         """Return copies of the model and the optimizer as they are. state: plain JSON values; ``step`` is one."""

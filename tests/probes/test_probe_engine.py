@@ -27,6 +27,7 @@ from spanmask.probes.starting import Source
 from spanmask.probes.tasks import Judged, Outputs, Settings
 from spanmask.probes.training import FinetuneStep, TrainingPlan
 from spanmask.probes.watching import Watch
+from spanmask.train.checkpoint import read_checkpoint, write_checkpoint
 from spanmask.train.distributed import World
 from spanmask.train.optimizer import learning_rate, make_optimizer
 from spanmask.train.watching import Progress
@@ -352,6 +353,27 @@ def test_a_checkpoint_of_another_training_is_refused(model: Path, tmp_path: Path
     first.rename(second)
     with pytest.raises(MismatchError, match=r"state.json: it is another training's than this run's; remove its folder"):
         tune(model, run, config_of(), resume=True)
+
+
+def test_tensors_that_are_not_the_models_are_refused_and_named(model: Path, tmp_path: Path) -> None:
+    """One that is left out, one too many, another shape, not finite, and a mean of squares below 0; the digests fit."""
+    run, name = tmp_path / "run", "head.dense.bias"
+    tune(model, run, config_of(), watch=StopAfter(1))
+    (folder,) = run.rglob("step-*")
+    right = read_checkpoint(folder)
+    squares = right.optimizer[f"{name}.exp_avg_sq"]
+    wrongs: list[tuple[dict[str, Any], str]] = [
+        ({"model": {key: right.model[key] for key in right.model if key != name}}, rf"model.*: it lacks {name}"),
+        ({"model": right.model | {"more": squares}}, r"model.safetensors: it has more, unlike the model"),
+        ({"model": right.model | {name: torch.zeros(3)}}, rf"model.safetensors: {name} has shape \(3,\)"),
+        ({"model": right.model | {name: squares * math.nan}}, rf"model.safetensors: {name} holds NaN"),
+        ({"optimizer": {}}, r"optimizer.safetensors: it lacks encoder"),
+        ({"optimizer": right.optimizer | {f"{name}.exp_avg_sq": squares - 1}}, rf"{name}.exp_avg_sq holds .* below 0"),
+    ]
+    for wrong, told in wrongs:
+        write_checkpoint(folder.parent, replace(right, **wrong))
+        with pytest.raises(ConfigError, match=told):
+            tune(model, run, config_of(), resume=True, watch=StopAtOnce())
 
 
 def test_a_run_is_neither_begun_over_another_nor_gone_on_with_where_there_is_none(
