@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 #: General categories that steer a screen or cannot be drawn: control, format (bidirectional marks too), surrogate, private, separators.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
@@ -42,6 +42,13 @@ def code_span(text: str) -> str:
     fence = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
     pad = " " if shown[:1] in ("`", " ") or shown[-1:] in ("`", " ") else ""
     return f"{fence}{pad}{shown}{pad}{fence}"
+
+
+def fact_table(facts: Mapping[str, str]) -> str:
+    """Return facts by name as a table in Markdown, without a head."""
+    # A bar would end the cell, in code too.
+    rows = ("| {} | {} |".format(*(cell.replace("|", "\\|") for cell in row)) for row in facts.items())
+    return "\n".join(["| | |", "|---|---|", *rows])
 
 
 def short_digest(digest: object) -> str:

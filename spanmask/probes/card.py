@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spanmask.escaping import code_span
+from spanmask.escaping import code_span, fact_table
 from spanmask.probes.record import ProbeRun
 from spanmask.probes.results import Named, SeedResult
 
@@ -27,8 +27,6 @@ def finetuned_card(run: ProbeRun, found: SeedResult) -> str:
             for name, value in figures.items()
         },
     }
-    # A bar would end the cell, in code too.
-    table = "\n".join("| {} | {} |".format(*(part.replace("|", "\\|") for part in row)) for row in rows.items())
     return f"""---
 library_name: transformers
 pipeline_tag: {pipeline}
@@ -37,9 +35,7 @@ tags: [bert, spanmask]
 
 # A BERT fine-tuned by spanmask
 
-| | |
-|---|---|
-{table}
+{fact_table(rows)}
 
 ```python
 from transformers import {loader}, AutoTokenizer

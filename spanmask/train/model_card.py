@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from spanmask.escaping import code_span
+from spanmask.escaping import code_span, fact_table
 from spanmask.train.record import Run
 
 _HEADER = """---
@@ -45,8 +45,6 @@ def model_card(run: Run, steps: tuple[int, ...], lines: tuple[Mapping[str, Any],
         "datasets": ", ".join(run.datasets),
         "vocabulary": run.vocabulary,
     } | _evaluated(steps[-1], lines)
-    # A bar would end the cell, in code too.
-    table = "\n".join("| {} | {} |".format(name, value.replace("|", "\\|")) for name, value in rows.items())
     return f"""{_HEADER}
 # A BERT trained on masked spans
 
@@ -54,9 +52,7 @@ Trained with spanmask as SpanBERT is (Joshi et al. 2020, arXiv 1907.10529), on o
 next sentence prediction. The pooler is not trained. `sbo_head.safetensors`, where it is there, is the span boundary head, which
 `spanmask infill` reads.
 
-| | |
-|---|---|
-{table}
+{fact_table(rows)}
 
 ```python
 from transformers import AutoModelForMaskedLM, AutoTokenizer
