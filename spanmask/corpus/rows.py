@@ -19,13 +19,12 @@ from spanmask.corpus.exclusion import excluded
 from spanmask.corpus.inputs import Exclusion
 from spanmask.corpus.ranges import Fault, read_points, read_ranges
 from spanmask.corpus.streams import as_view
-from spanmask.corpus.strings import plain_offsets
+from spanmask.corpus.strings import plain_bytes, plain_offsets
 from spanmask.corpus.text import invalid_utf8
 from spanmask.errors import CorpusError
 from spanmask.kernels.text import count_code_points
 from spanmask.records import (
     SKIPPED_LIMIT,
-    Bytes,
     DocumentBlock,
     Flags,
     Identities,
@@ -56,11 +55,6 @@ class InputRows:
     exclusions: tuple[Exclusion, ...] = ()
     skipped_documents: tuple[SkippedDocument, ...] = ()
     source_bytes: int
-
-
-def _text_bytes(column: pa.Array) -> Bytes:
-    buffer = column.buffers()[2]
-    return np.frombuffer(b"" if buffer is None else buffer, np.uint8)
 
 
 def documents(
@@ -108,7 +102,7 @@ def _block(rows: InputRows, config: CorpusConfig) -> DocumentBlock:
     lengths = _code_points(column, config)
     spans, words = config.spans_field, config.words_field
     return DocumentBlock(
-        text=_text_bytes(column)[offsets[0] : offsets[-1]],
+        text=plain_bytes(column)[offsets[0] : offsets[-1]],
         document_offsets=offsets - offsets[0],
         document_ids=rows.ids,
         annotations=None if spans is None else read_ranges(rows.batch.column(spans), lengths)[0],
@@ -125,7 +119,7 @@ def _code_points(column: pa.Array, config: CorpusConfig) -> Offsets:
     """Return (D,) code points of each text, or zeros where nothing needs them."""
     counts = np.zeros(len(column), np.int64)
     if config.spans_field is not None or config.words_field is not None:
-        count_code_points(_text_bytes(column), plain_offsets(column), counts)
+        count_code_points(plain_bytes(column), plain_offsets(column), counts)
     return counts
 
 
@@ -156,7 +150,7 @@ def _encoding_faults(column: pa.Array, name: str) -> Iterator[Fault]:
     try:
         column.validate(full=True)
     except pa.ArrowInvalid:
-        data, offsets = as_view(_text_bytes(column)), plain_offsets(column).tolist()
+        data, offsets = as_view(plain_bytes(column)), plain_offsets(column).tolist()
         found = [invalid_utf8(data[start:end]) for start, end in pairwise(offsets)]
         reasons: npt.NDArray[np.object_] = np.array([None if what is None else what[1] for what in found], np.object_)
         yield Fault(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from spanmask.records import Flags, Offsets
+from spanmask.records import Bytes, Flags, Offsets
 
 #: Bytes of a view; the first four are its string's length.
 _VIEW_BYTES = 16
@@ -33,6 +33,12 @@ def plain_offsets(column: pa.Array) -> Offsets:
     if buffer is None or buffer.size == 0:
         return np.zeros(len(column) + 1, np.int64)
     return np.frombuffer(buffer, dtype, len(column) + 1, column.offset * dtype.itemsize).astype(np.int64)
+
+
+def plain_bytes(column: pa.Array) -> Bytes:
+    """Return the data buffer of a string or large_string column, which its offsets point into."""
+    buffer = column.buffers()[2]
+    return np.frombuffer(b"" if buffer is None else buffer, np.uint8)
 
 
 def lengths(column: pa.Array) -> Offsets:

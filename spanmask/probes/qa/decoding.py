@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask.blocks import read_only
-from spanmask.corpus.strings import plain_offsets
+from spanmask.corpus.strings import plain_bytes, plain_offsets
 from spanmask.errors import ConfigError
 from spanmask.kernels import decoding as kernels
 from spanmask.probes.qa.config import QaConfig
@@ -83,7 +83,7 @@ def decode(questions: Questions, windows: Windows, logits: npt.NDArray[np.float3
         passages=windows.passages,
     )
     kernels.find_best(
-        np.frombuffer(questions.passages.buffers()[2] or b"", np.uint8),
+        plain_bytes(questions.passages),
         read_only(plain_offsets(questions.passages)),
         read,
         logits,

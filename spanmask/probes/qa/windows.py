@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask.blocks import count_up, offsets_of, read_only
-from spanmask.corpus.strings import plain_offsets
+from spanmask.corpus.strings import plain_bytes, plain_offsets
 from spanmask.kernels import passages as kernels
 from spanmask.probes.examples import Examples
 from spanmask.probes.qa.config import SPECIAL_TOKENS, QaConfig, Stride
@@ -128,7 +128,7 @@ def _cut(questions: Questions, asked: Offsets, held: Offsets, config: QaConfig) 
 def _answers(questions: Questions, held: TokenizedBlock) -> Offsets:
     """Return (Q, 2) the first and last token of each answer, -1 where there is none."""
     found = np.empty((len(questions), 2), np.int64)
-    text = np.frombuffer(questions.passages.buffers()[2] or b"", np.uint8)
+    text = plain_bytes(questions.passages)
     offsets = read_only(plain_offsets(questions.passages))
     kernels.find_answers(
         text, offsets, questions.passage_of, questions.spans, _byte_ranges(held), held.document_offsets, found
