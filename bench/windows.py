@@ -133,9 +133,11 @@ def require_same(questions: Any, windows: Any, ranges: Any, theirs: Sequence[Lab
     ConfigError
         They are not: ids, questions, places or labels differ.
     """
+    from spanmask.tokenization.whole_documents import byte_places
+
     examples, number, base = windows.examples, 0, 0
     offsets, labels = examples.input_ids.offsets, [examples.targets[name] for name in ("starts", "ends")]
-    points = [_byte_of_points(text) for text in questions.passages.to_pylist()]
+    points = [byte_places(text) for text in questions.passages.to_pylist()]
     for batch in theirs:
         owners = batch.encoded["overflow_to_sample_mapping"]
         for place, ids in enumerate(batch.encoded["input_ids"]):
@@ -154,12 +156,6 @@ def require_same(questions: Any, windows: Any, ranges: Any, theirs: Sequence[Lab
         base += max(owners, default=-1) + 1
     if number != len(windows):
         raise ConfigError(f"{len(windows):,} windows, and {number:,} of the peer's; it cannot be measured beside")
-
-
-def _byte_of_points(text: str) -> Any:
-    """Return the byte at which each code point begins, and where the last one ends."""
-    data = np.frombuffer(text.encode(), np.uint8)
-    return np.append(np.flatnonzero((data & 0xC0) != 0x80), len(data))
 
 
 def table(result: Mapping[str, Any]) -> str:
