@@ -142,6 +142,11 @@ class FinetuneConfig(Options):
         return cls.from_json(look_up(PRESETS, preset, "preset") | options)
 
     @property
+    def deciding(self) -> dict[str, Any]:
+        """The options that decide figures, as plain JSON values."""
+        return {name: value for name, value in self.to_json().items() if name not in self.FREE}
+
+    @property
     def seed_numbers(self) -> tuple[int, ...]:
         """The seeds."""
         return seed_numbers(self.seeds)

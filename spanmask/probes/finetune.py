@@ -187,7 +187,7 @@ class _Run:
                 train=run.train,
                 eval=run.eval,
                 metric=run.metric,
-                protocol={**run.protocol, "fine_tuning": _deciding(run.config)},
+                protocol={**run.protocol, "fine_tuning": run.config.deciding},
                 seeds=tuple(seeds),
             )
         except ValueError as error:
@@ -306,11 +306,6 @@ class _Run:
         card = finetuned_card(self._run, result)
         export_finetuned(model, folder / "model", self._source.vocabulary, card=card, overwrite=True)
         return result
-
-
-def _deciding(config: FinetuneConfig) -> dict[str, Any]:
-    """Return the options that decide figures."""
-    return {name: value for name, value in config.to_json().items() if name not in FinetuneConfig.FREE}
 
 
 def _trim(training: Path, step: int | None) -> None:

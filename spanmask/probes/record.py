@@ -61,8 +61,8 @@ class ProbeRun:
     def identity(self) -> dict[str, Any]:
         """All that decides the run's figures but the seeds."""
         told = self.to_json()
-        config = {name: value for name, value in told["config"].items() if name not in FinetuneConfig.FREE}
-        return {**{name: told[name] for name in ("task", "metric", "model", "train", "eval", "protocol")}, **config}
+        named = {name: told[name] for name in ("task", "metric", "model", "train", "eval", "protocol")}
+        return {**named, **self.config.deciding}
 
     @property
     def digest(self) -> str:
