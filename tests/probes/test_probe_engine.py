@@ -193,7 +193,8 @@ def test_only_the_newest_and_the_best_checkpoint_of_what_is_under_way_lie_on_the
 
     class Look(Watch):
         def step(self, progress: Progress) -> None:
-            steps = [int(path.name[5:]) for path in run.rglob("step-*") if path.parent.name == "checkpoints"]
+            # Not into them: what is being written or removed may go under way.
+            steps = [int(path.name[5:]) for path in run.glob("seed-*/*/checkpoints/step-*")]
             most.append(len(steps))
 
         def selected(self, line: dict[str, Any]) -> None:
