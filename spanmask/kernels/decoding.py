@@ -14,7 +14,7 @@ Scores = npt.NDArray[np.float64]
 
 
 class Read(NamedTuple):
-    """N windows, those of a question together. offsets: (N + 1,) in tokens; questions, seconds: (N,), seconds: where the passage begins.
+    """N windows, those of a question together. offsets: (N + 1,) in tokens; questions, passages: (N,) whose, and of which passage.
 
     widest: (T,) whether a token may be a start. places: (T, 2) bytes [start, end) of the passage, 0 and 0 of other tokens.
     """
