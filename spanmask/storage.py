@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from spanmask.errors import ConfigError, StorageError
+from spanmask.owners import Owner
 
 TEMPORARY = ".tmp-"
+#: Characters at the end of a file's name that its temporary one keeps: with whose it is, no more than a name may have.
+_KEPT_CHARACTERS = 32
 #: Bytes of a file that are hashed at once.
 _PIECE_BYTES = 1 << 20
 
@@ -123,8 +126,8 @@ def publish(path: Path, write: Callable[[IO[bytes]], _T], temporary: Path | None
 
 
 def beside(path: Path) -> Path:
-    """Return a hidden name in the same folder, so that a rename from it is one step."""
-    return path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}-{path.name}")
+    """Return a hidden name in the same folder, so that a rename from it is one step; it says which process writes there."""
+    return path.with_name(f"{TEMPORARY}{Owner.here()}-{secrets.token_hex(8)}-{path.name[-_KEPT_CHARACTERS:]}")
 
 
 def write_through(path: Path, write: Callable[[IO[bytes]], _T]) -> _T:
@@ -211,7 +214,14 @@ def remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def remove_temporaries(folder: Path) -> None:
-    """Remove what killed writers left in a folder."""
+def owner_of(path: Path) -> Owner | None:
+    """Return the process that writes under a temporary name, None where the name does not say."""
+    return Owner.of(path.name.removeprefix(TEMPORARY)) if path.name.startswith(TEMPORARY) else None
+
+
+def remove_temporaries(folder: Path, *, shared: bool = False) -> None:
+    """Remove what killed writers left in a folder. shared: others may be writing there: what is theirs, or may be, stays."""
     for path in folder.glob(f"{TEMPORARY}*"):
-        remove(path)
+        owner = owner_of(path)
+        if not shared or (owner is not None and owner.lives is False):
+            remove(path)

@@ -250,6 +250,7 @@ def test_the_layout_is_the_one_decided() -> None:
         "model",
         "options",
         "overlap",
+        "owners",
         "pieces",
         "presharding",
         "probes",
