@@ -14,7 +14,7 @@ from spanmask.config import PreshardConfig
 from spanmask.corpus.cutting import RawBlock
 from spanmask.corpus.inputs import InputFile, find_inputs
 from spanmask.corpus.reading import parse_block, stream_blocks
-from spanmask.presharding.plan import make_plan
+from spanmask.presharding.planning import make_plan
 from spanmask.presharding.units import Pipeline
 from spanmask.records import DocumentBlock
 from spanmask.sequencing import sequence

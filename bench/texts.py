@@ -24,7 +24,7 @@ from spanmask.config import Format, PreshardConfig
 from spanmask.corpus.inputs import find_inputs
 from spanmask.corpus.reading import read_part
 from spanmask.errors import ConfigError
-from spanmask.presharding.plan import make_plan
+from spanmask.presharding.planning import make_plan
 from spanmask.vocab import load_vocabulary
 
 from .inputs import SEED, zipf

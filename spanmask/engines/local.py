@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from typing import Any
 
-from spanmask.engines.workers import Report, Work, Worker, start
+from spanmask.engines.workers import Report, Work, Worker, may_fork, start
+from spanmask.kernels.cache import has_compiled_kernels
 from spanmask.processes import LOOK, PATIENCE, Stillness
 
 #: Times that a unit is tried when its process dies.
@@ -23,6 +24,24 @@ class Outcome:
 
     unit: Any
     result: Any | None
+
+
+def run_local(
+    work: Work,
+    units: Iterator[Any],
+    jobs: int,
+    report: Report,
+    preparing: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Iterator[Outcome]:
+    """Run units in this process for one job, or else in as many as there are jobs; raises as `run_processes`.
+
+    preparing: held while kernels are loaded or compiled here.
+    """
+    # Else every worker would load, or even compile, them all, at the same time.
+    if jobs == 1 or may_fork() or not has_compiled_kernels():
+        with preparing():
+            work.warm_up()
+    return run_inline(work, units, report) if jobs == 1 else run_processes(work, units, jobs, report)
 
 
 def run_inline(work: Work, units: Iterator[Any], report: Report) -> Iterator[Outcome]:

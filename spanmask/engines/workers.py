@@ -34,6 +34,10 @@ class Work(Protocol):
         """Return the function from a unit and a reporter to its result."""
         ...
 
+    def warm_up(self) -> None:
+        """Load or compile every kernel that units run: forks have them then, and other workers find them in the cache."""
+        ...
+
 
 class _Process(Protocol):
     """What is done to a worker's process, by the names of `subprocess.Popen`."""

@@ -17,7 +17,7 @@ from spanmask.corpus.identity import places
 from spanmask.corpus.inputs import InputFile, Inputs, Part
 from spanmask.corpus.kept import with_kept
 from spanmask.corpus.reading import divide, read_part
-from spanmask.engines.local import Outcome, run_inline, run_processes
+from spanmask.engines.local import Outcome, run_local
 from spanmask.engines.workers import Report
 from spanmask.errors import ConfigError, CorpusError, SpanmaskError
 from spanmask.overlap.config import OverlapConfig
@@ -25,7 +25,7 @@ from spanmask.overlap.evaluations import read_evaluations
 from spanmask.overlap.grams import Index, index_of
 from spanmask.presharding.finding import Paths, each_of, find_files
 from spanmask.presharding.locations import check_unchanged_since
-from spanmask.presharding.plan import jobs_of
+from spanmask.presharding.planning import jobs_of
 from spanmask.records import DocumentBlock
 
 #: Bytes of an uncompressed file that are looked at as one unit.
@@ -182,6 +182,10 @@ class _Work:
         """Return the function that runs units."""
         return self._look
 
+    def warm_up(self) -> None:
+        """See `spanmask.engines.workers.Work`."""
+        self.index.match(_SMALL)
+
     def _look(self, unit: _Unit, report: Report) -> _Looked:
         looked = _Looked()
         for block in read_part(unit.part, self.config):
@@ -235,12 +239,7 @@ def _run(work: _Work, files: Sequence[InputFile], jobs: int, on_progress: OnProg
         done += size
         on_progress(done)
 
-    if jobs == 1 or len(units) == 1:
-        outcomes = run_inline(work, iter(units), report)
-    else:
-        # Forks have the kernel then, and other workers find it in the cache.
-        work.index.match(_SMALL)
-        outcomes = run_processes(work, iter(units), min(jobs, len(units)), report)
+    outcomes = run_local(work, iter(units), max(min(jobs, len(units)), 1), report)
     return [looked for _, looked in sorted(map(_finished, outcomes), key=itemgetter(0))]
 
 

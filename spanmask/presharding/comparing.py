@@ -12,13 +12,12 @@ import numpy as np
 from spanmask.blocks import restore
 from spanmask.corpus.exclusion import with_exclusions
 from spanmask.corpus.inputs import InputFile, find_inputs
-from spanmask.engines.local import Outcome
+from spanmask.engines.local import Outcome, run_local
 from spanmask.errors import ConfigError
 from spanmask.escaping import first_of
 from spanmask.presharding.locations import recalled_exclusions, recalled_inputs
-from spanmask.presharding.plan import default_jobs, make_plan
-from spanmask.presharding.run import run_units
-from spanmask.presharding.units import Pipeline, PipelineWork, Report, Unit, all_units
+from spanmask.presharding.planning import jobs_of, make_plan
+from spanmask.presharding.units import Pipeline, PipelineWork, Report, Unit, all_units, useful_jobs
 from spanmask.records import MaskedBlock, Ragged, SequenceBlock, TokenIds
 from spanmask.shard.manifest import MANIFEST, Manifest, input_names, read_manifest, require_current
 from spanmask.shard.reader import OnRows, ShardSet, advancing
@@ -54,12 +53,13 @@ def verify_source(
     Raises
     ------
     ConfigError
-        The inputs are not known here, or are missing.
+        The inputs are not known here, or are missing; or fewer than one job is asked for.
     MismatchError
         The dataset is of an earlier format, or another version of the masking rules wrote it.
     CorpusError
         An input cannot be read.
     """
+    jobs = jobs_of(jobs)
     manifest = read_manifest(folder)
     require_current(manifest, folder, "comparing it with its inputs")
     # Names, sizes and digests come first: a changed input would otherwise be told as thousands of rows that differ.
@@ -80,7 +80,7 @@ def verify_source(
     plan = make_plan(manifest.config, manifest.vocabulary, files, known)
     advance = advancing(on_progress, sum(split.rows for split in manifest.splits.values()))
     work = PipelineWork(plan=plan, root=os.fspath(folder), run=partial(_compare_unit, manifest))
-    outcomes = run_units(work, all_units(plan), jobs or default_jobs(), lambda rows, *_: advance(rows))
+    outcomes = run_local(work, all_units(plan), useful_jobs(plan, jobs), lambda rows, *_: advance(rows))
     findings = [finding for outcome in outcomes for finding in _findings(outcome)]
     wrote, here = (
         f"{one['library']} {one['version']}" for one in (manifest.tokenized_by, tokenized_by(manifest.vocabulary))

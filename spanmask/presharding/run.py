@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -15,19 +15,17 @@ from spanmask.blocks import row_of
 from spanmask.config import PreshardConfig
 from spanmask.corpus.exclusion import read_exclusions, with_exclusions
 from spanmask.corpus.inputs import Exclusion, InputFile, Inputs
-from spanmask.engines.local import Outcome, run_inline, run_processes
-from spanmask.engines.workers import may_fork
+from spanmask.engines.local import run_local
 from spanmask.errors import CorpusError, IncompleteShards, MismatchError
 from spanmask.folders import made_for
-from spanmask.kernels.cache import has_compiled_kernels
+from spanmask.presharding.assembling import assemble
 from spanmask.presharding.existing import check_folder, differences, finished_dataset, refusal
-from spanmask.presharding.finalize import assemble
 from spanmask.presharding.finding import STDIN, OnInputs, Paths, each_of, find_files
 from spanmask.presharding.locations import Digests, check_unchanged_since, remember_inputs, remember_lists
-from spanmask.presharding.plan import Plan, jobs_of, make_plan
+from spanmask.presharding.planning import Plan, jobs_of, make_plan
 from spanmask.presharding.receipt import Receipt
 from spanmask.presharding.state import FOLDER, RunState, locked
-from spanmask.presharding.units import Pipeline, PipelineWork, Report, Unit, all_units, unit_order
+from spanmask.presharding.units import Pipeline, PipelineWork, all_units, unit_order, useful_jobs
 from spanmask.records import Row
 from spanmask.shard.card import dataset_card
 from spanmask.shard.manifest import Manifest
@@ -232,7 +230,8 @@ class _Run:
             done.add(known.unit)
         work = PipelineWork(plan=plan, root=str(self.state.root), run=Pipeline.run)
         failed = []
-        for outcome in run_units(work, all_units(plan, frozenset(done)), self.jobs, self._advance, self._preparing):
+        units, jobs = all_units(plan, frozenset(done)), useful_jobs(plan, self.jobs)
+        for outcome in run_local(work, units, jobs, self._advance, self._preparing):
             # Not before all workers are there: a process of two threads is not forked.
             digests.begin()
             receipt: Receipt | None = outcome.result
@@ -270,20 +269,3 @@ class _Run:
         self.progress = replace(self.progress, **changes)
         if self.on_progress is not None:
             self.on_progress(self.progress)
-
-
-def run_units(
-    work: PipelineWork,
-    units: Iterator[Unit],
-    jobs: int,
-    report: Report,
-    preparing: Callable[[], AbstractContextManager[None]] = nullcontext,
-) -> Iterator[Outcome]:
-    """Have units run, in this process where that will do, or else by as many workers as there are jobs. preparing: held before that."""
-    tasks = work.plan.tasks
-    inline = jobs == 1 or (len(tasks) == 1 and not tasks[0].streamed)
-    # Else every worker would load, or even compile, them all, at the same time.
-    if inline or may_fork() or not has_compiled_kernels():
-        with preparing():
-            work.warm_up()
-    return run_inline(work, units, report) if inline else run_processes(work, units, jobs, report)

@@ -18,7 +18,7 @@ from spanmask.corpus.cutting import RawBlock, Rooms
 from spanmask.corpus.reading import parse_block, read_part, stream_blocks
 from spanmask.kernels.siphash import hash_documents
 from spanmask.masking import Draws, Masker
-from spanmask.presharding.plan import Plan, Task
+from spanmask.presharding.planning import Plan, Task
 from spanmask.presharding.receipt import Ledger, Receipt
 from spanmask.records import DocumentBlock, Flags, MaskedBlock, Ragged, Ranges, SequenceBlock
 from spanmask.sequencing import select, sequence
@@ -71,6 +71,11 @@ def all_units(plan: Plan, done: Collection[str] = ()) -> Iterator[Unit]:
             unit = Unit(task=task.number, disk_bytes=task.disk_bytes)
             if unit.name not in done:
                 yield unit
+
+
+def useful_jobs(plan: Plan, jobs: int) -> int:
+    """Return how many processes, of those asked for, have something to do."""
+    return 1 if len(plan.tasks) == 1 and not plan.tasks[0].streamed else jobs
 
 
 def _streamed_units(plan: Plan, task: Task, done: Collection[str], rooms: Rooms) -> Iterator[Unit]:
@@ -224,7 +229,7 @@ class PipelineWork:
         return partial(self.run, self._pipeline)
 
     def warm_up(self) -> None:
-        """Load or compile every kernel that units run: forks have them then, and other workers find them in the cache."""
+        """See `spanmask.engines.workers.Work`."""
         # One small document through every stage: with fields supplied as the plan asks for them, since other types are other kernels.
         text = np.frombuffer(b"The cat sat on the mat, and nobody told the cat that it sat on the mat.", np.uint8)
         ranges = Ranges(offsets=np.array([0, 1]), starts=np.array([4]), ends=np.array([7]))

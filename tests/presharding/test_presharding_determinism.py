@@ -17,7 +17,7 @@ import pytest
 
 from spanmask import verify
 from spanmask.corpus.inputs import find_inputs
-from spanmask.presharding.plan import make_plan
+from spanmask.presharding.planning import make_plan
 from spanmask.presharding.state import RunState
 from spanmask.presharding.units import Pipeline, all_units
 from spanmask.vocab import load_vocabulary

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from spanmask import ConfigError, CorpusError, PreshardConfig, preshard
-from spanmask.presharding import plan
+from spanmask.presharding import planning
 
 TEXT = "The cat sat on the mat and looked at the dog for a while."
 
@@ -44,7 +44,7 @@ def test_more_inputs_than_a_manifest_names_are_refused_before_the_work(tmp_path,
     folder.mkdir()
     for number in range(20):
         (folder / f"{number}.txt").write_text("some words of text that go on for a while and then they end")
-    monkeypatch.setattr(plan, "MANIFEST_LIMIT", plan._MANIFEST_REST + 1500)
+    monkeypatch.setattr(planning, "MANIFEST_LIMIT", planning._MANIFEST_REST + 1500)
     with pytest.raises(
         ConfigError, match=r"20 inputs and the vocabulary make a manifest of .*: join small files together"
     ):

@@ -18,6 +18,7 @@ import pytest
 from spanmask import ConfigError, CorpusError, MismatchError, PreshardConfig, preshard, verify
 from spanmask.config import SequenceConfig, VocabularyConfig
 from spanmask.presharding import existing
+from spanmask.presharding.comparing import verify_source
 from spanmask.presharding.state import RunState
 from spanmask.shard import manifest as manifests
 from spanmask.shard.manifest import config_fingerprint, read_manifest
@@ -339,9 +340,12 @@ def test_an_input_inside_the_folder_is_refused(finished: Any) -> None:
         finished.run(finished.folder, "out", format="text", overwrite=True)
 
 
-def test_no_jobs_are_refused(lab: Any) -> None:
-    with pytest.raises(ConfigError, match="jobs is 0"):
-        lab.run(lab.text(), "out", jobs=0)
+@pytest.mark.parametrize("jobs", [0, -1])
+def test_no_jobs_are_refused(jobs: int, finished: Any) -> None:
+    with pytest.raises(ConfigError, match=f"jobs is {jobs}"):
+        finished.run(finished.path, "new", jobs=jobs)
+    with pytest.raises(ConfigError, match=f"jobs is {jobs}"):
+        verify_source(finished.folder / "out", jobs=jobs)
 
 
 @pytest.mark.parametrize("name", ["train", "validation", ".spanmask"])

@@ -11,7 +11,7 @@ import numpy as np
 
 from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION
 from spanmask.errors import CorpusError
-from spanmask.presharding.plan import Plan
+from spanmask.presharding.planning import Plan
 from spanmask.presharding.receipt import Receipt
 from spanmask.records import SKIPPED_LIMIT
 from spanmask.shard.listed import describe_file
