@@ -36,6 +36,7 @@ _GROUPS = {
     "Make data": {
         "vocab": "Train a vocabulary on text, or add pieces of it to a model's.",
         "preshard": "Turn text into masked shards.",
+        "repair": "Make damaged or missing shards again, byte for byte.",
         "export": "Write a dataset as Parquet, JSON lines, a Hugging Face folder, or T5's inputs and targets.",
     },
     "Look at data": {
@@ -95,6 +96,7 @@ def _ending_when_unread() -> Iterator[None]:
 _GO_ON = {
     "train": "no update was made; the same command begins anew",
     "preshard": "the same command goes on from here",
+    "repair": "shards made again stay; the same command goes on from here",
     "probe": "nothing was written; the same command begins anew",
     "vocab": "nothing was written; the same command begins anew",
     "overlap": "nothing was written; the same command begins anew",

@@ -10,19 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from spanmask.blocks import restore
-from spanmask.corpus.exclusion import with_exclusions
-from spanmask.corpus.inputs import InputFile, find_inputs
 from spanmask.engines.local import Outcome, run_local
-from spanmask.errors import ConfigError
-from spanmask.escaping import first_of
-from spanmask.presharding.locations import recalled_exclusions, recalled_inputs
-from spanmask.presharding.planning import jobs_of, make_plan
+from spanmask.presharding.planning import jobs_of
+from spanmask.presharding.replanning import changed_inputs, inputs_of, other_inputs, plan_again
 from spanmask.presharding.units import Pipeline, PipelineWork, Report, Unit, all_units, useful_jobs
 from spanmask.records import MaskedBlock, Ragged, SequenceBlock, TokenIds
-from spanmask.shard.manifest import MANIFEST, Manifest, input_names, read_manifest, require_current
+from spanmask.shard.manifest import MANIFEST, Manifest, read_manifest, require_current
 from spanmask.shard.reader import OnRows, ShardSet, advancing
 from spanmask.shard.verify import Finding
-from spanmask.storage import digest
 from spanmask.tokenization.tokenizer import tokenized_by
 from spanmask.vocab import Vocabulary
 
@@ -63,21 +58,12 @@ def verify_source(
     manifest = read_manifest(folder)
     require_current(manifest, folder, "comparing it with its inputs")
     # Names, sizes and digests come first: a changed input would otherwise be told as thousands of rows that differ.
-    files = _inputs(manifest, inputs)
-    if [Path(file.path).name for file in files] != [Path(item.name).name for item in manifest.inputs]:
-        names = first_of(input_names(manifest.inputs), 3)
-        return [Finding(path=MANIFEST, message=f"the inputs given are not its own: {names}; give those, in this order")]
+    files = inputs_of(manifest, inputs, "--source")
     hashed = advancing(on_hashed, sum(file.size for file in files))
-    changed = [
-        Finding(path=file.path, message="its content is not what the dataset was made from (SHA-256)")
-        for file, item in zip(files, manifest.inputs, strict=True)
-        if file.size != item.size or digest(file.path, hashed) != item.sha256
-    ]
+    changed = other_inputs(manifest, files) or changed_inputs(manifest, files, files, hashed)
     if changed:
         return changed
-    known = None if manifest.unigram is None else np.array(manifest.unigram, np.int64)
-    files = with_exclusions(files, recalled_exclusions(manifest))
-    plan = make_plan(manifest.config, manifest.vocabulary, files, known)
+    plan = plan_again(manifest, files)
     advance = advancing(on_progress, sum(split.rows for split in manifest.splits.values()))
     work = PipelineWork(plan=plan, root=os.fspath(folder), run=partial(_compare_unit, manifest))
     outcomes = run_local(work, all_units(plan), useful_jobs(plan, jobs), lambda rows, *_: advance(rows))
@@ -94,15 +80,6 @@ def _findings(outcome: Outcome) -> list[Finding]:
     if outcome.result is None:
         return [Finding(path=outcome.unit.name, message="its worker died on three tries; give fewer --jobs")]
     return list(outcome.result)
-
-
-def _inputs(manifest: Manifest, inputs: Sequence[str | os.PathLike[str]]) -> tuple[InputFile, ...]:
-    known = [] if inputs else recalled_inputs(manifest)
-    if known is None:
-        names = first_of(input_names(manifest.inputs), 3)
-        raise ConfigError(f"where its inputs lie is not known here; name them in order after --source: {names}")
-    corpus = manifest.config.corpus
-    return find_inputs(inputs or [item["path"] for item in known], corpus.format, corpus.encoding).files
 
 
 def _compare_unit(manifest: Manifest, pipeline: Pipeline, unit: Unit, report: Report) -> list[Finding]:

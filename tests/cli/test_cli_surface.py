@@ -52,6 +52,7 @@ RUN = dict.fromkeys(["--out", "--config", "--jobs", "--overwrite", "--rehash", "
 SURFACE: dict[str, dict[str, list[str] | None]] = {
     "preshard": {**SHARED, **RUN},
     "verify": dict.fromkeys(["--source", "--jobs", "--json"]),
+    "repair": dict.fromkeys(["--jobs", "--json"]),
     "export": dict.fromkeys(["--out", "--split", "--overwrite", "--json"])
     | {"--to": ["parquet", "jsonl", "datasets", "t5"]}
     | dict.fromkeys(["--first-sentinel", "--sentinels-descend", "--keep-specials"]),
@@ -108,7 +109,7 @@ def test_a_commands_options_are_those_promised(name: str) -> None:
 
 
 def test_the_commands_are_those_promised() -> None:
-    data = ["vocab", "preshard", "export", "demo", "show", "verify", "overlap", "audit"]
+    data = ["vocab", "preshard", "repair", "export", "demo", "show", "verify", "overlap", "audit"]
     assert list(COMMANDS) == [*data, "train", "curves", "infill", "export-model", "probe", "score", "bench"]
 
 

@@ -1,0 +1,236 @@
+"""Make again the shards of a finished dataset that are not what its manifest says, byte for byte."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from spanmask.engines.local import Outcome, run_local
+from spanmask.errors import MismatchError, ShardError, StorageError
+from spanmask.escaping import first_of, short_digest
+from spanmask.folders import refuse_links
+from spanmask.presharding.planning import Plan, jobs_of
+from spanmask.presharding.replanning import changed_inputs, inputs_of, other_inputs, plan_again
+from spanmask.presharding.state import FOLDER, RunState, locked
+from spanmask.presharding.units import Pipeline, PipelineWork, Unit, all_units, useful_jobs
+from spanmask.shard.manifest import MANIFEST, Manifest, read_manifest, require_current
+from spanmask.shard.parts import SPLITS
+from spanmask.shard.reader import OnRows, advancing
+from spanmask.shard.table import ShardRecord
+from spanmask.shard.verify import Finding, verify
+from spanmask.storage import digest, make_folder, remove, reporting, sync_folder
+
+_SCRATCH = "repair"
+_AGAIN = "preshard the inputs again, with --overwrite"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repaired:
+    """What `repair` did.
+
+    remade: paths of the shards that were made again. refused: of those that could not be, with why. findings: what is wrong now, as
+    `spanmask.verify` tells it. shards: of the dataset.
+    """
+
+    remade: tuple[str, ...]
+    refused: tuple[Finding, ...]
+    findings: tuple[Finding, ...]
+    shards: int
+
+
+def repair(
+    folder: str | os.PathLike[str],
+    inputs: Sequence[str | os.PathLike[str]] = (),
+    *,
+    jobs: int | None = None,
+    on_checked: OnRows | None = None,
+    on_remade: OnRows | None = None,
+    on_verified: OnRows | None = None,
+) -> Repaired:
+    """Make again the shards of a dataset whose bytes are not those of its manifest, and verify all of it.
+
+    Only the work that a damaged shard came from is done again. A shard takes its name only where it has the SHA-256 that the manifest says;
+    another stays as it is, and is told.
+
+    Parameters
+    ----------
+    folder
+        A finished dataset.
+    inputs
+        Its inputs in order; by default those that this user made it from.
+    jobs
+        Processes; by default one for every processor.
+    on_checked
+        Called with how many bytes of shards were compared with their digests, and all of them.
+    on_remade
+        Called with how many of the damaged shards were made again, and how many there are.
+    on_verified
+        Called with the rows verified, and all rows.
+
+    Raises
+    ------
+    ConfigError
+        The folder does not exist, or the inputs are not known here, or missing.
+    MismatchError
+        The dataset is of an earlier format, another process is writing it, or inputs are not what it was made from.
+    CorpusError
+        An input cannot be read.
+    StorageError
+        The file system refused.
+    """
+    folder, jobs = Path(folder).absolute(), jobs_of(jobs)
+    try:
+        manifest = read_manifest(folder)
+        manifest.vocabulary  # noqa: B018
+    except ShardError as error:
+        message = (
+            f"{error.args[0]}; it says what the shards are, so nothing can be made again by it: restore it, or {_AGAIN}"
+        )
+        return Repaired(
+            remade=(), refused=(), findings=(Finding(path=error.path or MANIFEST, message=message),), shards=0
+        )
+    require_current(manifest, folder, "repairing it")
+    damaged = _damaged(folder, manifest, on_checked)
+    remaking = _Remaking(folder=folder, wanted=damaged)
+    if damaged:
+        refuse_links(*(folder / name for name in (FOLDER, *SPLITS)))
+        with locked(folder):
+            if RunState(folder).is_under_way:
+                raise MismatchError(f"{folder}: a run that replaces it is under way; finish that first")
+            remaking.run(_plan(manifest, inputs, damaged), jobs, on_remade)
+    verdict = verify(folder, on_progress=on_verified)
+    remade = (record.path for record in damaged if record.path not in remaking.refused)
+    refused = (Finding(path=path, message=why) for path, why in remaking.refused.items())
+    return Repaired(remade=tuple(remade), refused=tuple(refused), findings=verdict.findings, shards=verdict.shards)
+
+
+def _damaged(folder: Path, manifest: Manifest, on_checked: OnRows | None) -> list[ShardRecord]:
+    splits = manifest.splits.values()
+    advance = advancing(on_checked, sum(int(split.shards.counts("bytes").sum()) for split in splits))
+    damaged = []
+    for record in (record for split in splits for record in split.shards):
+        if not _is_whole(folder / record.path, record):
+            damaged.append(record)
+        advance(record.bytes)
+    return damaged
+
+
+def _is_whole(path: Path, record: ShardRecord) -> bool:
+    # A disk that cannot read a shard any more has damaged it, too.
+    with suppress(StorageError):
+        there = path.is_file() and not path.is_symlink() and path.stat().st_size == record.bytes
+        return there and digest(path) == record.sha256
+    return False
+
+
+def _plan(manifest: Manifest, inputs: Sequence[str | os.PathLike[str]], damaged: Sequence[ShardRecord]) -> Plan:
+    """Return the dataset's plan, after holding the inputs against the manifest: all of their sizes, the digests of those to be read.
+
+    Raises
+    ------
+    MismatchError
+        They are others, or changed.
+    """
+    files = inputs_of(manifest, inputs, "DIR")
+    changed = other_inputs(manifest, files) or changed_inputs(manifest, files, ())
+    if not changed:
+        plan = plan_again(manifest, files)
+        tasks = {task for task, _ in map(_unit_of, damaged)}
+        read = [part.file for task in plan.tasks if task.number in tasks for part in task.parts]
+        changed = changed_inputs(manifest, files, read)
+    if changed:
+        told = first_of([f"{one.path}: {one.message}" for one in changed], 3)
+        raise MismatchError(f"{told}; nothing was touched: restore the inputs, or {_AGAIN}")
+    return plan
+
+
+def _unit_of(record: ShardRecord) -> tuple[int, int]:
+    """Return task and block of a shard, from its name."""
+    task, block = Path(record.path).stem.removeprefix("shard-").split("_")[0].split("-")
+    return int(task), int(block)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Remaking:
+    """Shards being made again. refused: those that could not be, and why."""
+
+    folder: Path
+    wanted: Sequence[ShardRecord]
+    refused: dict[str, str] = field(default_factory=dict)
+
+    def run(self, plan: Plan, jobs: int, on_remade: OnRows | None) -> None:
+        """Make them, and put those that are the manifest's in their places; whatever happens, nothing else is left."""
+        scratch, advance = self.folder / FOLDER / _SCRATCH, advancing(on_remade, len(self.wanted))
+        waiting = {record.path: record for record in self.wanted}
+        self.refused = dict.fromkeys(waiting, "no work of the inputs makes it; they are not those it was made from")
+        remove(scratch)
+        for split in SPLITS:
+            make_folder(scratch / split)
+        work = PipelineWork(plan=plan, root=os.fspath(scratch), run=Pipeline.run)
+        try:
+            for outcome in run_local(work, _units(plan, self.wanted), useful_jobs(plan, jobs), _tell_nobody):
+                for record in self._made(outcome, waiting):
+                    self._place(scratch, record, waiting[record.path])
+                    advance(1)
+        finally:
+            remove(scratch)
+
+    def _made(self, outcome: Outcome, waiting: Mapping[str, ShardRecord]) -> Iterator[ShardRecord]:
+        if outcome.result is None:
+            unit = outcome.unit
+            made = ((path, *_unit_of(record)) for path, record in waiting.items())
+            lost = [
+                path for path, task, block in made if task == unit.task and (unit.raw is None or block == unit.block)
+            ]
+            self.refused |= dict.fromkeys(lost, "the worker that made it again died on three tries; give fewer --jobs")
+            return
+        for record in outcome.result.records:
+            if record.path in waiting:
+                yield record
+            (self.folder / FOLDER / _SCRATCH / record.path).unlink(missing_ok=True)
+
+    def _place(self, scratch: Path, made: ShardRecord, wanted: ShardRecord) -> None:
+        if made != wanted:
+            self.refused[made.path] = _difference(made, wanted)
+            return
+        final = self.folder / made.path
+        with reporting(final, "write"):
+            make_folder(final.parent)
+            os.replace(scratch / made.path, final)
+            sync_folder(final.parent)
+        del self.refused[made.path]
+
+
+def _difference(made: ShardRecord, wanted: ShardRecord) -> str:
+    cause = "its rows are others: the inputs, or the spanmask or tokenizers that made it, are not those of then"
+    if made.content_sha256 == wanted.content_sha256:
+        cause = f"its rows are the same, in other bytes: another pyarrow than {pa.__version__} wrote it"
+    return (
+        f"made again it has SHA-256 {short_digest(made.sha256)}, the manifest says {short_digest(wanted.sha256)} ({cause}); "
+        f"it was left as it is: repair with the versions that made it, or {_AGAIN}"
+    )
+
+
+def _tell_nobody(*_: int) -> None:
+    return None
+
+
+def _units(plan: Plan, damaged: Collection[ShardRecord]) -> Iterator[Unit]:
+    """Yield the units that damaged shards come from: whole tasks, and of streamed ones no more than is read to get at the last."""
+    wanted = defaultdict[int, set[int]](set)
+    for number, block in map(_unit_of, damaged):
+        wanted[number].add(block)
+    for task in (task for task in plan.tasks if task.number in wanted):
+        blocks = wanted[task.number]
+        for unit in all_units(replace(plan, tasks=(task,))):
+            if not task.streamed or unit.block in blocks:
+                blocks.discard(unit.block)
+                yield unit
+            if task.streamed and not blocks:
+                break

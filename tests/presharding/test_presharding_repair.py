@@ -1,0 +1,221 @@
+"""`repair` makes again what `verify` refuses, byte for byte, from no more of the inputs than it came from; else it touches nothing."""
+
+from __future__ import annotations
+
+import bz2
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spanmask.errors import ConfigError, MismatchError
+from spanmask.presharding import repairing
+from spanmask.presharding.repairing import repair
+from spanmask.presharding.units import Pipeline
+
+from .conftest import Lab, Tree
+
+pytestmark = pytest.mark.faults
+
+
+@pytest.fixture(scope="module")
+def made(make_lab: Callable[[str], Lab]) -> tuple[Lab, Tree]:
+    """A dataset of a text in several tasks, and of a compressed one that is streamed in blocks."""
+    lab = make_lab("repair")
+    (lab.folder / "b.txt.bz2").write_bytes(bz2.compress(lab.text("b.txt", 120, seed=1).read_bytes()))
+    (lab.folder / "b.txt").unlink()
+    lab.run([lab.text("a.txt"), lab.folder / "b.txt.bz2"], "out", holdout=0.2)
+    return lab, lab.tree("out")
+
+
+@pytest.fixture
+def copy(made: tuple[Lab, Tree], tmp_path: Path) -> Path:
+    shutil.copytree(made[0].folder / "out", tmp_path / "out")
+    return tmp_path / "out"
+
+
+def _tree(folder: Path) -> Tree:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+
+
+def _other_rows(path: Path) -> None:
+    path.write_bytes(next(other for other in sorted(path.parent.iterdir()) if other != path).read_bytes())
+
+
+def _folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _link(path: Path) -> None:
+    elsewhere = path.parent.parent / "elsewhere"
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "missing": lambda path: path.unlink(),
+    "flipped": _flip,
+    "cut": lambda path: os.truncate(path, 700),
+    "longer": lambda path: path.write_bytes(path.read_bytes() + b"x"),
+    "empty": lambda path: path.write_bytes(b""),
+    "of other rows": _other_rows,
+    "a link": _link,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_shard_is_made_again_byte_for_byte(made: tuple[Lab, Tree], copy: Path, damage: str) -> None:
+    (path,) = copy.glob("train/shard-00001-*.arrow")
+    DAMAGE[damage](path)
+    done = repair(copy, jobs=1)
+    assert (done.remade, done.refused, done.findings) == ((f"train/{path.name}",), (), ())
+    (copy / "elsewhere").unlink(missing_ok=True)
+    assert _tree(copy) == {name: data for name, data in made[1].items() if not name.endswith("/")}
+    assert not path.is_symlink()
+
+
+def test_only_the_work_that_damaged_shards_came_from_is_done_again(
+    made: tuple[Lab, Tree], copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streamed = max(path.name for path in copy.glob("*/*.arrow")).split("-")[1]
+    damaged = [
+        f"train/shard-{streamed}-00002.arrow",
+        "train/shard-00000-00000.arrow",
+        "validation/shard-00000-00000.arrow",
+    ]
+    for name in damaged:
+        _flip(copy / name)
+    run, done = Pipeline.run, []
+
+    def noted(self: Pipeline, unit: Any, report: Any) -> Any:
+        done.append(unit.name)
+        return run(self, unit, report)
+
+    monkeypatch.setattr(Pipeline, "run", noted)
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*.arrow")}
+    assert sorted(repair(copy, jobs=1).remade) == sorted(damaged)
+    assert done == ["00000-00000", f"{streamed}-00002"]
+    changed = {path for path, time in before.items() if path.stat().st_mtime_ns != time}
+    assert {path.relative_to(copy).as_posix() for path in changed} == set(damaged)
+
+
+def test_all_shards_of_a_dataset_are_made_again_by_several_processes(made: tuple[Lab, Tree], copy: Path) -> None:
+    for split in ("train", "validation"):
+        shutil.rmtree(copy / split)
+    assert repair(copy, [made[0].folder / "a.txt", made[0].folder / "b.txt.bz2"], jobs=2).findings == ()
+    assert _tree(copy) == {name: data for name, data in made[1].items() if not name.endswith("/")}
+
+
+def test_a_whole_dataset_is_not_touched(copy: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
+    done = repair(copy)
+    assert (done.remade, done.findings) == ((), ())
+    assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
+
+
+def test_stray_files_are_told_and_left(copy: Path) -> None:
+    (copy / "train" / "extra").write_bytes(b"x")
+    assert [one.path for one in repair(copy).findings] == ["train/extra"]
+    assert (copy / "train" / "extra").exists()
+
+
+@pytest.mark.parametrize("same_rows", [True, False], ids=["of another pyarrow", "of another tokenizer"])
+def test_a_shard_that_would_have_other_bytes_is_refused_by_name_and_left(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, same_rows: bool
+) -> None:
+    from dataclasses import replace as changed
+
+    run = Pipeline.run
+
+    def other(self: Pipeline, unit: Any, report: Any) -> Any:
+        receipt = run(self, unit, report)
+        content = {} if same_rows else {"content_sha256": "1" * 64}
+        shards = {
+            name: tuple(changed(one, sha256="0" * 64, **content) for one in of) for name, of in receipt.shards.items()
+        }
+        return changed(receipt, shards=shards)
+
+    monkeypatch.setattr(Pipeline, "run", other)
+    damaged = copy / "train" / "shard-00001-00000.arrow"
+    _flip(damaged)
+    before = _tree(copy)
+    done = repair(copy, jobs=1)
+    assert (done.remade, [one.path for one in done.refused]) == ((), ["train/shard-00001-00000.arrow"])
+    assert ("another pyarrow" in done.refused[0].message) == same_rows
+    assert [one.path for one in done.findings] == ["train/shard-00001-00000.arrow"]
+    assert _tree(copy) == before
+
+
+def test_changed_inputs_are_refused_and_nothing_is_touched(made: tuple[Lab, Tree], copy: Path, tmp_path: Path) -> None:
+    _flip(copy / "train" / "shard-00001-00000.arrow")
+    before = _tree(copy)
+    a, b = (shutil.copy(made[0].folder / name, tmp_path) for name in ("a.txt", "b.txt.bz2"))
+    whole = Path(a).read_bytes()
+    # A letter, a size, an order, a file that is not read for this shard: that one alone is no matter.
+    for data in (whole.replace(b"cats", b"cots"), whole + b"x"):
+        Path(a).write_bytes(data)
+        with pytest.raises(
+            MismatchError, match=r"a\.txt: its content is not what the dataset was made from.*nothing was touched"
+        ):
+            repair(copy, [a, b])
+    Path(a).write_bytes(whole)
+    with pytest.raises(MismatchError, match="the inputs given are not its own"):
+        repair(copy, [b, a])
+    with pytest.raises(ConfigError, match="nowhere"):
+        repair(copy, [tmp_path / "nowhere"])
+    assert _tree(copy) == before
+    Path(b).write_bytes(Path(b).read_bytes()[:-1] + b"x")
+    assert repair(copy, [a, b], jobs=1).findings == ()
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "shards.arrow"])
+def test_what_says_what_the_shards_are_cannot_be_made_again(copy: Path, name: str) -> None:
+    _flip(copy / name)
+    (finding,) = repair(copy).findings
+    assert finding.path == name
+    assert "restore it, or preshard the inputs again, with --overwrite" in finding.message
+
+
+def test_no_shard_is_written_behind_a_link(copy: Path, tmp_path: Path) -> None:
+    (copy / "train").rename(tmp_path / "mine")
+    (copy / "train").symlink_to(tmp_path / "mine")
+    _flip(tmp_path / "mine" / "shard-00001-00000.arrow")
+    before = _tree(tmp_path / "mine")
+    with pytest.raises(ConfigError, match="remove the link"):
+        repair(copy)
+    assert _tree(tmp_path / "mine") == before
+
+
+def test_a_repair_beside_a_run_that_replaces_the_dataset_is_refused(copy: Path) -> None:
+    _flip(copy / "train" / "shard-00001-00000.arrow")
+    (copy / ".spanmask").mkdir()
+    (copy / ".spanmask" / "plan.json").write_text(json.dumps({}))
+    with pytest.raises(MismatchError, match="a run that replaces it is under way"):
+        repair(copy)
+
+
+def test_a_kill_while_shards_take_their_places_leaves_none_half_made(
+    made: tuple[Lab, Tree], copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = sorted(copy.glob("train/*.arrow"))[:3]
+    for path in damaged:
+        path.unlink()
+    real = repairing.sync_folder
+    monkeypatch.setattr(repairing, "sync_folder", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        repair(copy, jobs=1)
+    assert [path.exists() for path in damaged] == [True, False, False]
+    monkeypatch.setattr(repairing, "sync_folder", real)
+    assert len(repair(copy, jobs=1).remade) == 2
+    assert _tree(copy) == {name: data for name, data in made[1].items() if not name.endswith("/")}
