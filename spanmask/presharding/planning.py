@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +27,7 @@ from spanmask.corpus.reading import divide
 from spanmask.corpus.streams import open_stream
 from spanmask.errors import ConfigError, CorpusError
 from spanmask.presharding.unigrams import count_unigrams, text_bytes
-from spanmask.shard.manifest import MANIFEST_LIMIT, InputRecord, describe_vocabulary
+from spanmask.shard.manifest import MANIFEST_LIMIT, describe_vocabulary
 from spanmask.tokenization.tokenizer import tokenized_by
 from spanmask.vocab import Vocabulary
 
@@ -124,7 +124,7 @@ def _check_fields(config: CorpusConfig, files: Sequence[InputFile]) -> None:
 
 def _check_manifest(files: Sequence[InputFile], vocabulary: Vocabulary) -> None:
     """Refuse a run at whose end no reader would take the manifest: it names every input, and may hold the vocabulary."""
-    inputs = [asdict(InputRecord(index=file.index, name=file.name, size=file.size, sha256="0" * 64)) for file in files]
+    inputs = [{"index": file.index, "name": file.name, "size": file.size, "sha256": "0" * 64} for file in files]
     size = len(canonical_json([inputs, describe_vocabulary(vocabulary)])) + _MANIFEST_REST
     if size > MANIFEST_LIMIT:
         raise ConfigError(
@@ -145,13 +145,13 @@ class _Weighted(NamedTuple):
 def _tasks(files: Sequence[InputFile], config: PreshardConfig) -> Iterator[Task]:
     """Yield tasks: streamed parts alone, others joined up to ``shard_bytes`` of text."""
     target = config.output.shard_bytes
-    number, joined = 0, list[_Weighted]()
+    number, joined, size = 0, list[_Weighted](), 0
     for item in _weighted_parts(files, config.corpus, target):
-        size = sum(other.text_bytes for other in joined)
         if joined and (item.streamed or joined[0].streamed or size + item.text_bytes > target):
             yield _task(number, joined)
-            number, joined = number + 1, []
+            number, joined, size = number + 1, [], 0
         joined.append(item)
+        size += item.text_bytes
     if joined:
         yield _task(number, joined)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Container, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, partial
@@ -64,9 +64,13 @@ def unit_order(name: str) -> tuple[int, ...]:
 def all_units(plan: Plan, done: Collection[str] = ()) -> Iterator[Unit]:
     """Yield the units of a plan but for those that are done; those of streamed tasks carry their bytes."""
     rooms = Rooms()
+    # Sorted out once: a streamed task may be one of many thousands, and so may what is done.
+    blocks = {task.number: set[int]() for task in plan.tasks if task.streamed}
+    for number, block in map(unit_order, done) if blocks else ():
+        blocks.get(number, set()).add(block)
     for task in plan.tasks:
         if task.streamed:
-            yield from _streamed_units(plan, task, done, rooms)
+            yield from _streamed_units(plan, task, blocks[task.number], rooms)
         else:
             unit = Unit(task=task.number, disk_bytes=task.disk_bytes)
             if unit.name not in done:
@@ -78,9 +82,7 @@ def useful_jobs(plan: Plan, jobs: int) -> int:
     return 1 if len(plan.tasks) == 1 and not plan.tasks[0].streamed else jobs
 
 
-def _streamed_units(plan: Plan, task: Task, done: Collection[str], rooms: Rooms) -> Iterator[Unit]:
-    prefix = f"{task.number:05}-"
-    skip = {int(name.removeprefix(prefix)) for name in done if name.startswith(prefix)}
+def _streamed_units(plan: Plan, task: Task, skip: Container[int], rooms: Rooms) -> Iterator[Unit]:
     file = task.parts[0].file
     # One process decompresses, in order; only blocks that are still to be done are held and handed on.
     before = 0
