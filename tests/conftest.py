@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+pytest_plugins = ["object_store"]
+
 
 def pytest_configure() -> None:
     # A shell has what it starts in the background ignore interrupts, and so would what tests start.

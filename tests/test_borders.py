@@ -262,6 +262,8 @@ def test_the_layout_is_the_one_decided() -> None:
     }
     rest = {
         "buffers",
+        "drivers",
+        "remote",
         "report",
         "sequencing",
         "shard",

@@ -1,0 +1,295 @@
+"""Object stores by URL: bytes of objects in and out, asked again when a store stumbles, its refusals as errors of ours.
+
+Credentials are the driver's business, from its own environment. None is ever in a URL that is taken, in a message or in what is written.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from spanmask.drivers import ChangedError, Driver, Found, answered, driver_for
+from spanmask.errors import ConfigError, MissingExtraError, SpanmaskError, StorageError
+
+#: How often a store is asked, and the longest pause before the second time, in seconds; each pause may be three times the last.
+TRIES, PAUSE = 5, 0.5
+#: Bytes of an object that are read at once on their way to a file.
+_PIECE_BYTES = 32 << 20
+
+#: What brings the driver of a scheme.
+_BROUGHT_BY = {
+    "s3": "'spanmask[s3]'",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+    "hf": "huggingface_hub",
+    "memory": "fsspec",
+}
+#: With one slash where a `Path` was made of it.
+_URL = re.compile(rf"(?i:({'|'.join(_BROUGHT_BY)})):/+(.*)", re.DOTALL)
+
+#: Refusals that pass, by their HTTP status or the store's code: it is busy, or bytes were lost or changed on the way to it.
+_PASSING_STATUS = frozenset((408, 409, 425, 429, 500, 502, 503, 504))
+_PASSING_CODES = frozenset(
+    ("BadDigest", "IncompleteBody", "RequestTimeout", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch")
+)
+#: Errors of drivers that pass, by the names of their kinds: no connection, or one that broke.
+_PASSING_KINDS = frozenset((
+    "HTTPClientError", "IncompleteReadError", "ResponseParserError", "FlexibleChecksumError", "ClientPayloadError",
+    "ClientConnectionError", "ConnectionError", "TransportError", "ServiceRequestError", "ServiceResponseError", "IncompleteRead",
+))  # fmt: skip
+_NO_CREDENTIALS = frozenset(("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"))
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """An object's size in bytes and its pin: text that changes with its content, an ETag or the like."""
+
+    size: int
+    pin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """An object of a listing; see `Described`."""
+
+    url: str
+    size: int
+    pin: str
+
+
+class Sink(Protocol):
+    """What bytes are written to."""
+
+    def write(self, data: bytes, /) -> Any:
+        """Take them all."""
+        ...
+
+
+def is_url(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a path is the URL of an object store that drivers are known for."""
+    return _URL.match(os.fspath(path)) is not None
+
+
+def url_of(path: str | os.PathLike[str]) -> str:
+    """Return a URL as it is written everywhere here: the scheme in small letters, two slashes, none at its end.
+
+    Raises
+    ------
+    ConfigError
+        It names no bucket, or holds a password.
+    """
+    found = _URL.match(os.fspath(path))
+    if found is None:
+        raise ConfigError(f"{os.fspath(path)}: no URL of an object store; begin it with s3://, gs://, az:// or hf://")
+    scheme, rest = found[1].lower(), found[2].rstrip("/")
+    url = f"{scheme}://{rest}"
+    bucket = rest.partition("/")[0]
+    if ":" in bucket.rpartition("@")[0]:
+        raise ConfigError(
+            f"{shown(url)}: the URL holds a password; credentials are the driver's, from its own environment or files"
+        )
+    if not bucket:
+        raise ConfigError(f"{url}: the URL names no bucket; write {scheme}://BUCKET/PREFIX")
+    return url
+
+
+def shown(url: str) -> str:
+    """Return a URL as messages have it: without a user, a password or a query."""
+    return re.sub(r"://[^/]*:[^/]*@", "://", url.partition("?")[0])
+
+
+def driver_of(url: str) -> tuple[Driver, str]:
+    """Return the driver of a URL, and the path that it calls the object by; ask anew after a fork.
+
+    Raises
+    ------
+    ConfigError
+        The URL cannot be used, or its driver is not installed.
+    """
+    url = url_of(url)
+    scheme = url.partition(":")[0]
+    try:
+        driver = driver_for(scheme)
+        return driver, driver.path_of(url)
+    except ImportError:
+        raise MissingExtraError(
+            f"{shown(url)}: {scheme}:// needs a driver that is not installed: pip install {_BROUGHT_BY[scheme]}"
+        ) from None
+
+
+def read(url: str, start: int | None = None, stop: int | None = None, *, pin: str | None = None) -> bytes:
+    """Return bytes [start, stop) of an object, as far as it has them; all of it by default, in one request.
+
+    Parameters
+    ----------
+    pin
+        What `describe` or `listing` told: the object must still be that one.
+
+    Raises
+    ------
+    ConfigError
+        There is no such object, or its driver is not installed.
+    StorageError
+        The store refused, or the object changed.
+    """
+    if start is not None and start == stop:
+        return b""
+    return _asked(url, "read", lambda driver, path: driver.get(path, start, stop, pin))
+
+
+def put(url: str, data: bytes) -> None:
+    """Write an object in one request: it is there whole or not at all; one that had the name is replaced. Raises as `read` does."""
+    _asked(url, "write", lambda driver, path: driver.put(path, data))
+
+
+def put_new(url: str, data: bytes) -> bool:
+    """Write an object unless its name is taken; tell whether it is there with these bytes then. Raises as `read` does.
+
+    With a driver that has no such request it is looked first, and two that do so at once may both write: `puts_conditionally` tells.
+    """
+
+    def write(driver: Driver, path: str) -> bool:
+        try:
+            driver.put_new(path, data)
+        except FileExistsError:
+            # By this very call, perhaps: clients ask again by themselves where an answer is lost on its way.
+            return driver.get(path, None, None, None) == data
+        return True
+
+    return _asked(url, "write", write)
+
+
+def puts_conditionally(url: str) -> bool:
+    """Tell whether the store itself refuses `put_new` where a name is taken, so that of two at once one writes."""
+    return driver_of(url)[0].conditional
+
+
+def describe(url: str) -> Described:
+    """Return size and pin of an object; raises as `read` does."""
+    found = _asked(url, "look at it", lambda driver, path: driver.head(path))
+    return Described(size=found.size, pin=found.pin)
+
+
+def listing(prefix: str) -> list[Entry]:
+    """Return the objects below a prefix, as ``prefix/name``, sorted bytewise; none where there are none. Raises as `read` does."""
+
+    def walk(driver: Driver, path: str) -> list[Found]:
+        try:
+            return list(driver.walk(path))
+        except FileNotFoundError:
+            return []
+
+    scheme = url_of(prefix).partition(":")[0]
+    found = _asked(prefix, "list", walk)
+    entries = [Entry(url=f"{scheme}://{one.path.lstrip('/')}", size=one.size, pin=one.pin) for one in found]
+    return sorted(entries, key=lambda entry: entry.url.encode())
+
+
+def delete(urls: Iterable[str]) -> None:
+    """Delete objects of one bucket, in few requests; those that are not there are none. Raises as `read` does."""
+    urls = list(urls)
+    if urls:
+        _asked(urls[0], "delete", lambda driver, _: driver.delete([driver.path_of(url_of(url)) for url in urls]))
+
+
+def abort_uploads(prefix: str) -> None:
+    """Abandon uploads in parts below a prefix that somebody began and did not end: they cost and are no objects. Raises as `read` does."""
+    _asked(prefix, "abandon uploads", lambda driver, path: driver.abort_uploads(path))
+
+
+def download(
+    url: str, file: Sink, on_bytes: Callable[[int], object] = lambda _: None, *, pin: str | None = None
+) -> int:
+    """Write an object to an open file in pieces, each of which is asked for again by itself; return its bytes.
+
+    Parameters
+    ----------
+    file
+        What has a ``write`` of bytes: a file, or what digests them on their way to one.
+    on_bytes
+        Called with the bytes of each piece, once it is written.
+    pin
+        As in `read`; without it the pieces of an object that changes meanwhile are of both.
+
+    Raises
+    ------
+    ConfigError, StorageError
+        As `read`.
+    """
+    size, more = 0, True
+    while more:
+        piece = read(url, size, size + _PIECE_BYTES, pin=pin)
+        file.write(piece)
+        on_bytes(len(piece))
+        size += len(piece)
+        more = len(piece) == _PIECE_BYTES
+    return size
+
+
+def _asked(url: str, doing: str, ask: Callable[[Driver, str], _T]) -> _T:
+    """Ask a store, up to five times where its refusal passes, with pauses that grow and are drawn by chance: many ask at once."""
+    driver, path = driver_of(url)
+    for number in range(TRIES):
+        try:
+            return ask(driver, path)
+        except SpanmaskError:
+            raise
+        except Exception as error:
+            if not _passes(error) or number == TRIES - 1:
+                # Without what the driver said in its own words: those may hold anything that it was configured with.
+                raise _told(shown(url_of(url)), doing, error, number + 1) from None
+        time.sleep(random.uniform(0, PAUSE * 3**number))
+    raise AssertionError
+
+
+def _passes(error: Exception) -> bool:
+    if isinstance(error, (FileNotFoundError, PermissionError, FileExistsError, ChangedError)):
+        return False
+    if _is_of(error, _PASSING_KINDS):
+        return True
+    status, code = answered(error)
+    if status is not None:
+        return status in _PASSING_STATUS or code in _PASSING_CODES
+    return isinstance(error, OSError)
+
+
+def _is_of(error: Exception, kinds: frozenset[str]) -> bool:
+    """Tell whether an error is of one of these kinds, by name: the modules that have them need not be there."""
+    return not kinds.isdisjoint(kind.__name__ for kind in type(error).__mro__)
+
+
+def _told(url: str, doing: str, error: Exception, tries: int) -> SpanmaskError:
+    """Return an error of ours: what was asked, what came of it, what to do."""
+    status, code = (None, "") if _is_of(error, _PASSING_KINDS) else answered(error)
+    if isinstance(error, FileNotFoundError) or status == 404:
+        return ConfigError(f"{url}: no such object or bucket; check the URL")
+    if isinstance(error, ChangedError):
+        return StorageError(f"{url}: it changed while it was read; run again when it is at rest, with --overwrite")
+    # A store that has no room for a code, as in the answer to HEAD, repeats the status.
+    reason = " ".join(dict.fromkeys(filter(None, (str(status or ""), re.sub(r"\W", "", code))))) or type(error).__name__
+    times = f" {tries} times" if tries > 1 else ""
+    return StorageError(f"{url}: could not {doing} ({reason}{times}); {_advice(error, status, code, tries)}")
+
+
+def _advice(error: Exception, status: int | None, code: str, tries: int) -> str:
+    if _is_of(error, _NO_CREDENTIALS):
+        return (
+            "no credentials were found: give them as the driver takes them, for S3 as AWS_PROFILE or AWS_ACCESS_KEY_ID"
+        )
+    if "Expired" in code or code == "TokenRefreshRequired":
+        return "the credentials have expired: renew them, then run the same command again"
+    if status in (401, 403) or isinstance(error, PermissionError):
+        return "check the credentials in the driver's environment, and what they may do there"
+    if tries > 1:
+        return "check the store and the way to it, then run the same command again"
+    return "check the URL, and that the credentials have not expired"

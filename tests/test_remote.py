@@ -1,0 +1,204 @@
+"""Objects by URL: whole, in ranges, only where nothing is, only as they were; asked again when a store stumbles, and told plainly."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from object_store import ACCESS_KEY, SECRET_KEY, SESSION_TOKEN, ObjectStore, forget_drivers
+
+from spanmask import remote
+from spanmask.errors import ConfigError, SpanmaskError, StorageError
+
+pytestmark = pytest.mark.faults
+
+
+def test_an_object_is_written_and_read_in_one_request_each(object_store: ObjectStore) -> None:
+    url = object_store.url("a/b")
+    remote.put(url, b"0123456789")
+    assert remote.read(url) == b"0123456789"
+    assert remote.read(url, 2, 5) == b"234"
+    assert remote.read(url, 7, 99) == b"789"
+    assert remote.read(url, 10, 20) == remote.read(url, 3, 3) == b""
+    assert [one.method for one in object_store.log] == ["PUT", "GET", "GET", "GET", "GET"]
+
+
+def test_a_name_is_taken_once(object_store: ObjectStore) -> None:
+    assert remote.put_new(object_store.url("a"), b"first")
+    assert not remote.put_new(object_store.url("a"), b"second")
+    assert object_store.get("a") == b"first"
+    assert remote.puts_conditionally(object_store.url("a"))
+
+
+@pytest.mark.parametrize(("data", "ours"), [(b"mine", True), (b"other", False)])
+def test_a_name_whose_answer_was_lost_is_ours_if_it_has_our_bytes(
+    object_store: ObjectStore, data: bytes, ours: bool
+) -> None:
+    if ours:
+        object_store.fail("lost", method="PUT")
+    else:
+        object_store.fail("reset", method="PUT", then=lambda: object_store.put("a", b"theirs"))
+    assert remote.put_new(object_store.url("a"), data) is ours
+
+
+def test_a_listing_is_sorted_and_stays_below_its_prefix(object_store: ObjectStore) -> None:
+    for key in ("p/b", "p/a/z", "p/a-", "pp/x", "p", "p/folder/"):
+        object_store.put(key, b"x")
+    found = remote.listing(object_store.url("p"))
+    assert [entry.url for entry in found] == [object_store.url(key) for key in ("p/a-", "p/a/z", "p/b")]
+    assert {(entry.size, entry.pin) for entry in found} == {(1, remote.describe(object_store.url("p/b")).pin)}
+    assert remote.listing(object_store.url("nothing")) == []
+
+
+def test_a_pinned_object_is_read_or_refused(object_store: ObjectStore) -> None:
+    url = object_store.url("a")
+    remote.put(url, b"before")
+    pin = remote.describe(url).pin
+    assert remote.read(url, 0, 3, pin=pin) == b"bef"
+    remote.put(url, b"after!")
+    with pytest.raises(StorageError, match="it changed while it was read"):
+        remote.read(url, 3, 6, pin=pin)
+
+
+def test_a_download_has_all_bytes(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "_PIECE_BYTES", 4)
+    object_store.fail("cut", times=2, method="GET")
+    for data in (b"", b"123", b"1234", b"123456789"):
+        object_store.put("a", data)
+        told: list[int] = []
+        file = io.BytesIO()
+        assert remote.download(object_store.url("a"), file, told.append) == len(data) == sum(told)
+        assert file.getvalue() == data
+
+
+def test_deleted_objects_are_gone_and_missing_ones_are_none(object_store: ObjectStore) -> None:
+    for key in ("a", "b", "c"):
+        object_store.put(key, b"x")
+    remote.delete(object_store.url(key) for key in ("a", "b", "not there"))
+    assert object_store.keys() == ["c"]
+
+
+def test_uploads_that_nobody_ended_are_abandoned_below_the_prefix(object_store: ObjectStore) -> None:
+    for key in ("p/a", "p/b", "other"):
+        object_store.begin_upload(key)
+    remote.abort_uploads(object_store.url("p"))
+    assert object_store.uploads() == ["other"]
+
+
+_STUMBLES: list[dict[str, Any]] = [
+    {"kind": "status", "status": 500, "code": "InternalError"},
+    {"kind": "status", "status": 503, "code": "SlowDown"},
+    {"kind": "status", "status": 502, "code": "BadGateway"},
+    {"kind": "status", "status": 429, "code": "TooManyRequests"},
+    {"kind": "reset"},
+    {"kind": "lost"},
+]
+
+
+def test_a_read_is_asked_for_again_four_times(object_store: ObjectStore) -> None:
+    data, url = bytes(range(200)), object_store.url("a")
+    object_store.put("a", data)
+    for fault in [*_STUMBLES, {"kind": "cut"}]:
+        with object_store.failing(times=4, **fault):
+            assert remote.read(url) == data, fault
+    for fault in _STUMBLES[::2]:
+        object_store.log.clear()
+        with (
+            object_store.failing(times=None, **fault),
+            pytest.raises(StorageError, match=r"/a: could not read \(.*5 times\); check the store"),
+        ):
+            remote.read(url)
+        # The client's own library asks once more by itself where a connection breaks that had served before.
+        assert 5 <= len(object_store.log) <= 10
+
+
+def test_a_write_is_tried_again_and_never_half_there(object_store: ObjectStore) -> None:
+    data = bytes(range(256)) * 4096
+    for number, fault in enumerate([*_STUMBLES, {"kind": "cut_request"}, {"kind": "flip_request"}]):
+        with object_store.failing(times=3, **fault):
+            remote.put(object_store.url(f"{number}"), data)
+        assert object_store.get(f"{number}") == data, fault
+    for name in ("cut_request", "flip_request", "lost"):
+        with object_store.failing(name, times=None), pytest.raises(StorageError, match="could not write"):
+            remote.put(object_store.url(name), data)
+    # The server did what its answer was lost of: then it is whole.
+    assert set(object_store.keys()) - set(map(str, range(8))) == {"lost"}
+    assert object_store.get("lost") == data
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "told"),
+    [
+        (403, "AccessDenied", "check the credentials"),
+        (400, "ExpiredToken", "the credentials have expired: renew them"),
+        (403, "SignatureDoesNotMatch", "check the credentials"),
+    ],
+)
+def test_what_does_not_pass_is_told_at_once(object_store: ObjectStore, status: int, code: str, told: str) -> None:
+    object_store.fail("status", None, status=status, code=code)
+    for ask in (remote.read, remote.listing, lambda url: remote.put(url, b"")):
+        with pytest.raises(StorageError, match=told) as caught:
+            ask(object_store.url("a"))
+        assert not any(secret in repr(caught.value) for secret in (ACCESS_KEY, SECRET_KEY, SESSION_TOKEN))
+    # The answer to HEAD has no body to tell why.
+    with pytest.raises(StorageError, match="credentials"):
+        remote.describe(object_store.url("a"))
+    # Where S3 refuses to describe an object with 400, the library asks which region the bucket is in.
+    assert [one.key for one in object_store.log if one.key] == [
+        "a",
+        "?list-type=2&prefix=a/&encoding-type=url",
+        "a",
+        "a",
+    ]
+
+
+def test_what_is_not_there_is_a_path_to_mend(object_store: ObjectStore) -> None:
+    for ask in (remote.read, remote.describe):
+        with pytest.raises(ConfigError, match="no such object or bucket; check the URL"):
+            ask(object_store.url("missing"))
+    with pytest.raises(ConfigError, match="no such object or bucket"):
+        remote.put("s3://no-such-bucket-of-ours/a", b"")
+
+
+def test_a_store_that_is_gone_is_told(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    forget_drivers()
+    with pytest.raises(StorageError, match=r"could not read \(EndpointConnectionError 5 times\); check the store"):
+        remote.read(object_store.url("a"))
+    forget_drivers()
+
+
+@pytest.mark.parametrize("text", ["s3://key:secret@bucket/a", "s3://a:b@/x", "gs://u:p@b/c?sig=1"])
+def test_a_url_with_a_password_is_refused_without_telling_it(text: str) -> None:
+    with pytest.raises(ConfigError, match="the URL holds a password") as caught:
+        remote.read(text)
+    assert not any(secret in str(caught.value) for secret in ("secret", "a:b", "u:p", "sig"))
+
+
+@pytest.mark.parametrize("text", ["s3://", "s3:/", "S3:///"])
+def test_a_url_without_a_bucket_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="names no bucket"):
+        remote.describe(text)
+
+
+@pytest.mark.parametrize("scheme", ["gs", "az", "abfs"])
+def test_a_missing_driver_is_named(scheme: str) -> None:
+    with pytest.raises(SpanmaskError, match=r"needs a driver that is not installed: pip install (gcsfs|adlfs)"):
+        remote.read(f"{scheme}://bucket/a")
+
+
+def test_urls_are_told_from_paths() -> None:
+    assert [text for text in ("s3://b/k", "S3:/b", "gs://b", "hf://datasets/a/b") if not remote.is_url(text)] == []
+    assert [text for text in ("a/b", "/s3/b", "c:/x", "file:///a", "s3", "http://x/y") if remote.is_url(text)] == []
+    assert remote.url_of("S3:/bucket//") == "s3://bucket"
+
+
+def test_a_driver_without_conditional_puts_looks_first() -> None:
+    url = "memory://places/a"
+    assert not remote.puts_conditionally(url)
+    assert (remote.put_new(url, b"first"), remote.put_new(url, b"second")) == (True, False)
+    assert (remote.read(url), remote.read(url, 1, 3)) == (b"first", b"ir")
+    assert [entry.url for entry in remote.listing("memory://places")] == [url]
+    remote.delete([url, "memory://places/none"])
+    assert remote.listing("memory://places") == []
