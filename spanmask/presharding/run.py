@@ -15,7 +15,7 @@ from spanmask.blocks import row_of
 from spanmask.config import PreshardConfig
 from spanmask.corpus.exclusion import read_exclusions, with_exclusions
 from spanmask.corpus.inputs import Exclusion, InputFile, Inputs
-from spanmask.engines.local import run_local
+from spanmask.engines.local import TRIES, run_local
 from spanmask.errors import CorpusError, IncompleteShards, MismatchError
 from spanmask.folders import made_for
 from spanmask.presharding.assembling import assemble
@@ -237,6 +237,7 @@ class _Run:
             receipt: Receipt | None = outcome.result
             if receipt is None:
                 failed.append(outcome.unit.name)
+                self.state.save_failure(outcome.unit.name, f"its process died on {TRIES} tries")
                 continue
             self.state.save_receipt(receipt)
             done.add(receipt.unit)

@@ -38,6 +38,7 @@ class RunState:
         self.out = out
         self.folder = out / FOLDER
         self.receipts_folder = self.folder / "receipts"
+        self.failures_folder = self.folder / "failed"
         waiting = self.folder / "replacement"
         self.root = waiting if waiting.exists() or (out / MANIFEST).exists() else out
 
@@ -71,6 +72,21 @@ class RunState:
         content = receipt.to_json()
         body = {**content, "digest": fingerprint(content)}
         publish_bytes(self.receipts_folder / f"{receipt.unit}.json", canonical_json(body))
+        remove(self.failures_folder / f"{receipt.unit}.json")
+
+    def save_failure(self, unit: str, reason: str) -> None:
+        """Publish that a unit was given up, and why; its receipt, if a later run has one, takes that back."""
+        make_folder(self.failures_folder)
+        publish_bytes(self.failures_folder / f"{unit}.json", canonical_json({"unit": unit, "reason": reason}))
+
+    def failures(self) -> dict[str, str]:
+        """Return the units that were given up and have no receipt, with the reasons."""
+        found = [(path.stem, _read_json(path)) for path in sorted(self.failures_folder.glob("*.json"))]
+        return {
+            unit: str(content.get("reason")) if isinstance(content, dict) else "not known"
+            for unit, content in found
+            if not (self.receipts_folder / f"{unit}.json").exists()
+        }
 
     def receipts(self) -> Iterator[Receipt]:
         """Yield the receipts whose shards are there as they were written; the unit of another is done again."""
