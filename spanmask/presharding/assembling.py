@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-
 from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION
 from spanmask.errors import CorpusError
 from spanmask.presharding.planning import Plan
@@ -24,36 +22,32 @@ from spanmask.shard.manifest import (
 )
 from spanmask.shard.parts import SKIPPED, SPLITS
 from spanmask.shard.skipped import describe_skipped
-from spanmask.shard.table import SHARDS, Shards, Split, table_bytes
+from spanmask.shard.table import SHARDS, Shards, Split, rows_of, table_bytes
 from spanmask.statistics import merge_counts
 from spanmask.tokenization.tokenizer import tokenized_by
 
 
 @dataclass(slots=True)
 class _Sums:
-    """Receipts added up: counts as numbers, shards as rows of arrays, so that many shards take little memory."""
+    """Receipts added up: counts as numbers, shards as rows of the table, so that many shards take little memory."""
 
     conservation: dict[str, Any] = field(default_factory=dict)
     statistics: dict[str, dict[str, Any]] = field(default_factory=dict)
     sampling: dict[str, dict[str, Any]] = field(default_factory=dict)
     supplied: dict[str, int] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
-    shards: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in SPLITS})
+    shards: dict[str, bytearray] = field(default_factory=lambda: {name: bytearray() for name in SPLITS})
 
     def add(self, receipt: Receipt) -> None:
         for name in ("conservation", "statistics", "sampling", "supplied"):
             setattr(self, name, merge_counts(getattr(self, name), getattr(receipt, name)))
         self.skipped += receipt.skipped[: SKIPPED_LIMIT - len(self.skipped)]
         for name, records in receipt.shards.items():
-            self.shards[name].append(Shards.of(name, records).array)
+            self.shards[name] += rows_of(name, records)
 
     def splits(self) -> dict[str, Split]:
         """Return the splits that have shards, in their order."""
-        return {
-            name: Split(name=name, shards=Shards(name, np.concatenate(arrays)))
-            for name, arrays in self.shards.items()
-            if arrays
-        }
+        return {name: Split(name=name, shards=Shards.of_rows(name, rows)) for name, rows in self.shards.items() if rows}
 
 
 def assemble(plan: Plan, receipts: Iterable[Receipt], digests: Sequence[str]) -> tuple[Manifest, bytes]:

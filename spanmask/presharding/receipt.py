@@ -74,7 +74,9 @@ class Receipt:
         for name, records in self.shards.items():
             split = Split.of(name, records)
             split.check()
-            require(bool((split.shards.array["task"] == int(self.unit.split("-")[0])).all()), "shards of another unit")
+            require(
+                bool((split.shards.columns["task"] == int(self.unit.split("-")[0])).all()), "shards of another unit"
+            )
             require_histograms(self.statistics[name], name)
         require(all(map(is_count, (self.source_bytes, self.disk_bytes, *self.supplied.values()))), "no counts")
         require(all(type(line) is str for line in self.skipped), "no lines")

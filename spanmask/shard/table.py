@@ -1,4 +1,4 @@
-"""The shards of a dataset as one array, and `shards.arrow`, its file beside the manifest (FORMAT.md §4): no object a shard."""
+"""The shards of a dataset as columns, and `shards.arrow`, its file beside the manifest (FORMAT.md §4): no object a shard."""
 
 from __future__ import annotations
 
@@ -32,12 +32,14 @@ _FRAME = 1 << 16
 _PATH = re.compile(
     r"(train|validation)/shard-(\d{5}|[1-9]\d{5,8})-(\d{5}|[1-9]\d{5,8})(_\d\d|_[1-9]\d{2,8})?\.arrow", re.ASCII
 )
+#: By name, (n,) each.
+Columns = Mapping[str, npt.NDArray[Any]]
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NUMBERS = ["task", "block", "part"]
 _COUNTS = ["rows", "tokens", "bytes"]
 _DIGESTS = ["sha256", "content_sha256"]
 _IDENTITIES = ["first_document_id", "first_segment", "last_document_id", "last_segment"]
-#: A row of the array. Digests as their 32 bytes: NumPy's bytes type is of that length, whatever they end with.
+#: A row of the columns. Digests as their 32 bytes: NumPy's bytes type is of that length, whatever they end with.
 _RECORD = np.dtype(
     [(name, "<u4") for name in _NUMBERS]
     + [(name, "<i8") for name in _COUNTS]
@@ -73,11 +75,11 @@ class ShardRecord:
 
 
 class Shards(Sequence[ShardRecord]):
-    """The shards of a split, in order. array: one row a shard; a record of it is made when it is asked for."""
+    """The shards of a split, in order. columns: (n,) each, by name, one value a shard; a record of it is made when it is asked for."""
 
-    def __init__(self, split: str, array: npt.NDArray[Any]) -> None:
+    def __init__(self, split: str, columns: Columns) -> None:
         self.split = split
-        self.array = array
+        self.columns = columns
 
     @classmethod
     def of(cls, split: str, records: Iterable[ShardRecord]) -> Self:
@@ -88,10 +90,21 @@ class Shards(Sequence[ShardRecord]):
         ValueError
             A path is none that a shard of this split may have, or a digest is none.
         """
-        return cls(split, np.fromiter((_row(split, record) for record in records), _RECORD))
+        return cls.of_rows(split, rows_of(split, records))
+
+    @classmethod
+    def of_rows(cls, split: str, data: bytes | bytearray) -> Self:
+        """Return the shards of what `rows_of` returned, of several pieces of it one after another too."""
+        array = np.frombuffer(data, _RECORD)
+        return cls(split, {name: array[name] for name in _SCHEMA.names})
+
+    @classmethod
+    def joined(cls, split: str, parts: Sequence[Shards]) -> Self:
+        """Return the shards of some, one after another, at least one."""
+        return cls(split, {name: np.concatenate([part.columns[name] for part in parts]) for name in _SCHEMA.names})
 
     def __len__(self) -> int:
-        return len(self.array)
+        return len(self.columns["task"])
 
     @overload
     def __getitem__(self, index: int) -> ShardRecord: ...
@@ -99,8 +112,10 @@ class Shards(Sequence[ShardRecord]):
     def __getitem__(self, index: slice) -> Sequence[ShardRecord]: ...
     def __getitem__(self, index: int | slice) -> ShardRecord | Sequence[ShardRecord]:
         if isinstance(index, slice):
-            return Shards(self.split, self.array[index])
-        task, block, part, rows, tokens, size, sha256, content, *identities = self.array[index].tolist()
+            return Shards(self.split, {name: column[index] for name, column in self.columns.items()})
+        task, block, part, rows, tokens, size, sha256, content, *identities = (
+            self.columns[name][index].item() for name in _SCHEMA.names
+        )
         # NumPy takes zero bytes at the end of a digest for none.
         sha256, content = (value.ljust(32, b"\0").hex() for value in (sha256, content))
         return ShardRecord(
@@ -116,16 +131,20 @@ class Shards(Sequence[ShardRecord]):
 
     def counts(self, name: str) -> npt.NDArray[np.int64]:
         """Return the rows, tokens or bytes of every shard, (n,)."""
-        column: npt.NDArray[np.int64] = self.array[name]
-        return column
+        return self.columns[name]
 
     def of_unit(self, task: int, block: int | None) -> list[int]:
         """Return the numbers of the shards of a task, or of one block of it."""
-        chosen = self.array["task"] == task
+        chosen = self.columns["task"] == task
         if block is not None:
-            chosen &= self.array["block"] == block
+            chosen &= self.columns["block"] == block
         numbers: list[int] = np.flatnonzero(chosen).tolist()
         return numbers
+
+
+def rows_of(split: str, records: Iterable[ShardRecord]) -> bytes:
+    """Return records in so many bytes each as they take in the table, for collecting very many; raises as `Shards.of`."""
+    return np.fromiter((_row(split, record) for record in records), _RECORD).tobytes()
 
 
 def _row(split: str, record: ShardRecord) -> tuple[Any, ...]:
@@ -168,7 +187,7 @@ class Split:
     @property
     def content_digest(self) -> str:
         """SHA-256 of the shards' content digests in order."""
-        return hashlib.sha256(self.shards.array["content_sha256"].tobytes()).hexdigest()
+        return hashlib.sha256(_values(self.shards.columns["content_sha256"])).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
         """Return the split as the manifest writes it."""
@@ -183,25 +202,27 @@ class Split:
         ValueError
             There is no shard, shards are not in the order of their numbers, or counts are none.
         """
-        array = self.shards.array
-        if not 0 < len(array) <= SHARDS_LIMIT:
-            raise ValueError(f"{self.name} has {len(array)} shards")
-        rows, tokens, sizes = (array[name] for name in _COUNTS)
-        if not all(((array[name] >= 0) & (array[name] < _COUNT_LIMIT)).all() for name in _COUNTS):
+        if not 0 < len(self.shards) <= SHARDS_LIMIT:
+            raise ValueError(f"{self.name} has {len(self.shards)} shards")
+        rows, tokens, sizes = (self.shards.columns[name] for name in _COUNTS)
+        if not all(((column >= 0) & (column < _COUNT_LIMIT)).all() for column in (rows, tokens, sizes)):
             raise ValueError(f"the sizes of a shard of {self.name} are no counts")
         fits = (rows > 0) & (3 * rows <= tokens) & (_ROW_BYTES * rows + _TOKEN_BYTES * tokens <= sizes)
         if not (fits & ((rows <= BATCH_ROWS) | (sizes <= SHARD_LIMIT))).all():
             raise ValueError(f"a shard of {self.name} has other bytes than its rows and tokens take")
-        numbers = [array[name].astype(np.int64) for name in _NUMBERS]
-        task, block, part = (np.diff(column) for column in numbers)
-        if not ((task > 0) | (task == 0) & ((block > 0) | (block == 0) & (part > 0))).all():
+        # Compared as they stand: differences with a sign would take more memory than all of a dataset's shards may.
+        later, same = (
+            [compare(self.shards.columns[name][1:], self.shards.columns[name][:-1]) for name in _NUMBERS]
+            for compare in (np.greater, np.equal)
+        )
+        if not (later[0] | same[0] & (later[1] | same[1] & later[2])).all():
             raise ValueError(f"{self.name} names a shard twice, or not in the order of tasks, blocks and parts")
 
 
 def table_bytes(splits: Mapping[str, Split]) -> memoryview:
     """Return `shards.arrow`: the shards of all splits, one split after another, in one record batch."""
-    array = np.concatenate([split.shards.array for split in splits.values()])
-    columns = [_column(array[field.name], field.type) for field in _SCHEMA]
+    joined = Shards.joined("", [split.shards for split in splits.values()])
+    columns = [_column(joined.columns[field.name], field.type) for field in _SCHEMA]
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, _SCHEMA) as writer:
         writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=_SCHEMA))
@@ -211,7 +232,12 @@ def table_bytes(splits: Mapping[str, Split]) -> memoryview:
 def _column(values: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
     if not pa.types.is_fixed_size_binary(kind):
         return to_arrow(values)
-    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values.tobytes())])
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(_values(values))])
+
+
+def _values(column: npt.NDArray[Any]) -> memoryview:
+    """Return the bytes of a column, one value after another."""
+    return np.ascontiguousarray(column).view(np.uint8).data
 
 
 def read_table(folder: Path, stated: Mapping[str, Any], counts: Mapping[str, int]) -> dict[str, Split]:
@@ -229,17 +255,19 @@ def read_table(folder: Path, stated: Mapping[str, Any], counts: Mapping[str, int
     if total > SHARDS_LIMIT or not 0 <= stated["bytes"] - total * _RECORD.itemsize < _FRAME:
         raise ShardError(f"{stated['bytes']} bytes do not hold {total} shards", path=SHARDS)
     try:
-        array = _array_of(read_listed(folder / SHARDS, stated), total)
+        columns = _columns_of(read_listed(folder / SHARDS, stated), total)
     except (pa.ArrowException, OSError, ValueError, KeyError, struct.error) as error:
         raise ShardError(f"not the table of FORMAT.md ({error})", path=SHARDS) from None
     splits, first = {}, 0
     for name, count in counts.items():
-        splits[name] = Split(name=name, shards=Shards(name, array[first : first + count]))
+        shards = Shards(name, {key: column[first : first + count] for key, column in columns.items()})
+        splits[name] = Split(name=name, shards=shards)
         first += count
     return splits
 
 
-def _array_of(data: bytes, total: int) -> npt.NDArray[Any]:
+def _columns_of(data: bytes, total: int) -> dict[str, npt.NDArray[Any]]:
+    """Return the columns of the file as they lie in its bytes: nothing is copied."""
     reader = pa.ipc.open_file(pa.BufferReader(data))
     if reader.num_record_batches != 1 or not reader.schema.equals(_SCHEMA, check_metadata=True):
         raise ValueError("its schema is another, or it has several record batches")
@@ -249,10 +277,10 @@ def _array_of(data: bytes, total: int) -> npt.NDArray[Any]:
     batch.validate(full=True)
     if batch.num_rows != total or any(column.null_count for column in batch.columns):
         raise ValueError(f"{batch.num_rows} rows instead of {total}, or nulls")
-    array = np.empty(total, _RECORD)
-    for name, column in zip(_SCHEMA.names, batch.columns, strict=True):
-        if name in _DIGESTS:
-            array[name] = np.frombuffer(column.buffers()[1], "S32", total, column.offset * 32)
-        else:
-            array[name] = to_numpy(column)
-    return array
+    return {name: _values_of(column, _RECORD[name]) for name, column in zip(_SCHEMA.names, batch.columns, strict=True)}
+
+
+def _values_of(column: pa.Array, kind: np.dtype[Any]) -> npt.NDArray[Any]:
+    if not pa.types.is_fixed_size_binary(column.type):
+        return to_numpy(column)
+    return np.frombuffer(column.buffers()[1], kind, len(column), column.offset * kind.itemsize)
