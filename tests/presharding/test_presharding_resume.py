@@ -18,6 +18,7 @@ import pytest
 from spanmask import ConfigError, CorpusError, MismatchError, PreshardConfig, preshard, verify
 from spanmask.config import SequenceConfig, VocabularyConfig
 from spanmask.presharding import existing
+from spanmask.presharding import state as state_module
 from spanmask.presharding.comparing import verify_source
 from spanmask.presharding.state import RunState
 from spanmask.shard import manifest as manifests
@@ -292,6 +293,32 @@ def test_units_whose_receipt_or_shard_is_damaged_are_done_again(lab: Any) -> Non
     (out / "train" / ".tmp-0123-shard-99999-00000.arrow").write_bytes(b"what a killed writer left")
     lab.run(path, "out")
     assert lab.tree("out") == lab.tree("reference")
+
+
+def test_a_run_goes_on_without_reading_what_nobody_wrote_since(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a shard with its size that was written since its receipt, the bytes tell, whoever wrote it and whatever time it then has."""
+    _stop_early(lab, lab.text(), "out")
+    state = RunState(lab.folder / "out")
+    units = [receipt.unit for receipt in state.receipts()]
+    touched, flipped, longer, replaced, *untouched = ((state.root / f"train/shard-{unit}.arrow") for unit in units)
+    assert untouched
+    data = bytearray(flipped.read_bytes())
+    data[len(data) // 2] ^= 1
+    later = state.receipts_folder.joinpath(f"{units[1]}.json").stat().st_mtime_ns + 1
+    flipped.write_bytes(data)
+    os.utime(flipped, ns=(0, later))
+    os.utime(touched, ns=(0, later + 10**12))
+    with longer.open("ab") as file:
+        file.write(b"\0")
+    os.utime(longer, ns=(0, 0))
+    replaced.unlink()
+    replaced.mkdir()
+    read: list[str] = []
+    of_file = state_module.digest
+    monkeypatch.setattr(state_module, "digest", lambda path: read.append(path.name) or of_file(path))
+    there = [receipt.unit for receipt in state.receipts()]
+    assert there == [units[0], *units[4:]]
+    assert read == [touched.name, flipped.name]
 
 
 def test_a_receipt_keeps_its_bytes_read_and_written_again(lab: Any) -> None:
