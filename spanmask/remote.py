@@ -180,6 +180,18 @@ def describe(url: str) -> Described:
     return Described(size=found.size, pin=found.pin)
 
 
+def size_of(url: str) -> int | None:
+    """Return the bytes of an object, None where there is none; raises as `read` does otherwise."""
+
+    def look(driver: Driver, path: str) -> int | None:
+        try:
+            return driver.head(path).size
+        except FileNotFoundError:
+            return None
+
+    return _asked(url, "look at it", look)
+
+
 def listing(prefix: str) -> list[Entry]:
     """Return the objects below a prefix, as ``prefix/name``, sorted bytewise; none where there are none. Raises as `read` does."""
 

@@ -252,6 +252,7 @@ def test_the_layout_is_the_one_decided() -> None:
         "overlap",
         "owners",
         "pieces",
+        "places",
         "presharding",
         "probes",
         "processes",

@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from spanmask.buffers import to_numpy
+from spanmask.places import Place, place_of
 from spanmask.shard.schema import BATCH_ROWS, CONTENT_KEY, SHARD_LIMIT, content_chunks
 from spanmask.shard.table import ShardRecord
-from spanmask.storage import publish
 
 #: Bytes of a file beyond which a block's rows go on in another one, where ``shard_bytes`` asks for no more.
 _FILE_LIMIT = 64 << 20
@@ -29,16 +29,16 @@ def file_limit(shard_bytes: int) -> int:
 
 
 def write_shards(
-    root: Path, stem: str, batches: Sequence[pa.RecordBatch], limit: int = _FILE_LIMIT
+    root: Path | Place, stem: str, batches: Sequence[pa.RecordBatch], limit: int = _FILE_LIMIT
 ) -> list[ShardRecord]:
     """Publish the rows of a block, in one file or, beyond a limit, in several.
 
     Parameters
     ----------
     root
-        The dataset's folder.
+        The dataset's folder, or where else it is written.
     stem
-        The first shard's path in it without ``.arrow``; its folder exists. The others are ``stem_01`` and so on.
+        The first shard's path in it without ``.arrow``; in a folder of this machine its own exists. The others are ``stem_01`` and so on.
     batches
         Rows in order, in record batches of any size.
     limit
@@ -67,11 +67,11 @@ def _cut(rows: pa.Table, limit: int) -> Iterator[pa.Table]:
     yield rows.slice(first)
 
 
-def write_shard(root: Path, path: str, rows: pa.Table) -> ShardRecord:
+def write_shard(root: Path | Place, path: str, rows: pa.Table) -> ShardRecord:
     """Publish rows as a file in one step, digested as they are written; see `write_shards`."""
     content, sums = _digests(rows)
     schema = rows.schema.with_metadata({**rows.schema.metadata, CONTENT_KEY: content.encode()})
-    written = publish(root / path, lambda file: _serialise(rows, schema, sums, _Digested(file)))
+    written = place_of(root).write(path, lambda file: _serialise(rows, schema, sums, _Digested(file)))
     documents, segments = rows.column("document_id"), rows.column("segment")
     return ShardRecord(
         path=path,
