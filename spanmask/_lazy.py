@@ -9,7 +9,12 @@ from typing import Any
 from spanmask.errors import MissingExtraError
 
 #: Libraries of extras: what people call them, and the extra.
-_EXTRAS = {"torch": ("PyTorch", "train"), "safetensors": ("safetensors", "train"), "scipy": ("SciPy", "probes")}
+_EXTRAS = {
+    "torch": ("PyTorch", "train"),
+    "safetensors": ("safetensors", "train"),
+    "scipy": ("SciPy", "probes"),
+    "distributed": ("Dask", "dask"),
+}
 
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +48,28 @@ class Squares:
             raise KeyError("not foreseen")
         report(unit, 1)
         return unit * unit
+
+
+@dataclass(frozen=True)
+class Labours(Squares):
+    """Squares that take their time, or memory; who made itself ready and who ran a unit is kept in files."""
+
+    seconds: float = 0.0
+    long: tuple[int, ...] = ()
+    hungry: tuple[int, ...] = ()
+
+    def prepare(self) -> Callable[[int, Any], int]:
+        Path(self.folder, f"prepared-{os.getpid()}-{threading.get_ident()}").open("x").close()
+        return Squares.prepare(self)
+
+    def run(self, unit: int, report: Callable[..., None]) -> int:
+        Path(self.folder, f"ran-{os.getpid()}-{unit}").touch()
+        time.sleep(self.seconds * (20 if unit in self.long else 1))
+        eaten = []
+        while unit in self.hungry:
+            eaten.append(b"x" * (32 << 20))
+            time.sleep(0.05)
+        return Squares.run(self, unit, report)
 
 
 @dataclass(frozen=True)
