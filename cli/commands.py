@@ -31,12 +31,13 @@ from spanmask.storage import reporting
 from .ending import last_words, leave_with, working
 from .streams import OUTPUT
 
-#: Name and one-line help of every command, so that listing them imports none; the module is named alike, with _ for -.
+#: Name and one-line help of every command, so that listing them imports none; the module is named alike, with _ for -, but for `_MODULES`.
 _GROUPS = {
     "Make data": {
         "vocab": "Train a vocabulary on text, or add pieces of it to a model's.",
         "preshard": "Turn text into masked shards.",
         "repair": "Make damaged or missing shards again, byte for byte.",
+        "gc": "Remove what killed processes left.",
         "export": "Write a dataset as Parquet, JSON lines, a Hugging Face folder, or T5's inputs and targets.",
     },
     "Look at data": {
@@ -60,6 +61,8 @@ _GROUPS = {
         "bench": "Measure this machine.",
     },
 }
+#: Modules of commands whose names a module of Python's own has.
+_MODULES = {"gc": "collect"}
 COMMANDS = {name: told for group in _GROUPS.values() for name, told in group.items()}
 
 EXIT_CODES: list[tuple[type[BaseException], int]] = [
@@ -160,7 +163,8 @@ class LazyGroup(Group):
         """Import a command."""
         if cmd_name not in self._names:
             return None
-        module = importlib.import_module(f".{self._prefix}{cmd_name.replace('-', '_')}", __package__)
+        name = _MODULES.get(cmd_name, cmd_name.replace("-", "_"))
+        module = importlib.import_module(f".{self._prefix}{name}", __package__)
         command: click.Command = module.command
         return command
 

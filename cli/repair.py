@@ -49,7 +49,7 @@ def command(folder: str, inputs: tuple[str, ...], jobs: int | None, as_json: boo
             say(f"{one.path}: {one.message}")
         if not done.findings:
             what = f"{counted(len(done.remade), 'shard')} made again" if done.remade else "nothing to repair"
-            say(f"ok: {what}, all {counted(done.shards, 'shard')} are what was written")
+            say(f"ok: {what}; {counted(done.shards, 'shard')}, as they were written")
     sys.exit(1 if done.findings else 0)
 
 

@@ -53,6 +53,7 @@ SURFACE: dict[str, dict[str, list[str] | None]] = {
     "preshard": {**SHARED, **RUN},
     "verify": dict.fromkeys(["--source", "--jobs", "--json"]),
     "repair": dict.fromkeys(["--jobs", "--json"]),
+    "gc": dict.fromkeys(["--older-than", "--dry-run", "--json"]),
     "export": dict.fromkeys(["--out", "--split", "--overwrite", "--json"])
     | {"--to": ["parquet", "jsonl", "datasets", "t5"]}
     | dict.fromkeys(["--first-sentinel", "--sentinels-descend", "--keep-specials"]),
@@ -109,7 +110,7 @@ def test_a_commands_options_are_those_promised(name: str) -> None:
 
 
 def test_the_commands_are_those_promised() -> None:
-    data = ["vocab", "preshard", "repair", "export", "demo", "show", "verify", "overlap", "audit"]
+    data = ["vocab", "preshard", "repair", "gc", "export", "demo", "show", "verify", "overlap", "audit"]
     assert list(COMMANDS) == [*data, "train", "curves", "infill", "export-model", "probe", "score", "bench"]
 
 
@@ -251,6 +252,7 @@ HELP = "; spanmask {} --help tells more"
         ("bench tokenize --megabytes 0", "--megabytes is 0.0: give a number above 0"),
         ("demo more", "more: more than the command takes; leave it out, or put quotes around spaces"),
         ("verify", "DIR is missing: give one at least"),
+        ("gc x --older-than 7", "--older-than: no age: '7'; give a number and a unit, as 12h or 7d"),
         ("bench trian", "no command 'trian'; did you mean 'train'?"),
         ("bench zzz", "no command 'zzz'; known: load, masking, preshard, tokenize, train"),
         ("bench it's", 'no command "it\'s"; known: load, masking, preshard, tokenize, train'),
