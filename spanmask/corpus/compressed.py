@@ -7,11 +7,15 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import pyarrow as pa
 
+from spanmask.corpus.sources import Source, open_input
 from spanmask.errors import CorpusError
+
+if TYPE_CHECKING:
+    from spanmask.corpus.inputs import InputFile
 
 #: Compressed bytes read at once.
 _PIECE_BYTES = 1 << 16
@@ -19,9 +23,19 @@ _PIECE_BYTES = 1 << 16
 _WINDOW_BITS = 27
 
 
+class ByteStream(Protocol):
+    """What is read from: a file, or what decompresses one."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to `size` bytes, none at the end only."""
+
+    def tell(self) -> int:
+        """Return how many bytes of the file on disk have been read."""
+
+
 @contextmanager
-def open_compressed(path: str, compression: str) -> Iterator[_Decompressed]:
-    """Open a compressed file for reading.
+def open_compressed(path: str, compression: str, raw: Source) -> Iterator[_Decompressed]:
+    """Decompress an open file while it is read. path: for errors.
 
     Raises
     ------
@@ -31,23 +45,41 @@ def open_compressed(path: str, compression: str) -> Iterator[_Decompressed]:
         The file system refused.
     """
     if compression in _READERS:
-        with open(path, "rb", buffering=0) as raw:
-            yield _Decompressed(path, compression, raw, _READERS[compression](raw))
+        yield _Decompressed(path, compression, raw, _READERS[compression](raw))
     else:
-        with pa.OSFile(path) as raw, pa.CompressedInputStream(raw, compression) as stream:
+        with pa.PythonFile(raw, mode="r") as arrow, pa.CompressedInputStream(arrow, compression) as stream:
             yield _Decompressed(path, compression, raw, stream)
+
+
+@contextmanager
+def open_decompressed(file: InputFile, start: int = 0) -> Iterator[ByteStream]:
+    """Open an input file as what it holds when decompressed; one that is not compressed from a byte on.
+
+    Raises
+    ------
+    CorpusError
+        As `open_compressed` does.
+    StorageError
+        The file system refused.
+    """
+    with open_input(file, start if file.compression is None else 0) as raw:
+        if file.compression is None:
+            yield raw
+        else:
+            with open_compressed(file.path, file.compression, raw) as stream:
+                yield stream
 
 
 class _Decompressed:
     """A decompressing stream that tells damaged data from a failing disk."""
 
-    def __init__(self, path: str, compression: str, raw: Any, stream: Any) -> None:
+    def __init__(self, path: str, compression: str, raw: Source, stream: Any) -> None:
         self._path, self._compression = path, compression
         self._raw = raw
         self._stream = stream
 
     def tell(self) -> int:
-        return cast(int, self._raw.tell())
+        return self._raw.tell()
 
     def read(self, size: int) -> bytes:
         """Return up to so many bytes; raises as `open_compressed` does."""
@@ -62,7 +94,7 @@ class _Decompressed:
 
     def _damaged(self, error: Exception) -> CorpusError:
         if "too much memory" in str(error):
-            return CorpusError(_window_refused(self._path), path=self._path)
+            return CorpusError(_window_refused(self._raw), path=self._path)
         if "emory usage limit" in str(error):
             return CorpusError(
                 f"it takes more than {_XZ_MEMORY >> 20} MiB to decompress: compress it again with a smaller dictionary (xz -9 or less)",
@@ -78,7 +110,7 @@ class _Decompressed:
 class _Gzip:
     """Members of a gzip file, one after another. Zeros after a member are padding, as gzip itself has it; Arrow takes them for damage."""
 
-    def __init__(self, raw: IO[bytes]) -> None:
+    def __init__(self, raw: Source) -> None:
         self._raw = raw
         self._held = b""
         self._member = zlib.decompressobj(wbits=31)
@@ -115,7 +147,7 @@ class _Gzip:
 class _Streams:
     """Streams of a bzip2 or xz file, one after another; zeros after one are padding."""
 
-    def __init__(self, raw: IO[bytes], new: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]) -> None:
+    def __init__(self, raw: Source, new: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]) -> None:
         self._raw, self._new = raw, new
         self._stream = new()
         self._begun = self._padded = False
@@ -148,17 +180,17 @@ class _Streams:
 #: Memory that an xz file may ask for: xz -9 takes 65 MiB.
 _XZ_MEMORY = 1 << 30
 #: What Arrow does not read, or not all that the tools of its format do.
-_READERS: dict[str, Callable[[IO[bytes]], _Gzip | _Streams]] = {
+_READERS: dict[str, Callable[[Source], _Gzip | _Streams]] = {
     "gzip": _Gzip,
     "bz2": lambda raw: _Streams(raw, bz2.BZ2Decompressor),
     "xz": lambda raw: _Streams(raw, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, _XZ_MEMORY)),
 }
 
 
-def _window_refused(path: str) -> str:
+def _window_refused(raw: Source) -> str:
     """Say which window a Zstandard file has, and the way round (RFC 8878 §3.1.1.1)."""
-    with open(path, "rb") as file:
-        head = file.read(14)
+    raw.seek(0)
+    head = raw.read(14)
     # A frame of a single segment has no window but its content's size.
     bits = 10 + (head[5] >> 3) if len(head) > 5 and not head[4] & 0x20 else 0
     size, option = (f"2^{bits} bytes", f"--long={bits}") if bits > _WINDOW_BITS else ("larger", "--long=31")

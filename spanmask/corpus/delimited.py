@@ -20,10 +20,11 @@ import pyarrow.csv
 from spanmask.config import CorpusConfig, Format, OnError
 from spanmask.corpus.columnar import documents_of
 from spanmask.corpus.columns import column_names, require_columns
+from spanmask.corpus.compressed import ByteStream
 from spanmask.corpus.cutting import BLOCK_BYTES
 from spanmask.corpus.identity import identities
 from spanmask.corpus.inputs import InputFile
-from spanmask.corpus.streams import ByteStream, open_stream
+from spanmask.corpus.streams import open_stream
 from spanmask.corpus.text import SKIP_ADVICE
 from spanmask.errors import CorpusError
 from spanmask.records import DocumentBlock, Offsets, SkippedDocument, SkipReason

@@ -8,12 +8,13 @@ import stat
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from spanmask.config import Format
-from spanmask.corpus.compressed import open_compressed
+from spanmask.corpus.compressed import open_decompressed
 from spanmask.corpus.listing import expand
+from spanmask.corpus.sources import Watch
 from spanmask.errors import ConfigError, CorpusError
 from spanmask.storage import reporting
 
@@ -64,7 +65,7 @@ class InputFile:
     have one. size: bytes on disk. mtime_ns: nanoseconds.
     format: never ``auto``. compression: ``gzip``, ``zstd``, ``bz2``, ``xz`` or None. kept: the fields to keep, with the types they have
     in the whole corpus; None until those are known. encoding: of its text, None: UTF-8.
-    exclusions: by which documents of it are left out.
+    exclusions: by which documents of it are left out. watch: told of what is read of it.
     """
 
     index: int
@@ -77,6 +78,7 @@ class InputFile:
     kept: pa.Schema | None = None
     encoding: str | None = None
     exclusions: tuple[Exclusion, ...] = ()
+    watch: Watch | None = field(default=None, compare=False, repr=False)
 
     @property
     def has_lines(self) -> bool:
@@ -258,8 +260,8 @@ def _with_content(file: InputFile, format: Format) -> InputFile:  # noqa: A002
 
 def _begins_array(file: InputFile) -> bool:
     """Tell whether the first character opens an array; what cannot be read is left to its reader."""
-    with suppress(CorpusError, UnicodeError), reporting(file.path, "read"):
-        with open_compressed(file.path, file.compression) if file.compression else open(file.path, "rb") as stream:
+    with suppress(CorpusError, UnicodeError):
+        with open_decompressed(file) as stream:
             head = stream.read(_HEAD_BYTES)
         text = codecs.getincrementaldecoder(file.encoding or "utf-8")("replace").decode(head)
         return text.removeprefix("\ufeff").lstrip(" \t\r\n").startswith("[")

@@ -10,8 +10,9 @@ import json
 import re
 from collections.abc import Iterator
 
+from spanmask.corpus.compressed import ByteStream
 from spanmask.corpus.inputs import InputFile
-from spanmask.corpus.streams import ByteStream, open_stream
+from spanmask.corpus.streams import open_stream
 from spanmask.errors import CorpusError
 
 _WHITE = re.compile(r"[ \t\r\n]*")

@@ -11,6 +11,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
+import pyarrow as pa
+
 from spanmask.config import CorpusConfig, Format, Layout, OnError
 from spanmask.corpus import jsonl, text
 from spanmask.corpus.cutting import BLOCK_BYTES, NEVER, RawBlock, Rooms, Windows, cut
@@ -93,14 +95,16 @@ def read_part(part: Part, config: CorpusConfig, window_bytes: int = BLOCK_BYTES)
         yield from parse_block(part.file, raw, config)
 
 
-@lru_cache(maxsize=256)
 def _knowing(file: InputFile, config: CorpusConfig) -> InputFile:
     """Return a file that knows the types of the fields to keep: by itself, where nobody asked the whole corpus."""
-    if file.kept is not None or not config.carried:
-        return file
+    return file if file.kept is not None or not config.carried else replace(file, kept=_kept(file, config))
+
+
+@lru_cache(maxsize=256)
+def _kept(file: InputFile, config: CorpusConfig) -> pa.Schema | None:
     from spanmask.corpus.kept import with_kept
 
-    return with_kept([file], config)[0]
+    return with_kept([replace(file, watch=None)], config)[0].kept
 
 
 def _cut_part(part: Part, config: CorpusConfig) -> Iterator[RawBlock]:

@@ -10,16 +10,16 @@ import contextlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import IO, Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 
-from spanmask.corpus.compressed import open_compressed
+from spanmask.corpus.compressed import ByteStream, open_decompressed
 from spanmask.corpus.inputs import InputFile
+from spanmask.corpus.sources import Source, open_input
 from spanmask.errors import CorpusError
 from spanmask.kernels.text import BLANK, UNDECIDED, count_newlines, line_before
 from spanmask.records import Bytes
-from spanmask.storage import reporting
 
 #: Bytes read at once.
 CHUNK_BYTES = 4 << 20
@@ -34,16 +34,6 @@ _LOOK_BACK, _LOOK_BACK_LIMIT = 64, 1 << 12
 _LOOK_BYTES = 1 << 14
 #: Bytes of a character after its first.
 _REST = bytes(range(0x80, 0xC0))
-
-
-class ByteStream(Protocol):
-    """What is read from: a file, or what decompresses one."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return up to `size` bytes, none at the end only."""
-
-    def tell(self) -> int:
-        """Return how many bytes of the file on disk have been read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,18 +65,8 @@ def open_stream(file: InputFile, offset: int = 0) -> Iterator[ByteStream]:
     StorageError
         The file system refused.
     """
-    with reporting(file.path, "read"):
-        if file.compression is None:
-            with open(file.path, "rb", buffering=0) as raw:
-                raw.seek(offset)
-                yield _in_utf8(file, cast(ByteStream, raw))
-            return
-        with open_compressed(file.path, file.compression) as stream:
-            yield _in_utf8(file, stream)
-
-
-def _in_utf8(file: InputFile, stream: ByteStream) -> ByteStream:
-    return stream if file.encoding is None else _Recoded(file, stream, file.encoding)
+    with open_decompressed(file, offset) as stream:
+        yield stream if file.encoding is None else _Recoded(file, stream, file.encoding)
 
 
 def _marked(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -249,8 +229,7 @@ def first_line(file: InputFile, start: int, stop: int) -> tuple[int, bool] | Non
     """
     if start <= len(BOM) and (start == 0 or _is_marked(file)):
         return 0, True
-    with reporting(file.path, "read"), open(file.path, "rb") as source:
-        source.seek(start - 1)
+    with open_input(file, start - 1) as source:
         at = start - 1
         while at < stop - 1 and (data := source.read(min(CHUNK_BYTES, stop - 1 - at))):
             found = data.find(b"\n")
@@ -265,7 +244,7 @@ def _is_marked(file: InputFile) -> bool:
         return stream.read(len(BOM)) == BOM
 
 
-def _is_blank_before(source: IO[bytes], end: int) -> bool:
+def _is_blank_before(source: Source, end: int) -> bool:
     """Tell whether the line whose newline stands at a position is blank, reading and holding little of it."""
     size = _LOOK_BACK
     while True:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION
-from spanmask.errors import CorpusError
+from spanmask.errors import CorpusError, IncompleteShards
+from spanmask.presharding.digests import InputDigests, InputRanges
 from spanmask.presharding.planning import Plan
 from spanmask.presharding.receipt import Receipt
 from spanmask.records import SKIPPED_LIMIT
 from spanmask.shard.listed import describe_file
 from spanmask.shard.manifest import (
-    InputRecord,
     Manifest,
     config_fingerprint,
     describe_vocabulary,
@@ -31,16 +32,24 @@ from spanmask.tokenization.tokenizer import tokenized_by
 class _Sums:
     """Receipts added up: counts as numbers, shards as rows of the table, so that many shards take little memory."""
 
+    digests: InputDigests
     conservation: dict[str, Any] = field(default_factory=dict)
     statistics: dict[str, dict[str, Any]] = field(default_factory=dict)
     sampling: dict[str, dict[str, Any]] = field(default_factory=dict)
     supplied: dict[str, int] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     shards: dict[str, bytearray] = field(default_factory=lambda: {name: bytearray() for name in SPLITS})
+    units: Counter[int] = field(default_factory=Counter)
+    blocks: dict[int, int] = field(default_factory=dict)
 
     def add(self, receipt: Receipt) -> None:
+        task = int(receipt.unit.partition("-")[0])
+        self.units[task] += 1
+        if receipt.blocks is not None:
+            self.blocks[task] = receipt.blocks
         for name in ("conservation", "statistics", "sampling", "supplied"):
             setattr(self, name, merge_counts(getattr(self, name), getattr(receipt, name)))
+        self.digests.add(receipt.hashed)
         self.skipped += receipt.skipped[: SKIPPED_LIMIT - len(self.skipped)]
         for name, records in receipt.shards.items():
             self.shards[name] += rows_of(name, records)
@@ -50,18 +59,21 @@ class _Sums:
         return {name: Split(name=name, shards=Shards.of_rows(name, rows)) for name, rows in self.shards.items() if rows}
 
 
-def assemble(plan: Plan, receipts: Iterable[Receipt], digests: Sequence[str]) -> tuple[Manifest, bytes]:
-    """Build the manifest, and the bytes of `skipped.jsonl`, from the receipts in order of units, and the SHA-256 of every input.
+def assemble(plan: Plan, receipts: Iterable[Receipt]) -> tuple[Manifest, bytes]:
+    """Build the manifest, and the bytes of `skipped.jsonl`, from the receipts in order of units.
 
     Raises
     ------
     CorpusError
         There are no rows, or a field that was named holds nothing in any document.
+    IncompleteShards
+        Receipts are missing.
     """
-    sums = _Sums()
+    sums = _Sums(InputDigests(InputRanges(plan)))
     # Receipts come in order of units whatever worker wrote them, so sums and lists are the same for any number of jobs.
     for receipt in receipts:
         sums.add(receipt)
+    _check_whole(plan, sums)
     if plan.config.corpus.exclude:
         sums.conservation.setdefault("documents_excluded", 0)
     splits = sums.splits()
@@ -77,10 +89,7 @@ def assemble(plan: Plan, receipts: Iterable[Receipt], digests: Sequence[str]) ->
         "vocabulary": describe_vocabulary(plan.vocabulary),
         "tokenized_by": tokenized_by(plan.vocabulary),
         "words": "stored" if plan.words_stored else "table",
-        "inputs": [
-            asdict(InputRecord(index=file.index, name=file.name, size=file.size, sha256=sha256))
-            for file, sha256 in zip(plan.files, digests, strict=True)
-        ],
+        "inputs": [record.to_json() for record in sums.digests.records()],
         "conservation": sums.conservation,
         "statistics": sums.statistics,
         "sampling": sums.sampling,
@@ -92,6 +101,16 @@ def assemble(plan: Plan, receipts: Iterable[Receipt], digests: Sequence[str]) ->
         digest = hashlib.sha256(plan.unigram.astype("<u8").tobytes()).hexdigest()
         content["unigram"] = {"sha256": digest, "counts": plan.unigram.tolist()}
     return seal(content, splits), skipped
+
+
+def _check_whole(plan: Plan, sums: _Sums) -> None:
+    """Refuse to finish what lacks a unit: a task is one, a streamed one as many as it has blocks, and its end."""
+    wanted = {task.number: sums.blocks.get(task.number, -1) + 1 if task.streamed else 1 for task in plan.tasks}
+    missing = [number for number, count in wanted.items() if sums.units[number] != max(count, 1)]
+    if missing:
+        raise IncompleteShards(
+            f"{len(missing):,} tasks are not done ({', '.join(map(str, missing[:5]))}); run the same command again"
+        )
 
 
 def _check_supplied(plan: Plan, supplied: dict[str, int]) -> None:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from spanmask.config import canonical_json
 from spanmask.corpus.exclusion import read_exclusions
+from spanmask.corpus.hashing import input_digest
 from spanmask.corpus.inputs import Exclusion, InputFile
 from spanmask.errors import ConfigError, StorageError
 from spanmask.kernels.cache import user_cache_folder
 from spanmask.shard.manifest import Manifest
-from spanmask.storage import digest, publish_bytes, reporting
+from spanmask.storage import publish_bytes, reporting
 
 
 def _record_path(manifest: Manifest) -> Path:
@@ -80,34 +79,9 @@ def unchanged(manifest: Manifest, files: Sequence[InputFile], *, rehash: bool) -
     known = recalled_inputs(manifest) or []
     times = {item["path"]: item["mtime_ns"] for item in known}
     return all(
-        (not rehash and times.get(file.path) == file.mtime_ns) or digest(file.path) == item.sha256
+        (not rehash and times.get(file.path) == file.mtime_ns) or input_digest(file, item.range_bytes) == item.sha256
         for file, item in zip(files, manifest.inputs, strict=True)
     )
-
-
-class Digests:
-    """The SHA-256s of files, found in a thread beside other work."""
-
-    def __init__(self, files: Sequence[InputFile]) -> None:
-        self._files = files
-        self._future: Future[list[str]] | None = None
-
-    def begin(self) -> Future[list[str]]:
-        """Start hashing, unless that was done before."""
-        if self._future is None:
-            self._future = Future()
-            Thread(target=self._hash_all, args=(self._future,), daemon=True).start()
-        return self._future
-
-    def result(self) -> list[str]:
-        """Return them, once they are known; raises as `digest` does."""
-        return self.begin().result()
-
-    def _hash_all(self, future: Future[list[str]]) -> None:
-        try:
-            future.set_result([digest(file.path) for file in self._files])
-        except BaseException as error:
-            future.set_exception(error)
 
 
 def check_unchanged_since(files: Sequence[InputFile]) -> None:

@@ -106,7 +106,7 @@ def make_plan(
         manifest holds.
     """
     _check_fields(config.corpus, files)
-    _check_manifest(files, vocabulary)
+    _check_manifest(files, vocabulary, config.output.shard_bytes)
     files = with_kept(files, config.corpus)
     tasks = tuple(_tasks(files, config))
     unigram = None
@@ -122,9 +122,13 @@ def _check_fields(config: CorpusConfig, files: Sequence[InputFile]) -> None:
         raise ConfigError(f"{text.path}: plain text has no field {fields[0]!r}; give JSONL, CSV, Parquet or Arrow")
 
 
-def _check_manifest(files: Sequence[InputFile], vocabulary: Vocabulary) -> None:
-    """Refuse a run at whose end no reader would take the manifest: it names every input, and may hold the vocabulary."""
-    inputs = [{"index": file.index, "name": file.name, "size": file.size, "sha256": "0" * 64} for file in files]
+def _check_manifest(files: Sequence[InputFile], vocabulary: Vocabulary, step: int) -> None:
+    """Refuse a run at whose end no reader would take the manifest: it names every input, and may hold the vocabulary. step: of ranges."""
+    inputs = [
+        {"index": file.index, "name": file.name, "size": file.size, "sha256": "0" * 64}
+        | ({"range_bytes": step} if file.size > step else {})
+        for file in files
+    ]
     size = len(canonical_json([inputs, describe_vocabulary(vocabulary)])) + _MANIFEST_REST
     if size > MANIFEST_LIMIT:
         raise ConfigError(

@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any, Self
 
 from spanmask.masking import Draws
+from spanmask.presharding.digests import Hashed
 from spanmask.records import SKIPPED_LIMIT, DocumentBlock, MaskedBlock, SequenceBlock
 from spanmask.shard.parts import SPLITS
 from spanmask.shard.skipped import skipped_line
@@ -27,7 +28,7 @@ class Receipt:
     unit: its name. shards, statistics, sampling: by split, of those that have some; counts as the manifest writes them, conservation too.
     source_bytes: decompressed input bytes. disk_bytes: input bytes on disk. supplied: how much the documents held in the fields of
     ``spans_field`` and ``words_field``. skipped: lines of `skipped.jsonl`, at most `SKIPPED_LIMIT`. through_library: why text went
-    through the `tokenizers` library, where it did.
+    through the `tokenizers` library, where it did. hashed: of the inputs. blocks: of a streamed task's end: how many other units it has.
     """
 
     unit: str
@@ -39,7 +40,9 @@ class Receipt:
     disk_bytes: int
     supplied: dict[str, int]
     skipped: tuple[str, ...]
+    hashed: tuple[Hashed, ...] = ()
     through_library: str | None = None
+    blocks: int | None = None
 
     @property
     def records(self) -> tuple[ShardRecord, ...]:
@@ -47,8 +50,9 @@ class Receipt:
         return tuple(record for records in self.shards.values() for record in records)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the receipt as its file holds it: without a reason, as before there were any, where it has none."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        """Return the receipt as its file holds it: without what it does not tell of, as before there was any."""
+        absent = {"hashed": (), "through_library": None, "blocks": None}
+        return {name: value for name, value in asdict(self).items() if name not in absent or value != absent[name]}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
@@ -61,7 +65,8 @@ class Receipt:
         """
         try:
             shards = {name: tuple(map(ShardRecord.from_json, records)) for name, records in content["shards"].items()}
-            receipt = cls(**{**content, "shards": shards, "skipped": tuple(content["skipped"])})
+            hashed = tuple(map(Hashed.from_json, content.get("hashed", ())))
+            receipt = cls(**{**content, "shards": shards, "skipped": tuple(content["skipped"]), "hashed": hashed})
             receipt._check()
         except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"no receipt ({error})") from None
@@ -80,6 +85,7 @@ class Receipt:
             require_histograms(self.statistics[name], name)
         require(all(map(is_count, (self.source_bytes, self.disk_bytes, *self.supplied.values()))), "no counts")
         require(all(type(line) is str for line in self.skipped), "no lines")
+        require(self.blocks is None or is_count(self.blocks), "no blocks")
         require(self.through_library is None or type(self.through_library) is str, "no reason")
 
 
@@ -128,9 +134,9 @@ class Ledger:
         unit: str,
         disk_bytes: int,
         shards: Mapping[str, Sequence[ShardRecord]],
-        through_library: str | None,
+        **told: Any,
     ) -> Receipt:
-        """Return the receipt of a unit that is done, and published these shards; see `Receipt`."""
+        """Return the receipt of a unit that is done, and published these shards. told: what else it says; see `Receipt`."""
         kept = sum(statistics.tokens for statistics in self.statistics.values())
         return Receipt(
             unit=unit,
@@ -142,5 +148,5 @@ class Ledger:
             disk_bytes=disk_bytes,
             supplied=self.supplied,
             skipped=tuple(self.skipped),
-            through_library=through_library,
+            **told,
         )

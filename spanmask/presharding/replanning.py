@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from spanmask.corpus.exclusion import with_exclusions
+from spanmask.corpus.hashing import input_digest
 from spanmask.corpus.inputs import InputFile, find_inputs
 from spanmask.errors import ConfigError
 from spanmask.escaping import first_of
@@ -16,7 +17,6 @@ from spanmask.presharding.locations import recalled_exclusions, recalled_inputs
 from spanmask.presharding.planning import Plan, make_plan
 from spanmask.shard.manifest import MANIFEST, Manifest, input_names
 from spanmask.shard.verify import Finding
-from spanmask.storage import digest
 
 
 def inputs_of(manifest: Manifest, inputs: Sequence[str | os.PathLike[str]], after: str) -> tuple[InputFile, ...]:
@@ -54,7 +54,8 @@ def changed_inputs(
     return [
         Finding(path=file.path, message="its content is not what the dataset was made from (SHA-256)")
         for file, item in zip(files, manifest.inputs, strict=True)
-        if file.size != item.size or (file.index in chosen and digest(file.path, on_bytes) != item.sha256)
+        if file.size != item.size
+        or (file.index in chosen and input_digest(file, item.range_bytes, on_bytes) != item.sha256)
     ]
 
 

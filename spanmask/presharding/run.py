@@ -21,7 +21,7 @@ from spanmask.folders import made_for
 from spanmask.presharding.assembling import assemble
 from spanmask.presharding.existing import check_folder, differences, finished_dataset, refusal
 from spanmask.presharding.finding import STDIN, OnInputs, Paths, each_of, find_files
-from spanmask.presharding.locations import Digests, check_unchanged_since, remember_inputs, remember_lists
+from spanmask.presharding.locations import check_unchanged_since, remember_inputs, remember_lists
 from spanmask.presharding.planning import Plan, jobs_of, make_plan
 from spanmask.presharding.receipt import Receipt
 from spanmask.presharding.state import FOLDER, RunState, locked
@@ -187,10 +187,8 @@ class _Run:
         plan = make_plan(self.config, vocabulary, self.files)
         self._begin(plan.to_json())
         self._advance(0, 0, 0)
-        # Every input is read once more, in a thread beside the work.
-        digests = Digests(self.files)
         done = set[str]()
-        failed = self._run_units(plan, done, digests)
+        failed = self._run_units(plan, done)
         if failed:
             raise IncompleteShards(
                 f"{len(failed)} units failed after three tries ({', '.join(failed[:5])}): their worker died, perhaps for want of memory; "
@@ -202,7 +200,7 @@ class _Run:
         # Read again one by one: receipts of many units are more than memory need hold.
         receipts = map(self.state.receipt, sorted(done, key=unit_order))
         try:
-            manifest, skipped = assemble(plan, receipts, digests.result())
+            manifest, skipped = assemble(plan, receipts)
         except CorpusError:
             # All was done and nothing came of it: a later run would have nothing to go on from, and be refused with other options.
             self.state.discard()
@@ -222,7 +220,7 @@ class _Run:
             self.state.discard()
         self.state.start(plan)
 
-    def _run_units(self, plan: Plan, done: set[str], digests: Digests) -> list[str]:
+    def _run_units(self, plan: Plan, done: set[str]) -> list[str]:
         """Run the units that are not done yet, adding the names of all that are; return the names of those that failed."""
         for known in self.state.receipts():
             self._advance(known.disk_bytes, 0, 0, len(known.records), resumed=True)
@@ -232,8 +230,6 @@ class _Run:
         failed = []
         units, jobs = all_units(plan, frozenset(done)), useful_jobs(plan, self.jobs)
         for outcome in run_local(work, units, jobs, self._advance, self._preparing):
-            # Not before all workers are there: a process of two threads is not forked.
-            digests.begin()
             receipt: Receipt | None = outcome.result
             if receipt is None:
                 failed.append(outcome.unit.name)

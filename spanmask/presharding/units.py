@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Container, Iterator
+from collections.abc import Callable, Collection, Iterator, Set
+from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, partial
@@ -18,6 +19,7 @@ from spanmask.corpus.cutting import RawBlock, Rooms
 from spanmask.corpus.reading import parse_block, read_part, stream_blocks
 from spanmask.kernels.siphash import hash_documents
 from spanmask.masking import Draws, Masker
+from spanmask.presharding.digests import Hashed, InputRanges, UnitHashes
 from spanmask.presharding.planning import Plan, Task
 from spanmask.presharding.receipt import Ledger, Receipt
 from spanmask.records import DocumentBlock, Flags, MaskedBlock, Ragged, Ranges, SequenceBlock
@@ -33,6 +35,9 @@ from spanmask.words import settle_words
 #: Told after every block of documents: input bytes on disk, decompressed bytes and tokens since the last time.
 Report = Callable[[int, int, int], None]
 
+#: The number of the unit that ends a streamed task: above those of all blocks.
+END = 1 << 32
+
 _TRAIN, _VALIDATION = SPLITS
 #: The second half of the hold-out hash's key; the first is the seed.
 _HOLDOUT_KEY = np.uint64(0x686F6C646F757421)
@@ -42,6 +47,7 @@ _HOLDOUT_KEY = np.uint64(0x686F6C646F757421)
 class Unit:
     """What one worker does at a time: a whole task, or one block of a streamed task with its bytes.
 
+    A streamed task's last unit is its `END`: no bytes, and what is known when all were read: digests, and how many blocks there are.
     disk_bytes: input bytes on disk that it stands for.
     """
 
@@ -49,6 +55,8 @@ class Unit:
     block: int = 0
     raw: RawBlock | None = None
     disk_bytes: int = 0
+    hashed: tuple[Hashed, ...] = ()
+    blocks: int | None = None
 
     @property
     def name(self) -> str:
@@ -63,14 +71,14 @@ def unit_order(name: str) -> tuple[int, ...]:
 
 def all_units(plan: Plan, done: Collection[str] = ()) -> Iterator[Unit]:
     """Yield the units of a plan but for those that are done; those of streamed tasks carry their bytes."""
-    rooms = Rooms()
+    rooms, ranges = Rooms(), InputRanges(plan)
     # Sorted out once: a streamed task may be one of many thousands, and so may what is done.
     blocks = {task.number: set[int]() for task in plan.tasks if task.streamed}
     for number, block in map(unit_order, done) if blocks else ():
         blocks.get(number, set()).add(block)
     for task in plan.tasks:
         if task.streamed:
-            yield from _streamed_units(plan, task, blocks[task.number], rooms)
+            yield from _streamed_units(plan, task, blocks[task.number], rooms, UnitHashes(ranges))
         else:
             unit = Unit(task=task.number, disk_bytes=task.disk_bytes)
             if unit.name not in done:
@@ -82,13 +90,16 @@ def useful_jobs(plan: Plan, jobs: int) -> int:
     return 1 if len(plan.tasks) == 1 and not plan.tasks[0].streamed else jobs
 
 
-def _streamed_units(plan: Plan, task: Task, skip: Container[int], rooms: Rooms) -> Iterator[Unit]:
-    file = task.parts[0].file
+def _streamed_units(plan: Plan, task: Task, skip: Set[int], rooms: Rooms, hashes: UnitHashes) -> Iterator[Unit]:
     # One process decompresses, in order; only blocks that are still to be done are held and handed on.
-    before = 0
-    for raw in stream_blocks(file, plan.config.corpus, plan.config.output.shard_bytes, skip, rooms):
-        yield Unit(task=task.number, block=raw.number, raw=raw, disk_bytes=raw.disk_offset - before)
-        before = raw.disk_offset
+    before, blocks = 0, len(skip - {END})
+    with hashes.watching(task.parts[0]) as part:
+        for raw in stream_blocks(part.file, plan.config.corpus, plan.config.output.shard_bytes, skip, rooms):
+            yield Unit(task=task.number, block=raw.number, raw=raw, disk_bytes=raw.disk_offset - before)
+            before, blocks = raw.disk_offset, blocks + 1
+    if END not in skip:
+        nothing = RawBlock(number=END, offset=0, data=b"")
+        yield Unit(task=task.number, block=END, raw=nothing, hashed=tuple(hashes.found), blocks=blocks)
 
 
 class Pipeline:
@@ -99,6 +110,7 @@ class Pipeline:
         self.root = root
         self._tokenizer = Tokenizer(plan.vocabulary)
         self._masker = Masker(plan.config.masking, plan.vocabulary, plan.unigram)
+        self._ranges = InputRanges(plan)
 
     def run(self, unit: Unit, report: Report) -> Receipt:
         """Process a unit, publish its shards, and return its receipt.
@@ -114,8 +126,8 @@ class Pipeline:
         shards: dict[str, list[ShardRecord]] = {name: [] for name in SPLITS}
         block, held, size = unit.block, {name: list[pa.RecordBatch]() for name in SPLITS}, 0
         limit = self.plan.config.output.shard_bytes
-        told = 0
-        for documents in self.documents(unit):
+        told, hashes = 0, UnitHashes(self._ranges)
+        for documents in self.documents(unit, hashes):
             # A streamed unit is one block already. Others are cut here, by bytes of text alone, so that shards are the same for any jobs.
             if unit.raw is None and size >= limit:
                 self._flush(f"{unit.task:05}-{block:05}", held, shards)
@@ -130,17 +142,25 @@ class Pipeline:
             told = done
         self._flush(f"{unit.task:05}-{block:05}", held, shards)
         report(unit.disk_bytes - told, 0, 0)
-        return ledger.receipt(unit.name, unit.disk_bytes, shards, self._tokenizer.through_library)
+        return ledger.receipt(
+            unit.name,
+            unit.disk_bytes,
+            shards,
+            through_library=self._tokenizer.through_library,
+            hashed=(*unit.hashed, *hashes.found),
+            blocks=unit.blocks,
+        )
 
-    def documents(self, unit: Unit) -> Iterator[DocumentBlock]:
-        """Yield a unit's documents."""
+    def documents(self, unit: Unit, hashes: UnitHashes | None = None) -> Iterator[DocumentBlock]:
+        """Yield a unit's documents. hashes: takes in what is read of the inputs."""
         corpus = self.plan.config.corpus
         parts = self.plan.tasks[unit.task].parts
         if unit.raw is not None:
-            yield from parse_block(parts[0].file, unit.raw, corpus)
+            yield from parse_block(parts[0].file, unit.raw, corpus) if unit.raw.data else ()
             return
         for part in parts:
-            yield from read_part(part, corpus, self.plan.config.output.shard_bytes)
+            with nullcontext(part) if hashes is None else hashes.watching(part) as watched:
+                yield from read_part(watched, corpus, self.plan.config.output.shard_bytes)
 
     def _text_bytes(self, unit: Unit) -> int:
         """Return about how many bytes of text a unit has."""

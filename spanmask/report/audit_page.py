@@ -62,7 +62,8 @@ def audit_page(audit: dict[str, Any], manifest: dict[str, Any], name: str) -> st
     body = [
         heading(1, title),
         paragraph(
-            first_of(input_names([InputRecord(**item) for item in manifest["inputs"]]), _INPUTS_SHOWN), "lead muted"
+            first_of(input_names([InputRecord.from_json(item) for item in manifest["inputs"]]), _INPUTS_SHOWN),
+            "lead muted",
         ),
         element("div", paragraph(f"{sign} {figures.verdict(audit)}"), class_=style),
         _gates(audit["gates"]),

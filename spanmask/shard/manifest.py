@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -17,7 +17,7 @@ from spanmask.errors import ConfigError, IncompleteShards, MismatchError, ShardE
 from spanmask.escaping import short_digest
 from spanmask.shard.listed import read_regular
 from spanmask.shard.parts import SKIPPED, check_parts
-from spanmask.shard.stated import require, require_unigram
+from spanmask.shard.stated import is_count, require, require_unigram
 from spanmask.shard.table import SHARDS, ShardRecord, Split, read_table, table_bytes
 from spanmask.storage import publish_bytes
 from spanmask.vocab import BUILT_IN, SpecialIds, Vocabulary, vocabulary_from_entries, vocabulary_from_tokenizer
@@ -35,12 +35,25 @@ class InputRecord:
     """One input file, whose ``index`` is in the identities of its documents. size: bytes on disk.
 
     name: its path below the folder that was given, else its base name; of format 1, the base name. Several may have one name.
+    range_bytes: of the ranges whose digests ``sha256`` is over, where it is not that of the file (FORMAT.md §4).
     """
 
     index: int
     name: str
     size: int
     sha256: str
+    range_bytes: int | None = None
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """Read what `to_json` wrote; a ``ValueError`` or ``TypeError`` says that it is no record."""
+        record = cls(**value)
+        require(record.range_bytes is None or (is_count(record.range_bytes) and record.range_bytes > 0), "no ranges")
+        return record
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as manifests have it."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def input_names(inputs: Sequence[InputRecord]) -> list[str]:
@@ -128,7 +141,7 @@ class Manifest:
     @cached_property
     def inputs(self) -> tuple[InputRecord, ...]:
         """The input files, in the order given."""
-        return tuple(InputRecord(**item) for item in self.content["inputs"])
+        return tuple(InputRecord.from_json(item) for item in self.content["inputs"])
 
     @property
     def conservation(self) -> dict[str, Any]:
@@ -323,7 +336,7 @@ def _check_shape(content: dict[str, Any]) -> None:
     with _telling_parts():
         check_parts(content)
         for item in content["inputs"]:
-            InputRecord(**item)
+            InputRecord.from_json(item)
         StatedVocabulary.from_json(content["vocabulary"])
         config = PreshardConfig.from_json(content["config"])
         require_unigram(content.get("unigram"), config, content["vocabulary"]["size"])

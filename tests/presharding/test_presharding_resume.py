@@ -328,7 +328,7 @@ def test_a_receipt_keeps_its_bytes_read_and_written_again(lab: Any) -> None:
     before = {path.name: path.read_bytes() for path in state.receipts_folder.iterdir()}
     receipts = list(state.receipts())
     assert sorted(f"{receipt.unit}.json" for receipt in receipts) == sorted(before)
-    parts = "conservation digest disk_bytes sampling shards skipped source_bytes statistics supplied unit"
+    parts = "conservation digest disk_bytes hashed sampling shards skipped source_bytes statistics supplied unit"
     for receipt in receipts:
         (state.receipts_folder / f"{receipt.unit}.json").unlink()
         state.save_receipt(receipt)

@@ -25,8 +25,8 @@ import numpy as np
 import pyarrow as pa
 
 from spanmask.config import OnError
-from spanmask.corpus.compressed import open_compressed
-from spanmask.corpus.streams import ByteStream, lines
+from spanmask.corpus.compressed import ByteStream, open_compressed
+from spanmask.corpus.streams import lines
 from spanmask.errors import ConfigError, CorpusError
 from spanmask.probes.qa.questions import Fault, Layout, Questions
 from spanmask.storage import reporting, require_file
@@ -107,12 +107,12 @@ def _opened(path: str) -> Iterator[ByteStream]:
     with open(path, "rb", buffering=0) as raw:
         head = raw.read(_HEAD_BYTES)
         compression = next((name for mark, name in _COMPRESSIONS.items() if head.startswith(mark)), None)
+        raw.seek(0)
         if compression is None:
-            raw.seek(0)
             yield raw
             return
-    with open_compressed(path, compression) as stream:
-        yield stream
+        with open_compressed(path, compression, raw) as stream:
+            yield stream
 
 
 class _Collected:
