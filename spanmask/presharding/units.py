@@ -93,7 +93,7 @@ def useful_jobs(plan: Plan, jobs: int) -> int:
 def _streamed_units(plan: Plan, task: Task, skip: Set[int], rooms: Rooms, hashes: UnitHashes) -> Iterator[Unit]:
     # One process decompresses, in order; only blocks that are still to be done are held and handed on.
     before, blocks = 0, len(skip - {END})
-    with hashes.watching(task.parts[0]) as part:
+    with nullcontext(task.parts[0]) if END in skip else hashes.watching(task.parts[0]) as part:
         for raw in stream_blocks(part.file, plan.config.corpus, plan.config.output.shard_bytes, skip, rooms):
             yield Unit(task=task.number, block=raw.number, raw=raw, disk_bytes=raw.disk_offset - before)
             before, blocks = raw.disk_offset, blocks + 1
