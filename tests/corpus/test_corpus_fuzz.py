@@ -6,11 +6,13 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fuzzed_inputs
 import pytest
+from figures import figure
 
 TESTS = Path(fuzzed_inputs.__file__).parent
 
@@ -26,7 +28,7 @@ def test_damaged_inputs_are_refused_or_counted(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.faults
 @pytest.mark.timeout(1200)
-def test_many_damaged_inputs_are_refused_or_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_many_damaged_inputs_are_refused_or_counted(tmp_path: Path, tell: Callable[[str], None]) -> None:
     """In processes of their own, so that a crash is told with its seed."""
 
     def run(seed: int) -> Counter[str]:
@@ -37,8 +39,8 @@ def test_many_damaged_inputs_are_refused_or_counted(tmp_path: Path, capsys: pyte
         assert ended.returncode == 0, (seed, ended.returncode, ended.stderr[-3000:])
         return Counter(json.loads(ended.stdout))
 
+    seeds = range(1, figure(5, 13))
     with ThreadPoolExecutor(2) as pool:
-        counts = sum(pool.map(run, range(1, 13)), Counter[str]())
-    with capsys.disabled():
-        print("\n12,000 damaged inputs:", dict(sorted(counts.items())))
-    assert sum(counts.values()) == 12_000
+        counts = sum(pool.map(run, seeds), Counter[str]())
+    tell(f"{counts.total():,} damaged inputs: {dict(sorted(counts.items()))}")
+    assert counts.total() == 1000 * len(seeds)

@@ -8,7 +8,6 @@ sixty-fourth), 20,000 strings and a part of the prose.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from figures import THOROUGH, figure
 from tokenization.kinds import KINDS
 from tokenization.many_texts import around, code_points, strings
 from tokenization.reference import assert_as_library
@@ -26,11 +26,10 @@ from spanmask.tokenization import Tokenizer
 
 pytestmark = pytest.mark.slow
 
-THOROUGH = bool(os.environ.get("SPANMASK_THOROUGH"))
 PROSE = Path(__file__).resolve().parents[3] / "shared" / "data" / "prose"
 _LOT = 4_000
 #: Characters of prose from each file.
-_SAMPLE = 4_000_000 if THOROUGH else 150_000
+_SAMPLE = figure(150_000, 4_000_000)
 
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -50,8 +49,8 @@ def assert_all(name: str, texts: list[str]) -> None:
 @pytest.mark.timeout(3_600)
 @each_kind
 def test_every_code_point_is_tokenized_as_by_the_library(kind: str) -> None:
-    points = code_points(each=1 if THOROUGH else 64)
-    assert len(points) > (1_100_000 if THOROUGH else 30_000)
+    points = code_points(each=figure(64, 1))
+    assert len(points) > figure(30_000, 1_100_000)
     for first in range(0, len(points), _LOT):
         assert_all(kind, around(points[first : first + _LOT]))
 
@@ -59,14 +58,14 @@ def test_every_code_point_is_tokenized_as_by_the_library(kind: str) -> None:
 @pytest.mark.timeout(3_600)
 @each_kind
 def test_random_strings_are_tokenized_as_by_the_library(kind: str) -> None:
-    for texts in strings(1_000_000 if THOROUGH else 20_000, seed=12):
+    for texts in strings(figure(20_000, 1_000_000), seed=12):
         assert_all(kind, texts)
 
 
 @pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_random_strings_are_tokenized_as_by_the_library_by_kinds_made_otherwise(name: str) -> None:
-    for texts in strings(200_000 if THOROUGH else 4_000, seed=13):
+    for texts in strings(figure(4_000, 200_000), seed=13):
         assert_all(name, texts)
 
 
