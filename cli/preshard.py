@@ -18,7 +18,7 @@ from .summary import dataset_summary, library_warning, print_json, told_inputs, 
 
 if TYPE_CHECKING:
     from spanmask.corpus.inputs import Inputs
-    from spanmask.presharding.run import Progress
+    from spanmask.presharding.progress import Progress
 
 
 def build_config(config_file: str | None, options: dict[str, Any]) -> PreshardConfig:

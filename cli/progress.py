@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Protocol
 from spanmask.escaping import counted
 
 if TYPE_CHECKING:
-    from spanmask.presharding.run import Progress
+    from spanmask.presharding.progress import Progress
 
 #: Returns how much is done, of how much, for people.
 Told = Callable[[int, int], str]

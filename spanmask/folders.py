@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import IO, TypeVar
@@ -21,6 +22,9 @@ from spanmask.storage import TEMPORARY, beside, refuse_url, remove, reporting, s
 LOCK = "lock"
 #: In the folder of who writes a place: what takes its name, and what had it before.
 _NEW, _OLD = "new", "old"
+
+#: Seconds between two looks whether another process has ended.
+_LOOK = 0.1
 
 _T = TypeVar("_T")
 
@@ -51,8 +55,10 @@ class NewFolder:
 
 
 @contextlib.contextmanager
-def sole_writer(out: Path, folder: Path) -> Iterator[None]:
+def sole_writer(out: Path, folder: Path, *, shared: bool = False, patience: float = 0) -> Iterator[None]:
     """Be the only process that writes a place, by a lock in a folder, which is made; the lock dies with the process.
+
+    shared: with others that share it. patience: seconds to wait for others.
 
     Raises
     ------
@@ -65,14 +71,14 @@ def sole_writer(out: Path, folder: Path) -> Iterator[None]:
     """
     refuse_links(folder)
     with reporting(folder, "write"):
-        descriptor = _lock(folder / LOCK, out)
+        descriptor = _lock(folder / LOCK, out, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, time.monotonic() + patience)
     try:
         yield
     finally:
         os.close(descriptor)
 
 
-def _lock(path: Path, out: Path) -> int:
+def _lock(path: Path, out: Path, kind: int, until: float) -> int:
     """Lock the file that stands under this name when the lock is had: a process that ends removes its own, and its folder."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,14 +87,16 @@ def _lock(path: Path, out: Path) -> int:
         except FileNotFoundError:
             continue
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             if _is_open_file(path, descriptor):
                 return descriptor
         except BlockingIOError:
-            os.close(descriptor)
-            raise MismatchError(
-                f"{out}: another spanmask process is writing it; wait for it, or choose another --out"
-            ) from None
+            if time.monotonic() >= until:
+                os.close(descriptor)
+                raise MismatchError(
+                    f"{out}: another spanmask process is writing it; wait for it, or choose another --out"
+                ) from None
+            time.sleep(_LOOK)
         os.close(descriptor)
 
 

@@ -66,7 +66,7 @@ def verify_source(
     plan = plan_again(manifest, files)
     advance = advancing(on_progress, sum(split.rows for split in manifest.splits.values()))
     work = PipelineWork(plan=plan, root=os.fspath(folder), run=partial(_compare_unit, manifest))
-    outcomes = run_local(work, all_units(plan), useful_jobs(plan, jobs), lambda rows, *_: advance(rows))
+    outcomes = run_local(work, all_units(plan), useful_jobs(plan.tasks, jobs), lambda rows, *_: advance(rows))
     findings = [finding for outcome in outcomes for finding in _findings(outcome)]
     wrote, here = (
         f"{one['library']} {one['version']}" for one in (manifest.tokenized_by, tokenized_by(manifest.vocabulary))

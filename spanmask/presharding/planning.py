@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from spanmask.config import (
-    ALGORITHM_VERSION,
-    FORMAT_VERSION,
     CorpusConfig,
     Format,
     PreshardConfig,
@@ -28,7 +25,6 @@ from spanmask.corpus.streams import open_stream
 from spanmask.errors import ConfigError, CorpusError
 from spanmask.presharding.unigrams import count_unigrams, text_bytes
 from spanmask.shard.manifest import MANIFEST_LIMIT, describe_vocabulary
-from spanmask.tokenization.tokenizer import tokenized_by
 from spanmask.vocab import Vocabulary
 
 #: Bytes that a manifest may need for all but inputs and vocabulary: counts, above all those of unigrams.
@@ -50,11 +46,11 @@ class Task:
     disk_bytes: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
     """Everything workers need: configuration, vocabulary, tasks, and unigram counts where they are used.
 
-    unigram: (V,) counts of ids.
+    unigram: (V,) counts of ids. out: the dataset's folder, where it is to be written.
     """
 
     config: PreshardConfig
@@ -62,6 +58,7 @@ class Plan:
     files: tuple[InputFile, ...]
     tasks: tuple[Task, ...]
     unigram: npt.NDArray[np.int64] | None
+    out: str = ""
 
     @property
     def words_stored(self) -> bool:
@@ -73,20 +70,19 @@ class Plan:
         """Whether segments end at lines."""
         return self.config.sequence.segmentation is Segmentation.SENTENCE
 
-    def to_json(self) -> dict[str, Any]:
-        """Return what two runs must share for one to go on with the other's work."""
-        # By base names: the same files may be given as a folder or one by one.
-        inputs = [{"name": Path(file.path).name, "size": file.size, "mtime_ns": file.mtime_ns} for file in self.files]
-        return {
-            "versions": {
-                "algorithm": ALGORITHM_VERSION,
-                "format": FORMAT_VERSION,
-                "tokenized_by": tokenized_by(self.vocabulary),
-            },
-            "config": self.config.differing(),
-            "vocabulary": self.vocabulary.sha256,
-            "inputs": inputs,
-        }
+    def chosen(self, numbers: Iterable[int]) -> tuple[Task, ...]:
+        """Return tasks by number.
+
+        Raises
+        ------
+        ConfigError
+            There is none of some number.
+        """
+        numbers = list(numbers)
+        for number in numbers:
+            if not 0 <= number < len(self.tasks):
+                raise ConfigError(f"task {number}: the plan has {len(self.tasks)} tasks, from 0 on")
+        return tuple(self.tasks[number] for number in numbers)
 
 
 def make_plan(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Self
 
@@ -18,7 +18,13 @@ from spanmask.shard.table import ShardRecord, Split
 from spanmask.statistics import RowStatistics, merge_counts
 from spanmask.vocab import Vocabulary
 
-_UNIT = re.compile(r"[0-9]{5,}-[0-9]{5,}")
+#: The name of a unit: its task, and its block of that.
+UNIT = re.compile(r"[0-9]{5,}-[0-9]{5,}")
+
+
+def unit_order(name: str) -> tuple[int, ...]:
+    """Return what units are sorted by, from a unit's name."""
+    return tuple(map(int, name.split("-")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +79,7 @@ class Receipt:
         return receipt
 
     def _check(self) -> None:
-        require(_UNIT.fullmatch(self.unit) is not None, "no unit")
+        require(UNIT.fullmatch(self.unit) is not None, "no unit")
         require_counts(self.conservation, self.statistics, self.sampling)
         require(self.statistics.keys() == self.sampling.keys() == self.shards.keys() <= set(SPLITS), "no such splits")
         for name, records in self.shards.items():
@@ -87,6 +93,23 @@ class Receipt:
         require(all(type(line) is str for line in self.skipped), "no lines")
         require(self.blocks is None or is_count(self.blocks), "no blocks")
         require(self.through_library is None or type(self.through_library) is str, "no reason")
+
+
+def summed(receipts: Sequence[Receipt]) -> Receipt:
+    """Return the receipt of a task from those of its units: the only one, or under the task's number what all of them count."""
+    if len(receipts) == 1:
+        return receipts[0]
+    ordered = sorted(receipts, key=lambda receipt: unit_order(receipt.unit))
+    counts: dict[str, Any] = {}
+    shards: dict[str, tuple[ShardRecord, ...]] = {}
+    for receipt in ordered:
+        told = {name: getattr(receipt, name) for name in ("statistics", "sampling", "conservation", "supplied")}
+        counts = merge_counts(counts, {**told, "source_bytes": receipt.source_bytes, "disk_bytes": receipt.disk_bytes})
+        shards |= {name: (*shards.get(name, ()), *records) for name, records in receipt.shards.items()}
+    skipped = tuple(line for receipt in ordered for line in receipt.skipped)[:SKIPPED_LIMIT]
+    hashed = tuple(one for receipt in ordered for one in receipt.hashed)
+    unit, last = f"{unit_order(ordered[0].unit)[0]:05}", ordered[-1]
+    return replace(ordered[0], unit=unit, shards=shards, skipped=skipped, hashed=hashed, blocks=last.blocks, **counts)
 
 
 def _nothing_counted() -> dict[str, Any]:

@@ -174,7 +174,7 @@ class _Remaking:
             make_folder(scratch / split)
         work = PipelineWork(plan=plan, root=os.fspath(scratch), run=Pipeline.run)
         try:
-            for outcome in run_local(work, _units(plan, self.wanted), useful_jobs(plan, jobs), _tell_nobody):
+            for outcome in run_local(work, _units(plan, self.wanted), useful_jobs(plan.tasks, jobs), _tell_nobody):
                 for record in self._made(outcome, waiting):
                     self._place(scratch, record, waiting[record.path])
                     advance(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from spanmask.config import canonical_json, fingerprint
 from spanmask.errors import IncompleteShards, MismatchError, SpanmaskError
 from spanmask.folders import LOCK, sole_writer
-from spanmask.presharding.receipt import Receipt
+from spanmask.presharding.receipt import UNIT, Receipt
 from spanmask.shard.manifest import MANIFEST, Manifest, write_manifest
 from spanmask.shard.parts import SKIPPED, SPLITS
 from spanmask.shard.table import SHARDS, ShardRecord
@@ -23,6 +23,8 @@ FOLDER = ".spanmask"
 CARD = "README.md"
 PLAN = "plan.json"
 STDIN_FOLDER = "stdin"
+#: Seconds that one of several processes waits for one that plans or finishes their work.
+PATIENCE = 60.0
 
 
 class RunState:
@@ -43,17 +45,16 @@ class RunState:
         self.root = waiting if waiting.exists() or (out / MANIFEST).exists() else out
 
     def saved_plan(self) -> dict[str, Any] | None:
-        """Return the plan of the run that was started here, if any."""
-        plan: dict[str, Any] | None = _read_json(self.folder / PLAN)
-        return plan
+        """Return the plan of the run that was started here, if any; an empty one where it is damaged."""
+        path = self.folder / PLAN
+        return (_read_sealed(path) or {}) if path.exists() else None
 
     def start(self, plan: dict[str, Any]) -> None:
-        """Make the folders and save the plan, unless it is there."""
+        """Make the folders and save the plan."""
         for folder in (self.receipts_folder, *(self.root / split for split in SPLITS)):
             make_folder(folder)
             remove_temporaries(folder)
-        if self.saved_plan() is None:
-            publish_bytes(self.folder / PLAN, canonical_json(plan))
+        publish_bytes(self.folder / PLAN, _sealed(plan))
 
     def discard(self) -> None:
         """Remove what an unfinished run left, but for lock and standard input."""
@@ -69,9 +70,7 @@ class RunState:
 
     def save_receipt(self, receipt: Receipt) -> None:
         """Publish a unit's receipt: from then on it is done."""
-        content = receipt.to_json()
-        body = {**content, "digest": fingerprint(content)}
-        publish_bytes(self.receipts_folder / f"{receipt.unit}.json", canonical_json(body))
+        publish_bytes(self.receipts_folder / f"{receipt.unit}.json", _sealed(receipt.to_json()))
         remove(self.failures_folder / f"{receipt.unit}.json")
 
     def save_failure(self, unit: str, reason: str) -> None:
@@ -88,9 +87,15 @@ class RunState:
             if not (self.receipts_folder / f"{unit}.json").exists()
         }
 
-    def receipts(self) -> Iterator[Receipt]:
-        """Yield the receipts whose shards are there as they were written; the unit of another is done again."""
-        for path in sorted(self.receipts_folder.glob("*.json")):
+    def units(self, task: int | None = None) -> list[str]:
+        """Return the names of the units that have receipts, sorted; those of one task, or all."""
+        pattern = "*.json" if task is None else f"{task:05}-*.json"
+        return sorted(path.stem for path in self.receipts_folder.glob(pattern) if UNIT.fullmatch(path.stem))
+
+    def receipts(self, units: Iterable[str]) -> Iterator[Receipt]:
+        """Yield the receipts of units whose shards are there as they were written; another one's is done again."""
+        for unit in units:
+            path = self.receipts_folder / f"{unit}.json"
             receipt = _read_receipt(path)
             if receipt is not None and all(self._is_there(record, path) for record in receipt.records):
                 yield receipt
@@ -194,13 +199,26 @@ class RunState:
 
 def _read_receipt(path: Path) -> Receipt | None:
     """Return a unit's receipt, or None where it is missing, damaged, an earlier release's or another unit's."""
-    content = _read_json(path)
-    if not isinstance(content, dict) or content.pop("digest", None) != fingerprint(content):
+    content = _read_sealed(path)
+    if content is None:
         return None
     with suppress(ValueError):
         receipt = Receipt.from_json(content)
         return receipt if receipt.unit == path.stem else None
     return None
+
+
+def _sealed(content: dict[str, Any]) -> bytes:
+    """Return a state file's bytes, with a digest of what it holds."""
+    return canonical_json({**content, "digest": fingerprint(content)})
+
+
+def _read_sealed(path: Path) -> dict[str, Any] | None:
+    """Return what a state file holds, or None where it is missing or damaged."""
+    content = _read_json(path)
+    if not isinstance(content, dict) or content.pop("digest", None) != fingerprint(content):
+        return None
+    return content
 
 
 def _read_json(path: Path) -> Any:
@@ -212,15 +230,17 @@ def _read_json(path: Path) -> Any:
 
 
 @contextmanager
-def locked(out: Path) -> Iterator[None]:
+def locked(out: Path, *, patience: float = 0) -> Iterator[None]:
     """Be the only process that writes a dataset; at the end the state folder goes, unless a run is under way in it.
+
+    patience: seconds to wait for others.
 
     Raises
     ------
     MismatchError
         Another process is writing this dataset.
     """
-    with sole_writer(out, out / FOLDER):
+    with sole_writer(out, out / FOLDER, patience=patience):
         try:
             yield
         except MismatchError:
@@ -232,3 +252,31 @@ def locked(out: Path) -> Iterator[None]:
         finally:
             if not RunState(out).is_under_way:
                 shutil.rmtree(out / FOLDER, ignore_errors=True)
+
+
+@contextmanager
+def joined(out: Path) -> Iterator[RunState]:
+    """Be one of several processes that run units of a dataset, and yield the state of the run under way.
+
+    Raises
+    ------
+    MismatchError
+        A process that writes it alone is at work, or no run is under way.
+    """
+    _require_under_way(RunState(out))
+    with sole_writer(out, out / FOLDER, shared=True, patience=PATIENCE):
+        state = RunState(out)
+        try:
+            # Who was waited for may have finished it.
+            _require_under_way(state)
+            yield state
+        finally:
+            if not state.is_under_way:
+                shutil.rmtree(out / FOLDER, ignore_errors=True)
+
+
+def _require_under_way(state: RunState) -> None:
+    if state.staged or not state.is_under_way:
+        raise MismatchError(
+            f"{state.out}: no run is under way there: it was finished, or was not planned; nothing was written"
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Set
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,7 +21,7 @@ from spanmask.kernels.siphash import hash_documents
 from spanmask.masking import Draws, Masker
 from spanmask.presharding.digests import Hashed, InputRanges, UnitHashes
 from spanmask.presharding.planning import Plan, Task
-from spanmask.presharding.receipt import Ledger, Receipt
+from spanmask.presharding.receipt import Ledger, Receipt, unit_order
 from spanmask.records import DocumentBlock, Flags, MaskedBlock, Ragged, Ranges, SequenceBlock
 from spanmask.sequencing import select, sequence
 from spanmask.shard.parts import SPLITS
@@ -64,19 +64,14 @@ class Unit:
         return f"{self.task:05}-{self.block:05}"
 
 
-def unit_order(name: str) -> tuple[int, ...]:
-    """Return what units are sorted by, from a unit's name."""
-    return tuple(map(int, name.split("-")))
-
-
-def all_units(plan: Plan, done: Collection[str] = ()) -> Iterator[Unit]:
-    """Yield the units of a plan but for those that are done; those of streamed tasks carry their bytes."""
-    rooms, ranges = Rooms(), InputRanges(plan)
+def all_units(plan: Plan, done: Collection[str] = (), tasks: Sequence[Task] | None = None) -> Iterator[Unit]:
+    """Yield the units of a plan, or of some of its tasks, but for those that are done; those of streamed tasks carry their bytes."""
+    rooms, ranges, tasks = Rooms(), InputRanges(plan), plan.tasks if tasks is None else tasks
     # Sorted out once: a streamed task may be one of many thousands, and so may what is done.
-    blocks = {task.number: set[int]() for task in plan.tasks if task.streamed}
+    blocks = {task.number: set[int]() for task in tasks if task.streamed}
     for number, block in map(unit_order, done) if blocks else ():
         blocks.get(number, set()).add(block)
-    for task in plan.tasks:
+    for task in tasks:
         if task.streamed:
             yield from _streamed_units(plan, task, blocks[task.number], rooms, UnitHashes(ranges))
         else:
@@ -85,9 +80,9 @@ def all_units(plan: Plan, done: Collection[str] = ()) -> Iterator[Unit]:
                 yield unit
 
 
-def useful_jobs(plan: Plan, jobs: int) -> int:
+def useful_jobs(tasks: Sequence[Task], jobs: int) -> int:
     """Return how many processes, of those asked for, have something to do."""
-    return 1 if len(plan.tasks) == 1 and not plan.tasks[0].streamed else jobs
+    return 1 if len(tasks) == 1 and not tasks[0].streamed else jobs
 
 
 def _streamed_units(plan: Plan, task: Task, skip: Set[int], rooms: Rooms, hashes: UnitHashes) -> Iterator[Unit]:

@@ -97,25 +97,7 @@ class Manifest:
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The vocabulary: one that ships with the package, or the entries or tokenizer that the manifest holds."""
-        known = self.content["vocabulary"]
-        if "entries" not in known and "tokenizer" not in known and known["name"] not in BUILT_IN:
-            raise ShardError(
-                f"vocabulary {known['name']!r} has no entries, and does not ship with spanmask", path=MANIFEST
-            )
-        try:
-            if "tokenizer" in known:
-                vocabulary = vocabulary_from_tokenizer(known["name"], known["tokenizer"])
-            else:
-                vocabulary = vocabulary_from_entries(known["name"], known.get("entries"), cased=known["cased"])
-        except ConfigError as error:
-            raise ShardError(str(error), path=MANIFEST) from None
-        if (vocabulary.sha256, len(vocabulary)) != (known["sha256"], known["size"]):
-            raise ShardError(
-                f"vocabulary {known['name']} has {len(vocabulary)} entries and hashes to {short_digest(vocabulary.sha256)}, "
-                f"the manifest says {known['size']} and {short_digest(known['sha256'])}; "
-                "use the spanmask version that wrote the dataset",
-                path=MANIFEST,
-            )
+        vocabulary = build_vocabulary(self.content["vocabulary"])
         return replace(vocabulary, base_words=True) if self.algorithm_version == 1 else vocabulary
 
     @cached_property
@@ -257,6 +239,33 @@ def describe_vocabulary(vocabulary: Vocabulary) -> dict[str, Any]:
     elif not vocabulary.built_in:
         described["entries"] = list(vocabulary.entries)
     return described
+
+
+def build_vocabulary(known: dict[str, Any]) -> Vocabulary:
+    """Build the vocabulary that `describe_vocabulary` described.
+
+    Raises
+    ------
+    ShardError
+        It is not what is said of it, or does not ship with this release.
+    """
+    if "entries" not in known and "tokenizer" not in known and known["name"] not in BUILT_IN:
+        raise ShardError(f"vocabulary {known['name']!r} has no entries, and does not ship with spanmask", path=MANIFEST)
+    try:
+        if "tokenizer" in known:
+            vocabulary = vocabulary_from_tokenizer(known["name"], known["tokenizer"])
+        else:
+            vocabulary = vocabulary_from_entries(known["name"], known.get("entries"), cased=known["cased"])
+    except ConfigError as error:
+        raise ShardError(str(error), path=MANIFEST) from None
+    if (vocabulary.sha256, len(vocabulary)) != (known["sha256"], known["size"]):
+        raise ShardError(
+            f"vocabulary {known['name']} has {len(vocabulary)} entries and hashes to {short_digest(vocabulary.sha256)}, "
+            f"the manifest says {known['size']} and {short_digest(known['sha256'])}; "
+            "use the spanmask version that wrote the dataset",
+            path=MANIFEST,
+        )
+    return vocabulary
 
 
 def seal(content: dict[str, Any], splits: dict[str, Split]) -> Manifest:

@@ -21,7 +21,7 @@ from terminals import Terminal
 
 import spanmask
 from spanmask.presharding.comparing import verify_source
-from spanmask.presharding.run import Progress
+from spanmask.presharding.progress import Progress
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
@@ -203,7 +203,7 @@ def test_workers_are_forks_though_the_bar_waits(shell: Any, monkeypatch: pytest.
     arguments = ("--shard-bytes", "1KiB", "--jobs", 2, "--out", "two", "--seed", 1)
     before = threading.active_count()
     monkeypatch.setattr(
-        "spanmask.presharding.run.may_fork", lambda: forks.append(threading.active_count() == before) or True
+        "spanmask.engines.local.may_fork", lambda: forks.append(threading.active_count() == before) or True
     )
     assert shell("preshard", "a.txt", "b.txt", *arguments).code == 0
     assert forks == [True]

@@ -17,6 +17,7 @@ import pytest
 
 from spanmask import verify
 from spanmask.corpus.inputs import find_inputs
+from spanmask.presharding.plan_file import plan_to_json
 from spanmask.presharding.planning import make_plan
 from spanmask.presharding.state import RunState
 from spanmask.presharding.units import Pipeline, all_units
@@ -76,7 +77,7 @@ def test_any_order_of_units_writes_the_same_bytes(mixed: Any) -> None:
     assert len(units) > 10
     for name, order in (("backwards", units[::-1]), ("shuffled", random.Random(3).sample(units, len(units) - 3))):
         state = RunState(lab.folder / name)
-        state.start(plan.to_json())
+        state.start(plan_to_json(plan))
         pipeline = Pipeline(plan, state.root)
         for unit in order:
             state.save_receipt(pipeline.run(unit, lambda *_: None))

@@ -299,7 +299,7 @@ def test_a_run_goes_on_without_reading_what_nobody_wrote_since(lab: Any, monkeyp
     """Of a shard with its size that was written since its receipt, the bytes tell, whoever wrote it and whatever time it then has."""
     _stop_early(lab, lab.text(), "out")
     state = RunState(lab.folder / "out")
-    units = [receipt.unit for receipt in state.receipts()]
+    units = [receipt.unit for receipt in state.receipts(state.units())]
     touched, flipped, longer, replaced, *untouched = ((state.root / f"train/shard-{unit}.arrow") for unit in units)
     assert untouched
     data = bytearray(flipped.read_bytes())
@@ -316,7 +316,7 @@ def test_a_run_goes_on_without_reading_what_nobody_wrote_since(lab: Any, monkeyp
     read: list[str] = []
     of_file = state_module.digest
     monkeypatch.setattr(state_module, "digest", lambda path: read.append(path.name) or of_file(path))
-    there = [receipt.unit for receipt in state.receipts()]
+    there = [receipt.unit for receipt in state.receipts(state.units())]
     assert there == [units[0], *units[4:]]
     assert read == [touched.name, flipped.name]
 
@@ -326,7 +326,7 @@ def test_a_receipt_keeps_its_bytes_read_and_written_again(lab: Any) -> None:
     _stop_early(lab, lab.text(), "out")
     state = RunState(lab.folder / "out")
     before = {path.name: path.read_bytes() for path in state.receipts_folder.iterdir()}
-    receipts = list(state.receipts())
+    receipts = list(state.receipts(state.units()))
     assert sorted(f"{receipt.unit}.json" for receipt in receipts) == sorted(before)
     parts = "conservation digest disk_bytes hashed sampling shards skipped source_bytes statistics supplied unit"
     for receipt in receipts:
@@ -415,7 +415,7 @@ def test_processes_racing_for_one_folder_leave_one_whole_dataset(lab: Any) -> No
 
 def test_an_input_that_changes_while_it_is_read_is_refused(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from spanmask import StorageError
-    from spanmask.presharding.run import Progress
+    from spanmask.presharding.progress import Progress
 
     path = lab.text()
 

@@ -1,0 +1,82 @@
+"""Tasks of a plan in, their units' receipts out, saved: what was done before is taken as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from spanmask.engines.local import TRIES, run_local
+from spanmask.presharding.locations import check_unchanged_since
+from spanmask.presharding.planning import Plan, Task
+from spanmask.presharding.progress import Teller
+from spanmask.presharding.receipt import Receipt, unit_order
+from spanmask.presharding.state import RunState
+from spanmask.presharding.units import Pipeline, PipelineWork, all_units, useful_jobs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """What became of tasks.
+
+    done: units, by name. failed: those whose worker died on every try. before: of those done, how many an earlier run had done.
+    """
+
+    done: frozenset[str]
+    failed: tuple[str, ...]
+    before: int
+
+
+def run_tasks(
+    state: RunState,
+    plan: Plan,
+    tasks: Sequence[Task],
+    jobs: int,
+    teller: Teller,
+    on_receipt: Callable[[Receipt], object] = lambda _: None,
+) -> Ran:
+    """Run what is not done yet of some tasks in this process, or in others of this machine, and save every unit's receipt.
+
+    on_receipt: called with each unit's, also of those that were done before.
+
+    Raises
+    ------
+    CorpusError
+        Text that cannot be read.
+    StorageError
+        The file system refused, or an input changed while it was read.
+    """
+    done, failed = set[str](), list[str]()
+    for known in state.receipts(_known(state, tasks)):
+        teller.done(known, before=True)
+        on_receipt(known)
+        done.add(known.unit)
+    before = len(done)
+    units, jobs = all_units(plan, frozenset(done), tasks), useful_jobs(tasks, jobs)
+    for outcome in run_local(_work(plan, str(state.root)), units, jobs, teller.advance, teller.preparing):
+        receipt: Receipt | None = outcome.result
+        if receipt is None:
+            failed.append(outcome.unit.name)
+            state.save_failure(outcome.unit.name, f"its process died on {TRIES} tries")
+            continue
+        # Rows of a file that changed on the way belong to no text that exists.
+        check_unchanged_since([part.file for part in plan.tasks[outcome.unit.task].parts])
+        state.save_receipt(receipt)
+        done.add(receipt.unit)
+        on_receipt(receipt)
+        teller.done(receipt, before=False)
+    return Ran(done=frozenset(done), failed=tuple(failed), before=before)
+
+
+def _known(state: RunState, tasks: Sequence[Task]) -> list[str]:
+    """Return the units of tasks that have receipts."""
+    if len(tasks) == 1:
+        return state.units(tasks[0].number)
+    wanted = {task.number for task in tasks}
+    return [name for name in state.units() if unit_order(name)[0] in wanted]
+
+
+@lru_cache(maxsize=1)
+def _work(plan: Plan, root: str) -> PipelineWork:
+    """Return the work of a plan, whose tokenizer is made once however often some of it is run."""
+    return PipelineWork(plan=plan, root=root, run=Pipeline.run)
