@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spanmask.config import CorpusConfig, Format, Layout, Segmentation
@@ -57,22 +58,21 @@ def _cause(config: CorpusConfig, inputs: Inputs) -> str:
     return "each line is one; give --layout sentences where blank lines end documents, or --layout file where each file is one"
 
 
-def skipped_lines(out: Path, manifest: Manifest, inputs: Inputs) -> list[str]:
+def skipped_lines(out: str | os.PathLike[str], manifest: Manifest, inputs: Inputs) -> list[str]:
     """Return a line for each of the first documents that were left out, with its file, line or row, and reason, and where all are told."""
     skipped = manifest.conservation["documents_skipped"]
     if manifest.skipped is None:
         return []
     from spanmask.corpus.streams import line_number
+    from spanmask.places import place_of
     from spanmask.shard.parts import SKIPPED
 
-    lines = []
-    with (out / SKIPPED).open(encoding="utf-8") as told:
-        for entry in map(json.loads, islice(told, _SKIPPED_TOLD)):
-            file, place = inputs.files[entry["input"]], entry["place"]
-            if file.has_lines:
-                where = f":{line_number(file, place)}" if place <= _LOOK_BYTES else f" byte {place:,}"
-            else:
-                where = f" row {place:,}"
-            lines.append(f"skipped: {file.path}{where}: {entry['detail']}")
+    lines, folder = [], place_of(out)
+    for entry in map(json.loads, islice(io.BytesIO(folder.read(SKIPPED)), _SKIPPED_TOLD)):
+        file, place = inputs.files[entry["input"]], entry["place"]
+        where = f" row {place:,}"
+        if file.has_lines:
+            where = f":{line_number(file, place)}" if place <= _LOOK_BYTES else f" byte {place:,}"
+        lines.append(f"skipped: {file.path}{where}: {entry['detail']}")
     rest = f"skipped: {skipped - len(lines):,} more; " if skipped > len(lines) else "skipped: "
-    return [*lines, f"{rest}{out / SKIPPED} tells places and reasons"]
+    return [*lines, f"{rest}{folder}/{SKIPPED} tells places and reasons"]

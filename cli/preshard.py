@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -35,7 +34,7 @@ def build_config(config_file: str | None, options: dict[str, Any]) -> PreshardCo
     ),
 )
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT…")
-@click.option("--out", type=click.Path(), help="Folder to write.")
+@click.option("--out", type=click.Path(), help="Folder to write, or URL of a prefix (s3://BUCKET/PREFIX).")
 @click.option(
     "--config",
     "config_file",
@@ -83,9 +82,10 @@ def command(
 
 def _write(inputs: tuple[str, ...], out: str, config: PreshardConfig, *, as_json: bool, **run: Any) -> None:
     """Write the dataset and tell what it is. run: of `spanmask.preshard`, as its command line has them."""
+    from spanmask.presharding.destinations import mark_of
     from spanmask.presharding.run import preshard
 
-    before = _written_at(out)
+    before = mark_of(out)
     found: list[Inputs] = []
     reasons: list[str | None] = [None]
     with progress_display(sys.stderr) as show:
@@ -100,17 +100,12 @@ def _write(inputs: tuple[str, ...], out: str, config: PreshardConfig, *, as_json
         except IncompleteShards as error:
             say(f"spanmask: {error}", err=True)
             sys.exit(3)
-    written = before is None or before != _written_at(out)
+    written = before is None or before != mark_of(out)
     summary = dataset_summary(out, manifest, found[-1], written=written, through_library=reasons[0])
     if as_json:
         print_json(summary)
     else:
         say(summary["text"])
-
-
-def _written_at(out: str) -> int | None:
-    path = Path(out) / "manifest.json"
-    return path.stat().st_mtime_ns if path.exists() else None
 
 
 def _show_first(inputs: tuple[str, ...], config: PreshardConfig, count: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -62,12 +61,14 @@ def dataset_summary(
     inputs: what was found to read, if it was looked for. written: whether the dataset was not there before. through_library: why its text
     went through the `tokenizers` library, if it did.
     """
+    from spanmask.places import place_of
+
     splits, counts = manifest.splits, manifest.statistics.values()
     masked, unknown, tokens = (
         sum(item[name] for item in counts) for name in ("masked_tokens", "unknown_tokens", "tokens")
     )
     summary = {
-        "out": str(Path(out)),
+        "out": str(place_of(out)),
         "written": written,
         "fingerprint": manifest.fingerprint,
         "digest": manifest.digest,
@@ -92,7 +93,7 @@ def dataset_summary(
     ]
     notes = holdout_note(manifest)
     if inputs:
-        notes += [*short_note(manifest, inputs), *skipped_lines(Path(out), manifest, inputs)]
+        notes += [*short_note(manifest, inputs), *skipped_lines(out, manifest, inputs)]
     text = "\n".join([*_lines(summary), *warnings, *notes, _ending(summary)])
     return {**summary, "warnings": warnings, "notes": notes, "text": text}
 

@@ -152,6 +152,9 @@ class RemotePlace(Place):
 
     url: str
 
+    def __fspath__(self) -> str:
+        return self.url
+
     def __str__(self) -> str:
         return remote.shown(self.url)
 
@@ -181,7 +184,8 @@ class RemotePlace(Place):
 
     def size(self, name: str) -> int | None:
         """See `Place`."""
-        return remote.size_of(self._url(name))
+        found = remote.find(self._url(name))
+        return None if found is None else found.size
 
     def digest(self, name: str) -> str:
         """See `Place`."""

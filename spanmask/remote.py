@@ -180,14 +180,15 @@ def describe(url: str) -> Described:
     return Described(size=found.size, pin=found.pin)
 
 
-def size_of(url: str) -> int | None:
-    """Return the bytes of an object, None where there is none; raises as `read` does otherwise."""
+def find(url: str) -> Described | None:
+    """Return size and pin of an object, None where there is none; raises as `read` does otherwise."""
 
-    def look(driver: Driver, path: str) -> int | None:
+    def look(driver: Driver, path: str) -> Described | None:
         try:
-            return driver.head(path).size
+            found = driver.head(path)
         except FileNotFoundError:
             return None
+        return Described(size=found.size, pin=found.pin)
 
     return _asked(url, "look at it", look)
 

@@ -97,9 +97,13 @@ class ObjectStore:
     def url(self, key: str = "") -> str:
         return f"s3://{self.bucket}/{key}".rstrip("/")
 
+    @staticmethod
+    def fault(kind: str, times: int | None = 1, **options: Any) -> Fault:
+        return Fault(kind, times, **options)
+
     def fail(self, kind: str, times: int | None = 1, **options: Any) -> Fault:
         """Have a fault from now on."""
-        self.faults.append(Fault(kind, times, **options))
+        self.faults.append(self.fault(kind, times, **options))
         return self.faults[-1]
 
     @contextlib.contextmanager

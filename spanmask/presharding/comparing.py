@@ -84,7 +84,7 @@ def _findings(outcome: Outcome) -> list[Finding]:
 
 def _compare_unit(manifest: Manifest, pipeline: Pipeline, unit: Unit, report: Report) -> list[Finding]:
     """Return the first difference between a unit of the inputs and its rows, or else what the rows have left over."""
-    readers = {name: _UnitRows(pipeline.root, manifest, name, unit) for name in manifest.splits}
+    readers = {name: _UnitRows(Path(pipeline.root), manifest, name, unit) for name in manifest.splits}
     for documents in pipeline.documents(unit):
         segments, _, _ = pipeline.sequences(documents)
         for name, part in pipeline.by_split(documents, segments):

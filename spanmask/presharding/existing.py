@@ -12,8 +12,9 @@ from spanmask.corpus.inputs import InputFile
 from spanmask.errors import ConfigError, MismatchError, ShardError
 from spanmask.escaping import first_of
 from spanmask.folders import refuse_links
+from spanmask.presharding.destinations import Out, state_of
 from spanmask.presharding.locations import unchanged
-from spanmask.presharding.state import FOLDER, RunState
+from spanmask.presharding.state import FOLDER, PLAN
 from spanmask.shard.manifest import MANIFEST, Manifest, config_fingerprint, read_manifest
 from spanmask.shard.parts import SPLITS
 from spanmask.storage import reporting
@@ -23,16 +24,23 @@ from spanmask.vocab import load_vocabulary
 _ENCODINGS = {"iso8859-1": "latin-1"}
 
 
-def check_folder(folder: Path) -> None:
+def check_out(out: Out) -> None:
     """Refuse a place that holds anything but a dataset, or a run that began there.
 
     Raises
     ------
     ConfigError
-        A file, or a folder of other things, or one in which links lead elsewhere.
+        A file, or a folder or prefix of other things, or one in which links lead elsewhere.
     StorageError
         It cannot be listed.
     """
+    if isinstance(out, Path):
+        _check_folder(out)
+    elif not (out.size(MANIFEST) or out.size(f"{FOLDER}/{PLAN}")) and out.names():
+        raise ConfigError(f"{out}: objects lie below it, and no spanmask run began there; choose another --out")
+
+
+def _check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: a file stands there; choose another --out")
     refuse_links(*(folder / name for name in (FOLDER, *SPLITS)))
@@ -46,7 +54,7 @@ def check_folder(folder: Path) -> None:
 
 
 def finished_dataset(
-    folder: Path, config: PreshardConfig, files: Sequence[InputFile], *, overwrite: bool, rehash: bool
+    folder: Out, config: PreshardConfig, files: Sequence[InputFile], *, overwrite: bool, rehash: bool
 ) -> Manifest | None:
     """Return the finished dataset that stands there when it is the one asked for; None where none stands, or it may be replaced.
 
@@ -55,21 +63,20 @@ def finished_dataset(
     MismatchError
         It is another one, or damaged.
     """
-    # A run under way may be replacing the dataset: what stands there is then not what will.
-    if not (folder / MANIFEST).exists() or RunState(folder).is_under_way:
+    if not state_of(folder).is_finished:
         return None
+    # Without a lock and without a rename, what is replaced would be neither the one nor the other for a while.
+    overwrite = overwrite and isinstance(folder, Path)
     try:
         manifest = read_manifest(folder)
     except ShardError as error:
         if overwrite:
             return None
-        raise MismatchError(
-            f"{folder}: a damaged dataset stands there ({error}); choose another --out, or give --overwrite"
-        ) from error
+        raise MismatchError(f"{folder}: a damaged dataset stands there ({error}); {_instead(folder)}") from error
     if manifest.format_version != FORMAT_VERSION and not overwrite:
         raise MismatchError(
             f"{folder}: a dataset of format {manifest.format_version} stands there, which stays readable; this spanmask writes format "
-            f"{FORMAT_VERSION}: choose another --out, or give --overwrite"
+            f"{FORMAT_VERSION}: {_instead(folder)}"
         )
     wanted = config_fingerprint(config, load_vocabulary(config.vocabulary))
     if manifest.config_fingerprint == wanted and unchanged(manifest, files, rehash=rehash):
@@ -96,10 +103,19 @@ def _differences_of(manifest: Manifest, config: PreshardConfig, files: Sequence[
     return differences(found, wanted) or ["inputs: the content of one changed"]
 
 
-def refusal(folder: Path, what: str, lines: list[str]) -> str:
+def _instead(out: Out) -> str:
+    other = (
+        "give --overwrite"
+        if isinstance(out, Path)
+        else "remove all below it first: nothing is replaced in an object store"
+    )
+    return f"choose another --out, or {other}"
+
+
+def refusal(folder: Out, what: str, lines: list[str]) -> str:
     """Return the message that refuses to touch what stands in a folder, with how it differs from what was asked for."""
     told = "; ".join(lines)
-    return f"{folder}: {what} of another configuration stands there ({told}); choose another --out, or give --overwrite"
+    return f"{folder}: {what} of another configuration stands there ({told}); {_instead(folder)}"
 
 
 def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:

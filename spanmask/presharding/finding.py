@@ -13,6 +13,7 @@ from typing import IO
 from spanmask.config import CorpusConfig, Format
 from spanmask.corpus.inputs import InputFile, Inputs, find_inputs
 from spanmask.errors import ConfigError
+from spanmask.places import RemotePlace
 from spanmask.presharding.state import FOLDER, STDIN_FOLDER
 from spanmask.storage import digest, make_folder, publish
 
@@ -34,7 +35,7 @@ def each_of(paths: Paths) -> list[str | os.PathLike[str]]:
 
 
 def find_files(
-    paths: Sequence[str | os.PathLike[str]], folder: Path, config: CorpusConfig, on_inputs: OnInputs
+    paths: Sequence[str | os.PathLike[str]], folder: Path | RemotePlace, config: CorpusConfig, on_inputs: OnInputs
 ) -> tuple[InputFile, ...]:
     """Return the files that paths stand for; ``-`` is standard input, which is saved in a folder.
 
@@ -46,11 +47,15 @@ def find_files(
         The file system refused.
     """
     if STDIN in paths:
+        if isinstance(folder, RemotePlace):
+            raise ConfigError(
+                f"{STDIN}: standard input is kept in the folder of --out until all is done; save it as a file, and give that"
+            )
         paths = [_saved(folder, config.format) if path == STDIN else path for path in paths]
     inputs = find_inputs(paths, config.format, config.encoding)
     for file in inputs.files:
         path = Path(file.path)
-        if path.is_relative_to(folder) and not path.is_relative_to(folder / FOLDER / STDIN_FOLDER):
+        if path.is_relative_to(folder) and not path.is_relative_to(Path(folder, FOLDER, STDIN_FOLDER)):
             raise ConfigError(f"{path}: an input lies in --out {folder}; choose another --out")
     on_inputs(inputs)
     return inputs.files

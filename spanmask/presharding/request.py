@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Self
 
 from spanmask.config import PreshardConfig
 from spanmask.corpus.exclusion import read_exclusions, with_exclusions
 from spanmask.corpus.inputs import Exclusion, InputFile, Inputs
 from spanmask.errors import MismatchError
-from spanmask.presharding.existing import check_folder, differences, finished_dataset, refusal
+from spanmask.presharding.destinations import Out, out_of, state_of
+from spanmask.presharding.existing import check_out, differences, finished_dataset, refusal
 from spanmask.presharding.finding import STDIN, OnInputs, Paths, each_of, find_files
 from spanmask.presharding.plan_file import identity, plan_from_json, plan_to_json, saved_identity, stated_files
 from spanmask.presharding.planning import Plan, make_plan
-from spanmask.presharding.state import RunState
 from spanmask.shard.manifest import Manifest
-from spanmask.storage import refuse_url
 from spanmask.vocab import load_vocabulary
 
 
@@ -25,7 +23,7 @@ from spanmask.vocab import load_vocabulary
 class Request:
     """What a run is to do. config: as it is stored, which has the digests of the lists of excluded documents."""
 
-    folder: Path
+    out: Out
     paths: tuple[str | os.PathLike[str], ...]
     config: PreshardConfig
     exclusions: tuple[Exclusion, ...]
@@ -45,12 +43,11 @@ class Request:
         on_inputs: OnInputs | None = None,
     ) -> Self:
         """Return the request of a call as `preshard` takes it; raises ConfigError where its place or lists cannot be used."""
-        refuse_url(out, "out")
-        folder = Path(out).absolute()
-        check_folder(folder)
+        place = out_of(out)
+        check_out(place)
         config, exclusions = with_lists(config)
         return cls(
-            folder=folder,
+            out=place,
             paths=tuple(each_of(inputs)),
             config=config,
             exclusions=exclusions,
@@ -66,30 +63,27 @@ class Request:
 
     def look(self) -> tuple[tuple[InputFile, ...], Manifest | None]:
         """Return the inputs, and the dataset asked for where it stands there finished; raises as `preshard` does."""
-        files = find_files(self.paths, self.folder, self.config.corpus, self.on_inputs)
-        finished = finished_dataset(self.folder, self.config, files, overwrite=self.overwrite, rehash=self.rehash)
+        files = find_files(self.paths, self.out, self.config.corpus, self.on_inputs)
+        finished = finished_dataset(self.out, self.config, files, overwrite=self.overwrite, rehash=self.rehash)
         return with_exclusions(files, self.exclusions), finished
 
     def saved(self, files: tuple[InputFile, ...]) -> Plan | None:
         """Return the plan of a run that was begun there with the same inputs and configuration, if one was."""
-        content = RunState(self.folder).saved_plan()
+        content = state_of(self.out).saved_plan()
         wanted = identity(self.config, load_vocabulary(self.config.vocabulary), files)
         if content is None or saved_identity(content) != wanted:
             return None
         # They may lie elsewhere on this machine than where the plan was made.
-        return plan_from_json({**content, "files": stated_files(files)}, str(self.folder), self.exclusions)
+        return plan_from_json({**content, "files": stated_files(files)}, os.fspath(self.out), self.exclusions)
 
     def begin(self, files: tuple[InputFile, ...]) -> Plan:
         """Make the plan of a run, and save it where no other run would lose its work by that; raises as `preshard` does."""
-        plan = replace(make_plan(self.config, load_vocabulary(self.config.vocabulary), files), out=str(self.folder))
-        state, content = RunState(self.folder), plan_to_json(plan)
+        plan = replace(make_plan(self.config, load_vocabulary(self.config.vocabulary), files), out=os.fspath(self.out))
+        state, content = state_of(self.out), plan_to_json(plan)
         saved, wanted = state.saved_plan(), identity(plan.config, plan.vocabulary, plan.files)
         if saved is None or saved_identity(saved) != wanted:
-            # A plan without a receipt has nothing to lose: the run failed or was killed before its first shard.
-            if saved is not None and state.has_receipts and not self.overwrite:
-                raise MismatchError(
-                    refusal(self.folder, "an unfinished run", differences(saved_identity(saved), wanted))
-                )
+            if saved is not None and not state.may_discard(overwrite=self.overwrite):
+                raise MismatchError(refusal(self.out, "an unfinished run", differences(saved_identity(saved), wanted)))
             state.discard()
         state.start(content)
         return plan

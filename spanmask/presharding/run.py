@@ -14,8 +14,8 @@ from spanmask.config import PreshardConfig
 from spanmask.corpus.exclusion import with_exclusions
 from spanmask.corpus.inputs import Inputs
 from spanmask.errors import CorpusError, IncompleteShards
-from spanmask.folders import made_for
 from spanmask.presharding.assembling import assemble
+from spanmask.presharding.destinations import State, state_of, written
 from spanmask.presharding.finding import STDIN, OnInputs, Paths, find_files
 from spanmask.presharding.locations import check_unchanged_since, remember_inputs, remember_lists
 from spanmask.presharding.planning import Plan, jobs_of, make_plan
@@ -23,11 +23,11 @@ from spanmask.presharding.progress import OnProgress, Teller
 from spanmask.presharding.receipt import unit_order
 from spanmask.presharding.request import Request, with_lists
 from spanmask.presharding.running import run_tasks
-from spanmask.presharding.state import FOLDER, RunState, locked
+from spanmask.presharding.state import FOLDER
 from spanmask.presharding.units import Pipeline, all_units
 from spanmask.records import Row
 from spanmask.shard.card import dataset_card
-from spanmask.shard.manifest import Manifest
+from spanmask.shard.manifest import Manifest, read_manifest
 from spanmask.vocab import Vocabulary, load_vocabulary
 
 
@@ -52,7 +52,7 @@ def preshard(  # noqa: PLR0913 - the one door
     inputs
         Files, folders and globs, in order; ``-`` is standard input.
     out
-        Folder to write; it must be new, empty, or one that the same call wrote.
+        Folder to write, or URL of a prefix; it must be new, empty, or one that the same call wrote. Nothing is replaced in an object store.
     config
         Everything that decides the bytes.
     jobs
@@ -86,14 +86,14 @@ def preshard(  # noqa: PLR0913 - the one door
     """
     jobs = jobs_of(jobs)
     request = Request.of(inputs, out, config, overwrite=overwrite, rehash=rehash, on_inputs=on_inputs)
-    folder = request.folder
-    if not request.has_stdin and not (folder / FOLDER).exists():
+    place = request.out
+    if isinstance(place, Path) and not request.has_stdin and not (place / FOLDER).exists():
         # Looked at without a lock, so that a finished dataset may be read-only.
         _, finished = request.look()
         if finished is not None:
             return finished
-    with made_for(folder, folder), locked(folder):
-        state = RunState(folder)
+    with written(place):
+        state = state_of(place)
         # A run that was killed between its last shard and its manifest's place: the rest is renaming, whatever is asked for now.
         if state.staged:
             state.commit()
@@ -103,10 +103,17 @@ def preshard(  # noqa: PLR0913 - the one door
         teller = Teller(on_progress, sum(file.size for file in files))
         plan = request.begin(files)
         teller.advance()
-        return _execute(RunState(folder), plan, jobs, teller)
+        try:
+            return _execute(state_of(place), plan, jobs, teller)
+        except IncompleteShards:
+            # A run of the same plan beside this one, which no lock held off, may have finished all, and removed what this one had noted.
+            if not state_of(place).is_finished:
+                raise
+            state_of(place).clear()
+            return read_manifest(place)
 
 
-def _execute(state: RunState, plan: Plan, jobs: int, teller: Teller) -> Manifest:
+def _execute(state: State, plan: Plan, jobs: int, teller: Teller) -> Manifest:
     """Run what is left of a plan, and finish."""
     ran = run_tasks(state, plan, plan.tasks, jobs, teller)
     if ran.failed:
@@ -117,8 +124,7 @@ def _execute(state: RunState, plan: Plan, jobs: int, teller: Teller) -> Manifest
         )
     # Before anything is staged: rows of a file that changed on the way belong to no text that exists.
     check_unchanged_since(plan.files)
-    # Read again one by one: receipts of many units are more than memory need hold.
-    receipts = map(state.receipt, sorted(ran.done, key=unit_order))
+    receipts = state.each_receipt(sorted(ran.done, key=unit_order))
     try:
         manifest, skipped = assemble(plan, receipts)
     except CorpusError:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from spanmask.engines.local import TRIES, run_local
+from spanmask.presharding.destinations import State
 from spanmask.presharding.locations import check_unchanged_since
 from spanmask.presharding.planning import Plan, Task
 from spanmask.presharding.progress import Teller
 from spanmask.presharding.receipt import Receipt, unit_order
-from spanmask.presharding.state import RunState
 from spanmask.presharding.units import Pipeline, PipelineWork, all_units, useful_jobs
 
 
@@ -28,7 +28,7 @@ class Ran:
 
 
 def run_tasks(
-    state: RunState,
+    state: State,
     plan: Plan,
     tasks: Sequence[Task],
     jobs: int,
@@ -68,7 +68,7 @@ def run_tasks(
     return Ran(done=frozenset(done), failed=tuple(failed), before=before)
 
 
-def _known(state: RunState, tasks: Sequence[Task]) -> list[str]:
+def _known(state: State, tasks: Sequence[Task]) -> list[str]:
     """Return the units of tasks that have receipts."""
     if len(tasks) == 1:
         return state.units(tasks[0].number)

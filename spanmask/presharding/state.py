@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from spanmask.config import canonical_json, fingerprint
 from spanmask.errors import IncompleteShards, MismatchError, SpanmaskError
@@ -22,9 +22,18 @@ from spanmask.storage import digest, make_folder, publish_bytes, remove, remove_
 FOLDER = ".spanmask"
 CARD = "README.md"
 PLAN = "plan.json"
-STDIN_FOLDER = "stdin"
+STDIN_FOLDER, RECEIPTS, FAILED = "stdin", "receipts", "failed"
 #: Seconds that one of several processes waits for one that plans or finishes their work.
 PATIENCE = 60.0
+
+
+class _UnderWay(Protocol):
+    out: Any
+
+    @property
+    def staged(self) -> bool: ...
+    @property
+    def is_under_way(self) -> bool: ...
 
 
 class RunState:
@@ -39,22 +48,22 @@ class RunState:
     def __init__(self, out: Path) -> None:
         self.out = out
         self.folder = out / FOLDER
-        self.receipts_folder = self.folder / "receipts"
-        self.failures_folder = self.folder / "failed"
+        self.receipts_folder = self.folder / RECEIPTS
+        self.failures_folder = self.folder / FAILED
         waiting = self.folder / "replacement"
         self.root = waiting if waiting.exists() or (out / MANIFEST).exists() else out
 
     def saved_plan(self) -> dict[str, Any] | None:
         """Return the plan of the run that was started here, if any; an empty one where it is damaged."""
         path = self.folder / PLAN
-        return (_read_sealed(path) or {}) if path.exists() else None
+        return (unsealed(path.read_bytes()) or {}) if path.exists() else None
 
     def start(self, plan: dict[str, Any]) -> None:
         """Make the folders and save the plan."""
         for folder in (self.receipts_folder, *(self.root / split for split in SPLITS)):
             make_folder(folder)
             remove_temporaries(folder)
-        publish_bytes(self.folder / PLAN, _sealed(plan))
+        publish_bytes(self.folder / PLAN, sealed(plan))
 
     def discard(self) -> None:
         """Remove what an unfinished run left, but for lock and standard input."""
@@ -70,7 +79,7 @@ class RunState:
 
     def save_receipt(self, receipt: Receipt) -> None:
         """Publish a unit's receipt: from then on it is done."""
-        publish_bytes(self.receipts_folder / f"{receipt.unit}.json", _sealed(receipt.to_json()))
+        publish_bytes(self.receipts_folder / f"{receipt.unit}.json", sealed(receipt.to_json()))
         remove(self.failures_folder / f"{receipt.unit}.json")
 
     def save_failure(self, unit: str, reason: str) -> None:
@@ -114,6 +123,10 @@ class RunState:
             raise IncompleteShards("it is gone, or damaged; run the same command again", path=str(path))
         return receipt
 
+    def each_receipt(self, units: Iterable[str]) -> Iterator[Receipt]:
+        """Yield the receipts of units that are done; see `receipt`. One by one: those of many are more than memory need hold."""
+        return map(self.receipt, units)
+
     @property
     def has_receipts(self) -> bool:
         """Whether a run that began here has done anything."""
@@ -140,6 +153,15 @@ class RunState:
     def staged(self) -> bool:
         """Whether the dataset only waits to be committed."""
         return (self.folder / MANIFEST).exists()
+
+    def may_discard(self, *, overwrite: bool) -> bool:
+        """Return whether what a run left may go: a plan without a receipt has nothing to lose, and its process is gone."""
+        return overwrite or not self.has_receipts
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether a finished dataset stands here, which no run under way is replacing: then it is not what will stand here."""
+        return (self.out / MANIFEST).exists() and not self.is_under_way
 
     @property
     def is_under_way(self) -> bool:
@@ -197,28 +219,37 @@ class RunState:
                 os.replace(self.folder / name, self.out / name)
 
 
-def _read_receipt(path: Path) -> Receipt | None:
-    """Return a unit's receipt, or None where it is missing, damaged, an earlier release's or another unit's."""
-    content = _read_sealed(path)
+def receipt_of(data: bytes | None, unit: str) -> Receipt | None:
+    """Return the receipt that a unit's file holds, or None where it is missing, damaged, an earlier release's or another unit's."""
+    content = None if data is None else unsealed(data)
     if content is None:
         return None
     with suppress(ValueError):
         receipt = Receipt.from_json(content)
-        return receipt if receipt.unit == path.stem else None
+        return receipt if receipt.unit == unit else None
     return None
 
 
-def _sealed(content: dict[str, Any]) -> bytes:
+def sealed(content: dict[str, Any]) -> bytes:
     """Return a state file's bytes, with a digest of what it holds."""
     return canonical_json({**content, "digest": fingerprint(content)})
 
 
-def _read_sealed(path: Path) -> dict[str, Any] | None:
-    """Return what a state file holds, or None where it is missing or damaged."""
-    content = _read_json(path)
+def unsealed(data: bytes) -> dict[str, Any] | None:
+    """Return what a state file holds, or None where it is damaged."""
+    try:
+        content = json.loads(data)
+    except ValueError:
+        return None
     if not isinstance(content, dict) or content.pop("digest", None) != fingerprint(content):
         return None
     return content
+
+
+def _read_receipt(path: Path) -> Receipt | None:
+    with suppress(FileNotFoundError):
+        return receipt_of(path.read_bytes(), path.stem)
+    return None
 
 
 def _read_json(path: Path) -> Any:
@@ -263,19 +294,26 @@ def joined(out: Path) -> Iterator[RunState]:
     MismatchError
         A process that writes it alone is at work, or no run is under way.
     """
-    _require_under_way(RunState(out))
+    require_under_way(RunState(out))
     with sole_writer(out, out / FOLDER, shared=True, patience=PATIENCE):
         state = RunState(out)
         try:
             # Who was waited for may have finished it.
-            _require_under_way(state)
+            require_under_way(state)
             yield state
         finally:
             if not state.is_under_way:
                 shutil.rmtree(out / FOLDER, ignore_errors=True)
 
 
-def _require_under_way(state: RunState) -> None:
+def require_under_way(state: _UnderWay) -> None:
+    """Refuse where no run is under way.
+
+    Raises
+    ------
+    MismatchError
+        None is.
+    """
     if state.staged or not state.is_under_way:
         raise MismatchError(
             f"{state.out}: no run is under way there: it was finished, or was not planned; nothing was written"

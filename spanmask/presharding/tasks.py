@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
 
 from spanmask.config import PreshardConfig
 from spanmask.errors import ConfigError, MismatchError
-from spanmask.folders import made_for
+from spanmask.presharding.destinations import out_of, shared, state_of, written
 from spanmask.presharding.finding import STDIN, OnInputs, Paths
 from spanmask.presharding.plan_file import listed_exclusions, plan_from_json
 from spanmask.presharding.planning import Plan
@@ -16,8 +15,7 @@ from spanmask.presharding.progress import OnProgress, Teller
 from spanmask.presharding.receipt import Receipt, summed
 from spanmask.presharding.request import Request
 from spanmask.presharding.running import Ran, run_tasks
-from spanmask.presharding.state import PATIENCE, RunState, joined, locked
-from spanmask.storage import refuse_url
+from spanmask.presharding.state import PATIENCE
 
 
 def plan(
@@ -48,14 +46,14 @@ def plan(
         raise ConfigError(
             f"{STDIN}: standard input is read by one process alone; save it as a file where all tasks find it, and give that"
         )
-    folder = request.folder
+    folder = request.out
     files, finished = request.look()
     # Looked at without the lock: those who run its units hold it.
     known = None if finished else request.saved(files)
     if known is None and finished is None:
-        with made_for(folder, folder), locked(folder, patience=PATIENCE):
-            if RunState(folder).staged:
-                RunState(folder).commit()
+        with written(folder, patience=PATIENCE):
+            if state_of(folder).staged:
+                state_of(folder).commit()
             files, finished = request.look()
             known = None if finished else request.saved(files) or request.begin(files)
     if known is None:
@@ -73,14 +71,13 @@ def read_plan(out: str | os.PathLike[str]) -> Plan:
     MismatchError
         The plan is damaged, or other releases of spanmask or of a library made it.
     """
-    refuse_url(out, "out")
-    folder = Path(out).absolute()
-    content = RunState(folder).saved_plan()
+    folder = out_of(out)
+    content = state_of(folder).saved_plan()
     if content is None:
         raise ConfigError(
             f"{folder}: no run is under way there: it was finished, or was not planned; give INPUT to plan one"
         )
-    return plan_from_json(content, str(folder), listed_exclusions(content, str(folder)))
+    return plan_from_json(content, os.fspath(folder), listed_exclusions(content, str(folder)))
 
 
 def run_unit(plan: Plan, i: int) -> Receipt:
@@ -113,7 +110,7 @@ def run_unit(plan: Plan, i: int) -> Receipt:
         The file system refused, or an input changed while it was read.
     """
     receipts = list[Receipt]()
-    with joined(Path(plan.out)) as state:
+    with shared(out_of(plan.out)) as state:
         run_tasks(state, plan, plan.chosen([i]), 1, Teller(None, 0), receipts.append)
     return summed(receipts)
 
@@ -121,5 +118,5 @@ def run_unit(plan: Plan, i: int) -> Receipt:
 def run_share(plan: Plan, numbers: Iterable[int], jobs: int, on_progress: OnProgress | None = None) -> Ran:
     """Run tasks of a plan as `run_unit` does one, in as many processes as there are jobs."""
     tasks = plan.chosen(numbers)
-    with joined(Path(plan.out)) as state:
+    with shared(out_of(plan.out)) as state:
         return run_tasks(state, plan, tasks, jobs, Teller(on_progress, sum(task.disk_bytes for task in tasks)))

@@ -8,7 +8,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from spanmask.corpus.cutting import RawBlock, Rooms
 from spanmask.corpus.reading import parse_block, read_part, stream_blocks
 from spanmask.kernels.siphash import hash_documents
 from spanmask.masking import Draws, Masker
+from spanmask.places import place_of
 from spanmask.presharding.digests import Hashed, InputRanges, UnitHashes
 from spanmask.presharding.planning import Plan, Task
 from spanmask.presharding.receipt import Ledger, Receipt, unit_order
@@ -100,7 +100,7 @@ def _streamed_units(plan: Plan, task: Task, skip: Set[int], rooms: Rooms, hashes
 class Pipeline:
     """Tokenizer, sequencing and masker of a plan, ready to run units."""
 
-    def __init__(self, plan: Plan, root: Path) -> None:
+    def __init__(self, plan: Plan, root: str | os.PathLike[str]) -> None:
         self.plan = plan
         self.root = root
         self._tokenizer = Tokenizer(plan.vocabulary)
@@ -209,7 +209,7 @@ class Pipeline:
     def _flush(self, name: str, held: dict[str, list[pa.RecordBatch]], shards: dict[str, list[ShardRecord]]) -> None:
         for split, batches in held.items():
             limit = file_limit(self.plan.config.output.shard_bytes)
-            shards[split] += write_shards(self.root, f"{split}/shard-{name}", batches, limit)
+            shards[split] += write_shards(place_of(self.root), f"{split}/shard-{name}", batches, limit)
             batches.clear()
 
 
@@ -235,7 +235,7 @@ class PipelineWork:
     @cached_property
     def _pipeline(self) -> Pipeline:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
-        return Pipeline(self.plan, Path(self.root))
+        return Pipeline(self.plan, self.root)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle without the pipeline, which is made anew sooner."""

@@ -1,0 +1,95 @@
+"""Where a run writes its dataset: the state of what is under way there, and who may write at the same time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+
+from spanmask import remote
+from spanmask.errors import ConfigError, MismatchError, SpanmaskError
+from spanmask.folders import made_for
+from spanmask.places import RemotePlace
+from spanmask.presharding.remote_state import RemoteState
+from spanmask.presharding.state import RunState, joined, locked, require_under_way
+from spanmask.shard.manifest import MANIFEST
+from spanmask.storage import refuse_url
+
+#: A dataset's folder, absolute, or the prefix of an object store that it goes to.
+Out = Path | RemotePlace
+State = RunState | RemoteState
+
+
+def out_of(out: str | os.PathLike[str]) -> Out:
+    """Return where a dataset is written, from a path or URL.
+
+    Raises
+    ------
+    ConfigError
+        It is a URL of another kind, or names no bucket, or holds a password.
+    """
+    if remote.is_url(out):
+        url = remote.url_of(out)
+        if url.startswith("memory:"):
+            raise ConfigError(f"{url}: it would be gone with this process; give a folder, or a URL of an object store")
+        return RemotePlace(url)
+    refuse_url(out, "out")
+    return Path(out).absolute()
+
+
+def state_of(out: Out) -> State:
+    """Return the state of what is under way there."""
+    return RunState(out) if isinstance(out, Path) else RemoteState(out)
+
+
+def mark_of(out: str | os.PathLike[str]) -> object:
+    """Return what is another once a dataset was written there, None where there is none."""
+    place = out_of(out)
+    if isinstance(place, Path):
+        path = place / MANIFEST
+        return path.stat().st_mtime_ns if path.exists() else None
+    return remote.find(f"{place.url}/{MANIFEST}")
+
+
+@contextmanager
+def written(out: Out, *, patience: float = 0) -> Iterator[None]:
+    """Write a dataset: in a folder as the only process, to an object store beside whoever has the same plan.
+
+    patience: seconds to wait for another process.
+
+    Raises
+    ------
+    MismatchError
+        Another process is writing the folder.
+    """
+    if isinstance(out, Path):
+        with made_for(out, out), locked(out, patience=patience):
+            yield
+        return
+    try:
+        yield
+    except MismatchError:
+        raise  # What stands there is another's.
+    except SpanmaskError:
+        with suppress(SpanmaskError):
+            RemoteState(out).abandon()
+        raise
+
+
+def shared(out: Out) -> AbstractContextManager[State]:
+    """Be one of several processes that run units of a dataset, and yield the state of the run under way.
+
+    Raises
+    ------
+    MismatchError
+        A process that writes it alone is at work, or no run is under way.
+    """
+    return joined(out) if isinstance(out, Path) else _shared(out)
+
+
+@contextmanager
+def _shared(out: RemotePlace) -> Iterator[State]:
+    state = RemoteState(out)
+    require_under_way(state)
+    yield state

@@ -1,0 +1,189 @@
+"""The state of a run whose dataset goes to an object store: the same files as in a folder, without a lock and without a rename.
+
+Shards have their final names at once: before the manifest they are no dataset. Who has the same plan may run beside it, and writes the same
+bytes; the name of the plan is given once, so another plan finds it taken. The manifest is the last object that gets a name, then the state
+goes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from spanmask import remote
+from spanmask.config import canonical_json
+from spanmask.errors import ConfigError, IncompleteShards, MismatchError, StorageError
+from spanmask.places import RemotePlace
+from spanmask.presharding.plan_file import saved_identity
+from spanmask.presharding.receipt import UNIT, Receipt
+from spanmask.presharding.state import CARD, FAILED, FOLDER, PLAN, RECEIPTS, receipt_of, sealed, unsealed
+from spanmask.shard.manifest import MANIFEST, Manifest
+from spanmask.shard.parts import SKIPPED, SPLITS
+from spanmask.shard.table import SHARDS, table_bytes
+
+_RECEIPTS, _FAILED, _PLAN = (f"{FOLDER}/{name}" for name in (RECEIPTS, FAILED, PLAN))
+#: Receipts that are asked for at once: a request takes tens of milliseconds, and a run has many.
+_AT_ONCE = 16
+
+_T = TypeVar("_T")
+
+
+class RemoteState:
+    """The prefix of a run; see `spanmask.presharding.state.RunState`."""
+
+    def __init__(self, place: RemotePlace) -> None:
+        self.out = place
+        self.root = place.url
+        self._waiting: Manifest | None = None
+
+    def saved_plan(self) -> dict[str, Any] | None:
+        """Return the plan of the run that was started here, if any; an empty one where it is damaged."""
+        data = self._read(_PLAN)
+        return None if data is None else unsealed(data) or {}
+
+    def may_discard(self, *, overwrite: bool) -> bool:  # noqa: ARG002
+        """Return False: without a lock nobody can tell whether the run that began here still lives."""
+        return False
+
+    def start(self, plan: dict[str, Any]) -> None:
+        """Give the plan its name, unless a run with the same one did.
+
+        Raises
+        ------
+        MismatchError
+            A run with another plan began at the same time.
+        """
+        if not self.out.publish_new(_PLAN, sealed(plan)):
+            saved = self.saved_plan()
+            if saved is not None and saved_identity(saved) != saved_identity(plan):
+                raise MismatchError(f"{self.out}: a run of another configuration began there; choose another --out")
+
+    def discard(self) -> None:
+        """Remove what this run left, the plan last; a finished dataset stays."""
+        if not self.is_finished:
+            self.out.remove(*(name for split in SPLITS for name in self.out.names(split)))
+        self.clear()
+
+    def abandon(self) -> None:
+        """Remove what a run left that failed before anything was done; where some was, a later run goes on."""
+        if not self.has_receipts:
+            self.discard()
+
+    def save_receipt(self, receipt: Receipt) -> None:
+        """Publish a unit's receipt: from then on it is done."""
+        self.out.publish(f"{_RECEIPTS}/{receipt.unit}.json", sealed(receipt.to_json()))
+
+    def save_failure(self, unit: str, reason: str) -> None:
+        """Publish that a unit was given up, and why."""
+        self.out.publish(f"{_FAILED}/{unit}.json", canonical_json({"unit": unit, "reason": reason}))
+
+    def units(self, task: int | None = None) -> list[str]:
+        """Return the names of the units that have receipts, sorted; those of one task, or all."""
+        names = [name.rpartition("/")[2].removesuffix(".json") for name in self.out.names(_RECEIPTS)]
+        return [name for name in names if UNIT.fullmatch(name) and task in (None, int(name.split("-")[0]))]
+
+    def receipts(self, units: Iterable[str]) -> Iterator[Receipt]:
+        """Yield the receipts of units whose shards are there with their sizes, which is whole: an object is never there in part."""
+        units = list(units)
+        if not units:
+            return
+        sizes = {name: size for split in SPLITS for name, size in self.out.sizes(split).items()}
+        for receipt in _ahead(self._receipt, units):
+            if receipt is not None and all(sizes.get(record.path) == record.bytes for record in receipt.records):
+                yield receipt
+
+    def each_receipt(self, units: Iterable[str]) -> Iterator[Receipt]:
+        """Yield the receipts of units that are done, in their order.
+
+        Raises
+        ------
+        IncompleteShards
+            One is gone or damaged.
+        """
+        for unit, receipt in _ahead(lambda unit: (unit, self._receipt(unit)), units):
+            if receipt is None:
+                path = f"{self.out}/{_RECEIPTS}/{unit}.json"
+                raise IncompleteShards("it is gone, or damaged; run the same command again", path=path)
+            yield receipt
+
+    @property
+    def has_receipts(self) -> bool:
+        """Whether a run that began here has done anything."""
+        return bool(self.out.names(_RECEIPTS))
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether a finished dataset stands here."""
+        return self.out.size(MANIFEST) is not None
+
+    @property
+    def staged(self) -> bool:
+        """Whether the dataset only waits to be committed: never, since nothing is renamed."""
+        return False
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a run began here and has not ended."""
+        return not self.is_finished and self.out.size(_PLAN) is not None
+
+    def stage(self, manifest: Manifest, card: str, skipped: bytes) -> None:
+        """Write what lies beside the shards, but for the manifest, which `commit` gives its name."""
+        self.out.publish(CARD, card.encode())
+        if skipped:
+            self.out.publish(SKIPPED, skipped)
+        self.out.publish(SHARDS, table_bytes(manifest.splits))
+        self._waiting = manifest
+
+    def commit(self) -> None:
+        """Give the manifest its name, and remove the state.
+
+        Raises
+        ------
+        IncompleteShards
+            A shard is not there, or has another size.
+        MismatchError
+            Another dataset was finished there meanwhile.
+        """
+        manifest = self._waiting
+        if manifest is None:
+            return
+        sizes = {name: size for split in manifest.splits for name, size in self.out.sizes(split).items()}
+        for split in manifest.splits.values():
+            for record in split.shards:
+                if sizes.get(record.path) != record.bytes:
+                    raise IncompleteShards("it is gone from the store; run the same command again", path=record.path)
+        if not self.out.publish_new(MANIFEST, manifest.to_bytes()):
+            raise MismatchError(f"{self.out}: another dataset was finished there meanwhile; choose another --out")
+        self.clear()
+
+    def clear(self) -> None:
+        """Remove the state, the plan last, and parts of uploads that others left below the prefix, where that is allowed."""
+        names = self.out.names(FOLDER)
+        self.out.remove(*(name for name in names if name != _PLAN))
+        self.out.remove(_PLAN)
+        with suppress(StorageError):
+            remote.abort_uploads(self.out.url)
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            return self.out.read(name)
+        except ConfigError:
+            return None
+
+    def _receipt(self, unit: str) -> Receipt | None:
+        return receipt_of(self._read(f"{_RECEIPTS}/{unit}.json"), unit)
+
+
+def _ahead(ask: Callable[[str], _T], units: Iterable[str]) -> Iterator[_T]:
+    """Yield what is asked of each unit, in their order, while the next ones are being asked for."""
+    waiting = deque[Future[_T]]()
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for unit in units:
+            waiting.append(pool.submit(ask, unit))
+            if len(waiting) > 2 * _AT_ONCE:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
