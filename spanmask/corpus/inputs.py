@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from spanmask.config import Format
@@ -203,8 +204,11 @@ def _refuse_unusable(found: list[str]) -> None:
             f"{len(found)} input files: an identity holds at most {INDEX_LIMIT}; join small files together"
         )
     seen: set[str] = set()
+    # Of a hundred thousand files each folder is looked up once, component by component, and of each file itself no more than it.
+    real_folder = cache(os.path.realpath)
     for path in found:
-        real = os.path.realpath(path)
+        folder, name = os.path.split(path)
+        real = os.path.realpath(path) if os.path.islink(path) else os.path.join(real_folder(folder), name)
         if real in seen:
             raise ConfigError(f"{path}: named twice; name every input file once, or its documents would count double")
         seen.add(real)
@@ -227,7 +231,7 @@ def _unreadable(path: str, format: Format) -> str | None:  # noqa: A002
     name = os.path.basename(path).lower()
     if _kind(name, format)[0] is None:
         return _suffix(name) or "without a suffix"
-    return "no regular file" if os.path.exists(path) and not os.path.isfile(path) else None
+    return "no regular file" if not os.path.isfile(path) and os.path.exists(path) else None
 
 
 def _suffix(name: str) -> str:

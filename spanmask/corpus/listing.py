@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -106,15 +107,23 @@ def _visit(folder: str, above: frozenset[str]) -> Iterator[tuple[bytes, list[Met
     real = os.path.realpath(folder)
     if real in above:
         return
-    with reporting(folder, "list the folder"):
-        names = os.listdir(folder)
-    for name in names:
+    with reporting(folder, "list the folder"), os.scandir(folder) as found:
+        # Which are folders is known from the listing: a look at each file would double what a million of them take.
+        entries = [(entry.name, _is_folder(entry)) for entry in found]
+    for name, is_folder in entries:
         path = os.path.join(folder, name)
         aside = _aside(name)
-        if aside is None and os.path.isdir(path):
+        if aside is None and is_folder:
             yield from _visit(path, above | {real})
         else:
             yield os.fsencode(path), [Met(path, aside or _description(path))]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    # What cannot be looked at is none, and refused where it is read.
+    with suppress(OSError):
+        return entry.is_dir()
+    return False
 
 
 def _description(path: str) -> str | None:

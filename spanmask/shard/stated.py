@@ -74,7 +74,9 @@ def _require_tree(value: Any, wanted: Any, where: str) -> None:
             raise ValueError(f"{where} lacks {', '.join(sorted(parts.keys() - value.keys()))}")
         for name, part in value.items():
             _require_tree(part, parts.get(name, int), f"{where}.{name}")
-    elif not _are_counts(value if kind is list else [value]):
+        return
+    values: Any = value if kind is list else [value]
+    if not _are_counts(values):
         raise ValueError(f"{where} is no count, or not of counts")
 
 

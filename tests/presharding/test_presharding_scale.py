@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from spanmask.config import Format, PreshardConfig
-from spanmask.corpus.inputs import InputFile
+from spanmask.corpus.inputs import InputFile, find_inputs
+from spanmask.errors import ConfigError
 from spanmask.presharding import units
 from spanmask.presharding.planning import Plan, make_plan
 from spanmask.vocab import load_vocabulary
@@ -47,6 +50,29 @@ def test_planning_takes_as_long_a_file_for_many_files() -> None:
     plans: list[Plan] = []
     assert seconds(lambda: plans.append(plan_of(MANY, 100))) < 1.5
     assert [len(task.parts) for task in plans[0].tasks] == [MANY]
+
+
+def test_each_of_many_files_is_looked_at_three_times_to_be_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not once for each folder above it: a network file system answers a thousand such questions a second."""
+    deep = tmp_path.joinpath(*"abcdefgh")
+    deep.mkdir(parents=True)
+    for number in range(200):
+        (deep / f"{number}.txt").write_text("The cat sat.\n")
+    (deep / "link.txt").symlink_to(tmp_path / "elsewhere.txt")
+    (tmp_path / "elsewhere.txt").write_text("The dog sat.\n")
+    asked: list[str] = []
+    for name in ("stat", "lstat"):
+        of_system = getattr(os, name)
+        monkeypatch.setattr(
+            os, name, lambda path, *rest, ask=of_system, **options: asked.append(path) or ask(path, *rest, **options)
+        )
+    assert len(find_inputs([tmp_path / "a"], Format.AUTO).files) == 201
+    assert len(asked) < 4 * 201
+    monkeypatch.undo()
+    with pytest.raises(ConfigError, match="named twice"):
+        find_inputs([tmp_path / "a", tmp_path / "elsewhere.txt"], Format.AUTO)
 
 
 def test_what_is_done_is_sorted_out_once_and_not_for_every_large_compressed_file(
