@@ -36,6 +36,7 @@ _GROUPS = {
     "Make data": {
         "vocab": "Train a vocabulary on text, or add pieces of it to a model's.",
         "preshard": "Turn text into masked shards.",
+        "status": "Tell how far a dataset is, or what it is.",
         "repair": "Make damaged or missing shards again, byte for byte.",
         "gc": "Remove what killed processes left.",
         "export": "Write a dataset as Parquet, JSON lines, a Hugging Face folder, or T5's inputs and targets.",

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 TYPE_CHECKING = False  # As type checkers read it; importing `typing` would take longer than all else here.
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import ExitStack
     from types import FrameType
     from typing import Any, NoReturn
 
@@ -63,17 +64,26 @@ def working() -> Iterator[None]:
 class Request:
     """What signals ask of a command that can end in order.
 
+    Parameters
+    ----------
+    words
+        What is told when the first one comes.
+    patience
+        Seconds after which the command is unwound as by a signal that nobody notes; None: never.
+
     Attributes
     ----------
     code
         The exit code then; None until a signal comes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, words: str = "ending after the update under way", patience: int | None = None) -> None:
         self.code: int | None = None
+        self._words, self._patience, self._notes = words, patience, False
         # A terminal's interrupt reaches torchrun, too, which hands it on: it comes twice, and torchrun itself sees to an end.
         self._repeated = "TORCHELASTIC_RUN_ID" in os.environ
-        _answer(self._note, signal.SIGUSR1)
+        if patience is None:
+            _answer(self._note, signal.SIGUSR1)
 
     @contextmanager
     def noting(self) -> Iterator[None]:
@@ -83,14 +93,28 @@ class Request:
             _answer(self._note)
             yield
         finally:
+            signal.alarm(0)
             for number, handler in before.items():
                 _answer(handler, number)
+
+    def note_within(self, stack: ExitStack) -> None:
+        """Do as `noting` does from the first call on until a stack is left."""
+        if not self._notes:
+            self._notes = True
+            stack.enter_context(self.noting())
+
+    def unwind(self) -> NoReturn:
+        """End as a signal that nobody notes does."""
+        raise KeyboardInterrupt if self.code == _ORDERLY[signal.SIGINT] else SystemExit(self.code)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.code is not None and number in _SIGNALS and not self._repeated:
             _leave(number, frame)
         if self.code is None and os.environ.get("RANK", "0") == "0":
-            _tell("ending after the update under way" + "; once more ends it at once" * (not self._repeated))
+            _tell(self._words + "; once more ends it at once" * (not self._repeated))
+        if self.code is None and self._patience is not None:
+            signal.signal(signal.SIGALRM, lambda _, frame: _unwind(number, frame))
+            signal.alarm(self._patience)
         self.code = _ORDERLY[signal.Signals(number)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +12,7 @@ from spanmask.config import PreshardConfig
 from spanmask.errors import IncompleteShards
 
 from .commands import examples, say
+from .ending import Request
 from .options import GroupedCommand, config_options, given
 from .progress import progress_display
 from .summary import dataset_summary, library_warning, print_json, told_inputs, unknown_rate, unknown_warning
@@ -18,6 +20,9 @@ from .summary import dataset_summary, library_warning, print_json, told_inputs, 
 if TYPE_CHECKING:
     from spanmask.corpus.inputs import Inputs
     from spanmask.presharding.progress import Progress
+
+#: Seconds that shards under way are waited for when a signal ends the command.
+_PATIENCE = 10
 
 
 def build_config(config_file: str | None, options: dict[str, Any]) -> PreshardConfig:
@@ -88,16 +93,22 @@ def _write(inputs: tuple[str, ...], out: str, config: PreshardConfig, *, as_json
     before = mark_of(out)
     found: list[Inputs] = []
     reasons: list[str | None] = [None]
-    with progress_display(sys.stderr) as show:
+    request = Request(f"ending when the shards under way are done, or after {_PATIENCE} seconds", patience=_PATIENCE)
+    with progress_display(sys.stderr) as show, ExitStack() as noting:
 
-        def on_progress(progress: Progress) -> None:
+        def on_progress(progress: Progress) -> bool:
+            # Not before the first time: until then there is nothing to wait for.
+            request.note_within(noting)
             reasons[0] = progress.through_library
             if show is not None:
                 show(progress)
+            return request.code is not None
 
         try:
             manifest = preshard(inputs, out, config, on_progress=on_progress, on_inputs=found.append, **run)
         except IncompleteShards as error:
+            if request.code is not None:
+                request.unwind()
             say(f"spanmask: {error}", err=True)
             sys.exit(3)
     written = before is None or before != mark_of(out)

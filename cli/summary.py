@@ -43,9 +43,9 @@ _SHORT = {
 }
 
 
-def print_json(value: Any) -> None:
-    """Print a value as JSON on standard output."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True))
+def print_json(value: Any, *, indented: bool = True) -> None:
+    """Print a value as JSON on standard output, or in a line of it."""
+    click.echo(json.dumps(value, indent=2 if indented else None, ensure_ascii=False, sort_keys=True))
 
 
 def dataset_summary(
@@ -96,6 +96,11 @@ def dataset_summary(
         notes += [*short_note(manifest, inputs), *skipped_lines(out, manifest, inputs)]
     text = "\n".join([*_lines(summary), *warnings, *notes, _ending(summary)])
     return {**summary, "warnings": warnings, "notes": notes, "text": text}
+
+
+def dataset_lines(out: str, manifest: Manifest) -> list[str]:
+    """Return what a finished dataset is, for people."""
+    return _lines(dataset_summary(out, manifest))
 
 
 def unknown_warning(rate: float, *, cased: bool | None) -> list[str]:

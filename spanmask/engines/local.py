@@ -32,16 +32,20 @@ def run_local(
     jobs: int,
     report: Report,
     preparing: Callable[[], AbstractContextManager[None]] = nullcontext,
+    *,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Iterator[Outcome]:
     """Run units in this process for one job, or else in as many as there are jobs; raises as `run_processes`.
 
-    preparing: held while kernels are loaded or compiled here.
+    preparing: held while kernels are loaded or compiled here. stopping: whether no unit is begun any more; those under way are ended.
     """
     # Else every worker would load, or even compile, them all, at the same time.
     if jobs == 1 or may_fork() or not has_compiled_kernels():
         with preparing():
             work.warm_up()
-    return run_inline(work, units, report) if jobs == 1 else run_processes(work, units, jobs, report)
+    if jobs == 1:
+        return run_inline(work, itertools.takewhile(lambda _: not stopping(), units), report)
+    return run_processes(work, units, jobs, report, stopping)
 
 
 def run_inline(work: Work, units: Iterator[Any], report: Report) -> Iterator[Outcome]:
@@ -57,16 +61,17 @@ class _Queue:
     """Units still to run: those whose process died first, then new ones, of which one is made ready while workers are busy."""
 
     units: Iterator[Any]
+    stopping: Callable[[], bool]
     ready: list[tuple[Any, int]] = field(default_factory=list)
 
     def next(self) -> tuple[Any, int]:
         """Return a unit and which try it is, from 1; None at the end."""
         self.look_ahead()
-        return self.ready.pop(0) if self.ready else (None, 1)
+        return self.ready.pop(0) if self.ready and not self.stopping() else (None, 1)
 
     def look_ahead(self) -> None:
         """Have a unit ready, if there is one left: making it may take reading and decompressing."""
-        if not self.ready:
+        if not self.ready and not self.stopping():
             self.ready += [(unit, 1) for unit in itertools.islice(self.units, 1)]
 
     def died(self, unit: Any, tries: int) -> bool:
@@ -77,8 +82,10 @@ class _Queue:
         return tries < TRIES
 
 
-def run_processes(work: Work, units: Iterator[Any], jobs: int, report: Report) -> Iterator[Outcome]:
-    """Run units in ``jobs`` processes.
+def run_processes(
+    work: Work, units: Iterator[Any], jobs: int, report: Report, stopping: Callable[[], bool] = lambda: False
+) -> Iterator[Outcome]:
+    """Run units in ``jobs`` processes; see `run_local`.
 
     A process that dies is replaced, and its unit tried up to three times; then its outcome has no result. One that was stopped and not
     continued for a minute is ended, with a warning, and has died.
@@ -88,7 +95,7 @@ def run_processes(work: Work, units: Iterator[Any], jobs: int, report: Report) -
     SpanmaskError
         The first error that a unit met; the other processes are ended.
     """
-    queue = _Queue(units)
+    queue = _Queue(units, stopping)
     workers: list[Worker] = []
     stillness = Stillness()
     try:

@@ -23,6 +23,8 @@ from spanmask.errors import SpanmaskError
 
 Report = Callable[..., None]
 
+#: What reaches all processes of a run at once, from the keyboard or from a scheduler, and is the parent's to answer.
+_OF_ALL = frozenset((signal.SIGINT, signal.SIGTERM))
 #: What Arrow's allocator calls its thread, which looks after itself when a process forks.
 _ALLOCATOR = "jemalloc_bg_thd"
 
@@ -113,7 +115,7 @@ def _fork(work: Work, connection: Connection[Any, Any], memory: Memory, ending: 
         if pid == 0:
             try:
                 _become_worker(connection.fileno(), memory.descriptor, ending)
-                signal.pthread_sigmask(signal.SIG_SETMASK, before | {signal.SIGINT})
+                signal.pthread_sigmask(signal.SIG_SETMASK, before | _OF_ALL)
                 _serve(Channel(connection, memory), ending, lambda: work)
             finally:
                 os._exit(0)
@@ -142,7 +144,7 @@ def _interpreter(work: Work, connection: Connection[Any, Any], memory: Memory, e
     command = [sys.executable, "-c", f"from spanmask.engines.workers import serve; serve(*{given})"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
-        with _blocking({signal.SIGINT}):
+        with _blocking(_OF_ALL):
             return subprocess.Popen(command, pass_fds=given, env=environment, stdin=subprocess.DEVNULL)
     finally:
         os.close(order)
@@ -150,7 +152,7 @@ def _interpreter(work: Work, connection: Connection[Any, Any], memory: Memory, e
 
 @contextmanager
 def _blocking(signals: AbstractSet[int]) -> Iterator[AbstractSet[int]]:
-    """Hold signals back, from children too: an interrupt from the keyboard reaches them all, and is the parent's to answer."""
+    """Hold signals back, from children too."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield before

@@ -28,15 +28,16 @@ class Progress:
     preparing: bool = False
 
 
-#: Told of progress after every few MiB of text.
-OnProgress = Callable[[Progress], None]
+#: Told of progress after every few MiB of text; once it returns True, no unit is begun any more.
+OnProgress = Callable[[Progress], bool | None]
 
 
 class Teller:
-    """Counts the progress of a run of so many input bytes on disk, and tells it."""
+    """Counts the progress of a run of so many input bytes on disk, and tells it. stopping: whether whoever is told wants it to end."""
 
     def __init__(self, on_progress: OnProgress | None, disk_total: int) -> None:
         self.progress = Progress(disk_total=disk_total)
+        self.stopping = False
         self._on_progress = on_progress
 
     def advance(self, disk_bytes: int = 0, text_bytes: int = 0, tokens: int = 0) -> None:
@@ -67,5 +68,5 @@ class Teller:
 
     def _tell(self, **changes: Any) -> None:
         self.progress = replace(self.progress, **changes)
-        if self._on_progress is not None:
-            self._on_progress(self.progress)
+        if self._on_progress is not None and self._on_progress(self.progress):
+            self.stopping = True

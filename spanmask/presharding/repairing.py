@@ -6,7 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -228,7 +228,7 @@ def _units(plan: Plan, damaged: Collection[ShardRecord]) -> Iterator[Unit]:
         wanted[number].add(block)
     for task in (task for task in plan.tasks if task.number in wanted):
         blocks = wanted[task.number]
-        for unit in all_units(replace(plan, tasks=(task,))):
+        for unit in all_units(plan, tasks=(task,)):
             if not task.streamed or unit.block in blocks:
                 blocks.discard(unit.block)
                 yield unit

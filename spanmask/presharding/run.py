@@ -62,7 +62,7 @@ def preshard(  # noqa: PLR0913 - the one door
     rehash
         Whether a finished dataset's inputs are read again to see that they are the same, rather than trusted by size and time.
     on_progress
-        Called with `Progress` as the work goes on.
+        Called with `Progress` as the work goes on; once it returns True, no unit is begun any more, and the call ends with those under way.
     on_inputs
         Called with `Inputs` before anything is read.
 
@@ -82,7 +82,7 @@ def preshard(  # noqa: PLR0913 - the one door
     StorageError
         The file system refused.
     IncompleteShards
-        Some shards failed after three tries; the others are complete, and the same call goes on.
+        Some shards failed after three tries, or ``on_progress`` had it end; the others are complete, and the same call goes on.
     """
     jobs = jobs_of(jobs)
     request = Request.of(inputs, out, config, overwrite=overwrite, rehash=rehash, on_inputs=on_inputs)
@@ -122,6 +122,8 @@ def _execute(state: State, plan: Plan, jobs: int, teller: Teller) -> Manifest:
             "memory; the others are complete, run the same command again with fewer --jobs",
             path=str(state.out),
         )
+    if ran.stopped:
+        raise IncompleteShards(f"stopped with {len(ran.done):,} units done; the same call goes on", path=str(state.out))
     # Before anything is staged: rows of a file that changed on the way belong to no text that exists.
     check_unchanged_since(plan.files)
     receipts = state.each_receipt(sorted(ran.done, key=unit_order))

@@ -20,11 +20,13 @@ class Ran:
     """What became of tasks.
 
     done: units, by name. failed: those whose worker died on every try. before: of those done, how many an earlier run had done.
+    stopped: whether who watched had it end before all were begun.
     """
 
     done: frozenset[str]
     failed: tuple[str, ...]
     before: int
+    stopped: bool
 
 
 def run_tasks(
@@ -53,7 +55,8 @@ def run_tasks(
         done.add(known.unit)
     before = len(done)
     units, jobs = all_units(plan, frozenset(done), tasks), useful_jobs(tasks, jobs)
-    for outcome in run_local(_work(plan, str(state.root)), units, jobs, teller.advance, teller.preparing):
+    work, stopping = _work(plan, str(state.root)), lambda: teller.stopping
+    for outcome in run_local(work, units, jobs, teller.advance, teller.preparing, stopping=stopping):
         receipt: Receipt | None = outcome.result
         if receipt is None:
             failed.append(outcome.unit.name)
@@ -65,7 +68,7 @@ def run_tasks(
         done.add(receipt.unit)
         on_receipt(receipt)
         teller.done(receipt, before=False)
-    return Ran(done=frozenset(done), failed=tuple(failed), before=before)
+    return Ran(done=frozenset(done), failed=tuple(failed), before=before, stopped=teller.stopping)
 
 
 def _known(state: State, tasks: Sequence[Task]) -> list[str]:

@@ -115,6 +115,36 @@ except BaseException as error:
     assert ended(code, tmp_path, number) == (0, f"{raised}\nwent on\n", "")
 
 
+_NOTING = """
+import time
+from spanmask_cli.ending import Request
+answer_signals()
+request = Request("ending in order", patience=1)
+try:
+    with working(), request.noting():
+        strike()
+        print(request.code, flush=True)
+        AFTER
+        time.sleep(60)
+except BaseException as error:
+    print(repr(error))
+    raise
+"""
+
+
+@both
+@pytest.mark.parametrize("after", ["", "strike()"], ids=["time is up", "once more"])
+def test_a_signal_that_is_noted_ends_what_takes_too_long_and_a_second_one_at_once(
+    after: str, number: signal.Signals, tmp_path: Path
+) -> None:
+    code, out, error = ended(_NOTING.replace("AFTER", after), tmp_path, number)
+    raised = "KeyboardInterrupt()" if number == signal.SIGINT else "SystemExit(143)"
+    assert out == f"{128 + number}\n" + f"{raised}\n" * (not after)
+    assert error.startswith("spanmask: ending in order; once more ends it at once\n")
+    # An interrupt that nobody catches is Python's to tell, and ends it as the signal itself does.
+    assert code in (128 + number, -number)
+
+
 @both
 def test_a_signal_while_python_takes_itself_down_changes_nothing(number: signal.Signals, tmp_path: Path) -> None:
     assert ended("answer_signals(); sys.struck = Struck()", tmp_path, number) == (0, "went on\n", "")

@@ -52,6 +52,7 @@ RUN = dict.fromkeys(["--out", "--config", "--jobs", "--overwrite", "--rehash", "
 SURFACE: dict[str, dict[str, list[str] | None]] = {
     "preshard": {**SHARED, **RUN},
     "verify": dict.fromkeys(["--source", "--jobs", "--json"]),
+    "status": dict.fromkeys(["--watch", "--json"]),
     "repair": dict.fromkeys(["--jobs", "--json"]),
     "gc": dict.fromkeys(["--older-than", "--dry-run", "--json"]),
     "export": dict.fromkeys(["--out", "--split", "--overwrite", "--json"])
@@ -110,7 +111,7 @@ def test_a_commands_options_are_those_promised(name: str) -> None:
 
 
 def test_the_commands_are_those_promised() -> None:
-    data = ["vocab", "preshard", "repair", "gc", "export", "demo", "show", "verify", "overlap", "audit"]
+    data = ["vocab", "preshard", "status", "repair", "gc", "export", "demo", "show", "verify", "overlap", "audit"]
     assert list(COMMANDS) == [*data, "train", "curves", "infill", "export-model", "probe", "score", "bench"]
 
 

@@ -74,7 +74,7 @@ class Labours(Squares):
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Tells of its process: whether a descriptor is open, how it answers SIGTERM, what it reads, and its interrupt being held back."""
+    """Tells of its process: whether a descriptor is open, how it answers SIGTERM, what it reads, and signals of all being held back."""
 
     descriptor: int
 
@@ -83,5 +83,5 @@ class Surroundings:
 
     def run(self, unit: int, report: Callable[..., None]) -> tuple[Any, ...]:
         answer = signal.getsignal(signal.SIGTERM)
-        held = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        held = {signal.SIGINT, signal.SIGTERM} <= signal.pthread_sigmask(signal.SIG_BLOCK, [])
         return Path(f"/proc/self/fd/{self.descriptor}").exists(), answer == signal.SIG_DFL, os.read(0, 1), held

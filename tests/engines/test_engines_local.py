@@ -92,6 +92,18 @@ def test_no_units_start_no_process(tmp_path: Path) -> None:
     assert _run(Squares(str(tmp_path), dies_at_start=True), []) == ({}, [])
 
 
+def test_no_unit_is_begun_after_a_stop_and_those_under_way_are_ended(tmp_path: Path) -> None:
+    done: dict[int, Any] = {}
+    for outcome in run_processes(
+        Squares(str(tmp_path)), iter(range(40)), 2, lambda *_: None, stopping=lambda: len(done) > 3
+    ):
+        done[outcome.unit] = outcome.result
+    # Both workers had a unit when the fourth was told.
+    assert 4 <= len(done) <= 6
+    assert done == {unit: unit**2 for unit in range(len(done))}
+    assert len(list(tmp_path.glob("tries-*"))) == len(done)
+
+
 def test_units_are_taken_as_workers_are_free(tmp_path: Path) -> None:
     """A long list, or a stream of large blocks, is never held at once."""
     taken: list[int] = []

@@ -56,6 +56,10 @@ def _kill_started(lab: Any, arguments: list[Any], out: Path, shards: int, jobs: 
     return len(_shards(out))
 
 
+ENDING = "spanmask: ending when the shards under way are done, or after 10 seconds; once more ends it at once"
+STOPPED = "spanmask: stopped; the same command goes on from here"
+
+
 def _assert_resumed(lab: Any, out: Path, jobs: int) -> None:
     code, _, error = lab.finish("preshard", lab.path, "--out", out, *OPTIONS, "--jobs", jobs)
     assert (code, error) == (0, "")
@@ -160,8 +164,13 @@ def test_a_signal_ends_the_run_with_its_code_and_the_run_goes_on_later(
         time.sleep(0.001)
     os.killpg(process.pid, number)
     _, error = process.communicate()
-    assert (process.returncode, error) == (code, "spanmask: stopped; the same command goes on from here\n")
+    assert (process.returncode, error) == (code, f"{ENDING}\n{STOPPED}\n")
     assert not (out / "manifest.json").exists()
+    # What was under way is done, and nothing is left half: every shard has its receipt.
+    assert {path.stem for path in (out / ".spanmask" / "receipts").iterdir()} == {
+        path.stem.removeprefix("shard-") for path in _shards(out)
+    }
+    assert not list(out.rglob(".tmp-*"))
     reference.run(reference.path, out, shard_bytes=32 << 10, holdout=0.2, random_ids="unigram")
     assert reference.tree(out) == reference.tree("reference")
 
@@ -186,7 +195,7 @@ def test_an_interrupt_at_any_moment_leaves_no_traceback(reference: Any, tell: Ca
         _, error = process.communicate()
         codes.append(process.returncode)
         assert process.returncode in (0, 130)
-        assert error in ("", "spanmask: stopped; the same command goes on from here\n"), (moment, process.returncode)
+        assert error in ("", f"{STOPPED}\n", f"{ENDING}\n", f"{ENDING}\n{STOPPED}\n"), (moment, process.returncode)
         assert process.returncode or (out / "manifest.json").exists()
     tell(f"exit codes: {codes}")
     assert codes[: moments // 3] == [130] * (moments // 3)
