@@ -27,6 +27,8 @@ from spanmask.shard.table import SHARDS, table_bytes
 _RECEIPTS, _FAILED, _PLAN = (f"{FOLDER}/{name}" for name in (RECEIPTS, FAILED, PLAN))
 #: Receipts that are asked for at once: a request takes tens of milliseconds, and a run has many.
 _AT_ONCE = 16
+#: Units whose shards are looked at one by one: a listing has a thousand at a time, whoever's they are.
+_FEW = 100
 
 _T = TypeVar("_T")
 
@@ -90,10 +92,13 @@ class RemoteState:
         units = list(units)
         if not units:
             return
-        sizes = {name: size for split in SPLITS for name, size in self.out.sizes(split).items()}
+        size = self.out.size if len(units) <= _FEW else self._sizes().get
         for receipt in _ahead(self._receipt, units):
-            if receipt is not None and all(sizes.get(record.path) == record.bytes for record in receipt.records):
+            if receipt is not None and all(size(record.path) == record.bytes for record in receipt.records):
                 yield receipt
+
+    def _sizes(self) -> dict[str, int]:
+        return {name: size for split in SPLITS for name, size in self.out.sizes(split).items()}
 
     def each_receipt(self, units: Iterable[str]) -> Iterator[Receipt]:
         """Yield the receipts of units that are done, in their order.

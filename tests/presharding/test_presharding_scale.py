@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from spanmask import presharding
 from spanmask.config import Format, PreshardConfig
 from spanmask.corpus.inputs import InputFile, find_inputs
 from spanmask.errors import ConfigError
 from spanmask.presharding import units
 from spanmask.presharding.planning import Plan, make_plan
+from spanmask.presharding.state import RunState
+from spanmask.presharding.units import Pipeline
 from spanmask.vocab import load_vocabulary
 
 MANY = 16_000
@@ -86,3 +89,19 @@ def test_what_is_done_is_sorted_out_once_and_not_for_every_large_compressed_file
     done |= {f"{number:05}-{units.END:05}" for number in range(2_000)}
     assert seconds(lambda: list(units.all_units(plan, done))) < 2
     assert skipped == [{*range(20), units.END}] * 2_000
+
+
+def test_a_task_among_many_asks_for_its_own_receipt_and_lists_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "text.txt").write_text("The cat sat on the mat, and the dog on the cat that sat there.\n" * 40)
+    plan = presharding.plan(tmp_path / "text.txt", tmp_path / "out", PreshardConfig.of(seed=7, shard_bytes=1 << 10))
+    assert len(plan.tasks) > 2
+
+    def listing(*_: object) -> list[str]:
+        raise AssertionError("the receipts of all tasks were listed")
+
+    monkeypatch.setattr(RunState, "units", listing)
+    first = presharding.run_unit(plan, 1)
+    monkeypatch.setattr(Pipeline, "run", listing)
+    assert presharding.run_unit(plan, 1) == first
