@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from spanmask.config import VocabularyConfig
-from spanmask.kernels.cache import user_cache_folder
+from spanmask.kernels.user_cache import user_cache_folder
 from spanmask.storage import publish_bytes
 from spanmask.vocab import load_vocabulary
 

@@ -152,7 +152,7 @@ def audit(
     Parameters
     ----------
     folder
-        A finished dataset.
+        A finished dataset, or its URL.
     split
         Which split.
     sample

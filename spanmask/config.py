@@ -125,7 +125,7 @@ _REPLACEMENT_UNITS = {
 }
 
 
-def _size(text: str) -> int:
+def size_of(text: str) -> int:
     """Return the bytes that a size such as 32MiB or 64MB says."""
     found = re.fullmatch(r"(\d+)\s*([kmg]?)(i?)b|(\d+)", text, re.IGNORECASE)
     if not found or (found[3] and not found[2]):
@@ -134,7 +134,7 @@ def _size(text: str) -> int:
     return int(found[1] or found[4]) * int((1024 if found[3] else 1000) ** power)
 
 
-Size = Annotated[int, Form("bytes, or a number with KiB, MiB or GiB, or with kB, MB or GB", "SIZE", parse=_size)]
+Size = Annotated[int, Form("bytes, or a number with KiB, MiB or GiB, or with kB, MB or GB", "SIZE", parse=size_of)]
 FieldName = Annotated[str, Form("the name of a field", "NAME")]
 
 

@@ -66,10 +66,12 @@ def _host() -> str:
 
 
 def _started(pid: int) -> int | None:
-    """Return when a process was started, None where it is gone or the system does not tell."""
+    """Return when a process was started, -1 of one that has ended, None where it is gone or the system does not tell."""
     with suppress(OSError, ValueError, IndexError):
         # The second field is the command's name in parentheses, which may hold anything.
-        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        # Its parent has not yet asked what became of it, and may never do so.
+        return -1 if fields[0] in (b"Z", b"X") else int(fields[19])
     return None
 
 

@@ -30,6 +30,18 @@ def test_a_process_is_known_by_its_name_and_lives_until_it_ends() -> None:
     assert replace(here, host="elsewhere").lives is None
 
 
+def test_a_process_that_ended_and_that_nobody_has_waited_for_is_dead() -> None:
+    code = "from spanmask.owners import Owner; print(Owner.here())"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process.stdout as told:
+        owner = Owner.of(told.read())
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert owner is not None
+    assert owner.lives is False
+    process.wait()
+
+
 def test_another_process_of_the_same_number_is_another() -> None:
     here = Owner.here()
     assert here.started

@@ -17,6 +17,7 @@ from spanmask.exporting.verified import VerifiedRows
 from spanmask.folders import NewFolder, claimed, publish_folder
 from spanmask.shard.manifest import Manifest, read_manifest
 from spanmask.shard.reader import OnRows
+from spanmask.shard.root import Root, root_of
 from spanmask.shard.table import Split
 from spanmask.storage import publish, refuse_url, reporting
 
@@ -52,7 +53,7 @@ def export(
     Parameters
     ----------
     folder
-        A finished dataset.
+        A finished dataset, or its URL.
     out
         Folder to write; with target ``jsonl`` and one split, also a file, whose name ends in .jsonl, .jsonl.gz or .jsonl.zst.
     config
@@ -74,11 +75,12 @@ def export(
         The file system refused; nothing is left behind.
     """
     refuse_url(out, "out")
-    root, place = Path(folder), Path(out).absolute()
-    with reporting(folder, "open"):
-        manifest = read_manifest(folder)
-    splits = _choose_splits(manifest, config.splits, folder)
-    _refuse_nested(root, place)
+    root, place = root_of(folder), Path(out).absolute()
+    with reporting(root, "open"):
+        manifest = read_manifest(root)
+    splits = _choose_splits(manifest, config.splits, root)
+    if isinstance(root, Path):
+        _refuse_nested(root, place)
     sentinels = choose_sentinels(config.sentinels, manifest, splits) if config.target is Target.T5 else None
     rows = {split.name: split.rows for split in splits}
     exported = Exported(target=config.target, fingerprint=manifest.fingerprint, rows=rows, sentinels=sentinels)
@@ -92,11 +94,11 @@ def export(
     return exported
 
 
-def _choose_splits(manifest: Manifest, names: tuple[str, ...], folder: str | os.PathLike[str]) -> tuple[Split, ...]:
+def _choose_splits(manifest: Manifest, names: tuple[str, ...], root: Root) -> tuple[Split, ...]:
     known = manifest.splits
     for name in names:
         if name not in known:
-            raise ConfigError(f"{folder} has no split {name!r}; it has {', '.join(known)}")
+            raise ConfigError(f"{root} has no split {name!r}; it has {', '.join(known)}")
     return tuple(split for name, split in known.items() if not names or name in names)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
 from spanmask.shard.manifest import Manifest
 from spanmask.shard.reader import OnRows, advancing
+from spanmask.shard.root import Root
 from spanmask.shard.shard_file import ShardFile
 from spanmask.shard.table import ShardRecord, Split
 
@@ -26,7 +26,7 @@ class Shard:
 class VerifiedRows:
     """The splits to export, in order."""
 
-    def __init__(self, root: Path, manifest: Manifest, splits: tuple[Split, ...], on_progress: OnRows | None) -> None:
+    def __init__(self, root: Root, manifest: Manifest, splits: tuple[Split, ...], on_progress: OnRows | None) -> None:
         self.manifest = manifest
         self.splits = splits
         self._root = root

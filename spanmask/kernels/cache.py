@@ -24,17 +24,10 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 
+from spanmask.kernels.user_cache import is_own, user_cache_folder
+
 #: What changes the code that is compiled from the same sources.
 _SWITCHES = ("SPANMASK_PLAIN_LOADS", "NUMBA_BOUNDSCHECK", "NUMBA_DEBUGINFO", "NUMBA_OPT")
-
-
-def user_cache_folder() -> Path:
-    """Return the user's cache folder for spanmask: $SPANMASK_CACHE_DIR, or the platform's place for it."""
-    chosen = os.environ.get("SPANMASK_CACHE_DIR")
-    if chosen:
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(base) / "spanmask"
 
 
 @cache
@@ -74,7 +67,8 @@ class _Locator:
     def ensure_cache_path(self) -> None:
         folder = kernel_cache_folder()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not _is_own(folder):
+        # What lies in it is run.
+        if not is_own(folder):
             raise PermissionError("others can write there")
 
     def get_source_stamp(self) -> str:
@@ -86,12 +80,6 @@ class _Locator:
     @classmethod
     def from_function(cls, py_func: Any, _: str) -> _Locator:
         return cls(py_func)
-
-
-def _is_own(folder: Path) -> bool:
-    """Return whether nobody else can write to a folder: what lies in it is run."""
-    state = folder.stat()
-    return state.st_uid == os.getuid() and not state.st_mode & 0o022
 
 
 class _Files:
@@ -111,7 +99,7 @@ class _Files:
     def load(self, key: object) -> Any:
         """Return what was saved, or None."""
         path = self._path(key)
-        if not path.exists() or not _is_own(self._folder):
+        if not path.exists() or not is_own(self._folder):
             return None
         data = path.read_bytes()
         if hashlib.sha256(data[32:]).digest() != data[:32]:

@@ -14,7 +14,7 @@ from spanmask.blocks import from_columns, join, offsets_of, select
 from spanmask.records import MaskedBlock, Offsets, Ragged
 from spanmask.shard.reader import ShardSet
 from spanmask.shard.schema import BATCH_ROWS, shard_schema
-from spanmask.shard.shard_file import Verify
+from spanmask.shard.shard_file import ShardFile, Verify
 from spanmask.vocab import token_dtype
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class CompiledShelf:
         self._widths = np.array([kind.itemsize // 2 for kind in self._types.values()])
         self._offsets, self._values = np.zeros((2, shards.block_count(), len(self._columns)), np.int64)
         self._known = np.zeros(shards.block_count(), np.bool_)
-        self._files: dict[int, npt.NDArray[np.uint8]] = {}
+        self._generation = shards.generation
         self._always = shards.verify is Verify.ALWAYS
         # A block of rows that is freed goes back to the system, to be cleared page by page for the next one, unless as large a block was
         # freed before: this one was, though nothing touched it. It is the largest that glibc remembers.
@@ -118,30 +118,31 @@ class CompiledShelf:
         from spanmask.kernels.gather import Cells, Columns, Wanted, find_cells
 
         shards, blocks, inside = locate(self.shards, rows)
-        self._touch(blocks)
+        wanted_shards = np.flatnonzero(np.bincount(shards)).tolist()
+        files = dict(zip(wanted_shards, self.shards.files(wanted_shards), strict=True))
+        self._touch(blocks, files)
         widths, numbers = self._widths[chosen], max(_NUMBERS - chosen.start, 0)
         cells = Cells(*np.empty((2, len(widths), len(rows)), np.int64))
         parts = []
-        wanted_shards = np.flatnonzero(np.bincount(shards)).tolist()
-        self.shards.look_again(wanted_shards)
-        for shard in wanted_shards:
+        for shard, file in files.items():
             targets = np.flatnonzero(shards == shard)
             columns = Columns(self._offsets[:, chosen], self._values[:, chosen], widths, numbers)
             wanted = Wanted(blocks[targets], inside[targets], targets)
-            find_cells(self._files[shard].view(np.int32), columns, wanted, cells)
-            parts.append((self._files[shard], targets))
+            find_cells(file.whole.view(np.int32), columns, wanted, cells)
+            parts.append((file.whole, targets))
         return cells, parts
 
-    def _touch(self, blocks: Offsets) -> None:
-        """Have blocks checked, and note where their columns lie."""
+    def _touch(self, blocks: Offsets, files: dict[int, ShardFile]) -> None:
+        """Have blocks checked, and note where their columns lie. files: the shards that they lie in."""
+        if self._generation != self.shards.generation:
+            # Some files were opened again, and are checked again.
+            self._generation = self.shards.generation
+            self._known[:] = False
         new = blocks if self._always else blocks[~self._known[blocks]]
         for block in np.unique(new).tolist():
             shard, number = self.shards.locate_block(block)
-            file = self.shards.file(shard)
+            file = files[shard]
             batch = file.batch(number)
-            if shard not in self._files:
-                whole = np.frombuffer(file.buffer, np.uint8)
-                self._files[shard] = whole[: len(whole) // 8 * 8]
             for index, name in enumerate(self._columns):
                 buffers = batch.column(name).buffers()
                 # An empty column's values may be nowhere; nothing is copied from there.

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from spanmask.errors import ConfigError, MismatchError, StorageError
 from spanmask.folders import LOCK, claimed, sole_writer
-from spanmask.kernels.cache import user_cache_folder
+from spanmask.kernels.user_cache import user_cache_folder
 from spanmask.presharding.state import FOLDER, RunState, locked
 from spanmask.storage import TEMPORARY, owner_of, remove
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from spanmask.presharding.units import Pipeline, PipelineWork, Report, Unit, all
 from spanmask.records import MaskedBlock, Ragged, SequenceBlock, TokenIds
 from spanmask.shard.manifest import MANIFEST, Manifest, read_manifest, require_current
 from spanmask.shard.reader import OnRows, ShardSet, advancing
+from spanmask.shard.root import Root, root_of
 from spanmask.shard.verify import Finding
 from spanmask.tokenization.tokenizer import tokenized_by
 from spanmask.vocab import Vocabulary
@@ -54,8 +54,8 @@ def verify_source(
     CorpusError
         An input cannot be read.
     """
-    jobs = jobs_of(jobs)
-    manifest = read_manifest(folder)
+    jobs, root = jobs_of(jobs), root_of(folder)
+    manifest = read_manifest(root)
     require_current(manifest, folder, "comparing it with its inputs")
     # Names, sizes and digests come first: a changed input would otherwise be told as thousands of rows that differ.
     files = inputs_of(manifest, inputs, "--source")
@@ -65,7 +65,7 @@ def verify_source(
         return changed
     plan = plan_again(manifest, files)
     advance = advancing(on_progress, sum(split.rows for split in manifest.splits.values()))
-    work = PipelineWork(plan=plan, root=os.fspath(folder), run=partial(_compare_unit, manifest))
+    work = PipelineWork(plan=plan, root=os.fspath(folder), run=partial(_compare_unit, root, manifest))
     outcomes = run_local(work, all_units(plan), useful_jobs(plan.tasks, jobs), lambda rows, *_: advance(rows))
     findings = [finding for outcome in outcomes for finding in _findings(outcome)]
     wrote, here = (
@@ -82,9 +82,9 @@ def _findings(outcome: Outcome) -> list[Finding]:
     return list(outcome.result)
 
 
-def _compare_unit(manifest: Manifest, pipeline: Pipeline, unit: Unit, report: Report) -> list[Finding]:
+def _compare_unit(root: Root, manifest: Manifest, pipeline: Pipeline, unit: Unit, report: Report) -> list[Finding]:
     """Return the first difference between a unit of the inputs and its rows, or else what the rows have left over."""
-    readers = {name: _UnitRows(Path(pipeline.root), manifest, name, unit) for name in manifest.splits}
+    readers = {name: _UnitRows(root, manifest, name, unit) for name in manifest.splits}
     for documents in pipeline.documents(unit):
         segments, _, _ = pipeline.sequences(documents)
         for name, part in pipeline.by_split(documents, segments):
@@ -102,8 +102,8 @@ def _compare_unit(manifest: Manifest, pipeline: Pipeline, unit: Unit, report: Re
 class _UnitRows:
     """The rows of one unit in one split, taken in order."""
 
-    def __init__(self, folder: Path, manifest: Manifest, split: str, unit: Unit) -> None:
-        shards = ShardSet(folder, manifest, manifest.splits[split])
+    def __init__(self, root: Root, manifest: Manifest, split: str, unit: Unit) -> None:
+        shards = ShardSet(root, manifest, manifest.splits[split])
         # A streamed task has a unit for each block, any other is one unit of several shards.
         chosen = shards.split.shards.of_unit(unit.task, None if unit.raw is None else unit.block)
         self.path = f"{split}/shard-{unit.name}.arrow"

@@ -15,7 +15,7 @@ from spanmask.corpus.exclusion import read_exclusions
 from spanmask.corpus.hashing import input_digest
 from spanmask.corpus.inputs import Exclusion, InputFile
 from spanmask.errors import ConfigError, StorageError
-from spanmask.kernels.cache import user_cache_folder
+from spanmask.kernels.user_cache import user_cache_folder
 from spanmask.shard.manifest import Manifest
 from spanmask.storage import publish_bytes, reporting
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from spanmask.errors import ConfigError
 from spanmask.escaping import counted, short_digest
+from spanmask.remote import is_url, url_of
 from spanmask.shard.manifest import Manifest
 
 
@@ -19,11 +20,16 @@ def names_of(folders: Sequence[str]) -> list[str]:
     ConfigError
         A folder is given twice.
     """
-    parts = [Path(folder).absolute().parts for folder in folders]
+    parts = [_parts(folder) for folder in folders]
     again = [folder for folder, own in zip(folders, parts, strict=True) if parts.count(own) > 1]
     if again:
         raise ConfigError(f"{again[0]} is given twice: give what is to be compared once each")
     return [str(Path(*own[-_parts_needed(own, parts) :])) for own in parts]
+
+
+def _parts(folder: str) -> tuple[str, ...]:
+    # Of a URL, bucket and prefix alone.
+    return tuple(url_of(folder).split("/")[2:]) if is_url(folder) else Path(folder).absolute().parts
 
 
 def _parts_needed(own: tuple[str, ...], every: Sequence[tuple[str, ...]]) -> int:

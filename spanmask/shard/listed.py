@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import stat
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from spanmask.errors import IncompleteShards, ShardError
-from spanmask.storage import reporting
+from spanmask.errors import ShardError
+from spanmask.shard.root import Root, read_file
 
 
 def describe_file(data: bytes | memoryview) -> dict[str, Any]:
@@ -17,40 +15,18 @@ def describe_file(data: bytes | memoryview) -> dict[str, Any]:
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def read_regular(path: Path, limit: int) -> bytes:
-    """Return the bytes of a plain file of at most so many.
-
-    Raises
-    ------
-    IncompleteShards
-        The file is missing.
-    ShardError
-        It is a link or something else, or larger.
-    StorageError
-        It cannot be read.
-    """
-    with reporting(path, "read"):
-        try:
-            state = path.lstat()
-        except FileNotFoundError:
-            raise IncompleteShards("the file is missing; restore it, or run preshard again", path=path.name) from None
-        if not stat.S_ISREG(state.st_mode) or state.st_size > limit:
-            raise ShardError(f"not a regular file of at most {limit} bytes", path=path.name)
-        return path.read_bytes()
-
-
-def read_listed(path: Path, stated: Mapping[str, Any]) -> bytes:
-    """Return the bytes of a file, held against what the manifest says of it; errors as of `read_regular`.
+def read_listed(root: Root, name: str, stated: Mapping[str, Any]) -> bytes:
+    """Return the bytes of a file, held against what the manifest says of it; errors as of `read_file`.
 
     Raises
     ------
     ShardError
         It is another file.
     """
-    data = read_regular(path, stated["bytes"])
+    data = read_file(root, name, stated["bytes"])
     found = describe_file(data)
-    for name in found:
-        if found[name] != stated[name]:
-            message = f"{name} is {found[name]}, the manifest says {stated[name]}; restore the file"
-            raise ShardError(message, path=path.name)
+    for key in found:
+        if found[key] != stated[key]:
+            message = f"{key} is {found[key]}, the manifest says {stated[key]}; restore the file"
+            raise ShardError(message, path=name)
     return data

@@ -15,8 +15,8 @@ from typing import Any, Self
 from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION, PreshardConfig, canonical_json, fingerprint
 from spanmask.errors import ConfigError, IncompleteShards, MismatchError, ShardError
 from spanmask.escaping import short_digest
-from spanmask.shard.listed import read_regular
 from spanmask.shard.parts import SKIPPED, check_parts
+from spanmask.shard.root import Root, read_file, root_of
 from spanmask.shard.stated import is_count, require, require_unigram
 from spanmask.shard.table import SHARDS, ShardRecord, Split, read_table, table_bytes
 from spanmask.storage import publish_bytes
@@ -295,24 +295,26 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
     Raises
     ------
     ConfigError
-        The folder does not exist.
+        The folder does not exist, or the URL cannot be used.
     IncompleteShards
         It has no manifest.
     ShardError
         The manifest is not one, or was altered.
     """
-    root = Path(folder)
-    if not root.is_dir():
+    root = root_of(folder)
+    if isinstance(root, Path) and not root.is_dir():
         raise ConfigError(f"{root}: no such folder; give the folder that `spanmask preshard --out` wrote")
-    path = root / MANIFEST
-    if not path.exists():
-        if (root / "run.json").exists():
-            raise ConfigError(f"{root}: a run of `spanmask train`; give the dataset that it was trained on, or another")
+    try:
+        data = read_file(root, MANIFEST, MANIFEST_LIMIT)
+    except IncompleteShards:
+        if isinstance(root, Path) and (root / "run.json").exists():
+            told = f"{root}: a run of `spanmask train`; give the dataset that it was trained on, or another"
+            raise ConfigError(told) from None
         raise IncompleteShards(
             "no manifest: not a spanmask dataset, or its run did not finish; run the same preshard command again",
-            path=str(path),
-        )
-    content = _checked(read_regular(path, MANIFEST_LIMIT))
+            path=f"{root}/{MANIFEST}",
+        ) from None
+    content = _checked(data)
     manifest = Manifest(content=content, splits=_read_splits(root, content))
     _check_splits(manifest)
     return manifest
@@ -361,7 +363,7 @@ def _telling_parts() -> Iterator[None]:
         raise ShardError(f"it lacks or garbles a part ({error})", path=MANIFEST) from None
 
 
-def _read_splits(root: Path, content: dict[str, Any]) -> dict[str, Split]:
+def _read_splits(root: Root, content: dict[str, Any]) -> dict[str, Split]:
     """Return the splits: of format 1 from the manifest itself, else from the table beside it."""
     stated = content["splits"]
     if content["format_version"] == 1:

@@ -16,9 +16,10 @@ from spanmask.errors import ConfigError, MismatchError, ShardError
 from spanmask.escaping import short_digest
 from spanmask.records import MaskedBlock, Row
 from spanmask.shard.manifest import Manifest, read_manifest
+from spanmask.shard.root import RemoteRoot, Root, regular_state, root_of
 from spanmask.shard.schema import BATCH_ROWS, from_record_batch
-from spanmask.shard.shard_file import ShardFile, Verify, regular_state
-from spanmask.shard.table import Split
+from spanmask.shard.shard_file import ShardFile, Verify
+from spanmask.shard.table import ShardRecord, Split
 from spanmask.storage import digest, reporting
 
 #: Told of the rows done, and of all there are to do, as work on a dataset goes on.
@@ -44,11 +45,13 @@ def advancing(on_progress: OnRows | None, total: int) -> Callable[[int], None]:
 class ShardSet(Sequence[Row]):
     """The rows of one split of a finished dataset, in order.
 
-    Shards are mapped into memory when first needed; nothing is copied, and nothing outside the dataset's folder is opened.
-    row_offsets, block_offsets: (shards + 1,) the global row, and the global record batch, with which each shard begins.
+    Shards are mapped into memory when first needed; nothing is copied, and nothing outside the dataset's folder is opened. Of one in an
+    object store, copies on this machine are mapped (`spanmask.shard.cache`).
+    row_offsets, block_offsets: (shards + 1,) the global row, and the global record batch, with which each shard begins. generation:
+    another one once open shards were closed, which happens to none of a folder.
     """
 
-    def __init__(self, root: Path, manifest: Manifest, split: Split, verify: Verify = Verify.FIRST) -> None:
+    def __init__(self, root: Root, manifest: Manifest, split: Split, verify: Verify = Verify.FIRST) -> None:
         self.root = root
         self.verify = verify
         self.manifest = manifest
@@ -56,13 +59,16 @@ class ShardSet(Sequence[Row]):
         self._files: dict[int, ShardFile] = {}
         self._kept = manifest.config.corpus.keep
         self._looked_at: dict[int, float] = {}
+        self._first: ShardFile | None = None
+        self._let_go_at = 0.0
+        self.generation = 0
         rows = split.shards.counts("rows")
         self.row_offsets = blocks.offsets_of(rows)
         self.block_offsets = blocks.offsets_of(-(-rows // BATCH_ROWS))
 
     def __getstate__(self) -> dict[str, Any]:
         # Files are mapped, and checked, anew.
-        return {**self.__dict__, "_files": {}, "_looked_at": {}}
+        return {**self.__dict__, "_files": {}, "_looked_at": {}, "_first": None}
 
     def __len__(self) -> int:
         return int(self.row_offsets[-1])
@@ -94,14 +100,41 @@ class ShardSet(Sequence[Row]):
 
     def file(self, shard: int) -> ShardFile:
         """Return an open shard."""
-        if shard not in self._files:
-            file = ShardFile(self.root, self.split.shards[shard], self.manifest, self.verify)
-            # Any one that is open will do: each was held against one before it.
-            file.require_types_of(next(iter(self._files.values()), file))
-            self._files[shard] = file
+        return self.files([shard])[0]
+
+    def files(self, shards: Sequence[int]) -> list[ShardFile]:
+        """Return open shards; see `look_again`."""
+        missing = [shard for shard in shards if shard not in self._files]
+        if missing and isinstance(self.root, RemoteRoot):
+            self._let_go(self.root, shards)
+        for shard in missing:
+            self._files[shard] = self._opened(self.split.shards[shard])
             self._looked_at[shard] = time.monotonic()
-        self.look_again([shard])
-        return self._files[shard]
+        self.look_again(shards)
+        return [self._files[shard] for shard in shards]
+
+    def _opened(self, record: ShardRecord) -> ShardFile:
+        try:
+            file = ShardFile(self.root, record, self.manifest, self.verify)
+        except ShardError:
+            if isinstance(self.root, Path) or not self.root.drop_damaged(record):
+                raise
+            file = ShardFile(self.root, record, self.manifest, self.verify)
+        # Any one will do: each was held against one before it.
+        self._first = self._first or file
+        file.require_types_of(self._first)
+        return file
+
+    def _let_go(self, root: RemoteRoot, wanted: Sequence[int]) -> None:
+        """Close shards whose copies the cache has given up, those wanted apart: open, they would go on taking its disk."""
+        now = time.monotonic()
+        if now - self._let_go_at < LOOK_SECONDS:
+            return
+        self._let_go_at = now
+        gone = [number for number, file in self._files.items() if not root.holds(file.record)]
+        for number in set(gone).difference(wanted):
+            del self._files[number], self._looked_at[number]
+            self.generation += 1
 
     def look_again(self, shards: Iterable[int]) -> None:
         """Refuse those of some shards that are open and changed.
@@ -129,6 +162,11 @@ class ShardSet(Sequence[Row]):
             It is another file.
         """
         record = self.split.shards[shard]
+        if isinstance(self.root, RemoteRoot):
+            # All bytes are compared as they come, and those of a copy that was there again.
+            self.root.drop_damaged(record)
+            self.root.open(record).close()
+            return
         regular_state(self.root, record.path)
         found = digest(self.root / record.path)
         if found != record.sha256:
@@ -200,7 +238,7 @@ def open_shards(
     Parameters
     ----------
     folder
-        What ``spanmask preshard --out`` wrote.
+        What ``spanmask preshard --out`` wrote: a folder, or the URL of a prefix in an object store.
     split
         ``train`` or ``validation``.
     verify
@@ -218,20 +256,23 @@ def open_shards(
         Its manifest is damaged.
     MismatchError
         It is not the dataset expected.
+    StorageError
+        The file system, or the object store, refused.
     """
     if verify not in tuple(Verify):
         raise ConfigError(f"verify is {verify!r}: give one of {', '.join(Verify)}")
-    with reporting(folder, "open"):
-        manifest = read_manifest(folder)
+    root = root_of(folder)
+    with reporting(root, "open"):
+        manifest = read_manifest(root)
     for what, expected, found in (
         ("fingerprint", fingerprint, manifest.fingerprint),
         ("vocabulary", vocabulary, manifest.stated_vocabulary.sha256),
     ):
         if expected not in (None, found):
             raise MismatchError(
-                f"{folder}: its {what} is {found}, expected was {expected}; give the dataset that goes with it"
+                f"{root}: its {what} is {found}, expected was {expected}; give the dataset that goes with it"
             )
     splits = manifest.splits
     if split not in splits:
-        raise ConfigError(f"{folder} has no split {split!r}; it has {', '.join(splits) or 'none'}")
-    return ShardSet(Path(folder), manifest, splits[split], Verify(verify))
+        raise ConfigError(f"{root} has no split {split!r}; it has {', '.join(splits) or 'none'}")
+    return ShardSet(root, manifest, splits[split], Verify(verify))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import mmap
 import os
-import stat
 import struct
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from spanmask.errors import IncompleteShards, ShardError
+from spanmask.errors import ShardError
 from spanmask.shard.framing import has_compressed_batches, record_batches
 from spanmask.shard.manifest import Manifest
+from spanmask.shard.root import Root, open_shard
 from spanmask.shard.schema import (
     BATCH_ROWS,
     CONTENT_KEY,
@@ -48,7 +49,9 @@ ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, IndexError, KeyError)
 
 
 class ShardFile:
-    """An open shard: its record batches, each checked on first touch. buffer: the whole file, mapped.
+    """An open shard: its record batches, each checked on first touch.
+
+    buffer: the whole file, mapped; whole: the same as an array, up to the last multiple of 8 bytes.
 
     Raises
     ------
@@ -60,20 +63,18 @@ class ShardFile:
         It cannot be opened, as where a process may open no more files: each shard that is read stays open.
     """
 
-    def __init__(self, root: Path, record: ShardRecord, manifest: Manifest, verify: Verify = Verify.FIRST) -> None:
+    def __init__(self, root: Root, record: ShardRecord, manifest: Manifest, verify: Verify = Verify.FIRST) -> None:
         self.record = record
-        self._verify = verify
+        self._root, self._verify = root, verify
+        path = f"{root}/{record.path}"
         self._touched: set[int] = set()
         self._vocabulary_size = manifest.stated_vocabulary.size
-        self._path = root / record.path
-        state = regular_state(root, record.path)
-        self._modified = state.st_mtime_ns
-        if state.st_size != record.bytes:
-            raise ShardError(f"{state.st_size} bytes, the manifest says {record.bytes}", path=record.path)
         try:
-            with reporting(self._path, "map"), self._path.open("rb") as file:
+            with open_shard(root, record) as file, reporting(path, "map"):
+                self._modified = os.fstat(file.fileno()).st_mtime_ns
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             self.buffer = pa.py_buffer(self._map)
+            self.whole = np.frombuffer(self.buffer, np.uint8, len(self._map) // 8 * 8)
             self._advise("MADV_RANDOM", 0, len(self._map))
             self._reader = pa.ipc.open_file(pa.BufferReader(self.buffer))
             self._bounds = [*record_batches(self.buffer), len(self._map)]
@@ -120,6 +121,17 @@ class ShardFile:
         ShardError
             The bytes are not those that were written.
         """
+        try:
+            return self._checked_batch(number)
+        except ShardError:
+            if not isinstance(self._root, Path) and self._root.drop_damaged(self.record):
+                message = (
+                    "its copy on this machine was damaged since it came, and is removed: run the same command again"
+                )
+                raise ShardError(message, path=self.record.path) from None
+            raise
+
+    def _checked_batch(self, number: int) -> pa.RecordBatch:
         known = number in self._touched and self._verify is not Verify.ALWAYS
         try:
             if number not in self._touched:
@@ -147,8 +159,12 @@ class ShardFile:
         ShardError
             It was written to, or another one has its name.
         """
+        if not isinstance(self._root, Path):
+            # Nobody writes to a copy under its name; it may be gone, and what is mapped stays.
+            self._root.touch(self.record)
+            return
         try:
-            state = self._path.stat()
+            state = (self._root / self.record.path).stat()
         except OSError as error:
             raise ShardError(f"it is gone since it was opened ({error.strerror})", path=self.record.path) from None
         if (state.st_size, state.st_mtime_ns) != (self.record.bytes, self._modified):
@@ -193,27 +209,6 @@ class ShardFile:
         if problem is not None:
             message = f"record batch {number}: {problem.message}"
             raise ShardError(message, path=self.record.path, row=number * BATCH_ROWS + problem.row)
-
-
-def regular_state(root: Path, relative: str) -> os.stat_result:
-    """Return what the file system says of a shard, having made sure that it is a plain file in a plain folder of the dataset.
-
-    Raises
-    ------
-    IncompleteShards
-        The file is missing.
-    ShardError
-        It, or its folder, is a link or something else.
-    """
-    path = root / relative
-    try:
-        folder = path.parent.lstat()
-        state = path.lstat() if stat.S_ISDIR(folder.st_mode) else folder
-    except FileNotFoundError:
-        raise IncompleteShards("the file is missing; restore it, or run preshard again", path=relative) from None
-    if not stat.S_ISREG(state.st_mode) or not stat.S_ISDIR(folder.st_mode):
-        raise ShardError("not a regular file inside the dataset's folder", path=relative)
-    return state
 
 
 def expected_schema(manifest: Manifest, found: pa.Schema) -> pa.Schema:

@@ -13,6 +13,7 @@ from spanmask.records import SKIPPED_LIMIT, SkippedDocument
 from spanmask.shard.listed import describe_file, read_listed
 from spanmask.shard.manifest import Manifest
 from spanmask.shard.parts import SKIPPED
+from spanmask.shard.root import Root
 
 #: Characters of a detail that are written.
 _DETAIL = 200
@@ -33,7 +34,7 @@ def describe_skipped(data: bytes) -> dict[str, Any]:
     return {**describe_file(data), "lines": data.count(b"\n")}
 
 
-def check_skipped(folder: Path, manifest: Manifest) -> None:
+def check_skipped(root: Root, manifest: Manifest) -> None:
     """Hold `skipped.jsonl`, or that there is none, against the manifest.
 
     Raises
@@ -48,10 +49,11 @@ def check_skipped(folder: Path, manifest: Manifest) -> None:
             f"{count:,} documents were skipped, and {wanted:,} lines are not what it is listed with", path=SKIPPED
         )
     if stated is None:
-        if (folder / SKIPPED).exists():
+        # In an object store the listing of strays tells.
+        if isinstance(root, Path) and (root / SKIPPED).exists():
             raise ShardError("not in the manifest; remove it", path=SKIPPED)
         return
-    lines = read_listed(folder / SKIPPED, stated).splitlines(keepends=True)
+    lines = read_listed(root, SKIPPED, stated).splitlines(keepends=True)
     if len(lines) != wanted or not _are_lines(lines, len(manifest.inputs)):
         raise ShardError("its lines are not the canonical ones of documents in ascending order", path=SKIPPED)
 

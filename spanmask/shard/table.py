@@ -7,7 +7,6 @@ import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self, overload
 
 import numpy as np
@@ -19,6 +18,7 @@ from spanmask.config import FORMAT_VERSION
 from spanmask.errors import ShardError
 from spanmask.shard.framing import has_compressed_batches
 from spanmask.shard.listed import read_listed
+from spanmask.shard.root import Root
 from spanmask.shard.schema import BATCH_ROWS, SHARD_LIMIT
 
 SHARDS = "shards.arrow"
@@ -240,7 +240,7 @@ def _values(column: npt.NDArray[Any]) -> memoryview:
     return np.ascontiguousarray(column).view(np.uint8).data
 
 
-def read_table(folder: Path, stated: Mapping[str, Any], counts: Mapping[str, int]) -> dict[str, Split]:
+def read_table(root: Root, stated: Mapping[str, Any], counts: Mapping[str, int]) -> dict[str, Split]:
     """Read `shards.arrow`. stated: its size and digest; counts: the shards of each split, in order: both as the manifest has them.
 
     Raises
@@ -255,7 +255,7 @@ def read_table(folder: Path, stated: Mapping[str, Any], counts: Mapping[str, int
     if total > SHARDS_LIMIT or not 0 <= stated["bytes"] - total * _RECORD.itemsize < _FRAME:
         raise ShardError(f"{stated['bytes']} bytes do not hold {total} shards", path=SHARDS)
     try:
-        columns = _columns_of(read_listed(folder / SHARDS, stated), total)
+        columns = _columns_of(read_listed(root, SHARDS, stated), total)
     except (pa.ArrowException, OSError, ValueError, KeyError, struct.error) as error:
         raise ShardError(f"not the table of FORMAT.md ({error})", path=SHARDS) from None
     splits, first = {}, 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spanmask.errors import ShardError
@@ -19,6 +19,7 @@ from spanmask.shard.manifest import (
 )
 from spanmask.shard.parts import SKIPPED, SPLITS
 from spanmask.shard.reader import OnRows, ShardSet, advancing
+from spanmask.shard.root import RemoteRoot, Root, root_of
 from spanmask.shard.schema import content_chunks, from_record_batch
 from spanmask.shard.skipped import check_skipped
 from spanmask.statistics import RowStatistics
@@ -53,7 +54,7 @@ def verify(folder: str | os.PathLike[str], *, on_progress: OnRows | None = None)
     Parameters
     ----------
     folder
-        A finished dataset.
+        A finished dataset, or its URL: shards are fetched for this, one at a time, whether there are copies of them or not.
     on_progress
         Called with the rows checked, and all rows, after each record batch.
 
@@ -64,23 +65,27 @@ def verify(folder: str | os.PathLike[str], *, on_progress: OnRows | None = None)
     StorageError
         A file cannot be read.
     """
+    root = root_of(folder)
+    if isinstance(root, RemoteRoot):
+        # What lies there now is to be proved, and not what was fetched once.
+        root = replace(root, kept=False)
     try:
-        manifest = read_manifest(folder)
+        manifest = read_manifest(root)
         manifest.vocabulary  # noqa: B018
     except ShardError as error:
         return Verdict(
             findings=(Finding(path=error.path or MANIFEST, message=str(error.args[0])),), shards=0, rows=0, tokens=0
         )
     findings = [
-        *_stray_files(Path(folder), manifest),
+        *_stray_files(root, manifest),
         *_compare_config(manifest),
-        *_check_skipped(Path(folder), manifest),
+        *_check_skipped(root, manifest),
     ]
     kept, damaged = 0, False
     advance = advancing(on_progress, sum(split.rows for split in manifest.splits.values()))
     for split in manifest.splits.values():
         counted = RowStatistics()
-        faults = list(_check_split(ShardSet(Path(folder), manifest, split), counted, advance))
+        faults = list(_check_split(ShardSet(root, manifest, split), counted, advance))
         kept, damaged = kept + counted.tokens, damaged or bool(faults)
         # Counts over part of the rows would differ for sure, and say nothing beside the fault.
         findings += faults or _compare_statistics(manifest, split.name, counted)
@@ -100,10 +105,12 @@ def _check_split(shards: ShardSet, counted: RowStatistics, advance: Callable[[in
     before = (-1, -1)
     for number, record in enumerate(shards.split.shards):
         try:
-            shards.check_digest(number)
+            # Of an object store all bytes are compared as they come.
+            if isinstance(shards.root, Path):
+                shards.check_digest(number)
             _check_shard(shards, number, before, counted, advance)
         except ShardError as error:
-            yield Finding(path=error.path or record.path, message=_located(error))
+            yield Finding(path=record.path, message=_located(error))
         # As the manifest says, so that one damaged shard is not blamed on the next.
         before = record.last
 
@@ -112,8 +119,14 @@ def _located(error: ShardError) -> str:
     return str(error.args[0]) if error.row is None else f"row {error.row}: {error.args[0]}"
 
 
-def _stray_files(root: Path, manifest: Manifest) -> Iterator[Finding]:
+def _stray_files(root: Root, manifest: Manifest) -> Iterator[Finding]:
     known = {shard.path for split in manifest.splits.values() for shard in split.shards}
+    if isinstance(root, RemoteRoot):
+        listed = known | (set() if manifest.skipped is None else {SKIPPED})
+        for name in root.names():
+            if name not in listed and (name == SKIPPED or name.startswith(tuple(f"{split}/" for split in SPLITS))):
+                yield Finding(path=name, message="not in the manifest; remove it")
+        return
     for split in SPLITS:
         # Each of its shards is refused for the link already; what lies elsewhere is no part of the dataset.
         if (root / split).is_symlink():
@@ -124,7 +137,7 @@ def _stray_files(root: Path, manifest: Manifest) -> Iterator[Finding]:
                 yield Finding(path=relative, message="not in the manifest; remove it")
 
 
-def _check_skipped(root: Path, manifest: Manifest) -> Iterator[Finding]:
+def _check_skipped(root: Root, manifest: Manifest) -> Iterator[Finding]:
     try:
         check_skipped(root, manifest)
     except ShardError as error:

@@ -20,6 +20,7 @@ from spanmask.loading.torch_dataset.tensors import Datasets, open_datasets
 from spanmask.model.attention import resolve_attention
 from spanmask.model.tokenizer_files import read_tokenizer
 from spanmask.shard.reader import ShardSet
+from spanmask.shard.root import name_of
 from spanmask.train.checking import read_chosen
 from spanmask.train.checkpoint import checkpoints_in
 from spanmask.train.config import TrainConfig
@@ -158,7 +159,7 @@ def _start(folder: RunFolder, config: TrainConfig, shards: Sequence[ShardSet], w
         config=config,
         model=model.config,
         datasets=tuple(one.manifest.fingerprint for one in shards),
-        names={one.manifest.fingerprint: one.root.resolve().name for one in shards},
+        names={one.manifest.fingerprint: name_of(one.root) for one in shards},
         vocabulary=shards[0].manifest.stated_vocabulary.sha256,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         new_heads=new_heads,
