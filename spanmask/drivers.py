@@ -103,14 +103,11 @@ class Driver:
         """Abandon uploads in parts below a prefix that were begun and not ended; nothing, where the store forgets them by itself."""
 
 
-class _Gcs(Driver):
+class _Conditional(Driver):
+    """Drivers whose store refuses by itself: gcsfs (generation 0 asked for) and adlfs (no overwriting), by the word both have for it."""
+
     conditional = True
     _create: ClassVar[dict[str, Any]] = {"mode": "create"}
-
-
-class _Azure(Driver):
-    conditional = True
-    _create: ClassVar[dict[str, Any]] = {"overwrite": False}
 
 
 class _S3(Driver):
@@ -189,7 +186,7 @@ class _S3(Driver):
         return {"Bucket": bucket, "Key": key}
 
 
-_KINDS: dict[str, type[Driver]] = {"s3": _S3, "gs": _Gcs, "gcs": _Gcs, "az": _Azure, "abfs": _Azure, "abfss": _Azure}
+_KINDS: dict[str, type[Driver]] = {"s3": _S3} | dict.fromkeys(("gs", "gcs", "az", "abfs", "abfss"), _Conditional)
 
 
 def driver_for(scheme: str) -> Driver:

@@ -6,6 +6,7 @@ import io
 from typing import Any
 
 import pytest
+from children import run_child
 from object_store import ACCESS_KEY, SECRET_KEY, SESSION_TOKEN, ObjectStore, forget_drivers
 
 from spanmask import remote
@@ -88,7 +89,7 @@ def test_uploads_that_nobody_ended_are_abandoned_below_the_prefix(object_store: 
 
 _STUMBLES: list[dict[str, Any]] = [
     {"kind": "status", "status": 500, "code": "InternalError"},
-    {"kind": "status", "status": 503, "code": "SlowDown"},
+    {"kind": "status", "status": 503, "code": "ServiceUnavailable"},
     {"kind": "status", "status": 502, "code": "BadGateway"},
     {"kind": "status", "status": 429, "code": "TooManyRequests"},
     {"kind": "reset"},
@@ -167,6 +168,30 @@ def test_a_store_that_is_gone_is_told(object_store: ObjectStore, monkeypatch: py
     with pytest.raises(StorageError, match=r"could not read \(EndpointConnectionError 5 times\); check the store"):
         remote.read(object_store.url("a"))
     forget_drivers()
+
+
+_FORKED = """
+import os, sys
+from spanmask import remote
+from spanmask.engines.workers import may_fork
+
+assert may_fork()
+assert remote.read(sys.argv[1]) == b"content"
+# From then on a thread serves this process, so the engine starts interpreters; whoever forks all the same gets a driver of his own.
+assert not may_fork()
+child = os.fork()
+if child == 0:
+    os._exit(remote.read(sys.argv[1]) != b"content")
+assert os.waitpid(child, 0)[1] == 0
+assert remote.read(sys.argv[1]) == b"content"
+"""
+
+
+@pytest.mark.slow
+def test_a_fork_has_a_driver_of_its_own(object_store: ObjectStore) -> None:
+    object_store.put("a", b"content")
+    ended = run_child("-c", _FORKED, object_store.url("a"))
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("text", ["s3://key:secret@bucket/a", "s3://a:b@/x", "gs://u:p@b/c?sig=1"])

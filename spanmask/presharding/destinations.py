@@ -20,6 +20,12 @@ from spanmask.storage import refuse_url
 Out = Path | RemotePlace
 State = RunState | RemoteState
 
+#: Why and what else, where a dataset may be read, but is not written.
+_INSTEAD = {
+    "hf": "each object would be a commit of its own; write to a folder, and upload that (hf upload-large-folder)",
+    "memory": "it would be gone with this process; give a folder, or a URL of an object store",
+}
+
 
 def out_of(out: str | os.PathLike[str]) -> Out:
     """Return where a dataset is written, from a path or URL.
@@ -31,8 +37,9 @@ def out_of(out: str | os.PathLike[str]) -> Out:
     """
     if remote.is_url(out):
         url = remote.url_of(out)
-        if url.startswith("memory:"):
-            raise ConfigError(f"{url}: it would be gone with this process; give a folder, or a URL of an object store")
+        instead = _INSTEAD.get(url.partition(":")[0])
+        if instead:
+            raise ConfigError(f"{url}: {instead}")
         return RemotePlace(url)
     refuse_url(out, "out")
     return Path(out).absolute()
