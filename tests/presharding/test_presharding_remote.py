@@ -135,7 +135,7 @@ def _final(store: ObjectStore) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("key", ["plan.json", "README.md", "manifest.json"])
+@pytest.mark.parametrize("key", ["plan.json", "shard-00001", "receipts/00002", "README.md", "manifest.json"])
 def test_a_run_that_another_of_the_same_plan_overtakes_ends_well(
     local: Any, object_store: ObjectStore, key: str
 ) -> None:
@@ -160,7 +160,15 @@ def test_another_configuration_is_refused_and_nothing_is_replaced(local: Any, ob
         ):
             _run(local, object_store, config={"seed": 8}, overwrite=overwrite)
     assert object_store.tree(PREFIX) == before
-    _run(local, object_store)
+    digest = _run(local, object_store).digest
+    object_store.log.clear()
+    assert _run(local, object_store).digest == digest
+    for overwrite in (False, True):
+        with pytest.raises(
+            MismatchError, match=r"a finished dataset .*seed: 7 there, 8 here.*remove all below it first"
+        ):
+            _run(local, object_store, config={"seed": 8}, overwrite=overwrite)
+    assert object_store.requests("PUT|DELETE") == []
     assert object_store.tree(PREFIX) == local.wanted
 
 
