@@ -49,6 +49,17 @@ def build_config(config_file: str | None, options: dict[str, Any]) -> PreshardCo
 )
 @config_options(PreshardConfig, cased="--cased/--uncased")
 @click.option("--jobs", type=click.IntRange(min=1), help="Worker processes. [one a processor]")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "dask"]),
+    default="local",
+    help="Who runs the work: processes of this machine, or workers of a Dask cluster (spanmask[dask]). [local]",
+)
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Of --engine dask: tcp://HOST:PORT, tls://HOST:PORT or the file that it wrote. [a cluster of --jobs processes]",
+)
 @click.option("--overwrite", is_flag=True, help="Replace another dataset in --out, once the new one is complete.")
 @click.option(
     "--rehash", is_flag=True, help="Read the inputs of a finished dataset again, rather than trust their size and time."
@@ -62,6 +73,8 @@ def command(
     out: str | None,
     config_file: str | None,
     jobs: int | None,
+    engine: str,
+    scheduler: str | None,
     overwrite: bool,
     rehash: bool,
     dry_run: int | None,
@@ -82,7 +95,17 @@ def command(
         return
     if out is None:
         raise click.UsageError("--out is missing: give the folder to write")
-    _write(inputs, out, config, as_json=as_json, jobs=jobs, overwrite=overwrite, rehash=rehash)
+    _write(
+        inputs,
+        out,
+        config,
+        as_json=as_json,
+        jobs=jobs,
+        engine=engine,
+        scheduler=scheduler,
+        overwrite=overwrite,
+        rehash=rehash,
+    )
 
 
 def _write(inputs: tuple[str, ...], out: str, config: PreshardConfig, *, as_json: bool, **run: Any) -> None:

@@ -89,6 +89,7 @@ def run_dask(  # noqa: PLR0913 - who runs it, and how
     name: Callable[[Any], str] = str,
     size: Callable[[Any], float] = lambda _: 1.0,
     patience: float = PATIENCE,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Iterator[Outcome]:
     """Run units on a Dask cluster.
 
@@ -111,6 +112,8 @@ def run_dask(  # noqa: PLR0913 - who runs it, and how
         Of a unit: what it is called on the cluster, and for how long it may run beside others.
     patience
         Seconds that a unit may take whatever others take.
+    stopping
+        Whether no unit is begun any more; those under way are ended. Asked every `LOOK` seconds.
 
     Raises
     ------
@@ -128,7 +131,7 @@ def run_dask(  # noqa: PLR0913 - who runs it, and how
     if not first:
         return
     with connected(scheduler, jobs) as client:
-        run = _Run(Link(client), work, itertools.chain(first, items), f"spanmask-{key}", patience)
+        run = _Run(Link(client), work, itertools.chain(first, items), f"spanmask-{key}", patience, stopping)
         try:
             yield from run.outcomes(report)
         finally:
@@ -138,8 +141,17 @@ def run_dask(  # noqa: PLR0913 - who runs it, and how
 class _Run:
     """One run: what its workers have, what is to be given to others, and what is heard of both."""
 
-    def __init__(self, link: Link, work: Work, items: Iterator[_Item], key: str, patience: float) -> None:
+    def __init__(
+        self,
+        link: Link,
+        work: Work,
+        items: Iterator[_Item],
+        key: str,
+        patience: float,
+        stopping: Callable[[], bool],
+    ) -> None:
         self._link, self._work, self._items, self._key = link, work, items, key
+        self._stopping, self._stopped = stopping, False
         # Seconds and size of the unit that took longest.
         self._patience, self._longest, self._size = patience, 0.0, 1.0
         self._workers: dict[str, _Worker] = {}
@@ -159,6 +171,8 @@ class _Run:
         """
         while self._look_ahead() or self._open:
             kind, flight, content = self._link.next()
+            if not self._stopped and self._stopping():
+                self._stop()
             if kind == "workers":
                 yield from self._bury([address for address in self._workers if address not in content])
                 self._meet(content)
@@ -180,6 +194,21 @@ class _Run:
         self._link.end()
         for worker in self._workers.values():
             self._forget(*worker.flights)
+
+    def _stop(self) -> None:
+        """Begin nothing any more."""
+        self._stopped, self._items = True, iter(())
+        for worker in self._workers.values():
+            self._spare(worker)
+            for flight in worker.flights[worker.threads :]:
+                self._take_back(flight)
+        self._open -= sum(not item.done and not item.runs for item in self._back)
+        self._back.clear()
+
+    def _take_back(self, flight: _Flight) -> None:
+        self._forget(flight)
+        if not flight.item.runs and flight.item not in self._back:
+            self._back.append(flight.item)
 
     def _meet(self, threads: dict[str, int]) -> None:
         """Know the workers that there are."""
@@ -217,6 +246,9 @@ class _Run:
         self._forget(flight)
         item.tries += 1
         if item.done or item.runs or item in self._back:
+            return
+        if self._stopped:
+            self._open -= 1
             return
         if item.tries < TRIES:
             # First in line: a unit that kills its worker every time is known soon.
@@ -325,7 +357,8 @@ class _Run:
         waiting = [worker.flights[-1] for worker in self._workers.values() if worker.load > 1 and worker.heard < since]
         for worker, flight in zip(idle, waiting, strict=False):
             self._forget(flight)
-            self._send(flight.item, worker)
+            if not flight.item.done:
+                self._send(flight.item, worker)
 
     def _send(self, item: _Item, worker: _Worker) -> None:
         item.sent, item.runs = item.sent + 1, item.runs + 1

@@ -52,12 +52,16 @@ class Teller:
     def done(self, receipt: Receipt, *, before: bool) -> None:
         """Count a unit that is done. before: by an earlier run, so that its input was not counted yet."""
         progress, resumed = self.progress, receipt.disk_bytes if before else 0
-        self._tell(
+        self.progress = replace(
+            progress,
             disk_bytes=progress.disk_bytes + resumed,
             resumed_disk_bytes=progress.resumed_disk_bytes + resumed,
-            shards=progress.shards + len(receipt.records),
-            through_library=receipt.through_library,
         )
+        self.told(len(receipt.records), receipt.through_library)
+
+    def told(self, shards: int, through_library: str | None) -> None:
+        """Count what a unit wrote, whose input was counted."""
+        self._tell(shards=self.progress.shards + shards, through_library=through_library)
 
     @contextmanager
     def preparing(self) -> Iterator[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,22 +13,28 @@ from spanmask.blocks import row_of
 from spanmask.config import PreshardConfig
 from spanmask.corpus.exclusion import with_exclusions
 from spanmask.corpus.inputs import Inputs
-from spanmask.errors import CorpusError, IncompleteShards
+from spanmask.errors import ConfigError, CorpusError, IncompleteShards, SpanmaskError
+from spanmask.folders import sole_writer
 from spanmask.presharding.assembling import assemble
-from spanmask.presharding.destinations import State, state_of, written
+from spanmask.presharding.destinations import Out, State, shared, state_of, written
 from spanmask.presharding.finding import STDIN, OnInputs, Paths, find_files
 from spanmask.presharding.locations import check_unchanged_since, remember_inputs, remember_lists
 from spanmask.presharding.planning import Plan, jobs_of, make_plan
 from spanmask.presharding.progress import OnProgress, Teller
 from spanmask.presharding.receipt import unit_order
 from spanmask.presharding.request import Request, with_lists
-from spanmask.presharding.running import run_tasks
-from spanmask.presharding.state import FOLDER
+from spanmask.presharding.running import Ran, run_tasks
+from spanmask.presharding.spread import run_spread
+from spanmask.presharding.state import FINISHING, FOLDER, PATIENCE
+from spanmask.presharding.tasks import plan_request
 from spanmask.presharding.units import Pipeline, all_units
 from spanmask.records import Row
 from spanmask.shard.card import dataset_card
 from spanmask.shard.manifest import Manifest, read_manifest
 from spanmask.vocab import Vocabulary, load_vocabulary
+
+#: Who may run the work of `preshard`.
+ENGINES = ("local", "dask")
 
 
 def preshard(  # noqa: PLR0913 - the one door
@@ -39,6 +45,8 @@ def preshard(  # noqa: PLR0913 - the one door
     jobs: int | None = None,
     overwrite: bool = False,
     rehash: bool = False,
+    engine: str = ENGINES[0],
+    scheduler: str | None = None,
     on_progress: OnProgress | None = None,
     on_inputs: OnInputs | None = None,
 ) -> Manifest:
@@ -61,6 +69,11 @@ def preshard(  # noqa: PLR0913 - the one door
         Whether another dataset, or another run, in ``out`` is replaced, once the new one is complete.
     rehash
         Whether a finished dataset's inputs are read again to see that they are the same, rather than trusted by size and time.
+    engine
+        Who runs the work: ``local`` processes, or the workers of a Dask cluster (``dask``).
+    scheduler
+        Of ``dask``: its address (``tcp://…``, ``tls://…``), or the file that it wrote; by default a cluster of ``jobs`` processes is
+        started here.
     on_progress
         Called with `Progress` as the work goes on; once it returns True, no unit is begun any more, and the call ends with those under way.
     on_inputs
@@ -85,6 +98,7 @@ def preshard(  # noqa: PLR0913 - the one door
         Some shards failed after three tries, or ``on_progress`` had it end; the others are complete, and the same call goes on.
     """
     jobs = jobs_of(jobs)
+    _check_engine(engine, scheduler)
     request = Request.of(inputs, out, config, overwrite=overwrite, rehash=rehash, on_inputs=on_inputs)
     place = request.out
     if isinstance(place, Path) and not request.has_stdin and not (place / FOLDER).exists():
@@ -92,6 +106,8 @@ def preshard(  # noqa: PLR0913 - the one door
         _, finished = request.look()
         if finished is not None:
             return finished
+    if engine == "dask":
+        return _on_dask(request, scheduler, jobs, on_progress)
     with written(place):
         state = state_of(place)
         # A run that was killed between its last shard and its manifest's place: the rest is renaming, whatever is asked for now.
@@ -113,13 +129,56 @@ def preshard(  # noqa: PLR0913 - the one door
             return read_manifest(place)
 
 
+def _check_engine(engine: str, scheduler: str | None) -> None:
+    if engine not in ENGINES:
+        raise ConfigError(f"engine is {engine!r}: give one of {', '.join(ENGINES)}", options=("engine",))
+    if scheduler is not None and engine != "dask":
+        raise ConfigError(f"scheduler is {scheduler}: only the engine dask has one", options=("scheduler",))
+
+
 def _execute(state: State, plan: Plan, jobs: int, teller: Teller) -> Manifest:
     """Run what is left of a plan, and finish."""
-    ran = run_tasks(state, plan, plan.tasks, jobs, teller)
+    return _finish(state, plan, run_tasks(state, plan, plan.tasks, jobs, teller), "with fewer --jobs")
+
+
+def _on_dask(request: Request, scheduler: str | None, jobs: int, on_progress: OnProgress | None) -> Manifest:
+    """Have a Dask cluster run what is left of what is asked for, and finish; several may do so at the same time."""
+    plan = plan_request(request)
+    try:
+        if plan is not None:
+            return _spread(
+                request.out, plan, scheduler, jobs, Teller(on_progress, sum(file.size for file in plan.files))
+            )
+    except SpanmaskError:
+        # Another one may have finished it, and removed what this one's workers had noted.
+        if state_of(request.out).is_finished:
+            return read_manifest(request.out)
+        with suppress(SpanmaskError), written(request.out):
+            state_of(request.out).abandon()
+        raise
+    return read_manifest(request.out)
+
+
+def _spread(out: Out, plan: Plan, scheduler: str | None, jobs: int, teller: Teller) -> Manifest:
+    teller.advance()
+    # Shared with the workers, one of which may stand still and hold it when all is done.
+    with shared(out) as state:
+        ran = run_spread(state, plan, scheduler, jobs, teller)
+        alone = (
+            sole_writer(out, out / FOLDER / FINISHING, patience=PATIENCE) if isinstance(out, Path) else nullcontext()
+        )
+        with alone:
+            if state.is_finished:
+                return read_manifest(out)
+            return _finish(state, plan, ran, "with more memory a worker")
+
+
+def _finish(state: State, plan: Plan, ran: Ran, advice: str) -> Manifest:
+    """Make a dataset of what was run. advice: how the command is run again where workers died."""
     if ran.failed:
         raise IncompleteShards(
             f"{len(ran.failed)} units failed after three tries ({', '.join(ran.failed[:5])}): their worker died, perhaps for want of "
-            "memory; the others are complete, run the same command again with fewer --jobs",
+            f"memory; the others are complete, run the same command again {advice}",
             path=str(state.out),
         )
     if ran.stopped:

@@ -23,6 +23,8 @@ FOLDER = ".spanmask"
 CARD = "README.md"
 PLAN = "plan.json"
 STDIN_FOLDER, RECEIPTS, FAILED = "stdin", "receipts", "failed"
+#: Locked by the one of several processes that finishes their work.
+FINISHING = "finishing"
 #: Seconds that one of several processes waits for one that plans or finishes their work.
 PATIENCE = 60.0
 

@@ -42,6 +42,14 @@ def plan(
         The file system refused.
     """
     request = Request.of(inputs, out, config, overwrite=overwrite, on_inputs=on_inputs)
+    planned = plan_request(request)
+    if planned is None:
+        raise MismatchError(f"{request.out}: this dataset is finished; nothing is left to run")
+    return planned
+
+
+def plan_request(request: Request) -> Plan | None:
+    """Return the plan of what is asked for, or None where that is finished; raises as `plan` does otherwise."""
     if request.has_stdin:
         raise ConfigError(
             f"{STDIN}: standard input is read by one process alone; save it as a file where all tasks find it, and give that"
@@ -56,8 +64,6 @@ def plan(
                 state_of(folder).commit()
             files, finished = request.look()
             known = None if finished else request.saved(files) or request.begin(files)
-    if known is None:
-        raise MismatchError(f"{folder}: this dataset is finished; nothing is left to run")
     return known
 
 

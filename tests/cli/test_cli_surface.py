@@ -48,7 +48,9 @@ SHARED = {
     "--encoding": None,
     "--max-document-bytes": None,
 }
-RUN = dict.fromkeys(["--out", "--config", "--jobs", "--overwrite", "--rehash", "--dry-run", "--json"])
+RUN = dict.fromkeys(
+    ["--out", "--config", "--jobs", "--scheduler", "--overwrite", "--rehash", "--dry-run", "--json"]
+) | {"--engine": ["local", "dask"]}
 SURFACE: dict[str, dict[str, list[str] | None]] = {
     "preshard": {**SHARED, **RUN},
     "verify": dict.fromkeys(["--source", "--jobs", "--json"]),
