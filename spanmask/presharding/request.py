@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Self
 
 from spanmask.config import PreshardConfig
@@ -15,6 +16,7 @@ from spanmask.presharding.existing import check_out, differences, finished_datas
 from spanmask.presharding.finding import STDIN, OnInputs, Paths, each_of, find_files
 from spanmask.presharding.plan_file import identity, plan_from_json, plan_to_json, saved_identity, stated_files
 from spanmask.presharding.planning import Plan, make_plan
+from spanmask.presharding.space import check_space
 from spanmask.shard.manifest import Manifest
 from spanmask.vocab import load_vocabulary
 
@@ -85,6 +87,8 @@ class Request:
             if saved is not None and not state.may_discard(overwrite=self.overwrite):
                 raise MismatchError(refusal(self.out, "an unfinished run", differences(saved_identity(saved), wanted)))
             state.discard()
+        if isinstance(self.out, Path):
+            check_space(self.out, plan, state.units())
         state.start(content)
         return plan
 
