@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from spanmask.blocks import from_columns, join, offsets_of, select
 from spanmask.records import MaskedBlock, Offsets, Ragged
@@ -67,10 +69,25 @@ def locate(shards: ShardSet, rows: Offsets) -> tuple[Offsets, Offsets, Offsets]:
     return shard, shards.block_offsets[shard] + block, before - block * BATCH_ROWS
 
 
+class _Places:
+    """Where the columns of an open shard's blocks lie in its file.
+
+    offsets, values: (blocks, columns), of those that are known. left: how many are not.
+    """
+
+    __slots__ = ("known", "left", "offsets", "values")
+
+    def __init__(self, blocks: int, columns: int) -> None:
+        # Two at least: of one, arrays are of another kind to the compiler.
+        self.offsets, self.values = np.zeros((2, max(blocks, 2), columns), np.int64)
+        self.known = np.zeros(blocks, np.bool_)
+        self.left = blocks
+
+
 class CompiledShelf:
     """The rows of one dataset, copied by kernels straight from the mapped files.
 
-    Kept of each block that was touched: where its columns lie in the file, at most 144 bytes for 1,024 rows.
+    Kept of each block that was touched, as long as its shard is open: where its columns lie in the file, at most 144 bytes for 1,024 rows.
     """
 
     def __init__(self, shards: ShardSet) -> None:
@@ -78,9 +95,7 @@ class CompiledShelf:
         self._types = _types(shards)
         self._columns = list(self._types)
         self._widths = np.array([kind.itemsize // 2 for kind in self._types.values()])
-        self._offsets, self._values = np.zeros((2, shards.block_count(), len(self._columns)), np.int64)
-        self._known = np.zeros(shards.block_count(), np.bool_)
-        self._generation = shards.generation
+        self._places = WeakKeyDictionary[ShardFile, _Places]()
         self._always = shards.verify is Verify.ALWAYS
         # A block of rows that is freed goes back to the system, to be cleared page by page for the next one, unless as large a block was
         # freed before: this one was, though nothing touched it. It is the largest that glibc remembers.
@@ -118,39 +133,39 @@ class CompiledShelf:
         from spanmask.kernels.gather import Cells, Columns, Wanted, find_cells
 
         shards, blocks, inside = locate(self.shards, rows)
-        wanted_shards = np.flatnonzero(np.bincount(shards)).tolist()
-        files = dict(zip(wanted_shards, self.shards.files(wanted_shards), strict=True))
-        self._touch(blocks, files)
+        wanted_shards = np.unique(shards).tolist()
         widths, numbers = self._widths[chosen], max(_NUMBERS - chosen.start, 0)
         cells = Cells(*np.empty((2, len(widths), len(rows)), np.int64))
         parts = []
-        for shard, file in files.items():
+        for shard, file in zip(wanted_shards, self.shards.files(wanted_shards), strict=True):
             targets = np.flatnonzero(shards == shard)
-            columns = Columns(self._offsets[:, chosen], self._values[:, chosen], widths, numbers)
-            wanted = Wanted(blocks[targets], inside[targets], targets)
-            find_cells(file.whole.view(np.int32), columns, wanted, cells)
+            within = blocks[targets] - self.shards.block_offsets[shard]
+            places = self._touched(file, within)
+            columns = Columns(places.offsets[:, chosen], places.values[:, chosen], widths, numbers)
+            find_cells(file.whole.view(np.int32), columns, Wanted(within, inside[targets], targets), cells)
             parts.append((file.whole, targets))
         return cells, parts
 
-    def _touch(self, blocks: Offsets, files: dict[int, ShardFile]) -> None:
-        """Have blocks checked, and note where their columns lie. files: the shards that they lie in."""
-        if self._generation != self.shards.generation:
-            # Some files were opened again, and are checked again.
-            self._generation = self.shards.generation
-            self._known[:] = False
-        new = blocks if self._always else blocks[~self._known[blocks]]
-        for block in np.unique(new).tolist():
-            shard, number = self.shards.locate_block(block)
-            file = files[shard]
-            batch = file.batch(number)
-            for index, name in enumerate(self._columns):
-                buffers = batch.column(name).buffers()
-                # An empty column's values may be nowhere; nothing is copied from there.
-                offsets, values = (
-                    buffer.address - file.buffer.address if buffer.size else 0 for buffer in (buffers[1], buffers[-1])
-                )
-                self._offsets[block, index], self._values[block, index] = offsets // 4, values // 2
-            self._known[block] = True
+    def _touched(self, file: ShardFile, blocks: Offsets) -> _Places:
+        """Have blocks of a shard checked, and return where their columns lie."""
+        places = self._places.get(file)
+        if places is None:
+            places = self._places[file] = _Places(len(file), len(self._columns))
+        if places.left or self._always:
+            for block in np.unique(blocks if self._always else blocks[~places.known[blocks]]).tolist():
+                self._find(file.batch(block), file, places, block)
+        return places
+
+    def _find(self, batch: pa.RecordBatch, file: ShardFile, places: _Places, block: int) -> None:
+        for index, name in enumerate(self._columns):
+            buffers = batch.column(name).buffers()
+            # An empty column's values may be nowhere; nothing is copied from there.
+            offsets, values = (
+                buffer.address - file.buffer.address if buffer.size else 0 for buffer in (buffers[1], buffers[-1])
+            )
+            places.offsets[block, index], places.values[block, index] = offsets // 4, values // 2
+        places.left -= not places.known[block]
+        places.known[block] = True
 
 
 def _types(shards: ShardSet) -> dict[str, np.dtype[Any]]:

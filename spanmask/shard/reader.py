@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, overload
 
@@ -27,6 +28,8 @@ OnRows = Callable[[int, int], None]
 
 #: How long rows of an open shard are handed on without looking whether the file changed.
 LOOK_SECONDS = 1.0
+#: Shards of a split that stay open: systems commonly let a process have 1,024 files open, and map 65,530.
+OPEN_LIMIT = 256
 
 
 def advancing(on_progress: OnRows | None, total: int) -> Callable[[int], None]:
@@ -47,8 +50,8 @@ class ShardSet(Sequence[Row]):
 
     Shards are mapped into memory when first needed; nothing is copied, and nothing outside the dataset's folder is opened. Of one in an
     object store, copies on this machine are mapped (`spanmask.shard.cache`).
-    row_offsets, block_offsets: (shards + 1,) the global row, and the global record batch, with which each shard begins. generation:
-    another one once open shards were closed, which happens to none of a folder.
+    At most `OPEN_LIMIT` are open, or as many as one reading takes; one that is opened again is checked again.
+    row_offsets, block_offsets: (shards + 1,) the global row, and the global record batch, with which each shard begins.
     """
 
     def __init__(self, root: Root, manifest: Manifest, split: Split, verify: Verify = Verify.FIRST) -> None:
@@ -61,7 +64,6 @@ class ShardSet(Sequence[Row]):
         self._looked_at: dict[int, float] = {}
         self._first: ShardFile | None = None
         self._let_go_at = 0.0
-        self.generation = 0
         rows = split.shards.counts("rows")
         self.row_offsets = blocks.offsets_of(rows)
         self.block_offsets = blocks.offsets_of(-(-rows // BATCH_ROWS))
@@ -107,11 +109,28 @@ class ShardSet(Sequence[Row]):
         missing = [shard for shard in shards if shard not in self._files]
         if missing and isinstance(self.root, RemoteRoot):
             self._let_go(self.root, shards)
+        self._make_room(len(missing), shards)
         for shard in missing:
             self._files[shard] = self._opened(self.split.shards[shard])
             self._looked_at[shard] = time.monotonic()
         self.look_again(shards)
+        if len(self._files) >= OPEN_LIMIT:
+            # The last to be used are the last to be closed.
+            for shard in shards:
+                self._files[shard] = self._files.pop(shard)
         return [self._files[shard] for shard in shards]
+
+    def _make_room(self, count: int, wanted: Sequence[int]) -> None:
+        """Close shards that were not used for longest, those wanted apart, where there is no room for so many more."""
+        excess = len(self._files) + count - OPEN_LIMIT
+        if excess > 0:
+            needed = set(wanted)
+            for shard in list(islice((shard for shard in self._files if shard not in needed), excess)):
+                self._close(shard)
+
+    def _close(self, shard: int) -> None:
+        """Let go of an open shard: it is unmapped with the last rows that anyone has of it."""
+        del self._files[shard], self._looked_at[shard]
 
     def _opened(self, record: ShardRecord) -> ShardFile:
         try:
@@ -133,8 +152,7 @@ class ShardSet(Sequence[Row]):
         self._let_go_at = now
         gone = [number for number, file in self._files.items() if not root.holds(file.record)]
         for number in set(gone).difference(wanted):
-            del self._files[number], self._looked_at[number]
-            self.generation += 1
+            self._close(number)
 
     def look_again(self, shards: Iterable[int]) -> None:
         """Refuse those of some shards that are open and changed.

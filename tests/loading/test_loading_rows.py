@@ -24,7 +24,7 @@ from loading.conftest import SCHEMES, Make
 import spanmask
 from spanmask import PreshardConfig, preshard
 from spanmask.errors import ConfigError, IncompleteShards, MismatchError, ShardError, StorageError
-from spanmask.loading import LoadConfig, ShardDataset, ShardLoader, Stream
+from spanmask.loading import LoadConfig, ShardDataset, ShardLoader, Stream, shelves
 from spanmask.loading.backend import Backend
 from spanmask.loading.rows import Masks, RowReader
 from spanmask.records import MaskedBlock
@@ -217,6 +217,46 @@ def test_a_shard_that_changes_is_seen_a_second_later_at_most(
             one.read(zero, zero, 0)
     with pytest.raises(ShardError, match=message):
         opened[0][0]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_of_many_shards_few_stay_open_and_one_that_is_opened_again_is_checked_again(
+    dataset: Make, tmp_path: Path, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a pass over 10 TB would end with the 1,024th shard, or where that is raised with the 65,530th, which systems map no more of."""
+    monkeypatch.setattr(reader_module, "OPEN_LIMIT", 2)
+    monkeypatch.setattr(shelves, "_BLOCKS_KEPT", 2)
+    made = dataset(shard_bytes=16 << 10)
+    shutil.copytree(made.root, tmp_path / "copy")
+    shards = spanmask.open(tmp_path / "copy")
+    count = len(shards.split.shards)
+    assert count > 6
+    reader = RowReader([shards], masks=Masks.STORED, backend=backend)
+    firsts = shards.row_offsets[:-1]
+    for row in [*firsts, *firsts[::-1]]:
+        block = reader.read(np.zeros(1, np.int64), np.array([row]), 0)
+        assert equals(block, 0, made[int(row)])
+        assert _open_below(tmp_path / "copy") <= 5
+    rows = np.random.default_rng(0).permutation(len(shards))[:500]
+    block = reader.read(np.zeros(len(rows), np.int64), rows, 0)
+    assert all(equals(block, k, made[int(row)]) for k, row in enumerate(rows))
+    reader.read(np.zeros(1, np.int64), firsts[-1:], 0)
+    gc.collect()
+    assert _open_below(tmp_path / "copy") <= 5
+    for row in firsts[1:4]:
+        reader.read(np.zeros(1, np.int64), np.array([row]), 0)
+    path = tmp_path / "copy" / shards.split.shards[0].path
+    data = bytearray(path.read_bytes())
+    data[data.find(made[0].labels.tobytes())] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(ShardError, match="checksum"):
+        reader.read(np.zeros(1, np.int64), np.zeros(1, np.int64), 0)
+
+
+def _open_below(folder: Path) -> int:
+    """Return how many files of a folder this process has mapped."""
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    return len({line.split()[-1] for line in lines if line.split()[-1].startswith(f"{folder}/")})
 
 
 def test_more_shards_than_a_process_may_open_are_told_with_what_to_do(dataset: Make) -> None:
