@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
+from spanmask.collector import held_off
 from spanmask.config import Format
 from spanmask.corpus.compressed import open_decompressed
 from spanmask.corpus.listing import expand
@@ -138,6 +139,7 @@ class Inputs:
         return dict(Counter(_suffix(os.path.basename(file.path)) or file.format for file in self.files).most_common())
 
 
+@held_off()
 def find_inputs(
     paths: Sequence[str | os.PathLike[str]],
     format: Format,  # noqa: A002

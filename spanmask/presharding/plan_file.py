@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from spanmask.collector import held_off
 from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION, Format, PreshardConfig
 from spanmask.corpus.exclusion import read_exclusions
 from spanmask.corpus.inputs import Exclusion, InputFile, Part
@@ -84,6 +85,7 @@ def _versions(vocabulary: Vocabulary) -> dict[str, Any]:
     return {"algorithm": ALGORITHM_VERSION, "format": FORMAT_VERSION, "tokenized_by": tokenized_by(vocabulary)}
 
 
+@held_off()
 def plan_from_json(content: dict[str, Any], out: str, exclusions: Sequence[Exclusion] = ()) -> Plan:
     """Build what `plan_to_json` and JSON made of a plan. out: of its dataset. exclusions: of `listed_exclusions`, to run units.
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from spanmask.collector import held_off
 from spanmask.config import (
     CorpusConfig,
     Format,
@@ -85,6 +86,7 @@ class Plan:
         return tuple(self.tasks[number] for number in numbers)
 
 
+@held_off()
 def make_plan(
     config: PreshardConfig,
     vocabulary: Vocabulary,

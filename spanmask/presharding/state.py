@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from spanmask.collector import held_off
 from spanmask.config import canonical_json, fingerprint
 from spanmask.errors import IncompleteShards, MismatchError, SpanmaskError
 from spanmask.folders import LOCK, sole_writer
@@ -237,6 +238,7 @@ def sealed(content: dict[str, Any]) -> bytes:
     return canonical_json({**content, "digest": fingerprint(content)})
 
 
+@held_off()
 def unsealed(data: bytes) -> dict[str, Any] | None:
     """Return what a state file holds, or None where it is damaged."""
     try:
