@@ -36,6 +36,7 @@ _GROUPS = {
     "Make data": {
         "vocab": "Train a vocabulary on text, or add pieces of it to a model's.",
         "preshard": "Turn text into masked shards.",
+        "finalize": "Make the dataset of what an array's tasks did.",
         "status": "Tell how far a dataset is, or what it is.",
         "repair": "Make damaged or missing shards again, byte for byte.",
         "gc": "Remove what killed processes left.",
@@ -100,6 +101,7 @@ def _ending_when_unread() -> Iterator[None]:
 _GO_ON = {
     "train": "no update was made; the same command begins anew",
     "preshard": "the same command goes on from here",
+    "finalize": "the same command goes on from here",
     "repair": "shards made again stay; the same command goes on from here",
     "probe": "nothing was written; the same command begins anew",
     "vocab": "nothing was written; the same command begins anew",

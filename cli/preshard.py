@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,17 +11,13 @@ from spanmask.config import PreshardConfig
 from spanmask.errors import IncompleteShards
 
 from .commands import examples, say
-from .ending import Request
 from .options import GroupedCommand, config_options, given
-from .progress import progress_display
+from .stopping import stoppable_display
 from .summary import dataset_summary, library_warning, print_json, told_inputs, unknown_rate, unknown_warning
 
 if TYPE_CHECKING:
     from spanmask.corpus.inputs import Inputs
     from spanmask.presharding.progress import Progress
-
-#: Seconds that shards under way are waited for when a signal ends the command.
-_PATIENCE = 10
 
 
 def build_config(config_file: str | None, options: dict[str, Any]) -> PreshardConfig:
@@ -38,7 +33,7 @@ def build_config(config_file: str | None, options: dict[str, Any]) -> PreshardCo
         "spanmask preshard book.txt --seed 7 --scheme word --dry-run 3",
     ),
 )
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT…")
+@click.argument("inputs", nargs=-1, metavar="INPUT…")
 @click.option("--out", type=click.Path(), help="Folder to write, or URL of a prefix (s3://BUCKET/PREFIX).")
 @click.option(
     "--config",
@@ -51,9 +46,16 @@ def build_config(config_file: str | None, options: dict[str, Any]) -> PreshardCo
 @click.option("--jobs", type=click.IntRange(min=1), help="Worker processes. [one a processor]")
 @click.option(
     "--engine",
-    type=click.Choice(["local", "dask"]),
+    type=click.Choice(["local", "array", "dask"]),
     default="local",
-    help="Who runs the work: processes of this machine, or workers of a Dask cluster (spanmask[dask]). [local]",
+    help="Who runs the work: processes of this machine, the tasks of an array, of which this is one, or workers of a Dask cluster "
+    "(spanmask[dask]). [local]",
+)
+@click.option(
+    "--task",
+    metavar="i/n",
+    help="Of --engine array: the i-th share of n, from 0 on; env or env/n where Slurm, Kubernetes or AWS Batch say which; or tasks by "
+    "number, as 3,7-9. Without it the work is planned and no more.",
 )
 @click.option(
     "--scheduler",
@@ -74,6 +76,7 @@ def command(
     config_file: str | None,
     jobs: int | None,
     engine: str,
+    task: str | None,
     scheduler: str | None,
     overwrite: bool,
     rehash: bool,
@@ -85,27 +88,31 @@ def command(
 
     INPUT is a file, folder or glob of .txt, .jsonl, .json, .csv, .tsv, .parquet or .arrow, but for the last two also as .gz, .zst, .bz2 or
     .xz; - is standard input.
-    The same inputs and options give the same bytes, whatever the number of jobs; a killed run goes on when called again.
+    The same inputs and options give the same bytes, whatever the number of jobs and whoever runs them; a killed run goes on when called
+    again. Where a run was planned, --engine array goes by its plan, and takes neither INPUT nor options of it. When all tasks have ended,
+    spanmask finalize makes the dataset of what they did.
     """
-    config = build_config(config_file, options)
-    if dry_run is not None:
+    for flag, value, whose in (("--task", task, "array"), ("--scheduler", scheduler, "dask")):
+        if value is not None and engine != whose:
+            raise click.UsageError(f"{flag} is {value}: it goes with --engine {whose}")
+    planned = engine == "array" and not inputs and config_file is None and not given(options)
+    if not inputs and not planned:
+        raise click.UsageError("INPUT… is missing: give one at least")
+    config = None if planned else build_config(config_file, options)
+    if dry_run is not None and config is not None:
         if as_json:
             raise click.UsageError("--json does not go with --dry-run")
         _show_first(inputs, config, dry_run)
         return
     if out is None:
         raise click.UsageError("--out is missing: give the folder to write")
-    _write(
-        inputs,
-        out,
-        config,
-        as_json=as_json,
-        jobs=jobs,
-        engine=engine,
-        scheduler=scheduler,
-        overwrite=overwrite,
-        rehash=rehash,
-    )
+    if engine == "array":
+        from .array_task import run_task
+
+        run_task(inputs, out, config, task, as_json=as_json, jobs=jobs, overwrite=overwrite)
+    elif config is not None:
+        run = {"jobs": jobs, "engine": engine, "scheduler": scheduler, "overwrite": overwrite, "rehash": rehash}
+        _write(inputs, out, config, as_json=as_json, **run)
 
 
 def _write(inputs: tuple[str, ...], out: str, config: PreshardConfig, *, as_json: bool, **run: Any) -> None:
@@ -116,16 +123,11 @@ def _write(inputs: tuple[str, ...], out: str, config: PreshardConfig, *, as_json
     before = mark_of(out)
     found: list[Inputs] = []
     reasons: list[str | None] = [None]
-    request = Request(f"ending when the shards under way are done, or after {_PATIENCE} seconds", patience=_PATIENCE)
-    with progress_display(sys.stderr) as show, ExitStack() as noting:
+    with stoppable_display(sys.stderr) as (show, request):
 
         def on_progress(progress: Progress) -> bool:
-            # Not before the first time: until then there is nothing to wait for.
-            request.note_within(noting)
             reasons[0] = progress.through_library
-            if show is not None:
-                show(progress)
-            return request.code is not None
+            return show(progress)
 
         try:
             manifest = preshard(inputs, out, config, on_progress=on_progress, on_inputs=found.append, **run)

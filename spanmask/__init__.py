@@ -28,7 +28,9 @@ if TYPE_CHECKING:
         StorageError,
     )
     from spanmask.masking import mask
+    from spanmask.presharding.finishing import finalize
     from spanmask.presharding.run import preshard
+    from spanmask.presharding.tasks import plan, read_plan, run_unit
     from spanmask.records import MaskedBlock, Row, TokenizedBlock
     from spanmask.shard.manifest import Manifest
     from spanmask.shard.reader import ShardSet
@@ -55,10 +57,14 @@ __all__ = [
     "Tokenizer",
     "Vocabulary",
     "audit",
+    "finalize",
     "load_vocabulary",
     "mask",
     "open",
+    "plan",
     "preshard",
+    "read_plan",
+    "run_unit",
     "verify",
 ]
 
@@ -80,10 +86,14 @@ _HOMES = {
     "Tokenizer": "tokenization",
     "Vocabulary": "vocab",
     "audit": "auditing",
+    "finalize": "presharding.finishing",
     "load_vocabulary": "vocab",
     "mask": "masking",
     "open": "shard.reader:open_shards",
+    "plan": "presharding.tasks",
     "preshard": "presharding.run",
+    "read_plan": "presharding.tasks",
+    "run_unit": "presharding.tasks",
     "verify": "shard.verify",
 }
 

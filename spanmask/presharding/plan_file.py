@@ -110,6 +110,24 @@ def plan_from_json(content: dict[str, Any], out: str, exclusions: Sequence[Exclu
     return Plan(config=config, vocabulary=vocabulary, files=files, tasks=tasks, unigram=unigram, out=out)
 
 
+def stated_exclusions(content: dict[str, Any], out: str) -> tuple[Exclusion, ...]:
+    """Return the lists of documents that a plan leaves out, without what they hold.
+
+    Raises
+    ------
+    MismatchError
+        The plan is damaged.
+    """
+    try:
+        stated = PreshardConfig.from_json(content["config"]).corpus.exclude
+        return tuple(
+            Exclusion(field=one.partition("=")[0], path=os.fspath(path), stated=one, values=frozenset())
+            for one, path in zip(stated, content["exclusions"], strict=True)
+        )
+    except (LookupError, TypeError, ValueError, AttributeError, ConfigError) as error:
+        raise _damaged(out, error) from None
+
+
 def listed_exclusions(content: dict[str, Any], out: str) -> tuple[Exclusion, ...]:
     """Read the lists of documents that a plan leaves out.
 
@@ -120,19 +138,15 @@ def listed_exclusions(content: dict[str, Any], out: str) -> tuple[Exclusion, ...
     MismatchError
         One is not what it was, or the plan is damaged.
     """
-    try:
-        stated = PreshardConfig.from_json(content["config"]).corpus
-        given = tuple(
-            f"{one.partition('=')[0]}={list_path}"
-            for one, list_path in zip(stated.exclude, map(os.fspath, content["exclusions"]), strict=True)
-        )
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise _damaged(out, error) from None
-    found = read_exclusions(replace(stated, exclude=given))
-    for one, wanted in zip(found, stated.exclude, strict=True):
-        if one.stated.rpartition("#")[2] != wanted.rpartition("#")[2]:
-            raise MismatchError(f"{one.path}: not the list that the run was planned with ({wanted}); restore it")
-    return found
+    lists = stated_exclusions(content, out)
+    if not lists:
+        return ()
+    corpus = PreshardConfig.from_json(content["config"]).corpus
+    found = read_exclusions(replace(corpus, exclude=tuple(f"{one.field}={one.path}" for one in lists)))
+    for one, wanted in zip(found, lists, strict=True):
+        if one.stated.rpartition("#")[2] != wanted.stated.rpartition("#")[2]:
+            raise MismatchError(f"{one.path}: not the list that the run was planned with ({wanted.stated}); restore it")
+    return tuple(replace(one, stated=wanted.stated) for one, wanted in zip(found, lists, strict=True))
 
 
 def _damaged(out: str, error: Exception) -> MismatchError:

@@ -100,20 +100,6 @@ class RemoteState:
     def _sizes(self) -> dict[str, int]:
         return {name: size for split in SPLITS for name, size in self.out.sizes(split).items()}
 
-    def each_receipt(self, units: Iterable[str]) -> Iterator[Receipt]:
-        """Yield the receipts of units that are done, in their order.
-
-        Raises
-        ------
-        IncompleteShards
-            One is gone or damaged.
-        """
-        for unit, receipt in _ahead(lambda unit: (unit, self._receipt(unit)), units):
-            if receipt is None:
-                path = f"{self.out}/{_RECEIPTS}/{unit}.json"
-                raise IncompleteShards("it is gone, or damaged; run the same command again", path=path)
-            yield receipt
-
     @property
     def has_receipts(self) -> bool:
         """Whether a run that began here has done anything."""

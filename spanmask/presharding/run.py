@@ -13,12 +13,12 @@ from spanmask.blocks import row_of
 from spanmask.config import PreshardConfig
 from spanmask.corpus.exclusion import with_exclusions
 from spanmask.corpus.inputs import Inputs
-from spanmask.errors import ConfigError, CorpusError, IncompleteShards, SpanmaskError
+from spanmask.errors import ConfigError, IncompleteShards, SpanmaskError
 from spanmask.folders import sole_writer
-from spanmask.presharding.assembling import assemble
 from spanmask.presharding.destinations import Out, State, shared, state_of, written
 from spanmask.presharding.finding import STDIN, OnInputs, Paths, find_files
-from spanmask.presharding.locations import check_unchanged_since, remember_inputs, remember_lists
+from spanmask.presharding.finishing import finish
+from spanmask.presharding.locations import check_unchanged_since
 from spanmask.presharding.planning import Plan, jobs_of, make_plan
 from spanmask.presharding.progress import OnProgress, Teller
 from spanmask.presharding.receipt import unit_order
@@ -29,7 +29,6 @@ from spanmask.presharding.state import FINISHING, FOLDER, PATIENCE
 from spanmask.presharding.tasks import plan_request
 from spanmask.presharding.units import Pipeline, all_units
 from spanmask.records import Row
-from spanmask.shard.card import dataset_card
 from spanmask.shard.manifest import Manifest, read_manifest
 from spanmask.vocab import Vocabulary, load_vocabulary
 
@@ -176,27 +175,12 @@ def _spread(out: Out, plan: Plan, scheduler: str | None, jobs: int, teller: Tell
 def _finish(state: State, plan: Plan, ran: Ran, advice: str) -> Manifest:
     """Make a dataset of what was run. advice: how the command is run again where workers died."""
     if ran.failed:
-        raise IncompleteShards(
-            f"{len(ran.failed)} units failed after three tries ({', '.join(ran.failed[:5])}): their worker died, perhaps for want of "
-            f"memory; the others are complete, run the same command again {advice}",
-            path=str(state.out),
-        )
+        raise IncompleteShards(f"{ran.told_failed} {advice}", path=str(state.out))
     if ran.stopped:
         raise IncompleteShards(f"stopped with {len(ran.done):,} units done; the same call goes on", path=str(state.out))
     # Before anything is staged: rows of a file that changed on the way belong to no text that exists.
     check_unchanged_since(plan.files)
-    receipts = state.each_receipt(sorted(ran.done, key=unit_order))
-    try:
-        manifest, skipped = assemble(plan, receipts)
-    except CorpusError:
-        # All was done and nothing came of it: a later run would have nothing to go on from, and be refused with other options.
-        state.discard()
-        raise
-    state.stage(manifest, dataset_card(manifest), skipped)
-    state.commit()
-    remember_inputs(manifest, plan.files)
-    remember_lists(manifest, plan.files)
-    return manifest
+    return finish(state, plan, sorted(ran.done, key=unit_order))
 
 
 def preview(

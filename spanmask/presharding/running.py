@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,16 +18,25 @@ from spanmask.presharding.units import Pipeline, PipelineWork, all_units, useful
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ran:
-    """What became of tasks.
+    """What became of so many tasks.
 
     done: units, by name. failed: those whose worker died on every try. before: of those done, how many an earlier run had done.
     stopped: whether who watched had it end before all were begun.
     """
 
+    tasks: int
     done: frozenset[str]
     failed: tuple[str, ...]
     before: int
     stopped: bool
+
+    @property
+    def told_failed(self) -> str:
+        """What failed, and what to do."""
+        return (
+            f"{len(self.failed)} units failed after three tries ({', '.join(self.failed[:5])}): their worker died, perhaps for want of "
+            "memory; the others are complete, run the same command again"
+        )
 
 
 def run_tasks(
@@ -49,12 +59,17 @@ def run_tasks(
         The file system refused, or an input changed while it was read.
     """
     done, failed = set[str](), list[str]()
+    ends: dict[int, int] = {}
     for known in state.receipts(_known(state, tasks)):
         teller.done(known, before=True)
         on_receipt(known)
         done.add(known.unit)
-    before = len(done)
-    units, jobs = all_units(plan, frozenset(done), tasks), useful_jobs(tasks, jobs)
+        if known.blocks is not None:
+            ends[unit_order(known.unit)[0]] = known.blocks
+    before, counts = len(done), Counter(unit_order(unit)[0] for unit in done)
+    # A large file of which all is done is not even read again.
+    left = [task for task in tasks if ends.get(task.number) != counts[task.number] - 1]
+    units, jobs = all_units(plan, frozenset(done), left), useful_jobs(left, jobs)
     work, stopping = _work(plan, str(state.root)), lambda: teller.stopping
     for outcome in run_local(work, units, jobs, teller.advance, teller.preparing, stopping=stopping):
         receipt: Receipt | None = outcome.result
@@ -68,7 +83,7 @@ def run_tasks(
         done.add(receipt.unit)
         on_receipt(receipt)
         teller.done(receipt, before=False)
-    return Ran(done=frozenset(done), failed=tuple(failed), before=before, stopped=teller.stopping)
+    return Ran(tasks=len(tasks), done=frozenset(done), failed=tuple(failed), before=before, stopped=teller.stopping)
 
 
 def _known(state: State, tasks: Sequence[Task]) -> list[str]:

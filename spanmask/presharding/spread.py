@@ -135,7 +135,9 @@ def run_spread(state: State, plan: Plan, scheduler: str | None, jobs: int, telle
             continue
         done.update(told.units)
         teller.told(told.shards, told.through_library)
-    return Ran(done=frozenset(done), failed=tuple(failed), before=before, stopped=teller.stopping)
+    return Ran(
+        tasks=len(plan.tasks), done=frozenset(done), failed=tuple(failed), before=before, stopped=teller.stopping
+    )
 
 
 def _first_unit(task: int) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from spanmask.collector import held_off
 from spanmask.config import canonical_json, fingerprint
-from spanmask.errors import IncompleteShards, MismatchError, SpanmaskError
+from spanmask.errors import MismatchError, SpanmaskError
 from spanmask.folders import LOCK, sole_writer
 from spanmask.presharding.receipt import UNIT, Receipt
 from spanmask.shard.manifest import MANIFEST, Manifest, write_manifest
@@ -111,24 +111,6 @@ class RunState:
             receipt = _read_receipt(path)
             if receipt is not None and all(self._is_there(record, path) for record in receipt.records):
                 yield receipt
-
-    def receipt(self, unit: str) -> Receipt:
-        """Return the receipt of a unit that is done.
-
-        Raises
-        ------
-        IncompleteShards
-            It is gone or damaged.
-        """
-        path = self.receipts_folder / f"{unit}.json"
-        receipt = _read_receipt(path)
-        if receipt is None:
-            raise IncompleteShards("it is gone, or damaged; run the same command again", path=str(path))
-        return receipt
-
-    def each_receipt(self, units: Iterable[str]) -> Iterator[Receipt]:
-        """Yield the receipts of units that are done; see `receipt`. One by one: those of many are more than memory need hold."""
-        return map(self.receipt, units)
 
     @property
     def has_receipts(self) -> bool:

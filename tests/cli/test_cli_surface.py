@@ -49,10 +49,11 @@ SHARED = {
     "--max-document-bytes": None,
 }
 RUN = dict.fromkeys(
-    ["--out", "--config", "--jobs", "--scheduler", "--overwrite", "--rehash", "--dry-run", "--json"]
-) | {"--engine": ["local", "dask"]}
+    ["--out", "--config", "--jobs", "--task", "--scheduler", "--overwrite", "--rehash", "--dry-run", "--json"]
+) | {"--engine": ["local", "array", "dask"]}
 SURFACE: dict[str, dict[str, list[str] | None]] = {
     "preshard": {**SHARED, **RUN},
+    "finalize": {"--json": None},
     "verify": dict.fromkeys(["--source", "--jobs", "--json"]),
     "status": dict.fromkeys(["--watch", "--json"]),
     "repair": dict.fromkeys(["--jobs", "--json"]),
@@ -113,7 +114,20 @@ def test_a_commands_options_are_those_promised(name: str) -> None:
 
 
 def test_the_commands_are_those_promised() -> None:
-    data = ["vocab", "preshard", "status", "repair", "gc", "export", "demo", "show", "verify", "overlap", "audit"]
+    data = [
+        "vocab",
+        "preshard",
+        "finalize",
+        "status",
+        "repair",
+        "gc",
+        "export",
+        "demo",
+        "show",
+        "verify",
+        "overlap",
+        "audit",
+    ]
     assert list(COMMANDS) == [*data, "train", "curves", "infill", "export-model", "probe", "score", "bench"]
 
 

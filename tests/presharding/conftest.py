@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
@@ -53,6 +54,19 @@ class Lab:
         path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         return path
 
+    def corpus(self) -> list[Path]:
+        """Write files of one task each, of several together, of several each, one that is streamed, and one of nothing."""
+        texts = self.text(count=200).read_text().split("\n\n")
+        rows = [{"text": text, "id": number} for number, text in enumerate(texts)]
+        large, small = (
+            self.jsonl(rows[:90], "large.jsonl"),
+            [self.jsonl(rows[n : n + 3], f"{n}.jsonl") for n in (90, 93)],
+        )
+        packed, empty = self.folder / "packed.jsonl.gz", self.folder / "empty.jsonl"
+        packed.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows[96:]).encode(), mtime=0))
+        empty.write_bytes(b"")
+        return [large, packed, empty, *small]
+
     def config(self, **options: Any) -> PreshardConfig:
         return PreshardConfig.of(**{"seed": 7, "shard_bytes": 4096, "max_tokens": 64, **options})
 
@@ -102,3 +116,13 @@ def lab(tmp_path: Path) -> Lab:
 @pytest.fixture(scope="session")
 def make_lab(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Lab]:
     return lambda name: Lab(tmp_path_factory.mktemp(name))
+
+
+@pytest.fixture(scope="module")
+def whole(make_lab: Callable[[str], Any]) -> Any:
+    """A corpus of all kinds of tasks, and the files of a dataset that a run in one piece made of it."""
+    lab = make_lab("whole")
+    lab.inputs, lab.options = lab.corpus(), {"holdout": 0.2, "random_ids": "unigram", "keep": ("id",)}
+    lab.run(lab.inputs, "local", **lab.options)
+    lab.wanted = lab.tree("local")
+    return lab

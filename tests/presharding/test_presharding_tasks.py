@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import pickle
 import random
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,29 +15,6 @@ from spanmask.presharding import plan, read_plan, run_unit
 from spanmask.presharding import state as states
 from spanmask.presharding.plan_file import plan_to_json
 
-OPTIONS = {"holdout": 0.2, "random_ids": "unigram", "keep": ("id",)}
-
-
-def corpus(lab: Any) -> list[Path]:
-    """Files of one task each, of several together, of several each, and one that is streamed."""
-    texts = lab.text(count=200).read_text().split("\n\n")
-    rows = [{"text": text, "id": number} for number, text in enumerate(texts)]
-    large, small = lab.jsonl(rows[:90], "large.jsonl"), [lab.jsonl(rows[n : n + 3], f"{n}.jsonl") for n in (90, 93)]
-    packed = lab.folder / "packed.jsonl.gz"
-    packed.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows[96:]).encode(), mtime=0))
-    empty = lab.folder / "empty.jsonl"
-    empty.write_bytes(b"")
-    return [large, packed, empty, *small]
-
-
-@pytest.fixture(scope="module")
-def whole(make_lab: Any) -> Any:
-    lab = make_lab("whole")
-    lab.inputs = corpus(lab)
-    lab.run(lab.inputs, "local", **OPTIONS)
-    lab.wanted = lab.tree("local")
-    return lab
-
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +22,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_tasks_in_any_order_and_a_run_that_ends_them_write_the_bytes_of_one_run(whole: Any) -> None:
-    made = pickle.loads(pickle.dumps(plan(whole.inputs, whole.folder / "any", whole.config(**OPTIONS))))
+    made = pickle.loads(pickle.dumps(plan(whole.inputs, whole.folder / "any", whole.config(**whole.options))))
     numbers = random.Random(5).sample(range(len(made.tasks)), len(made.tasks))
     assert len(numbers) > 5
     assert sum(task.streamed for task in made.tasks) == 1
@@ -55,13 +30,16 @@ def test_tasks_in_any_order_and_a_run_that_ends_them_write_the_bytes_of_one_run(
     receipts = {number: run_unit(made, number) for number in [*numbers[:-2], numbers[0], streamed]}
     assert len(receipts[streamed].shards["train"]) > 2
     assert sum(receipt.disk_bytes for receipt in receipts.values()) <= sum(path.stat().st_size for path in whole.inputs)
-    whole.run(whole.inputs, "any", **OPTIONS)
+    whole.run(whole.inputs, "any", **whole.options)
     assert whole.tree("any") == whole.wanted
 
 
 def test_a_plan_that_is_read_again_is_the_plan(whole: Any) -> None:
-    made = plan(whole.inputs, whole.folder / "again", whole.config(**OPTIONS))
-    read, same = read_plan(whole.folder / "again"), plan(whole.inputs, whole.folder / "again", whole.config(**OPTIONS))
+    made = plan(whole.inputs, whole.folder / "again", whole.config(**whole.options))
+    read, same = (
+        read_plan(whole.folder / "again"),
+        plan(whole.inputs, whole.folder / "again", whole.config(**whole.options)),
+    )
     assert plan_to_json(read) == plan_to_json(same) == plan_to_json(made)
     assert read.files == made.files
     assert read.tasks == made.tasks
@@ -69,44 +47,44 @@ def test_a_plan_that_is_read_again_is_the_plan(whole: Any) -> None:
 
 
 def test_a_run_of_another_configuration_is_not_gone_on_with(whole: Any) -> None:
-    made = plan(whole.inputs, whole.folder / "other", whole.config(**OPTIONS))
+    made = plan(whole.inputs, whole.folder / "other", whole.config(**whole.options))
     run_unit(made, 1)
     with pytest.raises(MismatchError, match=r"an unfinished run of another configuration.*seed: 7 there, 8 here"):
-        plan(whole.inputs, whole.folder / "other", whole.config(**OPTIONS, seed=8))
-    other = plan(whole.inputs, whole.folder / "other", whole.config(**OPTIONS, seed=8), overwrite=True)
+        plan(whole.inputs, whole.folder / "other", whole.config(**whole.options, seed=8))
+    other = plan(whole.inputs, whole.folder / "other", whole.config(**whole.options, seed=8), overwrite=True)
     assert other.config.masking.seed == 8
 
 
 def test_where_nothing_is_under_way_nothing_is_run(whole: Any) -> None:
-    made = plan(whole.inputs, whole.folder / "ended", whole.config(**OPTIONS))
-    whole.run(whole.inputs, "ended", **OPTIONS)
+    made = plan(whole.inputs, whole.folder / "ended", whole.config(**whole.options))
+    whole.run(whole.inputs, "ended", **whole.options)
     with pytest.raises(MismatchError, match="no run is under way"):
         run_unit(made, 0)
     with pytest.raises(ConfigError, match="no run is under way"):
         read_plan(whole.folder / "ended")
     with pytest.raises(MismatchError, match="this dataset is finished"):
-        plan(whole.inputs, whole.folder / "ended", whole.config(**OPTIONS))
+        plan(whole.inputs, whole.folder / "ended", whole.config(**whole.options))
     assert whole.tree("ended") == whole.wanted
 
 
 def test_what_cannot_be_run_in_pieces_is_refused(whole: Any) -> None:
     with pytest.raises(ConfigError, match="read by one process alone"):
         plan("-", whole.folder / "stdin", whole.config())
-    made = plan(whole.inputs, whole.folder / "few", whole.config(**OPTIONS))
+    made = plan(whole.inputs, whole.folder / "few", whole.config(**whole.options))
     for number in (-1, len(made.tasks)):
         with pytest.raises(ConfigError, match=f"task {number}: the plan has {len(made.tasks)} tasks"):
             run_unit(made, number)
 
 
 def test_one_that_runs_alone_and_those_that_share_keep_each_other_out(whole: Any) -> None:
-    made = plan(whole.inputs, whole.folder / "locked", whole.config(**OPTIONS))
+    made = plan(whole.inputs, whole.folder / "locked", whole.config(**whole.options))
     folder = whole.folder / "locked"
     with sole_writer(folder, folder / ".spanmask"), pytest.raises(MismatchError, match="another spanmask process"):
         run_unit(made, 0)
     with sole_writer(folder, folder / ".spanmask", shared=True):
         run_unit(made, 0)
         with pytest.raises(MismatchError, match="another spanmask process"):
-            whole.run(whole.inputs, "locked", **OPTIONS)
+            whole.run(whole.inputs, "locked", **whole.options)
 
 
 def test_a_task_whose_input_changed_meanwhile_is_not_done(lab: Any) -> None:

@@ -1,0 +1,298 @@
+"""Tasks of an array in any order, lost, doubled and killed, and whoever finishes them: the bytes are those of a run in one piece."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shlex
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from spanmask_cli.main import run as run_main
+
+import spanmask
+from spanmask import ConfigError, IncompleteShards, MismatchError, finalize, verify
+from spanmask.engines.array import choose
+from spanmask.presharding import plan, read_plan, run_unit
+from spanmask.presharding import state as states
+from spanmask.presharding.tasks import run_share
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(states, "PATIENCE", 5.0)
+
+
+#: The options of `Lab.config` and `whole.options`, as they are typed.
+FLAGS = [
+    "--seed",
+    "7",
+    "--shard-bytes",
+    "4096",
+    "--max-tokens",
+    "64",
+    "--holdout",
+    "0.2",
+    "--random-ids",
+    "unigram",
+    "--keep",
+    "id",
+]
+
+#: Returns exit code and text of a command.
+Told = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Told:
+    def call(*arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["spanmask", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            run_main()
+        found = capsys.readouterr()
+        return int(caught.value.code or 0), found.out + found.err
+
+    return call
+
+
+def _planned(whole: Any, out: str) -> Any:
+    return plan(whole.inputs, whole.folder / out, whole.config(**whole.options))
+
+
+def _share(whole: Any, out: str, text: str) -> None:
+    made = _planned(whole, out)
+    assert not run_share(made, choose(text, {}).numbers(len(made.tasks)), 1).failed
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 64])
+def test_any_number_of_tasks_in_any_order_writes_the_bytes_of_one_run(count: int, whole: Any) -> None:
+    out = f"of{count}"
+    for index in random.Random(count).sample(range(count), count):
+        _share(whole, out, f"{index}/{count}")
+    manifest = finalize(whole.folder / out)
+    assert whole.tree(out) == whole.wanted
+    assert finalize(whole.folder / out).digest == manifest.digest
+    assert whole.tree(out) == whole.wanted
+
+
+def test_a_lost_task_is_named_with_the_command_that_runs_just_that(whole: Any, told: Told) -> None:
+    for index in (0, 2):
+        _share(whole, "lost", f"{index}/3")
+    made = read_plan(whole.folder / "lost")
+    lost = range(1, len(made.tasks), 3)
+    with pytest.raises(IncompleteShards, match=f"{len(lost)} of {len(made.tasks)} tasks are missing") as caught:
+        finalize(whole.folder / "lost")
+    commands = re.findall("`(.*?)`", str(caught.value))
+    assert commands[1] == f"spanmask finalize {whole.folder / 'lost'}"
+    before = whole.tree("lost")
+    assert told(*shlex.split(commands[0])[1:])[0] == 0
+    assert {name for name in whole.tree("lost") if name in before and whole.tree("lost")[name] != before[name]} == set()
+    assert finalize(whole.folder / "lost").digest == json.loads(whole.wanted["manifest.json"])["digest"]
+    assert whole.tree("lost") == whole.wanted
+
+
+@pytest.mark.parametrize("damage", ["receipt", "shard", "end", "cut"])
+def test_what_was_damaged_since_is_named_and_made_again(damage: str, whole: Any) -> None:
+    out = f"damaged-{damage}"
+    _share(whole, out, "0/1")
+    folder = whole.folder / out
+    streamed = next(task.number for task in read_plan(folder).tasks if task.streamed)
+    number = streamed if damage == "end" else 1
+    receipts = sorted((folder / ".spanmask" / "receipts").glob(f"{number:05}-*.json"))
+    if damage == "shard":
+        next(folder.glob("train/shard-00001-*.arrow")).unlink()
+    elif damage == "cut":
+        shard = next(folder.glob("train/shard-00001-*.arrow"))
+        shard.write_bytes(shard.read_bytes()[:-8])
+    elif damage == "receipt":
+        receipts[-1].write_bytes(receipts[-1].read_bytes().replace(b"1", b"2"))
+    else:
+        receipts[-1].unlink()
+    with pytest.raises(IncompleteShards, match=f"1 of .* are missing: {number}; run "):
+        finalize(folder)
+    run_unit(read_plan(folder), number)
+    finalize(folder)
+    assert whole.tree(out) == whole.wanted
+
+
+def test_two_at_once_on_one_number_write_the_same(whole: Any) -> None:
+    made = _planned(whole, "twice")
+    streamed = next(task.number for task in made.tasks if task.streamed)
+    for number in range(len(made.tasks)):
+        threads = [
+            threading.Thread(target=run_unit, args=(made, number)) for _ in range(2 if number == streamed else 1)
+        ]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+    found = []
+    finishing = [threading.Thread(target=lambda: found.append(finalize(whole.folder / "twice"))) for _ in range(3)]
+    for one in finishing:
+        one.start()
+    for one in finishing:
+        one.join()
+    assert len({manifest.digest for manifest in found}) == 1
+    assert len(found) == 3
+    assert whole.tree("twice") == whole.wanted
+
+
+def test_tasks_and_a_run_in_one_piece_go_on_with_each_others_work(whole: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    _share(whole, "mixed", "1/3")
+    kept = shutil.copytree(whole.folder / "mixed", whole.folder / "kept")
+    whole.run(whole.inputs, "mixed", jobs=2, **whole.options)
+    assert whole.tree("mixed") == whole.wanted
+    shutil.rmtree(whole.folder / "mixed")
+    kept.rename(whole.folder / "mixed")
+    # The other way round: a run in one piece that ended early, then an array.
+    with monkeypatch.context() as patch:
+        patch.setattr("spanmask.presharding.run.finish", lambda *_: None)
+        whole.run(whole.inputs, "mixed", **whole.options)
+    next((whole.folder / "mixed" / ".spanmask" / "receipts").iterdir()).unlink()
+    _share(whole, "mixed", "0/2")
+    _share(whole, "mixed", "1/2")
+    finalize(whole.folder / "mixed")
+    assert whole.tree("mixed") == whole.wanted
+
+
+def test_a_large_file_of_which_all_is_done_is_not_read_again(whole: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    _share(whole, "unread", "0/1")
+    made = read_plan(whole.folder / "unread")
+    streamed = next(task.number for task in made.tasks if task.streamed)
+    monkeypatch.setattr("spanmask.presharding.units.stream_blocks", lambda *_: pytest.fail("read again"))
+    assert run_unit(made, streamed).blocks is not None
+
+
+def test_a_dataset_is_finished_where_its_inputs_are_not(lab: Any) -> None:
+    inputs = lab.corpus()
+    _share_of(lab, inputs)
+    for path in inputs:
+        path.unlink()
+    finalize(lab.folder / "out")
+    assert verify(lab.folder / "out").ok
+    assert len(spanmask.open(lab.folder / "out"))
+
+
+def _share_of(lab: Any, inputs: list[Path]) -> None:
+    made = plan(inputs, lab.folder / "out", lab.config(keep=("id",), random_ids="unigram"))
+    run_share(made, range(len(made.tasks)), 1)
+
+
+def test_only_a_run_that_was_begun_is_finished(lab: Any) -> None:
+    with pytest.raises(ConfigError, match="no run was begun there"):
+        finalize(lab.folder / "nothing")
+    assert not (lab.folder / "nothing").exists()
+    made = plan(lab.text(), lab.folder / "out", lab.config())
+    with pytest.raises(
+        IncompleteShards, match=f"{len(made.tasks)} of {len(made.tasks)} tasks are missing: 0-{len(made.tasks) - 1}; "
+    ):
+        finalize(lab.folder / "out")
+    assert read_plan(lab.folder / "out").tasks
+
+
+def test_tasks_leave_out_what_a_list_names_wherever_they_run(lab: Any) -> None:
+    path = lab.jsonl(
+        [{"id": str(number), "text": "The cat sat on the mat all day long, and so on."} for number in range(99)]
+    )
+    (lab.folder / "out.txt").write_text("3\n4\n95\n")
+    options = {"exclude": (f"id={lab.folder / 'out.txt'}",)}
+    lab.run(path, "local", **options)
+    made = plan(path, lab.folder / "array", lab.config(**options))
+    for number in range(len(made.tasks)):
+        run_unit(read_plan(lab.folder / "array"), number)
+    assert finalize(lab.folder / "array").conservation["documents_excluded"] == 3
+    assert lab.tree("array") == lab.tree("local")
+    plan(path, lab.folder / "other", lab.config(**options))
+    (lab.folder / "out.txt").write_text("3\n")
+    with pytest.raises(MismatchError, match="not the list that the run was planned with"):
+        read_plan(lab.folder / "other")
+
+
+# --- The command
+
+
+def test_the_command_plans_runs_and_finishes(whole: Any, told: Told) -> None:
+    """The first task that comes plans; what follows may go by the plan alone; and what is typed is what is told."""
+    out = whole.folder / "command"
+    code, text = told("preshard", *whole.inputs, "--out", out, *FLAGS, "--engine", "array")
+    assert (code, text.splitlines()[-1]) == (0, f"when all have ended: spanmask finalize {out}")
+    code, text = told("preshard", *whole.inputs, "--out", out, *FLAGS, "--engine", "array", "--task", "0/2")
+    assert code == 0
+    assert text.startswith("share 0 of 2: ")
+    code, text = told("finalize", out)
+    assert code == 3
+    assert "tasks are missing" in text
+    code, text = told("preshard", "--out", out, "--engine", "array", "--task", "1/2", "--json")
+    assert code == 0
+    assert json.loads(text)["failed"] == []
+    code, text = told("finalize", out)
+    assert (code, text.splitlines()[-1][:5]) == (0, "wrote")
+    assert whole.tree("command") == whole.wanted
+    code, text = told("finalize", out, "--json")
+    assert (code, json.loads(text)["written"]) == (0, False)
+    code, text = told("preshard", *whole.inputs, "--out", out, *FLAGS, "--engine", "array", "--task", "1/2")
+    assert (code, text) == (0, f"nothing to do, complete already: {out}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (("-", "--engine", "array", "--task", "0/2"), "standard input is read by one process alone"),
+        (("x.txt", "--task", "0/2"), "--task is 0/2: it goes with --engine array"),
+        (
+            ("x.txt", "--engine", "array", "--scheduler", "tcp://x:1"),
+            "--scheduler is tcp://x:1: it goes with --engine dask",
+        ),
+        (("x.txt", "--engine", "array", "--task", "2/2"), "--task is 2/2: expected a share"),
+        (("x.txt", "--engine", "array", "--task", "env"), "--task is env: no scheduler's variables are there"),
+        (("--engine", "array", "--task", "0/2"), "no run is under way there"),
+        ((), r"INPUT… is missing: give one at least"),
+    ],
+)
+def test_what_an_array_cannot_do_is_refused(arguments: tuple[str, ...], wanted: str, lab: Any, told: Told) -> None:
+    (lab.folder / "x.txt").write_text("The cat sat on the mat.\n")
+    inputs = [str(lab.folder / one) if one == "x.txt" else one for one in arguments]
+    options = ["--seed", "1"] if "x.txt" in arguments or "-" in arguments else []
+    code, text = told("preshard", *inputs, *options, "--out", lab.folder / "out")
+    assert code == 2
+    assert re.search(wanted, text)
+    assert not (lab.folder / "out").exists()
+
+
+def _wait(out: Path, process: Any) -> None:
+    """Wait until one receipt more is there than were, or the process ended."""
+    folder = out / ".spanmask" / "receipts"
+    before = len(list(folder.glob("*")))
+    while process.poll() is None and len(list(folder.glob("*"))) <= before:
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+def test_a_task_that_was_killed_is_run_again_by_its_number(whole: Any) -> None:
+    options = [*FLAGS, "--engine", "array"]
+    out = whole.folder / "killed"
+    killed = 0
+    for index in (1, 0, 2):
+        for seconds in (0.0, 0.05, None):
+            process = whole.start(
+                "preshard", *whole.inputs, "--out", out, *options, "--jobs", 2, "--task", f"{index}/3"
+            )
+            if seconds is not None:
+                _wait(out, process)
+                time.sleep(seconds)
+                process.send_signal(signal.SIGKILL)
+            _, error = process.communicate()
+            killed += process.returncode == -signal.SIGKILL
+            assert seconds is not None or (process.returncode, error) == (0, "")
+    finalize(out)
+    assert killed >= 2
+    assert whole.tree("killed") == whole.wanted
