@@ -23,6 +23,12 @@ def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None
     return lambda line: record_property("told", line)
 
 
+@pytest.fixture
+def count(record_property: Callable[[str, object], None]) -> Callable[[int], None]:
+    """Add to how many faults a test tried, for the fault matrix; one that adds nothing tried one."""
+    return lambda faults: record_property("tried", faults)
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     reports = [
         report

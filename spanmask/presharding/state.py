@@ -67,6 +67,10 @@ class RunState:
             make_folder(folder)
             remove_temporaries(folder)
         publish_bytes(self.folder / PLAN, sealed(plan))
+        # Else a power cut could leave shards and nothing that says whose they are, or receipts without the folder of their shards.
+        with reporting(self.out, "write"):
+            for folder in (self.root, self.out):
+                sync_folder(folder)
 
     def discard(self) -> None:
         """Remove what an unfinished run left, but for lock and standard input."""
@@ -160,6 +164,8 @@ class RunState:
             self._place_files()
             # The staged manifest says that a run waits to be committed: it goes last, so that a kill before it only repeats this.
             (self.folder / PLAN).unlink(missing_ok=True)
+            # Else a power cut could leave the manifest's name, and not those that it lists.
+            sync_folder(self.out)
             os.replace(self.folder / MANIFEST, self.out / MANIFEST)
             sync_folder(self.out)
             self.clear()
@@ -179,6 +185,7 @@ class RunState:
         """
         if self.root != self.out:
             (self.out / MANIFEST).unlink(missing_ok=True)
+            sync_folder(self.out)
             for split in SPLITS:
                 if (self.root / split).is_dir():
                     remove(self.out / split)

@@ -1,70 +1,24 @@
-"""SIGKILL, or a full disk, at every step that changes the file system: what is there stays sound, and the next run ends the same."""
+"""SIGKILL, or what the system refuses, at every step that changes the file system: all stays sound, and the next run ends the same."""
 
 from __future__ import annotations
 
 import errno
 import io
-import os
-import signal
 import sys
-import traceback
-import warnings
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import pytest
+from figures import figure
+from steps import FINISHED, KILLED, REFUSED, WATCHED, in_child, kill_at, refuse_at, steps_of
 
 import spanmask
-from spanmask import StorageError, verify
+from spanmask import places, storage, verify
 
 pytestmark = pytest.mark.faults
 
-_CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir"}
-FINISHED, KILLED, REFUSED = 0, -signal.SIGKILL, 4
-
-
-def _is_change(event: str, arguments: tuple[Any, ...]) -> bool:
-    if event == "open":
-        return isinstance(arguments[2], int) and bool(arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
-    return event in _CHANGES
-
-
-def _in_child(step: int | str, fault: str, body: Callable[[], object]) -> int:
-    """Run a body in a forked process that is killed, or whose disk is full from then on, before the given step; return how it ended.
-
-    A step is a number, or the end of the path that a file is about to be renamed to.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child:
-        _, status = os.waitpid(child, 0)
-        return os.waitstatus_to_exitcode(status)
-    taken = 0
-
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal taken
-        if not _is_change(event, arguments) or "/spanmask-faults" not in str(arguments[0]):
-            return
-        taken += 1
-        renames_to = str(arguments[1]) if event == "os.rename" else ""
-        reached = renames_to.endswith(step) if isinstance(step, str) else taken >= step
-        if reached and fault == "full" and event in ("open", "os.mkdir"):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        if reached and fault == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    code = 1
-    try:
-        sys.addaudithook(hook)
-        body()
-        code = FINISHED
-    except StorageError as error:
-        code = REFUSED if "free some space" in str(error) else 1
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
+Count = Callable[[int], None]
 
 
 class Faults:
@@ -82,7 +36,23 @@ class Faults:
 
     def next_folder(self) -> str:
         self.number += 1
-        return f"spanmask-faults-{self.number}"
+        return f"{WATCHED}-{self.number}"
+
+    @cached_property
+    def steps(self) -> int:
+        """Steps of a new run."""
+        out = self.next_folder()
+        return len(steps_of(lambda: self.run_new(out), self.lab.folder))
+
+    def killed(self, out: str, step: int) -> int:
+        """Run in a process that is killed before a step; hold what is left, run again, compare. Return how it ended."""
+        ended = in_child(lambda: self.run_new(out), kill_at(step))
+        if ended != FINISHED:
+            assert ended == KILLED
+            self.assert_never_half(out)
+            self.run_new(out)
+        self.assert_new(out)
+        return ended
 
     def run_old(self, out: str) -> None:
         self.lab.run(self.old, out, holdout=0.3, on_error="skip")
@@ -95,6 +65,8 @@ class Faults:
 
     def assert_never_half(self, out: str) -> None:
         """Every shard under a final name is whole, and a manifest means a whole dataset."""
+        if not (self.lab.folder / out).exists():
+            return
         new, tree = self.lab.tree("new"), self.lab.tree(out)
         if "manifest.json" in tree:
             name = "old" if tree["manifest.json"] == self.lab.tree("old")["manifest.json"] else "new"
@@ -112,87 +84,120 @@ def faults(make_lab: Any) -> Faults:
     return Faults(make_lab("faults"))
 
 
-def _sweep(faults: Faults, prepare: Callable[[str], object], stride: int, fault: str) -> int:
-    """Break a run before every stride-th step; hold what is left, run again, compare. Return how many runs were broken."""
-    for broken, step in enumerate(range(1, 10_000, stride)):
+def _sweep(faults: Faults, prepare: Callable[[str], object], stride: int) -> int:
+    """Kill a run before every stride-th step. Return how many were killed."""
+    for killed, step in enumerate(range(1, 100_000, stride)):
         out = faults.next_folder()
         prepare(out)
-        ended = _in_child(step, fault, lambda out=out: faults.run_new(out))
-        if ended == FINISHED:
-            faults.assert_new(out)
-            return broken
-        assert ended == (KILLED if fault == "kill" else REFUSED)
-        if (faults.lab.folder / out).exists():
-            faults.assert_never_half(out)
-        faults.run_new(out)
-        faults.assert_new(out)
+        if faults.killed(out, step) == FINISHED:
+            return killed
     raise AssertionError("the run never ended")
 
 
-STRIDES = [7, pytest.param(1, marks=pytest.mark.slow)]
+def _nothing(_: str) -> None:
+    return None
+
+
+STRIDES = [61, pytest.param(figure(2, 1), marks=pytest.mark.slow, id="slow")]
 
 
 @pytest.mark.parametrize("stride", STRIDES)
-def test_a_kill_at_any_step_of_a_new_run_ends_in_the_same_bytes(faults: Faults, stride: int) -> None:
-    assert _sweep(faults, lambda out: None, stride, "kill") >= 40 // stride
+def test_a_kill_at_any_step_of_a_new_run_ends_in_the_same_bytes(faults: Faults, stride: int, count: Count) -> None:
+    killed = _sweep(faults, _nothing, stride)
+    count(killed)
+    assert killed >= faults.steps // stride >= 200 // stride
 
 
 @pytest.mark.parametrize("stride", STRIDES)
-def test_a_kill_at_any_step_of_an_overwrite_ends_in_the_same_bytes(faults: Faults, stride: int) -> None:
-    assert _sweep(faults, faults.run_old, stride, "kill") >= 45 // stride
+def test_a_kill_at_any_step_of_an_overwrite_ends_in_the_same_bytes(faults: Faults, stride: int, count: Count) -> None:
+    killed = _sweep(faults, faults.run_old, stride)
+    count(killed)
+    assert killed > faults.steps // stride
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("prepare", ["nothing", "old"])
-def test_a_disk_that_is_full_from_any_step_on_is_reported_and_the_run_goes_on_later(
-    faults: Faults, prepare: str
-) -> None:
-    assert _sweep(faults, faults.run_old if prepare == "old" else lambda out: None, 3, "full") >= 10
-
-
-def test_a_full_disk_is_reported_and_the_run_goes_on_later(faults: Faults) -> None:
-    out = faults.next_folder()
-    assert _in_child(20, "full", lambda: faults.run_new(out)) == REFUSED
-    faults.assert_never_half(out)
-    faults.run_new(out)
-    faults.assert_new(out)
-
-
-@pytest.mark.slow
-def test_a_kill_at_any_step_of_going_on_after_a_kill_ends_in_the_same_bytes(faults: Faults) -> None:
-    for first in (12, 30, 42):
-        for step in range(1, 10_000, 2):
+def test_a_kill_at_any_step_of_going_on_after_a_kill_ends_in_the_same_bytes(faults: Faults, count: Count) -> None:
+    for first in range(20, faults.steps - 10, figure(90, 30)):
+        for step in range(1, 100_000, figure(41, 2)):
             out = faults.next_folder()
             faults.run_old(out)
-            assert _in_child(first, "kill", lambda out=out: faults.run_new(out)) == KILLED
-            ended = _in_child(step, "kill", lambda out=out: faults.run_new(out))
-            if ended == FINISHED:
+            assert in_child(lambda out=out: faults.run_new(out), kill_at(first)) == KILLED
+            if faults.killed(out, step) == FINISHED:
                 break
-            faults.assert_never_half(out)
-            faults.run_new(out)
-            faults.assert_new(out)
+            count(1)
 
 
 @pytest.mark.slow
-def test_a_kill_while_an_unfinished_run_is_overwritten_ends_in_the_same_bytes(faults: Faults) -> None:
+def test_a_kill_while_an_unfinished_run_is_overwritten_ends_in_the_same_bytes(faults: Faults, count: Count) -> None:
     """The run that was there had another configuration, and shards of other names."""
-    for step in range(1, 10_000, 2):
+    options = {"shard_bytes": 1024, "on_error": "skip"}
+    for step in range(1, 100_000, figure(41, 2)):
         out = faults.next_folder()
-        options = {"shard_bytes": 1024, "on_error": "skip"}
-        assert (
-            _in_child(28, "kill", lambda out=out, options=options: faults.lab.run(faults.new, out, **options)) == KILLED
-        )
-        ended = _in_child(step, "kill", lambda out=out: faults.run_new(out))
+        begun = in_child(lambda out=out: faults.lab.run(faults.new, out, **options), kill_at(faults.steps // 2))
+        assert begun == KILLED
+        ended = in_child(lambda out=out: faults.run_new(out), kill_at(step))
         if ended == FINISHED:
             break
         faults.run_new(out)
         faults.assert_new(out)
+        count(1)
+
+
+#: What the system may refuse, and the steps where it may.
+REFUSALS = {
+    "EIO": ("open", "write", "fsync", "rename", "remove", "mkdir"),
+    "ENOSPC": ("open", "write", "fsync", "rename", "mkdir"),
+    "EDQUOT": ("open", "write", "fsync", "rename", "mkdir"),
+    "ESTALE": ("open", "write", "fsync", "rename", "remove", "mkdir"),
+    "EINTR": ("open", "write", "fsync"),
+    "EXDEV": ("rename",),
+    "EROFS": ("open", "rename", "remove", "mkdir"),
+}
+_EACH = [(name, kind) for name, kinds in REFUSALS.items() for kind in kinds]
+_USUAL = [("EIO", "fsync"), ("ENOSPC", "write"), ("EXDEV", "rename"), ("EROFS", "remove")]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [pytest.param(*each, marks=[] if each in _USUAL else pytest.mark.slow) for each in _EACH]
+)
+def test_what_the_system_refuses_is_told_and_the_run_goes_on_later(
+    faults: Faults, name: str, kind: str, count: Count
+) -> None:
+    """Refused once, early, in the middle and late; or from then on, as by a full disk."""
+    number = getattr(errno, name)
+    for place in (1, faults.steps // 2, faults.steps - 25)[: 1 if (name, kind) in _USUAL else 3]:
+        out = faults.next_folder()
+        faults.run_old(out)
+        meet = refuse_at(place, number, kind, lasting=place > 1 and name in ("ENOSPC", "EDQUOT", "EROFS"))
+        ended = in_child(lambda out=out: faults.run_new(out), meet, advice=number)
+        # A folder that cannot be made is no matter where it is there.
+        assert ended == REFUSED or (ended == FINISHED and kind == "mkdir"), place
+        faults.assert_never_half(out)
+        faults.run_new(out)
+        faults.assert_new(out)
+        count(1)
+
+
+# --- Each defence taken out
+
+
+def _without_the_rename(path: Any, write: Any, temporary: Any = None) -> Any:
+    """Write a file under its final name."""
+    path.unlink(missing_ok=True)
+    return storage.write_through(path, write)
+
+
+def test_a_writer_that_does_not_rename_is_found(faults: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
+    for user in (storage, places):
+        monkeypatch.setattr(user, "publish", _without_the_rename)
+    with pytest.raises(AssertionError):
+        _sweep(faults, _nothing, 7)
 
 
 def test_what_only_waits_to_be_put_in_place_is_put_there_whatever_is_asked(faults: Faults) -> None:
     """A run killed while it finishes is finished by the next call, which may want something else and is then refused."""
     out = faults.next_folder()
-    assert _in_child(f"{out}/manifest.json", "kill", lambda: faults.run_new(out)) == KILLED
+    assert in_child(lambda: faults.run_new(out), kill_at(f"{out}/manifest.json")) == KILLED
     assert (faults.lab.folder / out / ".spanmask" / "manifest.json").exists()
     with pytest.raises(spanmask.MismatchError, match="seed: 8 there, 9 here"):
         faults.lab.run(faults.new, out, seed=9)
@@ -208,7 +213,7 @@ def test_standard_input_is_not_needed_again_to_put_a_dataset_in_place(
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(faults.new.read_bytes())))
         faults.lab.run("-", out, seed=8, on_error="skip")
 
-    assert _in_child(f"{out}/manifest.json", "kill", run) == KILLED
+    assert in_child(run, kill_at(f"{out}/manifest.json")) == KILLED
     run()
     assert verify(faults.lab.folder / out).findings == ()
     assert ".spanmask/" not in faults.lab.tree(out)

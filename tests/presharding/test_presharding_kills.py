@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import lzma
 import os
+import random
 import signal
+import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from figures import figure
 from rows import write_rows
 from signals import wait_until_it_answers
 
@@ -87,6 +93,40 @@ def test_a_run_killed_again_while_it_goes_on_ends_in_the_same_bytes(
     assert None not in complete
     reference.run(reference.path, out, shard_bytes=32 << 10, holdout=0.2, random_ids="unigram")
     assert reference.tree(out) == reference.tree("reference")
+
+
+def _chain(lab: Any, number: int) -> int:
+    """Start a run again and again, each killed after a while that a seed gives, until one is done; return how many were killed."""
+    rng, out, killed = random.Random(number), lab.folder / f"chain-{number}", 0
+    while not (out / "manifest.json").exists():
+        process = lab.start("preshard", lab.path, "--out", out, *OPTIONS, "--jobs", 1 + number % 2)
+        # Longer each time: a run does no unit within the time that it takes to start.
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(rng.uniform(0.1, 1.0) * lab.seconds * (1 + killed / 10))
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        killed += process.returncode == -signal.SIGKILL
+        assert process.returncode in (0, -signal.SIGKILL)
+    # The last may have been killed after the manifest was in its place.
+    _assert_resumed(lab, out, jobs=1)
+    return killed
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_chains_of_kills_at_random_end_in_the_same_bytes(
+    reference: Any, tell: Callable[[str], None], count: Callable[[int], None]
+) -> None:
+    began = time.monotonic()
+    reference.finish("preshard", reference.path, "--out", reference.folder / "timed", *OPTIONS, "--jobs", 2)
+    reference.seconds, killed = time.monotonic() - began, 0
+    chains = itertools.count()
+    with ThreadPoolExecutor(2) as pool:
+        while killed < figure(10, 200):
+            killed += sum(pool.map(partial(_chain, reference), itertools.islice(chains, 4)))
+    count(killed)
+    tell(f"{killed} runs killed in {next(chains)} chains")
 
 
 def _tables(folder: Path, documents: list[str]) -> None:

@@ -9,11 +9,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from figures import figure
 
 from spanmask import ConfigError, CorpusError, MismatchError, PreshardConfig, preshard, verify
 from spanmask.config import SequenceConfig, VocabularyConfig
@@ -401,16 +403,26 @@ def test_a_second_process_on_the_same_folder_is_refused(lab: Any) -> None:
 
 @pytest.mark.faults
 @pytest.mark.slow
-def test_processes_racing_for_one_folder_leave_one_whole_dataset(lab: Any) -> None:
+@pytest.mark.parametrize("other", [[], ["--holdout", 0.3]], ids=["same", "another"])
+def test_processes_racing_for_one_folder_leave_one_whole_dataset(
+    lab: Any, other: list[Any], count: Callable[[int], None]
+) -> None:
+    """Of the same configuration, or of two."""
     path = lab.text(count=600)
-    lab.run(path, "reference")
-    options = ["--out", lab.folder / "out", "--seed", 7, "--shard-bytes", 4096, "--max-tokens", 64, "--jobs", 2]
-    processes = [lab.start("preshard", path, *options) for _ in range(3)]
-    results = [(process.communicate()[1], process.returncode) for process in processes]
-    assert {code for _, code in results} <= {0, 2}
-    assert 0 in {code for _, code in results}
-    assert all("another spanmask process" in error for error, code in results if code == 2)
-    assert lab.tree("out") == lab.tree("reference")
+    for number, options in enumerate(({}, {"holdout": 0.3})):
+        lab.run(path, f"reference-{number}", **options)
+    arguments = ["--seed", 7, "--shard-bytes", 4096, "--max-tokens", 64, "--jobs", 2]
+    for number in range(figure(2, 15)):
+        out = f"out-{number}"
+        of_each = [[], other, []]
+        started = [lab.start("preshard", path, "--out", lab.folder / out, *arguments, *more) for more in of_each]
+        results = [(process.communicate()[1], process.returncode) for process in started]
+        assert {code for _, code in results} <= {0, 2}
+        assert 0 in {code for _, code in results}
+        told = ("another spanmask process", "of another configuration stands there")
+        assert all(any(words in error for words in told) for error, code in results if code == 2)
+        assert lab.tree(out) in [lab.tree("reference-0"), *([lab.tree("reference-1")] if other else [])]
+        count(1)
 
 
 def test_an_input_that_changes_while_it_is_read_is_refused(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
