@@ -28,7 +28,9 @@ def test_damaged_inputs_are_refused_or_counted(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.faults
 @pytest.mark.timeout(1200)
-def test_many_damaged_inputs_are_refused_or_counted(tmp_path: Path, tell: Callable[[str], None]) -> None:
+def test_many_damaged_inputs_are_refused_or_counted(
+    tmp_path: Path, tell: Callable[[str], None], count: Callable[[int], None]
+) -> None:
     """In processes of their own, so that a crash is told with its seed."""
 
     def run(seed: int) -> Counter[str]:
@@ -44,3 +46,4 @@ def test_many_damaged_inputs_are_refused_or_counted(tmp_path: Path, tell: Callab
         counts = sum(pool.map(run, seeds), Counter[str]())
     tell(f"{counts.total():,} damaged inputs: {dict(sorted(counts.items()))}")
     assert counts.total() == 1000 * len(seeds)
+    count(counts.total())

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from figures import figure
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -163,24 +164,31 @@ class Resuming(RuleBasedStateMachine):
         self.world.close()
 
 
+Count = Callable[[int], None]
+
+
 def run_machine(shards: ShardSet, workers: tuple[int, ...], examples: int, steps: int) -> None:
     machine = type("Machine", (Resuming,), {"shards": shards, "workers": workers}).TestCase
     machine.settings = settings(max_examples=examples, stateful_step_count=steps, deadline=None)
     machine().runTest()
 
 
-def test_a_run_goes_on_whatever_happens_to_it(shards: ShardSet) -> None:
+def test_a_run_goes_on_whatever_happens_to_it(shards: ShardSet, count: Count) -> None:
     run_machine(shards, (0,), 20, 20)
+    count(20)
 
 
 @pytest.mark.slow
-def test_a_long_run_goes_on_whatever_happens_to_it(shards: ShardSet) -> None:
-    run_machine(shards, (0,), 200, 40)
+@pytest.mark.timeout(3000)
+def test_a_long_run_goes_on_whatever_happens_to_it(shards: ShardSet, count: Count) -> None:
+    run_machine(shards, (0,), figure(200, 2000), 40)
+    count(figure(200, 2000))
 
 
 @pytest.mark.slow
-def test_a_run_with_workers_goes_on_whatever_happens_to_it(shards: ShardSet) -> None:
+def test_a_run_with_workers_goes_on_whatever_happens_to_it(shards: ShardSet, count: Count) -> None:
     run_machine(shards, (0, 1, 2, 3), 25, 15)
+    count(25)
 
 
 def mismatches(shards: ShardSet, points: int, workers: tuple[int, ...]) -> int:
@@ -204,13 +212,15 @@ def mismatches(shards: ShardSet, points: int, workers: tuple[int, ...]) -> int:
     return wrong
 
 
-def test_resuming_at_random_points_gives_what_comes_next(shards: ShardSet) -> None:
+def test_resuming_at_random_points_gives_what_comes_next(shards: ShardSet, count: Count) -> None:
     assert mismatches(shards, 60, (0,)) == 0
+    count(60)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_resuming_at_a_thousand_points_gives_what_comes_next(shards: ShardSet) -> None:
+def test_resuming_at_a_thousand_points_gives_what_comes_next(shards: ShardSet, count: Count) -> None:
+    count(1000)
     assert mismatches(shards, 800, (0,)) == 0
     assert mismatches(shards, 200, (0, 1, 2, 3)) == 0
 

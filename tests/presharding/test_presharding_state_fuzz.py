@@ -6,13 +6,15 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from damage import flips
 from json_values import Place, changed, changes, named
 
-from spanmask import MismatchError, SpanmaskError, verify
+from spanmask import IncompleteShards, MismatchError, SpanmaskError, verify
 from spanmask.config import canonical_json, fingerprint
 from spanmask.presharding.state import RunState
 
@@ -81,6 +83,23 @@ def test_a_run_goes_on_from_some_changed_state_or_refuses(unfinished: Any, tell:
 @pytest.mark.timeout(3000)
 def test_a_run_goes_on_from_many_changed_states_or_refuses(unfinished: Any, tell: Callable[[str], None]) -> None:
     _all(unfinished, lambda found: found[::4], tell)
+
+
+@pytest.mark.slow
+def test_no_flipped_bit_of_a_receipt_or_plan_is_taken(unfinished: Any, count: Callable[[int], None]) -> None:
+    """They are taken as they were written, or not at all."""
+    state = RunState(unfinished.folder / "out")
+    plan, (unit, *_) = state.saved_plan(), sorted(path.stem for path in state.receipts_folder.iterdir())
+    receipt, flipped = state.receipt(unit), 0
+    for _ in flips(state.receipts_folder / f"{unit}.json"):
+        with suppress(IncompleteShards):
+            assert state.receipt(unit) == receipt
+        flipped += 1
+    for _ in flips(unfinished.state / "plan.json"):
+        assert state.saved_plan() in ({}, plan)
+        flipped += 1
+    count(flipped)
+    assert flipped > 15_000
 
 
 @pytest.mark.parametrize(

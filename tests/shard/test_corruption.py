@@ -14,8 +14,10 @@ import pickle
 import shutil
 import socket
 import sys
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,9 @@ import json_values
 import numpy as np
 import pyarrow as pa
 import pytest
+from damage import bad_blocks, flips, random_flips
+from figures import figure
+from planted import plant
 from resealed import records_of, reseal
 
 import spanmask
@@ -35,11 +40,14 @@ from spanmask.loading import LoadConfig, Position, Stream
 from spanmask.shard import manifest as manifests
 from spanmask.shard import reader, shard_file
 from spanmask.shard import verify as verifying
+from spanmask.shard.framing import record_batches
 from spanmask.shard.manifest import read_manifest
 from spanmask.shard.reader import ShardFile, ShardSet, open_shards
 from spanmask.shard.schema import content_chunks
+from spanmask.shard.shard_file import Verify
 from spanmask.shard.verify import verify
 from spanmask.shard.writer import checksum, write_shard
+from spanmask.storage import digest
 
 pytestmark = pytest.mark.faults
 
@@ -80,22 +88,7 @@ def small(fresh, rewrite) -> Path:
     return folder
 
 
-def flips(path: Path) -> Iterator[tuple[int, int]]:
-    """Flip every bit of a file in place, one at a time."""
-    data = path.read_bytes()
-    descriptor = os.open(path, os.O_WRONLY)
-    try:
-        for place, byte in enumerate(data):
-            for bit in range(8):
-                os.pwrite(descriptor, bytes([byte ^ 1 << bit]), place)
-                yield place, bit
-            os.pwrite(descriptor, bytes([byte]), place)
-    finally:
-        os.close(descriptor)
-    assert path.read_bytes() == data
-
-
-def test_the_digest_finds_every_flipped_bit_of_a_shard(small):
+def test_the_digest_finds_every_flipped_bit_of_a_shard(small, count):
     """The first thing that `verify` does with a shard."""
     manifest = read_manifest(small)
     shards = ShardSet(small, manifest, manifest.splits["train"])
@@ -107,10 +100,11 @@ def test_the_digest_finds_every_flipped_bit_of_a_shard(small):
             found += 1
     assert found == 8 * shards.split.shards[0].bytes
     assert verify(small).ok
+    count(found)
 
 
 @pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)])
-def test_a_flipped_bit_of_a_shard_never_gives_another_row(every, small):
+def test_a_flipped_bit_of_a_shard_never_gives_another_row(every, small, count):
     """Reading finds each flip that changes a row, by structure or checksum; one that it does not find lies in padding and the like."""
     manifest = read_manifest(small)
     (record,) = manifest.splits["train"].shards
@@ -127,19 +121,22 @@ def test_a_flipped_bit_of_a_shard_never_gives_another_row(every, small):
         assert batch.to_pylist() == written, (place, bit)
         silent += 1
     assert found > silent > 0
+    count(found + silent)
 
 
 @pytest.mark.parametrize("every", [61, pytest.param(1, marks=pytest.mark.slow)])
-def test_verify_fails_for_flipped_bits_of_a_shard(every, small):
+def test_verify_fails_for_flipped_bits_of_a_shard(every, small, count):
     (record,) = read_manifest(small).splits["train"].shards
     for place, bit in flips(small / record.path):
         if (8 * place + bit) % every == 0:
             (finding,) = verify(small).findings
             assert finding.path == record.path
     assert verify(small).ok
+    count(8 * record.bytes // every)
 
 
-def test_every_bit_of_the_manifest_is_guarded(small):
+def test_every_bit_of_the_manifest_is_guarded(small, count):
+    count(8 * (small / "manifest.json").stat().st_size)
     for place, bit in flips(small / "manifest.json"):
         try:
             read_manifest(small)
@@ -157,12 +154,108 @@ def test_verify_tells_of_a_damaged_manifest(small):
     assert "digest" in finding.message
 
 
+def read_all(folder: Path, record: Any, manifest: Any, **options: Any) -> list[Any]:
+    """Return the batches of a shard, each as Arrow's, or None where reading refuses it; nothing where the file is refused."""
+    found: list[Any] = []
+    try:
+        file = ShardFile(folder, record, manifest, **options)
+    except ShardError:
+        return found
+    for number in range(len(file)):
+        try:
+            found.append(file.batch(number))
+        except ShardError:
+            found.append(None)
+    return found
+
+
+@pytest.fixture
+def larger(fresh) -> Callable[[int], tuple[Path, Any, Any]]:
+    """A dataset whose only shard has its rows again and again, with its record and manifest."""
+
+    def make(rows: int) -> tuple[Path, Any, Any]:
+        folder = fresh("single")
+        table = table_of(folder)
+        table = pa.concat_tables([table] * (rows // table.num_rows))
+        record = write_shard(folder, records_of(folder)[0].path, table)
+        return folder, record, read_manifest(folder)
+
+    return make
+
+
+def holds(found: list[Any], written: list[Any]) -> bool:
+    """Whether reading gave rows as written or none."""
+    return all(batch is None or batch.equals(known) for batch, known in zip(found, written, strict=bool(found)))
+
+
+def test_a_flipped_bit_of_a_large_shard_costs_its_batch_alone(larger, count):
+    """Found when its batch is first touched; the batches beside it are read."""
+    folder, record, manifest = larger(figure(20_000, 460_000))
+    path = folder / record.path
+    starts = record_batches(path.read_bytes())
+    written = read_all(folder, record, manifest)
+    found, flipped = 0, figure(100, 1000)
+    for place in random_flips(path, flipped):
+        own = max(bisect_right(starts, place) - 1, 0)
+        try:
+            file = ShardFile(folder, record, manifest)
+        except ShardError:
+            found += 1
+            continue
+        with contextlib.suppress(ShardError):
+            assert file.batch(own).equals(written[own]), place
+        found += 1
+        beside = own - 1 if own else own + 1
+        assert file.batch(beside).equals(written[beside])
+    count(found)
+    assert found == flipped
+
+
+def test_a_block_that_was_lost_is_found(larger, count):
+    """Zeroed, another of the file's, or as it was before the file was written."""
+    folder, record, manifest = larger(2000)
+    path = folder / record.path
+    written, stale = read_all(folder, record, manifest), path.read_bytes()[64:]
+    blocks = figure(90, 510)
+    for place in bad_blocks(path, stale, blocks):
+        assert digest(path) != record.sha256
+        assert holds(read_all(folder, record, manifest), written), place
+    count(blocks)
+
+
+# --- The defences taken out
+
+
+def test_rows_that_no_checksum_guards_are_not_always_as_written(small):
+    manifest = read_manifest(small)
+    (record,) = manifest.splits["train"].shards
+    written = read_all(small, record, manifest)
+    flipped = islice(flips(small / record.path), 0, None, 61)
+    assert not all(holds(read_all(small, record, manifest, verify=Verify.NEVER), written) for _ in flipped)
+
+
+def test_a_verify_that_compares_no_digest_is_found(small, monkeypatch):
+    plant(monkeypatch, reader, "if found != record.sha256:", "if found is None:")
+    path = train_shard(small)
+    assert any(verify(small).ok for place, bit in flips(path) if (8 * place + bit) % 61 == 0)
+
+
+def test_a_reader_that_compares_no_size_is_found(small, monkeypatch):
+    plant(monkeypatch, shard_file, "if state.st_size != record.bytes:", "if state.st_size is None:")
+    manifest = read_manifest(small)
+    (record,) = manifest.splits["train"].shards
+    path = train_shard(small)
+    path.write_bytes(2 * path.read_bytes())
+    assert len(shard_file.ShardFile(small, record, manifest)) == 1, "Arrow reads what its last footer says"
+
+
 # --- Cut, lengthened, doubled
 
 
-def test_a_shard_cut_at_any_length_is_refused(small):
+def test_a_shard_cut_at_any_length_is_refused(small, count):
     manifest = read_manifest(small)
     (record,) = manifest.splits["train"].shards
+    count(record.bytes)
     for size in range(record.bytes - 1, -1, -1):
         os.truncate(small / record.path, size)
         with pytest.raises(ShardError, match="bytes, the manifest says"):
@@ -179,6 +272,17 @@ def test_a_manifest_cut_at_any_length_is_refused(small):
         os.truncate(path, size)
         with pytest.raises(ShardError):
             read_manifest(small)
+
+
+def test_any_few_bytes_after_the_end_are_refused(small, count):
+    manifest = read_manifest(small)
+    (record,) = manifest.splits["train"].shards
+    data = train_shard(small).read_bytes()
+    for more in range(1, 65):
+        train_shard(small).write_bytes(data + data[:more])
+        with pytest.raises(ShardError, match="bytes, the manifest says"):
+            ShardFile(small, record, manifest)
+    count(64)
 
 
 @pytest.mark.parametrize("tail", [b"\0", b"\n", b"ARROW1", b"\xff" * 64, None])

@@ -245,7 +245,7 @@ KNOWN = [
 
 @pytest.mark.parametrize("name", [*_OPTIONS, *_OLD])
 def test_some_values_put_into_a_manifest_are_read_or_refused(
-    name: str, made: Callable[[str], Path], tmp_path: Path, tell: Callable[[str], None]
+    name: str, made: Callable[[str], Path], tmp_path: Path, tell: Callable[[str], None], count: Callable[[int], None]
 ) -> None:
     """A sample, each value that opens with one of the readers in turn; all of it is in the slow leg."""
     trial = Trial(made(name), tmp_path)
@@ -256,13 +256,14 @@ def test_some_values_put_into_a_manifest_are_read_or_refused(
     for (place, new), turn in zip(chosen, cycle(turns), strict=False):
         trial(place, new, lambda reader, turn=turn: reader == turn)
     tell(str(trial))
+    count(trial.values)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("name", [*_OPTIONS, *_OLD])
 def test_any_value_put_into_a_manifest_is_read_or_refused(
-    name: str, made: Callable[[str], Path], tmp_path: Path, tell: Callable[[str], None]
+    name: str, made: Callable[[str], Path], tmp_path: Path, tell: Callable[[str], None], count: Callable[[int], None]
 ) -> None:
     """Each value that opens by a fifth of the readers in turn; by all of them in a long run (SPANMASK_THOROUGH)."""
     trial = Trial(made(name), tmp_path)
@@ -271,6 +272,7 @@ def test_any_value_put_into_a_manifest_is_read_or_refused(
     for (place, new), some in zip(changes(trial.content, "digest", "fingerprint"), cycle(fifths), strict=False):
         trial(place, new, lambda reader, some=some: THOROUGH or reader in some)
     tell(str(trial))
+    count(trial.values)
 
 
 def _as_many(content: dict[str, Any], rows: int, tokens: int, size: int) -> dict[str, Any]:
@@ -336,7 +338,7 @@ def _framing(data: bytes) -> list[int]:
 
 @pytest.mark.parametrize("every", [499, pytest.param(7, marks=pytest.mark.slow)])
 def test_numbers_in_a_shards_own_framing_are_read_or_refused(
-    every: int, made: Callable[[str], Path], tmp_path: Path, tell: Callable[[str], None]
+    every: int, made: Callable[[str], Path], tmp_path: Path, tell: Callable[[str], None], count: Callable[[int], None]
 ) -> None:
     """Its digest made anew in the manifest, as the digests of all else."""
     folder = Path(shutil.copytree(made("reference"), tmp_path / "copy"))
@@ -353,4 +355,5 @@ def test_numbers_in_a_shards_own_framing_are_read_or_refused(
         for name in ("verify", "blocks", "packed stored", "padded fresh", "export jsonl"):
             read += attempt(f"{name}: {word} at byte {place}", readers(folder, tmp_path / "out")[name])
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
+    count(len(cases))
     tell(f"{len(cases):,} numbers put into the framing of a shard, {read:,} readings gave something")
