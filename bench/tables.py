@@ -1,4 +1,7 @@
-"""Writes the tables of two READMEs, the package's and this folder's, from ``results/*.json``: ``python -m spanmask_bench.tables``."""
+"""Writes the tables of the package's README, this folder's and ``docs/reliability.md``, from ``results/*.json``.
+
+By ``python -m spanmask_bench.tables``.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any
 from spanmask.storage import publish_bytes
 
 from . import (
+    faults,
     finetuning,
     loading_table,
     masking,
@@ -24,6 +28,7 @@ from . import (
 
 README = Path(__file__).with_name("README.md")
 PACKAGE_README = Path(__file__).resolve().parent.parent / "README.md"
+RELIABILITY = PACKAGE_README.with_name("docs") / "reliability.md"
 RESULTS = Path(__file__).with_name("results")
 
 Results = Mapping[str, Mapping[str, Any]]
@@ -37,7 +42,7 @@ def _finetuning(results: Results) -> str:
     return finetuning.table(results["finetuning"]) if "finetuning" in results else finetuning.empty()
 
 
-#: What each README's tables are, by the name in their markers.
+#: What each page's tables are, by the name in their markers.
 TABLES: dict[Path, dict[str, Callable[[Results], str]]] = {
     README: {
         "masking": lambda results: masking.table(results["masking"]),
@@ -53,6 +58,7 @@ TABLES: dict[Path, dict[str, Callable[[Results], str]]] = {
         "train on a GPU": lambda results: _training(results, "train-cuda", "cuda"),
     },
     PACKAGE_README: {"performance": performance.table},
+    RELIABILITY: {"faults": lambda results: faults.table(results["faults"]) if "faults" in results else faults.empty()},
 }
 
 
@@ -74,13 +80,13 @@ def filled(readme: str, tables: Mapping[str, Callable[[Results], str]], found: R
         before, found_begin, rest = readme.partition(begin)
         _, found_end, after = rest.partition(end)
         if not (found_begin and found_end):
-            raise ValueError(f"README.md lacks the markers of {name}: {begin.strip()} and {end}")
+            raise ValueError(f"The page lacks the markers of {name}: {begin.strip()} and {end}")
         readme = f"{before}{begin}\n{table(found)}\n{end}{after}"
     return readme
 
 
 def write() -> None:
-    """Fill the tables of both."""
+    """Fill the tables of all."""
     for path, tables in TABLES.items():
         publish_bytes(path, filled(path.read_text("utf-8"), tables, results()).encode())
 

@@ -29,6 +29,13 @@ EXCEPTIONS: dict[str, tuple[str, str | None]] = {
         "two models worth comparing are days of training",
         "cp -r answers qa-words && cp -r answers qa-spans && spanmask probe compare qa-words qa-spans --html probes.html",
     ),
+    **{
+        f"python -m spanmask_bench.faults {arguments}": (
+            "minutes of faults; tests/bench run what it makes of them",
+            None,
+        )
+        for arguments in ("--json faults.json", "--lane N --json faults.json", "--only A4,B2")
+    },
     "python dedup.py": ("datatrove is not installed in tests", "cp -r YOUR-RECORDS unique"),
     "torchrun --no-python --nproc-per-node 8 spanmask train shards --out base --model base --preset fast --steps 100000 --eval": (
         "needs eight devices; tests/train run torchrun with two",
