@@ -99,4 +99,5 @@ def shared(out: Out) -> AbstractContextManager[State]:
 def _shared(out: RemotePlace) -> Iterator[State]:
     state = RemoteState(out)
     require_under_way(state)
+    state.require_writer(state.saved_plan())
     yield state

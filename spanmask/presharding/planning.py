@@ -200,8 +200,10 @@ def default_jobs() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def jobs_of(jobs: int | None) -> int:
+def jobs_of(jobs: int | None, *, waiting: bool = False) -> int:
     """Return how many processes are asked for, by default one for every processor.
+
+    waiting: whether they wait for an object store now and then, each while a shard is on its way: by default there are then some more.
 
     Raises
     ------
@@ -210,4 +212,5 @@ def jobs_of(jobs: int | None) -> int:
     """
     if jobs is not None and jobs < 1:
         raise ConfigError(f"jobs is {jobs}: give 1 or more")
-    return jobs or default_jobs()
+    known = default_jobs()
+    return jobs or known + (max(1, known // 4) if waiting else 0)

@@ -13,6 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
 
+import pyarrow as pa
+
 from spanmask import remote
 from spanmask.config import canonical_json
 from spanmask.errors import ConfigError, IncompleteShards, MismatchError, StorageError
@@ -25,8 +27,10 @@ from spanmask.shard.parts import SKIPPED, SPLITS
 from spanmask.shard.table import SHARDS, table_bytes
 
 _RECEIPTS, _FAILED, _PLAN = (f"{FOLDER}/{name}" for name in (RECEIPTS, FAILED, PLAN))
+#: What a plan says of who writes shards, beside what is the same for a folder, where one process writes.
+_WRITER = "pyarrow"
 #: Receipts that are asked for at once: a request takes tens of milliseconds, and a run has many.
-_AT_ONCE = 16
+_AT_ONCE = 32
 #: Units whose shards are looked at one by one: a listing has a thousand at a time, whoever's they are.
 _FEW = 100
 
@@ -56,12 +60,27 @@ class RemoteState:
         Raises
         ------
         MismatchError
-            A run with another plan began at the same time.
+            A run with another plan began there, or one of another pyarrow, whose shards would be other bytes under the same names.
         """
-        if not self.out.publish_new(_PLAN, sealed(plan)):
+        if not self.out.publish_new(_PLAN, sealed({**plan, _WRITER: pa.__version__})):
             saved = self.saved_plan()
             if saved is not None and saved_identity(saved) != saved_identity(plan):
                 raise MismatchError(f"{self.out}: a run of another configuration began there; choose another --out")
+            self.require_writer(saved)
+
+    def require_writer(self, plan: dict[str, Any] | None) -> None:
+        """Refuse to go on with the run of a plan under another pyarrow than it began with.
+
+        Raises
+        ------
+        MismatchError
+            It is another.
+        """
+        if plan is not None and plan.get(_WRITER) != pa.__version__:
+            raise MismatchError(
+                f"{self.out}: a run under pyarrow {plan.get(_WRITER)} is under way there, and here is {pa.__version__}, which writes other "
+                "bytes: use the same on all machines"
+            )
 
     def discard(self) -> None:
         """Remove what this run left, the plan last; a finished dataset stays."""

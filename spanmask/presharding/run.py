@@ -29,6 +29,7 @@ from spanmask.presharding.state import FINISHING, FOLDER, PATIENCE
 from spanmask.presharding.tasks import plan_request
 from spanmask.presharding.units import Pipeline, all_units
 from spanmask.records import Row
+from spanmask.remote import is_url
 from spanmask.shard.manifest import Manifest, read_manifest
 from spanmask.vocab import Vocabulary, load_vocabulary
 
@@ -63,7 +64,7 @@ def preshard(  # noqa: PLR0913 - the one door
     config
         Everything that decides the bytes.
     jobs
-        Processes; by default one for every processor this process may use.
+        Processes; by default one for every processor this process may use, and a quarter more where ``out`` is a URL.
     overwrite
         Whether another dataset, or another run, in ``out`` is replaced, once the new one is complete.
     rehash
@@ -96,7 +97,7 @@ def preshard(  # noqa: PLR0913 - the one door
     IncompleteShards
         Some shards failed after three tries, or ``on_progress`` had it end; the others are complete, and the same call goes on.
     """
-    jobs = jobs_of(jobs)
+    jobs = jobs_of(jobs, waiting=is_url(out))
     _check_engine(engine, scheduler)
     request = Request.of(inputs, out, config, overwrite=overwrite, rehash=rehash, on_inputs=on_inputs)
     place = request.out

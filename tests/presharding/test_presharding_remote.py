@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from object_store import ACCESS_KEY, SECRET_KEY, SESSION_TOKEN, ObjectStore
 
-from spanmask import ConfigError, CorpusError, MismatchError, StorageError, preshard
+from spanmask import ConfigError, CorpusError, MismatchError, StorageError, drivers, preshard, remote
 from spanmask.presharding import plan, read_plan, run_unit
+from spanmask.shard.manifest import read_manifest
 
 pytestmark = pytest.mark.faults
 
@@ -284,3 +285,85 @@ def test_a_killed_command_goes_on(local: Any, object_store: ObjectStore, number:
         assert _final(object_store).items() <= local.wanted.items()
     code, _, error = local.finish(*command)
     assert (code, object_store.tree(PREFIX)) == (0, local.wanted), error
+
+
+@pytest.mark.parametrize("begun", ["run", "task"])
+def test_another_pyarrow_does_not_write_beside(
+    local: Any, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch, begun: str
+) -> None:
+    made = plan(local.inputs, object_store.url(PREFIX), local.config(**OPTIONS))
+    run_unit(made, 0)
+    monkeypatch.setattr("pyarrow.__version__", "99.0")
+    with pytest.raises(MismatchError, match=r"a run under pyarrow \S+ is under way there, and here is 99.0"):
+        run_unit(made, 1) if begun == "task" else _run(local, object_store)
+    monkeypatch.undo()
+
+
+# Of each defence: what it keeps off is seen here once it is taken out.
+def test_without_more_tries_a_stumble_ends_the_run(
+    local: Any, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "TRIES", 1)
+    object_store.fail("status", 1, method="PUT", key="shard-00001")
+    with pytest.raises(StorageError, match="could not write"):
+        _run(local, object_store)
+
+
+def test_without_conditional_puts_two_plans_both_go_on(
+    local: Any, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drivers._S3, "put_new", drivers._S3.put)
+    object_store.fail("call", method="PUT", key="plan.json", then=lambda: _begin(local, object_store))
+    _run(local, object_store)
+    assert read_manifest(object_store.url(PREFIX)).config.masking.seed == 7
+
+
+def test_without_one_put_a_shard_a_half_is_seen(
+    local: Any, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = drivers._S3.put
+
+    def in_halves(self: Any, path: str, data: bytes) -> None:
+        put(self, path, data[: len(data) // 2])
+        put(self, path, data)
+
+    monkeypatch.setattr(drivers._S3, "put", in_halves)
+    seen: list[dict[str, bytes]] = []
+    object_store.fail("call", None, method="PUT", key="shard-0000[13]", then=lambda: seen.append(_final(object_store)))
+    _run(local, object_store)
+    assert not all(tree.items() <= local.wanted.items() for tree in seen)
+
+
+_STEPS = [
+    "plan.json",
+    "shard-00001",
+    "receipts/00001",
+    "README.md",
+    "shards.arrow",
+    "manifest.json",
+    "list-type",
+    "delete",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", _STEPS)
+def test_every_fault_at_every_step_is_lived_through_or_told(
+    local: Any, object_store: ObjectStore, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = "data/{}"
+    for number, fault in enumerate(
+        fault for fault in _FAULTS if fault.get("status") != 503 and fault["kind"] != "slow"
+    ):
+        monkeypatch.setitem(globals(), "PREFIX", prefix.format(number))
+        with object_store.failing(**{**fault, "method": ".*", "key": step, "times": 4}):
+            _run(local, object_store)
+        assert object_store.tree(PREFIX) == local.wanted, fault
+    monkeypatch.setitem(globals(), "PREFIX", "data/told")
+    for fault in ({"kind": "status", "status": 403, "code": "AccessDenied"}, {"kind": "reset"}):
+        with object_store.failing(**fault, key=step, times=None), pytest.raises(StorageError, match="could not"):
+            _run(local, object_store)
+        assert _final(object_store).items() <= local.wanted.items()
+    _run(local, object_store)
+    assert object_store.tree(PREFIX) == local.wanted
+    assert object_store.uploads() == []
