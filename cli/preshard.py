@@ -146,7 +146,7 @@ def _write(inputs: tuple[str, ...], out: str, config: PreshardConfig, *, as_json
 
 def _show_first(inputs: tuple[str, ...], config: PreshardConfig, count: int) -> None:
     from spanmask.presharding.run import preview
-    from spanmask.presharding.space import estimated_bytes
+    from spanmask.presharding.space import estimated_bytes, told_bytes
     from spanmask.shard.manifest import InputRecord, input_names
     from spanmask.tokenization import Tokenizer
 
@@ -156,7 +156,7 @@ def _show_first(inputs: tuple[str, ...], config: PreshardConfig, count: int) -> 
     records = [InputRecord(index=file.index, name=file.name, size=file.size, sha256="") for file in found.files]
     print_rows(rows, vocabulary, input_names(records))
     say(told_inputs(len(found.files), found.passed_over, found.kinds))
-    say(f"shards: about {estimated_bytes(config, vocabulary, found.files) / 1e6:,.1f} MB")
+    say(f"shards: about {told_bytes(estimated_bytes(config, vocabulary, found.files))}")
     rate = unknown_rate([row for _, row in rows], vocabulary)
     reason = Tokenizer(vocabulary).through_library
     for line in (*unknown_warning(rate, cased=vocabulary.cased), *library_warning(reason)):

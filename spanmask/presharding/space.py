@@ -52,9 +52,12 @@ def check_space(folder: Path, plan: Plan, done: Iterable[str]) -> None:
         free = shutil.disk_usage(folder).free
     if needed <= free:
         return
-    told = (
-        f"{folder}: about {needed / 1e9:,.1f} GB of shards are to be written, and {free / 1e9:,.1f} GB are free there"
-    )
+    told = f"{folder}: about {told_bytes(needed)} of shards are to be written, and {told_bytes(free)} are free there"
     if needed * _SURE > free:
         raise StorageError(f"{told}; make room, or choose another --out, and {AGAIN}")
     warnings.warn(f"{told}: it may not fit", stacklevel=2)
+
+
+def told_bytes(size: int) -> str:
+    """Return a size in the unit that it is told in."""
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"

@@ -72,8 +72,11 @@ def test_a_full_output_ends_with_4_and_the_same_command_goes_on(
         pytest.skip("cannot mount here")
     result = shell.process("preshard", path, "--out", "place/out", *OPTIONS, prefix=prefix)
     assert (result.returncode, result.stdout) == (4, "")
-    assert "No space left on device" in one_line(result.stderr)
-    assert "free some space and run the same command again" in result.stderr
+    # A tenth of the room is known beforehand not to do, and some more to do perhaps.
+    *warned, told = result.stderr.splitlines(keepends=True)
+    wanted = ("make room,", "are free there;") if share < 0.2 else ("free some space", "No space left on device")
+    assert all(part in one_line(told) for part in (*wanted, "run the same command again"))
+    assert all("it may not fit" in line for line in warned)
     _assert_whole_shards(shell.folder / "saved" / "out", shell.folder / "reference")
     (shell.folder / "place").rmdir()
     (shell.folder / "saved").rename(shell.folder / "place")

@@ -216,6 +216,20 @@ def test_a_signal_ends_the_run_with_its_code_and_the_run_goes_on_later(
 
 
 @pytest.mark.slow
+def test_a_terminal_that_goes_away_ends_the_run_and_it_goes_on_later(reference: Any) -> None:
+    """SIGHUP, which nobody answers: as it ends any other command, and as SIGKILL it leaves nothing half."""
+    out = reference.folder / "hangup"
+    process = reference.start("preshard", reference.path, "--out", out, *OPTIONS, "--jobs", 2)
+    while process.poll() is None and len(_shards(out)) < 3:
+        time.sleep(0.001)
+    os.killpg(process.pid, signal.SIGHUP)
+    _, error = process.communicate()
+    assert (process.returncode, error) == (-signal.SIGHUP, "")
+    assert not (out / "manifest.json").exists()
+    _assert_resumed(reference, out, jobs=2)
+
+
+@pytest.mark.slow
 def test_an_interrupt_at_any_moment_leaves_no_traceback(reference: Any, tell: Callable[[str], None]) -> None:
     """From the first moment that is the command's own until it is gone: it imports, starts workers, runs, ends, and is taken down.
 

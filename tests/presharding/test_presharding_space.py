@@ -50,7 +50,7 @@ def test_a_run_that_cannot_fit_is_refused_before_it_begins_and_leaves_nothing(
     path = lab.text()
     free(_estimate(lab, path) // 3)
     with pytest.raises(
-        StorageError, match=r"about 0.0 GB of shards are to be written, and 0.0 GB are free there; make room"
+        StorageError, match=r"about 0.0 MB of shards are to be written, and 0.0 MB are free there; make room"
     ):
         lab.run(path, "out")
     assert not (lab.folder / "out").exists()
