@@ -104,6 +104,10 @@ class BinPlan:
         """Return the position after all of an epoch that is still in it."""
         return Position(epoch=epoch, window=self._windows)
 
+    def place_of(self, position: Position) -> int:
+        """Return the place in its epoch of the first sample of a position's window."""
+        return position.window * self._recipe.config.window
+
     def _take(self, position: Position, wanted: int) -> tuple[list[_Run], Position]:
         """Return as many bins as are wanted, or are left of the epoch, from a position on, and the position after them."""
         runs, number, first = [], position.window, position.unit

@@ -36,13 +36,13 @@ class RowPlan:
 
     def batches_left(self, position: Position, share: Share) -> int:
         """Return how many batches each rank has to the epoch's end."""
-        left = max(self._size - self._consumed(position), 0)
+        left = max(self._size - self.place_of(position), 0)
         whole = self._recipe.config.batch_size * share.world
         return left // whole if self._recipe.config.last is Last.DROP else -(-left // whole)
 
     def batches(self, position: Position, share: Share, *, first: int, step: int) -> Iterator[Delivered]:
         """Yield one rank's batches from a position to the epoch's end: that of number ``first``, and every ``step``-th from there."""
-        begin, count = self._consumed(position), self.batches_left(position, share)
+        begin, count = self.place_of(position), self.batches_left(position, share)
         width = self._recipe.config.batch_size
         numbers = iter(range(first, count, step))
         while chunk := list(islice(numbers, max(READ_ROWS // width, 1))):
@@ -84,7 +84,8 @@ class RowPlan:
         )
         return Delivered(batch=batch, after=after, counts=counts)
 
-    def _consumed(self, position: Position) -> int:
+    def place_of(self, position: Position) -> int:
+        """Return the place in its epoch of the sample that is next at a position."""
         return position.window * self._recipe.config.window + position.unit
 
     def end(self, epoch: int) -> Position:

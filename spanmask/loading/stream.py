@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from spanmask.loading.bin_plan import BinPlan
 from spanmask.loading.binning import Capacities, TargetSlots
 from spanmask.loading.capacities import choose_capacities, choose_slots, most_slots
 from spanmask.loading.config import BatchLayout, LoadConfig
+from spanmask.loading.fetching import Fetching, with_fetching
 from spanmask.loading.order import Order, Source, resolve
 from spanmask.loading.position import Position
-from spanmask.loading.row_plan import RowPlan
+from spanmask.loading.row_plan import READ_ROWS, RowPlan
 from spanmask.loading.rows import Masks, RowReader
 from spanmask.loading.share import Delivered, Recipe, Share
 from spanmask.loading.targets import SboRule, resolve_rule
@@ -94,7 +97,7 @@ class Stream:
         self._plan: RowPlan | BinPlan = (
             RowPlan(recipe) if self.capacities is None else BinPlan(recipe, self.capacities, self.slots)
         )
-        self._samples = order.size
+        self._order, self._samples = order, order.size
         self._kind = kind
         self._warned = False
 
@@ -138,7 +141,17 @@ class Stream:
             warnings.warn(
                 "stored masks are the same in every epoch; for new ones take masks='fresh'", UserWarning, stacklevel=2
             )
-        return self._plan.batches(position, self.share, first=first, step=step)
+        batches = self._plan.batches(position, self.share, first=first, step=step)
+        if all(isinstance(shards.root, Path) for shards in self.datasets):
+            return batches
+        span = max(self.config.window, READ_ROWS * self.share.world * step)
+        place = self._plan.place_of(position)
+        begin = partial(Fetching, self._order, self.datasets, position.epoch, place, span)
+        return with_fetching(batches, begin, partial(self._read_before, position.epoch))
+
+    def _read_before(self, epoch: int, delivered: Delivered) -> int:
+        """Return the place in an epoch that a batch of it ends at."""
+        return self._samples if delivered.after.epoch > epoch else self._plan.place_of(delivered.after)
 
     def batches_left(self, position: Position) -> int | None:
         """Return how many batches each rank has from a position to the epoch's end; None where only packing would tell."""

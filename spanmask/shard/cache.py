@@ -56,7 +56,7 @@ class ShardCache:
     """Copies of shards in a folder. limit: bytes of them that are kept."""
 
     def __init__(self, folder: Path, limit: int = LIMIT) -> None:
-        self._folder, self._limit = folder, limit
+        self._folder, self.limit = folder, limit
         self._under_way = folder / "fetching"
         self._fetched_since: int | None = None
         self._trusted = False
@@ -148,9 +148,9 @@ class ShardCache:
 
     def _arrived(self, wanted: Wanted, fetch: Fetch, on_bytes: Callable[[], object]) -> _Arriving:
         """Return a file that was fetched and is what the manifest says, under a name of its own."""
-        if wanted.bytes > self._limit:
+        if wanted.bytes > self.limit:
             raise StorageError(
-                f"{wanted.name}: {wanted.bytes:,} bytes, and copies may take {self._limit:,}; raise {LIMIT_VARIABLE}"
+                f"{wanted.name}: {wanted.bytes:,} bytes, and copies may take {self.limit:,}; raise {LIMIT_VARIABLE}"
             )
         told = ""
         for _ in range(_TRIES):
@@ -187,12 +187,12 @@ class ShardCache:
         """Remove the copies used least lately, where there are too many, and what dead processes left."""
         if self._fetched_since is not None:
             self._fetched_since += fetched
-            if self._fetched_since < self._limit // _LOOKS:
+            if self._fetched_since < self.limit // _LOOKS:
                 return
         self._fetched_since = 0
         _remove_abandoned(self._under_way)
         kept = sorted(_copies(self._folder))
-        excess = sum(size for _, size, _ in kept) - self._limit
+        excess = sum(size for _, size, _ in kept) - self.limit
         for _, size, path in kept:
             if excess <= 0:
                 return
@@ -207,7 +207,7 @@ class ShardCache:
             yield
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            advice = f"; or lower {LIMIT_VARIABLE}, which is {self._limit:,}" if full else ""
+            advice = f"; or lower {LIMIT_VARIABLE}, which is {self.limit:,}" if full else ""
             raise StorageError(
                 f"{path}: could not {doing} ({error.strerror or error}), where copies of shards of object stores are kept; "
                 f"{advice_for(error)}; or set SPANMASK_CACHE_DIR to a folder with room{advice}"

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +24,8 @@ from object_store import ACCESS_KEY, SECRET_KEY, ObjectStore
 import spanmask
 from spanmask import ShardSet
 from spanmask.errors import ConfigError, IncompleteShards, ShardError, StorageError
-from spanmask.loading import ShardDataset, ShardLoader
+from spanmask.loading import ShardDataset, ShardLoader, fetching
+from spanmask.shard.root import RemoteRoot
 from spanmask.shard.verify import verify
 
 pytestmark = pytest.mark.faults
@@ -46,6 +53,14 @@ def url(local: ShardSet, object_store: ObjectStore) -> str:
 def batches(datasets: Any, **options: Any) -> list[dict[str, Any]]:
     loader = ShardLoader(datasets, **{"batch_size": 16, "masks": "fresh", "seed": 3, "window": 256, **options})
     return [dict(batch) for _ in range(2) for batch in loader]
+
+
+def still_fetching() -> list[threading.Thread]:
+    """Return the threads that do not end once nobody takes batches."""
+    threads = [thread for thread in threading.enumerate() if thread.name == "spanmask-fetching"]
+    for thread in threads:
+        thread.join(5)
+    return [thread for thread in threads if thread.is_alive()]
 
 
 def assert_equal(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> None:
@@ -153,6 +168,7 @@ def test_a_shard_that_never_comes_right_is_refused_by_name_wherever_rows_are_dra
             draw()
         assert "train/shard-00000-00000.arrow" in str(found.value)
         assert not any(secret in str(found.value) for secret in (ACCESS_KEY, SECRET_KEY))
+    assert not still_fetching()
     assert not [path for path in copies.rglob("*") if path.is_file() and path.suffix != ".arrow"]
 
 
@@ -249,3 +265,118 @@ assert not outside, outside
     ended = run_child("-c", script)
     assert ended.returncode == 0, ended.stderr
     assert all(one.key.startswith("data/shards/") for one in object_store.log)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["padded", "packed"])
+def test_shards_are_fetched_before_their_rows_are_read_and_no_further_than_a_bound(
+    url: str, local: ShardSet, object_store: ObjectStore, copies: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    sizes = local.split.shards.counts("bytes")
+    monkeypatch.setattr(fetching, "_AHEAD", 2 * int(sizes.max()))
+    monkeypatch.setattr("spanmask.loading.row_plan.READ_ROWS", 32)
+    monkeypatch.setattr("spanmask.loading.stream.READ_ROWS", 32)
+    loader = ShardLoader(url, batch_size=8, layout=layout, window=32, order="none")
+    found = iter(loader)
+    next(found)
+    deadline = time.monotonic() + 10
+    while len(copies_in(copies)) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.3)
+    # The one that is read, and two more; what was read before the bound was met may be another.
+    assert 3 <= len(copies_in(copies)) <= 4
+    assert len(list(found)) > 0
+    assert len(copies_in(copies)) == len(sizes)
+    fetched = [one.key for one in object_store.requests("GET", r"/train/.*arrow$")]
+    assert len(fetched) == len(set(fetched))
+    assert not still_fetching()
+
+
+@pytest.mark.slow
+def test_an_error_while_fetching_ahead_is_met_where_its_rows_are_with_its_type(
+    url: str, local: ShardSet, object_store: ObjectStore, copies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = local.split.shards[-1].path
+    object_store.fail("status", times=None, key=last, status=403, code="AccessDenied")
+    monkeypatch.setattr("spanmask.loading.row_plan.READ_ROWS", 32)
+    monkeypatch.setattr("spanmask.loading.stream.READ_ROWS", 32)
+    for workers in (0, 1):
+        seen: list[int] = []
+        loader = ShardLoader(url, batch_size=8, order="none", workers=workers)
+        with pytest.raises(StorageError, match=f"{last}: could not read"):
+            seen.extend(len(batch["input_ids"]) for batch in loader)
+        assert sum(seen) > len(local) // 2
+    # What is no error of ours is not left to the reader.
+    monkeypatch.setattr(RemoteRoot, "fetch", lambda root, record: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        list(map(lambda _: time.sleep(0.01), ShardLoader(url, batch_size=8, order="none")))
+
+
+_COLD = """
+import hashlib, sys
+import numpy as np
+import spanmask
+print("ready", flush=True)
+sys.stdin.readline()
+shards = spanmask.open(sys.argv[1])
+digest = hashlib.sha256()
+for number in np.random.default_rng(int(sys.argv[2])).permutation(len(shards.split.shards)).tolist():
+    shards.file(number)
+for block in shards.blocks:
+    digest.update(block.input_ids.values.tobytes())
+print(digest.hexdigest(), flush=True)
+"""
+
+
+def _read_cold(url: str, readers: int, pause: float) -> list[str]:
+    """Have processes read a dataset, each begun a while after the one before."""
+    command = [sys.executable, "-c", _COLD, url]
+    running = [
+        subprocess.Popen([*command, str(seed)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for seed in range(readers)
+    ]
+    for reader in running:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "ready\n"
+    for reader in running:
+        assert reader.stdin is not None
+        reader.stdin.write("\n")
+        reader.stdin.flush()
+        time.sleep(pause)
+    return [reader.communicate(timeout=120)[0].strip() for reader in running]
+
+
+@pytest.mark.slow
+def test_eight_cold_processes_at_once_read_nothing_wrong_and_fetch_each_object_once(
+    url: str, local: ShardSet, object_store: ObjectStore, copies: Path, tell: Callable[[str], None]
+) -> None:
+    object_store.fail("slow", times=None, key="/train/", seconds=0.1)
+    expected = hashlib.sha256(b"".join(block.input_ids.values.tobytes() for block in local.blocks)).hexdigest()
+    object_store.log.clear()
+    assert _read_cold(url, 8, 0.0) == [expected] * 8
+    fetched = [one.key for one in object_store.requests("GET", "/train/")]
+    tell(f"8 cold processes: {len(fetched)} requests for {len(set(fetched))} objects")
+    assert len(set(fetched)) == len(local.split.shards)
+    assert len(fetched) <= 1.25 * len(set(fetched))
+
+
+@pytest.mark.slow
+def test_eighty_staggered_readers_of_one_cache_under_faults_read_nothing_wrong(
+    url: str, local: ShardSet, object_store: ObjectStore, copies: Path, tell: Callable[[str], None]
+) -> None:
+    """Threads with shards and copies of their own: in each, all is opened and compared anew."""
+    object_store.fail("slow", times=None, key="/train/", seconds=0.05)
+    for kind, record in zip(("flip", "cut", "reset", "status"), local.split.shards, strict=False):
+        object_store.fail(kind, times=2, key=record.path)
+    expected = [block.input_ids.values.tobytes() for block in local.blocks]
+
+    def read(number: int) -> bool:
+        time.sleep(number * 0.01)
+        return [block.input_ids.values.tobytes() for block in spanmask.open(url).blocks] == expected
+
+    with ThreadPoolExecutor(80) as pool:
+        assert all(pool.map(read, range(80)))
+    fetched = [one.key for one in object_store.requests("GET", "/train/")]
+    tell(f"80 readers: {len(fetched)} requests for {len(set(fetched))} objects, 8 of which failed")
+    assert len(fetched) <= len(set(fetched)) + 10
+    assert sorted(path for path in copies.rglob("*") if path.is_file()) == copies_in(copies)
