@@ -309,7 +309,7 @@ def test_an_error_while_fetching_ahead_is_met_where_its_rows_are_with_its_type(
     # What is no error of ours is not left to the reader.
     monkeypatch.setattr(RemoteRoot, "fetch", lambda root, record: 1 // 0)
     with pytest.raises(ZeroDivisionError):
-        list(map(lambda _: time.sleep(0.01), ShardLoader(url, batch_size=8, order="none")))
+        _ = [time.sleep(0.01) for _ in ShardLoader(url, batch_size=8, order="none")]
 
 
 _COLD = """
