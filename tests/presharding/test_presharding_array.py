@@ -75,8 +75,9 @@ def _share(whole: Any, out: str, text: str) -> None:
 @pytest.mark.parametrize("count", [1, 2, 7, 64])
 def test_any_number_of_tasks_in_any_order_writes_the_bytes_of_one_run(count: int, whole: Any) -> None:
     out = f"of{count}"
+    made = _planned(whole, out)
     for index in random.Random(count).sample(range(count), count):
-        _share(whole, out, f"{index}/{count}")
+        assert not run_share(made, choose(f"{index}/{count}", {}).numbers(len(made.tasks)), 1).failed
     manifest = finalize(whole.folder / out)
     assert whole.tree(out) == whole.wanted
     assert finalize(whole.folder / out).digest == manifest.digest
@@ -93,7 +94,7 @@ def test_a_lost_task_is_named_with_the_command_that_runs_just_that(whole: Any, t
     commands = re.findall("`(.*?)`", str(caught.value))
     assert commands[1] == f"spanmask finalize {whole.folder / 'lost'}"
     before = whole.tree("lost")
-    assert told(*shlex.split(commands[0])[1:])[0] == 0
+    assert told(*shlex.split(commands[0])[1:], "--jobs", 1)[0] == 0
     assert {name for name in whole.tree("lost") if name in before and whole.tree("lost")[name] != before[name]} == set()
     assert finalize(whole.folder / "lost").digest == json.loads(whole.wanted["manifest.json"])["digest"]
     assert whole.tree("lost") == whole.wanted
@@ -148,7 +149,7 @@ def test_two_at_once_on_one_number_write_the_same(whole: Any) -> None:
 def test_tasks_and_a_run_in_one_piece_go_on_with_each_others_work(whole: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     _share(whole, "mixed", "1/3")
     kept = shutil.copytree(whole.folder / "mixed", whole.folder / "kept")
-    whole.run(whole.inputs, "mixed", jobs=2, **whole.options)
+    whole.run(whole.inputs, "mixed", **whole.options)
     assert whole.tree("mixed") == whole.wanted
     shutil.rmtree(whole.folder / "mixed")
     kept.rename(whole.folder / "mixed")
@@ -224,13 +225,14 @@ def test_the_command_plans_runs_and_finishes(whole: Any, told: Told) -> None:
     out = whole.folder / "command"
     code, text = told("preshard", *whole.inputs, "--out", out, *FLAGS, "--engine", "array")
     assert (code, text.splitlines()[-1]) == (0, f"when all have ended: spanmask finalize {out}")
-    code, text = told("preshard", *whole.inputs, "--out", out, *FLAGS, "--engine", "array", "--task", "0/2")
+    array = ("--engine", "array", "--jobs", 1, "--task")
+    code, text = told("preshard", *whole.inputs, "--out", out, *FLAGS, *array, "0/2")
     assert code == 0
     assert text.startswith("share 0 of 2: ")
     code, text = told("finalize", out)
     assert code == 3
     assert "tasks are missing" in text
-    code, text = told("preshard", "--out", out, "--engine", "array", "--task", "1/2", "--json")
+    code, text = told("preshard", "--out", out, *array, "1/2", "--json")
     assert code == 0
     assert json.loads(text)["failed"] == []
     code, text = told("finalize", out)
@@ -238,7 +240,7 @@ def test_the_command_plans_runs_and_finishes(whole: Any, told: Told) -> None:
     assert whole.tree("command") == whole.wanted
     code, text = told("finalize", out, "--json")
     assert (code, json.loads(text)["written"]) == (0, False)
-    code, text = told("preshard", *whole.inputs, "--out", out, *FLAGS, "--engine", "array", "--task", "1/2")
+    code, text = told("preshard", *whole.inputs, "--out", out, *FLAGS, *array, "1/2")
     assert (code, text) == (0, f"nothing to do, complete already: {out}\n")
 
 
@@ -281,10 +283,10 @@ def test_a_task_that_was_killed_is_run_again_by_its_number(whole: Any) -> None:
     options = [*FLAGS, "--engine", "array"]
     out = whole.folder / "killed"
     killed = 0
-    for index in (1, 0, 2):
-        for seconds in (0.0, 0.05, None):
+    for index in (1, 0):
+        for seconds in (0.0, None):
             process = whole.start(
-                "preshard", *whole.inputs, "--out", out, *options, "--jobs", 2, "--task", f"{index}/3"
+                "preshard", *whole.inputs, "--out", out, *options, "--jobs", 2, "--task", f"{index}/2"
             )
             if seconds is not None:
                 _wait(out, process)
@@ -294,5 +296,5 @@ def test_a_task_that_was_killed_is_run_again_by_its_number(whole: Any) -> None:
             killed += process.returncode == -signal.SIGKILL
             assert seconds is not None or (process.returncode, error) == (0, "")
     finalize(out)
-    assert killed >= 2
+    assert killed >= 1
     assert whole.tree("killed") == whole.wanted
