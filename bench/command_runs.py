@@ -37,7 +37,7 @@ def run(*, folder: str, rounds: int, paths: list[str]) -> dict[str, Any]:
     if paths:
         inputs["inputs as given"] = paths
     runs = {
-        f"{name}, {jobs} job{'s' if jobs > 1 else ''}": _Run(arguments, home / "runs", jobs)
+        f"{name}, {jobs} job{'s' if jobs > 1 else ''}": CommandRun([*arguments, "--jobs", str(jobs)], home / "runs")
         for name, arguments in inputs.items()
         for jobs in JOBS
     }
@@ -46,15 +46,16 @@ def run(*, folder: str, rounds: int, paths: list[str]) -> dict[str, Any]:
     return {name: {**taken[name], **item.used(rounds)} for name, item in runs.items()}
 
 
-class _Run:
-    """One input with so many jobs, as often as it is called."""
+class CommandRun:
+    """``spanmask preshard`` of inputs and options, as often as it is called."""
 
-    def __init__(self, arguments: list[str], out: Path, jobs: int) -> None:
+    def __init__(self, arguments: list[str], out: Path) -> None:
         self._out = out
-        self._arguments = [*COMMAND, "preshard", *arguments, "--out", str(out), "--seed", "7", "--jobs", str(jobs)]
+        self._arguments = [*COMMAND, "preshard", *arguments, "--out", str(out), "--seed", "7"]
         self._used: list[Usage] = []
 
     def clear(self) -> None:
+        """Remove what the last run wrote."""
         shutil.rmtree(self._out, ignore_errors=True)
 
     def run(self) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from spanmask.storage import publish_bytes
 
 from . import (
+    engines,
     faults,
     finetuning,
     loading_table,
@@ -55,6 +56,7 @@ TABLES: dict[Path, dict[str, Callable[[Results], str]]] = {
         "scoring": lambda results: scoring.table(results["scoring"]) if "scoring" in results else scoring.empty(),
         "finetuning": _finetuning,
         "windows": lambda results: windows.table(results["windows"]) if "windows" in results else windows.empty(),
+        "engines": lambda results: engines.table(results["engines"]) if "engines" in results else engines.empty(),
         "train on a GPU": lambda results: _training(results, "train-cuda", "cuda"),
     },
     PACKAGE_README: {"performance": performance.table},

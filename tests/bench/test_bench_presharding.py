@@ -136,7 +136,7 @@ def test_the_collators_fastest_batch_is_chosen(files, tmp_path, monkeypatch):
 
 def test_a_run_that_fails_is_reported(tmp_path, capfd):
     with pytest.raises(RuntimeError, match="exit code 2"):
-        command_runs._Run([str(tmp_path / "missing.txt")], tmp_path / "out", jobs=1).run()
+        command_runs.CommandRun([str(tmp_path / "missing.txt")], tmp_path / "out").run()
     assert "missing.txt" in capfd.readouterr().err
 
 

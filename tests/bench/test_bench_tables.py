@@ -32,6 +32,7 @@ def test_a_readme_that_differs_is_noticed_and_mended(path):
 def test_every_result_is_reproduced_by_one_command():
     # A run of half an hour, a comparison of checkouts and what probes do have their own commands, and a GPU another machine.
     others = {
+        "engines",
         "faults",
         "finetuning",
         "pretraining",

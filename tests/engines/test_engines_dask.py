@@ -86,9 +86,7 @@ _FAILURES = "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES"
 @pytest.mark.slow
 @pytest.mark.parametrize("cluster", [{}, {_FAILURES: "0"}, {_FAILURES: "9"}], ids=["3", "0", "9"], indirect=True)
 def test_a_poison_unit_is_given_up_after_three_tries_and_no_other_with_it(tmp_path: Path, cluster: DaskCluster) -> None:
-    """Seen to fail: without `workers=` in `Link.call`, Dask itself tries it as often as its owner configured; without `alone`, units that
-    waited beside it are given up, too.
-    """
+    """Seen to fail: without `workers=` in `Link.call`, Dask itself tries it as often as its owner configured."""
     for _ in range(2):
         cluster.start_worker("--nanny")
     results = _results(_run(Labours(str(tmp_path), poison=(0, 5)), range(24), cluster))
@@ -267,7 +265,7 @@ next(run_dask(Squares({str(tmp_path)!r}), iter([1]), print, key="test"))
 
 @pytest.mark.slow
 def test_a_cluster_of_this_machine_is_started_and_ends_with_its_run(tmp_path: Path) -> None:
-    """Also where the run is killed. Seen to fail: without `_closing`, its processes stay after a run that was dropped."""
+    """Also where the run is killed."""
     script = tmp_path / "run.py"
     script.write_text(f"""
 import sys, time

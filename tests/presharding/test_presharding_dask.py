@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from dask_cluster import DaskCluster, kill, wait_for
+from object_store import ObjectStore
 
 from spanmask.errors import ConfigError, MismatchError
 from spanmask.presharding import plan
@@ -156,6 +157,21 @@ def test_two_commands_on_one_folder_write_one_dataset(whole: Any, tmp_path: Path
     both = [whole.start(*_command(whole, tmp_path / "out", cluster)) for _ in range(2)]
     assert [(process.communicate()[1], process.returncode) for process in both] == [("", 0)] * 2
     assert whole.tree(tmp_path / "out") == whole.wanted
+
+
+def test_workers_write_to_an_object_store_though_one_is_killed(
+    whole: Any, tmp_path: Path, cluster: DaskCluster, object_store: ObjectStore
+) -> None:
+    workers = [cluster.start_worker(), cluster.start_worker()]
+    command = _command(whole, tmp_path, cluster)
+    command[command.index("--out") + 1] = object_store.url("data/set")
+    process = whole.start(*command)
+    wait_for(lambda: len(object_store.requests("PUT", "receipts")) > 4)
+    kill(workers[0])
+    assert (process.communicate()[1], process.returncode) == ("", 0)
+    wanted = {name: data for name, data in whole.wanted.items() if not name.endswith("/")}
+    assert object_store.tree("data/set") == wanted
+    assert object_store.uploads() == []
 
 
 def test_a_worker_where_the_folder_is_not_or_is_another_run_s_refuses(whole: Any) -> None:
