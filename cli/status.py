@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spanmask.escaping import counted, first_of, short_digest
+from spanmask.remote import is_url
 
 from .commands import examples, say
 from .progress import duration, megabytes
@@ -82,7 +83,7 @@ def _lines(folder: str, found: Status) -> Iterator[str]:
         yield f"failed: {len(found.failed) - _TOLD:,} more"
     yield from _pace(found)
     if found.stage is not Stage.RUNNING:
-        nobody = "no process of this host is at it"
+        nobody = "whether somebody is at it is not known" if is_url(folder) else "no process of this host is at it"
         yield f"{'all is done but the manifest' if found.stage is Stage.COMPLETE else nobody}; it goes on with: {found.go_on}"
 
 

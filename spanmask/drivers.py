@@ -28,14 +28,18 @@ _S3_OPTIONS: dict[str, Any] = {
 #: What tells two states of an object apart, by the names drivers give it, best first.
 _PINS = ("ETag", "etag", "blob_id", "generation", "md5Hash", "LastModified", "mtime", "created")
 
+#: When an object was written, by the names drivers give it.
+_TIMES = ("LastModified", "last_modified", "updated", "created")
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An object as a driver describes it. pin: changes with its content."""
+    """An object as a driver describes it. pin: changes with its content. written: when, in seconds since 1970, where a listing tells."""
 
     path: str
     size: int
     pin: str
+    written: float = 0.0
 
 
 class ChangedError(Exception):
@@ -153,7 +157,12 @@ class _S3(Driver):
             for item in page.get("Contents", ()):
                 # What consoles put where a folder would be.
                 if not item["Key"].endswith("/"):
-                    yield Found(f"{bucket}/{item['Key']}", item["Size"], item["ETag"].strip('"'))
+                    yield Found(
+                        f"{bucket}/{item['Key']}",
+                        item["Size"],
+                        item["ETag"].strip('"'),
+                        item["LastModified"].timestamp(),
+                    )
 
     def delete(self, paths: Sequence[str]) -> None:
         keys = [self._key(path) for path in paths]
@@ -228,4 +237,6 @@ async def _all_of(body: Any) -> Any:
 
 def _found(info: dict[str, Any]) -> Found:
     pin = next((str(info[name]) for name in _PINS if info.get(name) is not None), "")
-    return Found(str(info["name"]), int(info["size"]), pin.strip('"'))
+    times = (getattr(info.get(name), "timestamp", None) for name in _TIMES)
+    written = next((float(told()) for told in times if told), 0.0)
+    return Found(str(info["name"]), int(info["size"]), pin.strip('"'), written)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -69,6 +70,10 @@ class Place(ABC):
     @abstractmethod
     def sizes(self, prefix: str = "") -> dict[str, int]:
         """Return all files below a folder of the place with their bytes, sorted by name; none where there is no such folder."""
+
+    @abstractmethod
+    def times(self, folder: str) -> dict[str, float]:
+        """Return the files in a folder of the place with when they were written, in seconds since 1970; some may come or go meanwhile."""
 
     def names(self, prefix: str = "") -> list[str]:
         """Return all files below a folder of the place, sorted."""
@@ -139,6 +144,16 @@ class LocalPlace(Place):
                 for name, path in sorted((p.relative_to(self.folder).as_posix(), p) for p in kept)
             }
 
+    def times(self, folder: str) -> dict[str, float]:
+        """See `Place`."""
+        found, top = dict[str, float](), self._path(folder)
+        with reporting(top, "list"), contextlib.suppress(FileNotFoundError), os.scandir(top) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    if not entry.name.startswith(TEMPORARY):
+                        found[f"{folder}/{entry.name}"] = entry.stat().st_mtime
+        return found
+
     def remove(self, *names: str) -> None:
         """See `Place`."""
         for path in map(self._path, names):
@@ -197,6 +212,10 @@ class RemotePlace(Place):
         """See `Place`; one listing, however deep."""
         entries = remote.listing(self._url(prefix) if prefix else self.url)
         return {entry.url.removeprefix(f"{self.url}/"): entry.size for entry in entries}
+
+    def times(self, folder: str) -> dict[str, float]:
+        """See `Place`."""
+        return {entry.url.removeprefix(f"{self.url}/"): entry.written for entry in remote.listing(self._url(folder))}
 
     def remove(self, *names: str) -> None:
         """See `Place`."""

@@ -60,11 +60,12 @@ class Described:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """An object of a listing; see `Described`."""
+    """An object of a listing; see `Described`. written: when, in seconds since 1970; 0 where the driver does not tell."""
 
     url: str
     size: int
     pin: str
+    written: float
 
 
 class Sink(Protocol):
@@ -204,7 +205,10 @@ def listing(prefix: str) -> list[Entry]:
 
     scheme = url_of(prefix).partition(":")[0]
     found = _asked(prefix, "list", walk)
-    entries = [Entry(url=f"{scheme}://{one.path.lstrip('/')}", size=one.size, pin=one.pin) for one in found]
+    entries = [
+        Entry(url=f"{scheme}://{one.path.lstrip('/')}", size=one.size, pin=one.pin, written=one.written)
+        for one in found
+    ]
     return sorted(entries, key=lambda entry: entry.url.encode())
 
 

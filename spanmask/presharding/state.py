@@ -94,15 +94,6 @@ class RunState:
         make_folder(self.failures_folder)
         publish_bytes(self.failures_folder / f"{unit}.json", canonical_json({"unit": unit, "reason": reason}))
 
-    def failures(self) -> dict[str, str]:
-        """Return the units that were given up and have no receipt, with the reasons."""
-        found = [(path.stem, _read_json(path)) for path in sorted(self.failures_folder.glob("*.json"))]
-        return {
-            unit: str(content.get("reason")) if isinstance(content, dict) else "not known"
-            for unit, content in found
-            if not (self.receipts_folder / f"{unit}.json").exists()
-        }
-
     def units(self, task: int | None = None) -> list[str]:
         """Return the names of the units that have receipts, sorted; those of one task, or all."""
         pattern = "*.json" if task is None else f"{task:05}-*.json"

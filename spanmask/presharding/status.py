@@ -11,15 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
-from spanmask.errors import ConfigError, IncompleteShards
+from spanmask.errors import ConfigError, IncompleteShards, MismatchError
 from spanmask.folders import LOCK, is_locked
+from spanmask.places import LocalPlace, Place, place_of
 from spanmask.presharding.finding import STDIN
-from spanmask.presharding.state import FOLDER, STDIN_FOLDER, RunState
+from spanmask.presharding.state import FAILED, FOLDER, PLAN, RECEIPTS, STDIN_FOLDER, unsealed
 from spanmask.shard.manifest import MANIFEST, Manifest, read_manifest
 
+_PLAN, _RECEIPTS, _FAILED = (f"{FOLDER}/{name}" for name in (PLAN, RECEIPTS, FAILED))
 #: Seconds before the last receipt that the rate is taken over, and how many receipts of them at most.
 _WINDOW, _MOST = 600.0, 256
 #: Inputs that the command to go on with names one by one.
@@ -77,86 +78,90 @@ def status(folder: str | os.PathLike[str]) -> Status:
     ------
     ConfigError
         There is no dataset, and no run under way.
+    MismatchError
+        The plan is damaged, or another release's.
     ShardError
         The manifest is damaged.
     StorageError
         The file system refused.
     """
-    state = RunState(Path(folder))
-    plan = state.saved_plan()
-    if plan is None:
-        return _finished(state)
-    try:
-        return _under_way(state, plan)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise ConfigError(
-            f"{folder}: the plan of its run is damaged, or another release's ({error}); the same preshard command tells more"
-        ) from None
+    place, plan = place_of(folder), None
+    with suppress(ConfigError):
+        plan = unsealed(place.read(_PLAN)) or {}
+    return _finished(place, os.fspath(folder)) if plan is None else _under_way(place, os.fspath(folder), plan)
 
 
-def _finished(state: RunState) -> Status:
+def _finished(place: Place, folder: str) -> Status:
     try:
-        return Status(stage=Stage.FINISHED, manifest=read_manifest(state.out), failed={})
+        return Status(stage=Stage.FINISHED, manifest=read_manifest(folder), failed={})
     except IncompleteShards:
-        if not state.staged:
+        if place.size(f"{FOLDER}/{MANIFEST}") is None:
             raise ConfigError(
-                f"{state.out}: no dataset, and no run under way; give the folder that `spanmask preshard --out` writes"
+                f"{folder}: no dataset, and no run under way; give the folder that `spanmask preshard --out` writes"
             ) from None
-    return Status(stage=Stage.COMPLETE, failed={}, go_on=f"spanmask finalize {shlex.quote(str(state.out))}")
+    # Killed between its last shard and its manifest's place.
+    return Status(stage=Stage.COMPLETE, failed={}, go_on=_finalize(folder))
 
 
-def _under_way(state: RunState, plan: Mapping[str, Any]) -> Status:
-    done, failed = _Done(state, plan["tasks"]), state.failures()
+def _under_way(place: Place, folder: str, plan: Mapping[str, Any]) -> Status:
+    try:
+        done, go_on = _Done(place, plan["tasks"]), _command(place, folder, plan)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise MismatchError(
+            f"{folder}: the plan of its run is damaged, or another release's ({error!r}); the same preshard command tells more"
+        ) from None
     missing = tuple(number for number, known in enumerate(done.whole) if not known)
-    stage = Stage.RUNNING if is_locked(state.folder / LOCK) else Stage.OPEN if missing else Stage.COMPLETE
+    locked = isinstance(place, LocalPlace) and is_locked(place.folder / FOLDER / LOCK)
     return Status(
-        stage=stage,
-        manifest=read_manifest(state.out) if (state.out / MANIFEST).exists() else None,
+        stage=Stage.RUNNING if locked else Stage.OPEN if missing else Stage.COMPLETE,
+        manifest=None if place.size(MANIFEST) is None else read_manifest(folder),
         tasks=len(done.whole),
         missing=missing,
-        failed=failed,
+        failed=_failures(place),
         disk_bytes=sum(size for _, size in done.times),
         disk_total=sum(int(task[0]) for task in plan["tasks"]),
         rate=_rate(done.times),
         idle=max(time.time() - done.times[-1][0], 0) if done.times else None,
-        go_on=_command(state.out, plan),
+        go_on=go_on if missing else _finalize(folder),
     )
+
+
+def _finalize(folder: str) -> str:
+    return f"spanmask finalize {shlex.quote(folder)}"
 
 
 class _Done:
     """What receipts say. whole: of each task whether it is done; times: when each receipt came, ascending, and its input bytes."""
 
-    def __init__(self, state: RunState, tasks: Sequence[Any]) -> None:
+    def __init__(self, place: Place, tasks: Sequence[Any]) -> None:
         sizes, streamed = [int(task[0]) for task in tasks], [bool(task[1]) for task in tasks]
         self.times = list[tuple[float, int]]()
         units, all_ = [0] * len(tasks), [math.inf if many else 1 for many in streamed]
-        for number, written, path in _receipts(state.receipts_folder):
-            if number < len(tasks):
+        for name, written in place.times(_RECEIPTS).items():
+            task, _, rest = name.rpartition("/")[2].partition("-")
+            if task.isdecimal() and rest.endswith(".json") and int(task) < len(tasks):
+                number = int(task)
                 # Of a task that is one unit the plan says all; a receipt is opened only where it is one of many.
-                size, others = _told(path) if streamed[number] else (sizes[number], None)
+                content = _json(place, name) if streamed[number] else {"disk_bytes": sizes[number]}
                 units[number] += 1
-                all_[number] = all_[number] if others is None else others + 1
-                self.times.append((written, size))
+                all_[number] = all_[number] if "blocks" not in content else content["blocks"] + 1
+                self.times.append((written, int(content.get("disk_bytes", 0))))
         self.whole = [there >= wanted for there, wanted in zip(units, all_, strict=True)]
         self.times.sort()
 
 
-def _receipts(folder: Path) -> Iterator[tuple[int, float, Path]]:
-    """Yield task, time and path of every receipt that is there; some may come or go meanwhile."""
-    with suppress(FileNotFoundError), os.scandir(folder) as entries:
-        for entry in entries:
-            task, _, rest = entry.name.partition("-")
-            if task.isdecimal() and rest.endswith(".json"):
-                with suppress(FileNotFoundError):
-                    yield int(task), entry.stat().st_mtime, Path(entry.path)
+def _json(place: Place, name: str) -> dict[str, Any]:
+    """Return a file's content, nothing where it went meanwhile or is damaged."""
+    with suppress(ConfigError, ValueError):
+        content = json.loads(place.read(name))
+        return content if isinstance(content, dict) else {}
+    return {}
 
 
-def _told(path: Path) -> tuple[int, int | None]:
-    """Return a receipt's input bytes and, of a streamed task's last unit, how many others there are."""
-    with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-        content = json.loads(path.read_bytes())
-        return int(content["disk_bytes"]), content.get("blocks")
-    return 0, None
+def _failures(place: Place) -> dict[str, str]:
+    """Return the units that were given up, with the reasons."""
+    found = {name.rpartition("/")[2].removesuffix(".json"): name for name in place.times(_FAILED)}
+    return {unit: str(_json(place, name).get("reason", "not known")) for unit, name in sorted(found.items())}
 
 
 def _rate(times: Sequence[tuple[float, int]]) -> float | None:
@@ -166,18 +171,12 @@ def _rate(times: Sequence[tuple[float, int]]) -> float | None:
     return sum(size for _, size in recent[1:]) / seconds if seconds > 0 else None
 
 
-def _command(out: Path, plan: Mapping[str, Any]) -> str:
+def _command(place: Place, folder: str, plan: Mapping[str, Any]) -> str:
     """Return the command line that goes on with a plan, as whoever planned it could have typed it."""
-    spool = str(out.absolute() / FOLDER / STDIN_FOLDER)
-    paths = [STDIN if file["path"].startswith(spool) else file["path"] for file in plan["files"]]
-    words = (
-        [
-            *map(shlex.quote, paths),
-        ]
-        if len(paths) <= _NAMED
-        else ["INPUT…"]
-    )
-    words += ["--out", shlex.quote(str(out))]
+    spool = str(place.folder.absolute() / FOLDER / STDIN_FOLDER) if isinstance(place, LocalPlace) else folder
+    paths = [STDIN if file["path"].startswith(spool) else shlex.quote(file["path"]) for file in plan["files"]]
+    words = paths if len(paths) <= _NAMED else ["INPUT…"]
+    words += ["--out", shlex.quote(folder)]
     for section in plan["config"].values():
         for name, value in section.items():
             values = _excluded(value, plan["exclusions"]) if name == "exclude" else value

@@ -22,7 +22,7 @@ from rows import write_rows
 from signals import wait_until_it_answers
 
 from spanmask import verify
-from spanmask.presharding.state import RunState
+from spanmask.presharding.status import status
 
 pytestmark = pytest.mark.faults
 
@@ -291,7 +291,7 @@ def test_a_unit_that_always_kills_its_worker_fails_alone(reference: Any, tmp_pat
     assert "1 units failed after three tries (00003-00000)" in error
     assert "Traceback" not in error
     assert not (out / "manifest.json").exists()
-    assert RunState(out).failures() == {"00003-00000": "its process died on 3 tries"}
+    assert status(out).failed == {"00003-00000": "its process died on 3 tries"}
     assert (
         len(list((out / ".spanmask" / "receipts").glob("*.json"))) == len(_shards(reference.folder / "reference")) - 1
     )

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from object_store import ObjectStore
 from spanmask_cli.main import run as run_main
 
 from spanmask import preshard
-from spanmask.errors import ConfigError, IncompleteShards
+from spanmask.errors import ConfigError, IncompleteShards, MismatchError
 from spanmask.presharding import plan, run_unit
 from spanmask.presharding.state import RunState, locked
 from spanmask.presharding.status import Stage, status
@@ -93,7 +94,8 @@ def test_rate_and_time_left_are_those_of_the_last_receipts(lab: Lab) -> None:
     )
     for number in range(4, len(planned.tasks)):
         run_unit(planned, number)
-    assert status(out).stage is Stage.COMPLETE
+    found = status(out)
+    assert (found.stage, found.go_on) == (Stage.COMPLETE, f"spanmask finalize {out}")
 
 
 def test_who_holds_the_lock_is_at_it_and_is_not_disturbed(lab: Lab) -> None:
@@ -131,7 +133,7 @@ def test_what_is_no_dataset_is_refused(lab: Lab, monkeypatch: pytest.MonkeyPatch
         assert _command(["spanmask", "status", str(lab.folder / name)], monkeypatch) == 2
     plan(lab.text(), lab.folder / "out", lab.config())
     (lab.folder / "out" / ".spanmask" / "plan.json").write_text(json.dumps({"tasks": 7}))
-    with pytest.raises(ConfigError, match="the plan of its run is damaged"):
+    with pytest.raises(MismatchError, match="the plan of its run is damaged"):
         status(lab.folder / "out")
 
 
@@ -149,3 +151,23 @@ def test_a_program_is_told_in_json(
     assert (json.loads(line)["stage"], line.count("\n")) == ("finished", 1)
     assert _command(["spanmask", "status", str(out)], monkeypatch) == 0
     assert Path(out).name in capsys.readouterr().out
+
+
+def test_a_run_to_an_object_store_is_told_too(lab: Lab, object_store: ObjectStore) -> None:
+    url, began = object_store.url("data/set"), time.time()
+    planned = plan(lab.text(), url, lab.config())
+    assert (status(url).stage, status(url).idle) == (Stage.OPEN, None)
+    for number in (0, 1, 3):
+        run_unit(planned, number)
+    found = status(url)
+    assert (found.stage, found.missing[:2], found.done) == (Stage.OPEN, (2, 4), 3)
+    assert found.idle is not None
+    assert found.idle <= time.time() - began + 1
+    assert f"--out {url} " in found.go_on
+    before = object_store.tree("data")
+    status(url)
+    assert object_store.tree("data") == before
+    preshard(lab.folder / "text.txt", url, lab.config(), jobs=1)
+    assert status(url).stage is Stage.FINISHED
+    with pytest.raises(ConfigError, match="no dataset, and no run under way"):
+        status(object_store.url("data"))
