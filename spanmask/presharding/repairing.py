@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 
-from spanmask.engines.local import Outcome, run_local
+from spanmask.engines.local import run_local
 from spanmask.errors import MismatchError, ShardError, StorageError
 from spanmask.escaping import first_of, short_digest
 from spanmask.folders import refuse_links
+from spanmask.presharding.destinations import Out, out_of
 from spanmask.presharding.planning import Plan, jobs_of
 from spanmask.presharding.replanning import changed_inputs, inputs_of, other_inputs, plan_again
 from spanmask.presharding.state import FOLDER, RunState, locked
@@ -61,7 +63,7 @@ def repair(
     Parameters
     ----------
     folder
-        A finished dataset.
+        A finished dataset, or its URL: every shard is fetched twice then, to find what is damaged and to verify.
     inputs
         Its inputs in order; by default those that this user made it from.
     jobs
@@ -84,9 +86,9 @@ def repair(
     StorageError
         The file system refused.
     """
-    folder, jobs = Path(folder).absolute(), jobs_of(jobs)
+    out, jobs = out_of(folder), jobs_of(jobs)
     try:
-        manifest = read_manifest(folder)
+        manifest = read_manifest(out)
         manifest.vocabulary  # noqa: B018
     except ShardError as error:
         message = (
@@ -96,26 +98,28 @@ def repair(
             remade=(), refused=(), findings=(Finding(path=error.path or MANIFEST, message=message),), shards=0
         )
     require_current(manifest, folder, "repairing it")
-    damaged = _damaged(folder, manifest, on_checked)
-    remaking = _Remaking(folder=folder, wanted=damaged)
+    damaged = _damaged(out, manifest, on_checked)
+    remaking = _Remaking(out=out, wanted=damaged)
     if damaged:
-        refuse_links(*(folder / name for name in (FOLDER, *SPLITS)))
-        with locked(folder):
-            if RunState(folder).is_under_way:
-                raise MismatchError(f"{folder}: a run that replaces it is under way; finish that first")
-            remaking.run(_plan(manifest, inputs, damaged), jobs, on_remade)
-    verdict = verify(folder, on_progress=on_verified)
+        with _scratch(out) as scratch:
+            remaking.run(_plan(manifest, inputs, damaged), jobs, scratch, on_remade)
+    verdict = verify(out, on_progress=on_verified)
     remade = (record.path for record in damaged if record.path not in remaking.refused)
     refused = (Finding(path=path, message=why) for path, why in remaking.refused.items())
     return Repaired(remade=tuple(remade), refused=tuple(refused), findings=verdict.findings, shards=verdict.shards)
 
 
-def _damaged(folder: Path, manifest: Manifest, on_checked: OnRows | None) -> list[ShardRecord]:
+def _damaged(out: Out, manifest: Manifest, on_checked: OnRows | None) -> list[ShardRecord]:
     splits = manifest.splits.values()
     advance = advancing(on_checked, sum(int(split.shards.counts("bytes").sum()) for split in splits))
+    sizes = {} if isinstance(out, Path) else out.sizes()
     damaged = []
     for record in (record for split in splits for record in split.shards):
-        if not _is_whole(folder / record.path, record):
+        if isinstance(out, Path):
+            whole = _is_whole(out / record.path, record)
+        else:
+            whole = sizes.get(record.path) == record.bytes and out.digest(record.path) == record.sha256
+        if not whole:
             damaged.append(record)
         advance(record.bytes)
     return damaged
@@ -127,6 +131,24 @@ def _is_whole(path: Path, record: ShardRecord) -> bool:
         there = path.is_file() and not path.is_symlink() and path.stat().st_size == record.bytes
         return there and digest(path) == record.sha256
     return False
+
+
+@contextmanager
+def _scratch(out: Out) -> Iterator[Path]:
+    """Yield a folder for what is being made, which goes in the end: in a folder's state, whose lock is held; else one of this machine's."""
+    if not isinstance(out, Path):
+        with TemporaryDirectory(prefix="spanmask-") as scratch:
+            yield Path(scratch)
+        return
+    refuse_links(*(out / name for name in (FOLDER, *SPLITS)))
+    with locked(out):
+        if RunState(out).is_under_way:
+            raise MismatchError(f"{out}: a run that replaces it is under way; finish that first")
+        remove(out / FOLDER / _SCRATCH)
+        try:
+            yield out / FOLDER / _SCRATCH
+        finally:
+            remove(out / FOLDER / _SCRATCH)
 
 
 def _plan(manifest: Manifest, inputs: Sequence[str | os.PathLike[str]], damaged: Sequence[ShardRecord]) -> Plan:
@@ -160,50 +182,44 @@ def _unit_of(record: ShardRecord) -> tuple[int, int]:
 class _Remaking:
     """Shards being made again. refused: those that could not be, and why."""
 
-    folder: Path
+    out: Out
     wanted: Sequence[ShardRecord]
     refused: dict[str, str] = field(default_factory=dict)
 
-    def run(self, plan: Plan, jobs: int, on_remade: OnRows | None) -> None:
-        """Make them, and put those that are the manifest's in their places; whatever happens, nothing else is left."""
-        scratch, advance = self.folder / FOLDER / _SCRATCH, advancing(on_remade, len(self.wanted))
-        waiting = {record.path: record for record in self.wanted}
+    def run(self, plan: Plan, jobs: int, scratch: Path, on_remade: OnRows | None) -> None:
+        """Make them, and put those that are the manifest's in their places."""
+        advance, waiting = advancing(on_remade, len(self.wanted)), {record.path: record for record in self.wanted}
         self.refused = dict.fromkeys(waiting, "no work of the inputs makes it; they are not those it was made from")
-        remove(scratch)
         for split in SPLITS:
             make_folder(scratch / split)
         work = PipelineWork(plan=plan, root=os.fspath(scratch), run=Pipeline.run)
-        try:
-            for outcome in run_local(work, _units(plan, self.wanted), useful_jobs(plan.tasks, jobs), _tell_nobody):
-                for record in self._made(outcome, waiting):
-                    self._place(scratch, record, waiting[record.path])
+        for outcome in run_local(work, _units(plan, self.wanted), useful_jobs(plan.tasks, jobs), _tell_nobody):
+            if outcome.result is None:
+                self._give_up(outcome.unit)
+                continue
+            for made in outcome.result.records:
+                if made.path in waiting:
+                    self._place(scratch / made.path, made, waiting[made.path])
                     advance(1)
-        finally:
-            remove(scratch)
+                (scratch / made.path).unlink(missing_ok=True)
 
-    def _made(self, outcome: Outcome, waiting: Mapping[str, ShardRecord]) -> Iterator[ShardRecord]:
-        if outcome.result is None:
-            unit = outcome.unit
-            made = ((path, *_unit_of(record)) for path, record in waiting.items())
-            lost = [
-                path for path, task, block in made if task == unit.task and (unit.raw is None or block == unit.block)
-            ]
-            self.refused |= dict.fromkeys(lost, "the worker that made it again died on three tries; give fewer --jobs")
-            return
-        for record in outcome.result.records:
-            if record.path in waiting:
-                yield record
-            (self.folder / FOLDER / _SCRATCH / record.path).unlink(missing_ok=True)
+    def _give_up(self, unit: Unit) -> None:
+        made = ((record.path, *_unit_of(record)) for record in self.wanted)
+        lost = [path for path, task, block in made if task == unit.task and (unit.raw is None or block == unit.block)]
+        self.refused |= dict.fromkeys(lost, "the worker that made it again died on three tries; give fewer --jobs")
 
-    def _place(self, scratch: Path, made: ShardRecord, wanted: ShardRecord) -> None:
+    def _place(self, path: Path, made: ShardRecord, wanted: ShardRecord) -> None:
         if made != wanted:
             self.refused[made.path] = _difference(made, wanted)
             return
-        final = self.folder / made.path
-        with reporting(final, "write"):
-            make_folder(final.parent)
-            os.replace(scratch / made.path, final)
-            sync_folder(final.parent)
+        if isinstance(self.out, Path):
+            final = self.out / made.path
+            with reporting(final, "write"):
+                make_folder(final.parent)
+                os.replace(path, final)
+                sync_folder(final.parent)
+        else:
+            self.out.publish(made.path, path.read_bytes())
         del self.refused[made.path]
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from object_store import ObjectStore
 
+from spanmask import preshard, remote
 from spanmask.errors import ConfigError, MismatchError
 from spanmask.presharding import repairing
 from spanmask.presharding.repairing import repair
@@ -219,3 +221,17 @@ def test_a_kill_while_shards_take_their_places_leaves_none_half_made(
     monkeypatch.setattr(repairing, "sync_folder", real)
     assert len(repair(copy, jobs=1).remade) == 2
     assert _tree(copy) == {name: data for name, data in made[1].items() if not name.endswith("/")}
+
+
+def test_objects_are_made_again_too(lab: Lab, object_store: ObjectStore) -> None:
+    url, path = object_store.url("data/set"), lab.text()
+    preshard(path, url, lab.config(), jobs=1)
+    whole = object_store.tree("data/set")
+    names = sorted(name for name in whole if name.endswith("-00000.arrow"))[1:4]
+    object_store.put(f"data/set/{names[0]}", whole[names[0]][:-8] + b"12345678")
+    object_store.put(f"data/set/{names[1]}", whole[names[1]][:-1])
+    remote.delete([f"{url}/{names[2]}"])
+    done = repair(url, jobs=1)
+    assert (sorted(done.remade), done.refused, done.findings) == (names, (), ())
+    assert object_store.tree("data/set") == whole
+    assert repair(url).remade == ()
