@@ -15,6 +15,7 @@ from spanmask.corpus.columns import column_names
 from spanmask.corpus.inputs import InputFile
 from spanmask.corpus.nested import pulled, with_inner
 from spanmask.corpus.ranges import is_list
+from spanmask.corpus.sources import open_columns
 from spanmask.corpus.strings import is_plain, is_text, plain_offsets, without_encoding
 from spanmask.errors import CorpusError
 from spanmask.records import Offsets
@@ -25,7 +26,7 @@ class ArrowTable:
 
     def __init__(self, file: InputFile, stack: contextlib.ExitStack, names: Iterable[str]) -> None:
         self._path = file.path
-        self._source = stack.enter_context(pa.memory_map(file.path))
+        self._source = stack.enter_context(pa.memory_map(str(stack.enter_context(open_columns(file)))))
         self._is_file = self._source.read(6) == b"ARROW1"
         self._stored = pa.schema([])
         self._stored = self._open([]).schema

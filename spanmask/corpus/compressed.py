@@ -52,8 +52,8 @@ def open_compressed(path: str, compression: str, raw: Source) -> Iterator[_Decom
 
 
 @contextmanager
-def open_decompressed(file: InputFile, start: int = 0) -> Iterator[ByteStream]:
-    """Open an input file as what it holds when decompressed; one that is not compressed from a byte on.
+def open_decompressed(file: InputFile, start: int = 0, stop: int | None = None) -> Iterator[ByteStream]:
+    """Open an input file as what it holds when decompressed; one that is not compressed from a byte on. stop: as in `open_input`.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def open_decompressed(file: InputFile, start: int = 0) -> Iterator[ByteStream]:
     StorageError
         The file system refused.
     """
-    with open_input(file, start if file.compression is None else 0) as raw:
+    with open_input(file, start if file.compression is None else 0, stop) as raw:
         if file.compression is None:
             yield raw
         else:

@@ -91,7 +91,7 @@ def records_schema(file: InputFile, config: CorpusConfig) -> pa.Schema:
     """Return the columns of a file, none of an empty one; errors as of `divide`."""
     if not file.size:
         return pa.schema([])
-    with open_stream(file) as stream:
+    with open_stream(file, _HEAD_BYTES) as stream:
         head = stream.read(_HEAD_BYTES).decode("utf-8-sig", "replace")
     how: dict[str, Any] = {} if file.format is Format.CSV else {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
     try:

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 from spanmask.collector import held_off
 from spanmask.config import Format
 from spanmask.corpus.compressed import open_decompressed
-from spanmask.corpus.listing import expand
+from spanmask.corpus.listing import Met, expand
+from spanmask.corpus.object_listing import expand_url
 from spanmask.corpus.sources import Watch
 from spanmask.errors import ConfigError, CorpusError
+from spanmask.remote import is_url, url_of
 from spanmask.storage import reporting
 
 if TYPE_CHECKING:
@@ -63,10 +65,10 @@ class Exclusion:
 class InputFile:
     """One file of the corpus.
 
-    index: its place in the order given. path: absolute. name: its path below the folder that was given, else its base name; several may
-    have one. size: bytes on disk. mtime_ns: nanoseconds.
-    format: never ``auto``. compression: ``gzip``, ``zstd``, ``bz2``, ``xz`` or None. kept: the fields to keep, with the types they have
-    in the whole corpus; None until those are known. encoding: of its text, None: UTF-8.
+    index: its place in the order given. path: absolute, or the URL of an object. name: its path below the folder or prefix that was given,
+    else its base name; several may have one. size: bytes on disk. mtime_ns: nanoseconds; 0 of an object, which has a pin: text that changes
+    with its content. format: never ``auto``. compression: ``gzip``, ``zstd``, ``bz2``, ``xz`` or None. kept: the fields to keep, with the
+    types they have in the whole corpus; None until those are known. encoding: of its text, None: UTF-8.
     exclusions: by which documents of it are left out. watch: told of what is read of it.
     """
 
@@ -80,6 +82,7 @@ class InputFile:
     kept: pa.Schema | None = None
     encoding: str | None = None
     exclusions: tuple[Exclusion, ...] = ()
+    pin: str | None = None
     watch: Watch | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -167,27 +170,33 @@ def find_inputs(
     StorageError
         A folder cannot be listed.
     """
-    found: list[tuple[str, str]] = []
+    found: list[tuple[Met, str]] = []
     ignored: dict[str, str] = {}
-    for given in paths:
-        folder = os.fspath(given) if os.path.isdir(given) else None
-        for met in expand(os.fspath(given)):
-            aside = None if met.explicit else met.aside or _unreadable(met.path, format)
+    for given in [os.fspath(path) for path in paths]:
+        # What names are below: a file named by itself has its base name.
+        base = url_of(given) if is_url(given) else given if os.path.isdir(given) else ""
+        for met in expand_url(given) if is_url(given) else expand(given):
+            aside = None if met.explicit else met.aside or _unreadable(met, format)
             if aside is None:
-                found.append(
-                    (met.path, os.path.basename(met.path) if folder is None else os.path.relpath(met.path, folder))
-                )
+                found.append((met, _name(met, base)))
             else:
                 ignored[met.path] = aside
-    _refuse_unusable([path for path, _ in found])
+    _refuse_unusable([met.path for met, _ in found])
     known = None if encoding == "utf-8" else encoding
     files = tuple(
-        _with_content(replace(_describe(index, path, name, format), encoding=known), format)
-        for index, (path, name) in enumerate(found)
+        _with_content(replace(_describe(index, met, name, format), encoding=known), format)
+        for index, (met, name) in enumerate(found)
     )
     if not files:
         raise ConfigError(_nothing_found(paths, list(ignored)))
     return Inputs(files=files, ignored=tuple(ignored), passed_over=dict(Counter(ignored.values()).most_common()))
+
+
+def _name(met: Met, base: str) -> str:
+    """Return the name of a file: its path below the folder or prefix that was given, if one was."""
+    if met.pin is None:
+        return os.path.relpath(met.path, base) if base else os.path.basename(met.path)
+    return met.path.removeprefix(f"{base}/") if met.path.startswith(f"{base}/") else os.path.basename(met.path)
 
 
 def _nothing_found(paths: Sequence[str | os.PathLike[str]], ignored: list[str]) -> str:
@@ -209,8 +218,11 @@ def _refuse_unusable(found: list[str]) -> None:
     # Of a hundred thousand files each folder is looked up once, component by component, and of each file itself no more than it.
     real_folder = cache(os.path.realpath)
     for path in found:
-        folder, name = os.path.split(path)
-        real = os.path.realpath(path) if os.path.islink(path) else os.path.join(real_folder(folder), name)
+        if is_url(path):
+            real = path
+        else:
+            folder, name = os.path.split(path)
+            real = os.path.realpath(path) if os.path.islink(path) else os.path.join(real_folder(folder), name)
         if real in seen:
             raise ConfigError(f"{path}: named twice; name every input file once, or its documents would count double")
         seen.add(real)
@@ -228,12 +240,13 @@ def suffixes(name: str) -> tuple[str, str]:
     return (os.path.splitext(stem)[1], suffix) if suffix in _COMPRESSIONS else (suffix, "")
 
 
-def _unreadable(path: str, format: Format) -> str | None:  # noqa: A002
+def _unreadable(met: Met, format: Format) -> str | None:  # noqa: A002
     """Return as what a file that was met is passed over: its suffix where no reader goes by it; None for one to read."""
-    name = os.path.basename(path).lower()
+    name = os.path.basename(met.path).lower()
     if _kind(name, format)[0] is None:
         return _suffix(name) or "without a suffix"
-    return "no regular file" if not os.path.isfile(path) and os.path.exists(path) else None
+    is_other = met.pin is None and not os.path.isfile(met.path) and os.path.exists(met.path)
+    return "no regular file" if is_other else None
 
 
 def _suffix(name: str) -> str:
@@ -241,18 +254,23 @@ def _suffix(name: str) -> str:
     return "".join(suffixes(name))
 
 
-def _describe(index: int, path: str, name: str, format: Format) -> InputFile:  # noqa: A002
+def _describe(index: int, met: Met, name: str, format: Format) -> InputFile:  # noqa: A002
+    path = met.path
     kind, compression = _kind(os.path.basename(path), format)
-    with reporting(path, "read"):
-        status = os.stat(path)
+    size, mode, mtime_ns = met.size, stat.S_IFREG, 0
+    if met.pin is None:
+        with reporting(path, "read"):
+            status = os.stat(path)
+        size, mode, mtime_ns = status.st_size, status.st_mode, status.st_mtime_ns
     return InputFile(
         index=index,
         path=path,
         name=name,
-        size=status.st_size,
-        mtime_ns=status.st_mtime_ns,
-        format=_usable(path, status.st_mode, kind, compression),
+        size=size,
+        mtime_ns=mtime_ns,
+        format=_usable(path, mode, kind, compression),
         compression=compression,
+        pin=met.pin,
     )
 
 
@@ -267,7 +285,7 @@ def _with_content(file: InputFile, format: Format) -> InputFile:  # noqa: A002
 def _begins_array(file: InputFile) -> bool:
     """Tell whether the first character opens an array; what cannot be read is left to its reader."""
     with suppress(CorpusError, UnicodeError):
-        with open_decompressed(file) as stream:
+        with open_decompressed(file, stop=_HEAD_BYTES) as stream:
             head = stream.read(_HEAD_BYTES)
         text = codecs.getincrementaldecoder(file.encoding or "utf-8")("replace").decode(head)
         return text.removeprefix("\ufeff").lstrip(" \t\r\n").startswith("[")

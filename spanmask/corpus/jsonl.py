@@ -25,7 +25,7 @@ from spanmask.corpus.jsonl_fields import only_fields
 from spanmask.corpus.jsonl_schema import LineFault, explain, explain_missing, schema_of
 from spanmask.corpus.jsonl_strings import StringReader
 from spanmask.corpus.nested import from_objects, with_objects
-from spanmask.corpus.streams import as_array, line_number
+from spanmask.corpus.streams import as_array, fault_at
 from spanmask.corpus.text import NAME_ADVICE, SKIP_ADVICE, invalid_utf8, is_utf8, too_long
 from spanmask.errors import CorpusError
 from spanmask.kernels.text import count_newlines, find_lines
@@ -228,4 +228,4 @@ class _Reader:
         place, reason = int(lines.places[number]), f"{reason}; {NAME_ADVICE if unnamed else SKIP_ADVICE}"
         if self._file.format is Format.JSON:
             return CorpusError(reason, path=self._file.path, row=place)
-        return CorpusError(reason, path=self._file.path, line=line_number(self._file, place))
+        return fault_at(self._file, place, reason)

@@ -90,7 +90,7 @@ def _filled_lines(file: InputFile, limit: int) -> Iterator[bytes]:
     if file.format is Format.JSON:
         yield from elements(file, limit)
         return
-    with open_stream(file) as stream:
+    with open_stream(file, KEPT_BYTES) as stream:
         for chunk in lines(stream, 0, max(limit, KEPT_BYTES)):
             # Split at newlines alone, as everywhere here: splitlines would end lines at a carriage return, too.
             for line in io.BytesIO(chunk.data):

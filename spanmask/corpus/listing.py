@@ -9,7 +9,7 @@ import glob
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -23,14 +23,21 @@ _HIDDEN = (".", "_")
 _DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json")
 _BESIDE = re.compile(r"state\.json|cache-.*\.arrow")
 _UNFINISHED = ".incomplete"
+#: What it says of a dataset that it saved: the data files in order, or which splits there are.
+SAVED, SAVED_SPLITS = "state.json", "dataset_dict.json"
 
 
 class Met(NamedTuple):
-    """A path that was named, or met in a folder or by a glob. aside: as what it is set aside, if it is. explicit: whether it was named."""
+    """A path that was named, or met in a folder or by a glob.
+
+    aside: as what it is set aside, if it is. explicit: whether it was named. size, pin: of an object of a store.
+    """
 
     path: str
     aside: str | None = None
     explicit: bool = False
+    size: int = 0
+    pin: str | None = None
 
 
 def expand(path: str) -> list[Met]:
@@ -78,14 +85,14 @@ def _met(pattern: str, match: str) -> Met:
     first = next(number for number, part in enumerate(wanted) if glob.has_magic(part))
     asked = {part[:1] for part in wanted[first:]}
     for number in range(first, len(parts)):
-        aside = None if parts[number][:1] in asked else _aside(parts[number])
+        aside = None if parts[number][:1] in asked else name_aside(parts[number])
         if aside is not None:
             return Met(os.path.abspath(os.sep.join(parts[: number + 1])), aside)
     path = os.path.abspath(match)
-    return Met(path, _description(path))
+    return Met(path, description(path))
 
 
-def _aside(name: str) -> str | None:
+def name_aside(name: str) -> str | None:
     """Return as what a file or folder of a name is set aside, or None."""
     if name.startswith(_HIDDEN):
         return "hidden"
@@ -112,11 +119,11 @@ def _visit(folder: str, above: frozenset[str]) -> Iterator[tuple[bytes, list[Met
         entries = [(entry.name, _is_folder(entry)) for entry in found]
     for name, is_folder in entries:
         path = os.path.join(folder, name)
-        aside = _aside(name)
+        aside = name_aside(name)
         if aside is None and is_folder:
             yield from _visit(path, above | {real})
         else:
-            yield os.fsencode(path), [Met(path, aside or _description(path))]
+            yield os.fsencode(path), [Met(path, aside or description(path))]
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -126,38 +133,51 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     return False
 
 
-def _description(path: str) -> str | None:
+def description(path: str, exists: Callable[[str], bool] = os.path.exists) -> str | None:
     """Return the name of a file that Hugging Face datasets wrote about data rather than as data; None for any other."""
     folder, name = os.path.split(path)
     if name in _DESCRIPTIONS:
         return name
-    described = _BESIDE.fullmatch(name) and any(os.path.exists(os.path.join(folder, other)) for other in _DESCRIPTIONS)
+    described = _BESIDE.fullmatch(name) and any(exists(f"{folder}/{other}") for other in _DESCRIPTIONS)
     return re.sub("-.*\\.", "-*.", name) if described else None
 
 
 def _saved_dataset(folder: str) -> list[str] | None:
     """List the data files of a folder that Hugging Face ``datasets`` saved, or return None for another folder."""
-    if os.path.isfile(os.path.join(folder, "dataset_dict.json")):
-        raise ConfigError(
-            f"{folder}: holds several splits of a saved dataset; name the folder of one, such as {folder}/train"
-        )
-    entries = _data_files(Path(folder, "state.json"))
-    if entries is None:
+    if os.path.isfile(os.path.join(folder, SAVED_SPLITS)):
+        raise several_splits(folder)
+    state = Path(folder, SAVED)
+    if not state.is_file():
+        return None
+    with reporting(state, "read"):
+        names = saved_names(folder, state.read_bytes())
+    return None if names is None else [os.path.join(folder, name) for name in names]
+
+
+def several_splits(folder: str) -> ConfigError:
+    """Return the refusal of a folder with several splits of a saved dataset."""
+    return ConfigError(
+        f"{folder}: holds several splits of a saved dataset; name the folder of one, such as {folder}/train"
+    )
+
+
+def saved_names(folder: str, state: bytes) -> list[str] | None:
+    """Return the names of a saved dataset's data files from its `SAVED`, in order; None where that says no such thing.
+
+    Raises
+    ------
+    CorpusError
+        It names files outside the folder.
+    """
+    try:
+        content = json.loads(state)
+    except ValueError:
+        return None
+    entries = content.get("_data_files") if isinstance(content, dict) else None
+    if not isinstance(entries, list):
         return None
     names = [entry.get("filename") if isinstance(entry, dict) else None for entry in entries]
     for name in names:
         if not isinstance(name, str) or name in ("", ".", "..") or name != os.path.basename(name) or "\0" in name:
-            raise CorpusError(f"state.json names the data file {name!r}: expected a file of this folder", path=folder)
-    return [os.path.join(folder, name) for name in names if name is not None]
-
-
-def _data_files(state: Path) -> list[object] | None:
-    if not state.is_file():
-        return None
-    try:
-        with reporting(state, "read"):
-            content = json.loads(state.read_bytes())
-    except ValueError:
-        return None
-    entries = content.get("_data_files") if isinstance(content, dict) else None
-    return entries if isinstance(entries, list) else None
+            raise CorpusError(f"{SAVED} names the data file {name!r}: expected a file of this folder", path=folder)
+    return [name for name in names if name is not None]

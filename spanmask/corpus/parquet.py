@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +14,7 @@ from spanmask.corpus.columns import column_names, row_bytes
 from spanmask.corpus.cutting import BLOCK_BYTES
 from spanmask.corpus.inputs import InputFile
 from spanmask.corpus.nested import pulled, with_inner
+from spanmask.corpus.sources import open_columns
 from spanmask.corpus.strings import is_text, lengths, without_encoding
 
 #: Most rows decoded at once where their size is not known beforehand.
@@ -31,8 +32,9 @@ _DICTIONARIES = {"PLAIN_DICTIONARY", "RLE_DICTIONARY"}
 class ParquetTable:
     """A Parquet file; row groups are read a batch at a time, pages through a small buffer."""
 
-    def __init__(self, file: InputFile, stack: contextlib.ExitStack, names: Iterable[str]) -> None:
-        self._path, self._stack = file.path, stack
+    def __init__(self, file: InputFile, stack: ExitStack, names: Iterable[str]) -> None:
+        self._stack = stack
+        self._source = stack.enter_context(open_columns(file))
         self._file = self._open()
         self._by_dictionary: dict[str, Any] = {}
         self.schema = with_inner(self._file.schema_arrow, names)
@@ -41,7 +43,7 @@ class ParquetTable:
         import pyarrow.parquet
 
         options |= {"pre_buffer": False, "buffer_size": _PAGE_BUFFER, "page_checksum_verification": True}
-        return self._stack.enter_context(pyarrow.parquet.ParquetFile(self._path, **options))
+        return self._stack.enter_context(pyarrow.parquet.ParquetFile(self._source, **options))
 
     def _groups(self) -> Iterator[tuple[int, int, int]]:
         """Yield each row group's first row, the row after its last, and its number."""
@@ -92,6 +94,7 @@ class ParquetTable:
             rows = min(BLIND_ROWS, max(1, BLOCK_BYTES * (end - first) // max(1, size)))
             # As in `_size`, before the footer is asked about these columns; of the text a row has been read there.
             next(self._rows(index, [name for name in names if name in config.carried], 1), None)
+            self._expect(index, names)
             limit = config.max_document_bytes
             longest = self._longest(index, names, roughly=limit * _PIECES // rows)
             rows_at_once = min(rows, max(1, limit // max(1, longest)))
@@ -102,6 +105,22 @@ class ParquetTable:
                         without_encoding(column).validate(full=True)
                     yield row, batch
                 row += len(batch)
+
+    def _expect(self, index: int, names: list[str]) -> None:
+        """Tell an object which bytes will be read: those of some columns of a row group."""
+        if isinstance(self._source, str):
+            return
+        # As in `_size`, before the footer is asked about these columns.
+        next(self._rows(index, names, 1), None)
+        group, outer = self._file.metadata.row_group(index), {name.partition(".")[0] for name in names}
+        columns = [group.column(number) for number in range(group.num_columns)]
+        spans = [
+            (start, start + column.total_compressed_size)
+            for column in columns
+            if column.path_in_schema.partition(".")[0] in outer
+            for start in [column.dictionary_page_offset or column.data_page_offset]
+        ]
+        self._source.expect(spans, len(spans))
 
     def _longest(self, index: int, names: Sequence[str], roughly: int) -> int:
         """Return what no string is longer than that a row group may repeat without holding it again; up to ``roughly`` not exactly."""
@@ -131,7 +150,7 @@ class ParquetTable:
         """Return the size of a column's dictionary page as its header states it, which Arrow holds it to; None where none is found."""
         if not column.has_dictionary_page or column.dictionary_page_offset < 0:
             return None
-        with open(self._path, "rb") as file:
+        with open(self._source, "rb") if isinstance(self._source, str) else nullcontext(self._source) as file:
             file.seek(column.dictionary_page_offset)
             found = _PAGE_HEADER.match(file.read(16))
         return None if found is None else sum((byte & 0x7F) << 7 * k for k, byte in enumerate(found[1])) >> 1

@@ -17,6 +17,7 @@ from spanmask.config import CorpusConfig, Format, Layout, OnError
 from spanmask.corpus import jsonl, text
 from spanmask.corpus.cutting import BLOCK_BYTES, NEVER, RawBlock, Rooms, Windows, cut
 from spanmask.corpus.inputs import InputFile, Part
+from spanmask.corpus.sources import open_input
 from spanmask.corpus.streams import first_line, lines, open_stream
 from spanmask.records import DocumentBlock
 
@@ -109,13 +110,13 @@ def _kept(file: InputFile, config: CorpusConfig) -> pa.Schema | None:
 
 def _cut_part(part: Part, config: CorpusConfig) -> Iterator[RawBlock]:
     """Yield the bytes of the documents that start in a part of an uncompressed file, found without what lies before."""
-    found = first_line(part.file, part.start, part.stop)
-    if found is None:
-        return
-    begin, previous_blank = found
-    windows = _windows(part.file, config, BLOCK_BYTES, stop=part.stop)
-    with open_stream(part.file, begin) as stream:
-        yield from cut(lines(stream, begin, windows.most), windows, previous_blank)
+    with open_input(part.file, max(0, part.start - 1), part.stop) as source:
+        found = first_line(source, part.start, part.stop)
+        if found is not None:
+            begin, previous_blank = found
+            source.seek(begin)
+            windows = _windows(part.file, config, BLOCK_BYTES, stop=part.stop)
+            yield from cut(lines(source, begin, windows.most), windows, previous_blank)
 
 
 def _windows(file: InputFile, config: CorpusConfig, width: int, **wanted: Any) -> Windows:

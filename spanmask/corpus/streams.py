@@ -16,7 +16,7 @@ import numpy as np
 
 from spanmask.corpus.compressed import ByteStream, open_decompressed
 from spanmask.corpus.inputs import InputFile
-from spanmask.corpus.sources import Source, open_input
+from spanmask.corpus.sources import Source, read_all
 from spanmask.errors import CorpusError
 from spanmask.kernels.text import BLANK, UNDECIDED, count_newlines, line_before
 from spanmask.records import Bytes
@@ -55,8 +55,8 @@ def as_view(data: Bytes) -> memoryview:
 
 
 @contextlib.contextmanager
-def open_stream(file: InputFile, offset: int = 0) -> Iterator[ByteStream]:
-    """Open a file for reading, decompressed and in UTF-8; one that is both already from an offset on.
+def open_stream(file: InputFile, stop: int | None = None) -> Iterator[ByteStream]:
+    """Open a file for reading, decompressed and in UTF-8. stop: as in `open_input`.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def open_stream(file: InputFile, offset: int = 0) -> Iterator[ByteStream]:
     StorageError
         The file system refused.
     """
-    with open_decompressed(file, offset) as stream:
+    with open_decompressed(file, stop=stop) as stream:
         yield stream if file.encoding is None else _Recoded(file, stream, file.encoding)
 
 
@@ -217,7 +217,7 @@ def character_start(data: bytes | memoryview, at: int) -> int:
     return next((k for k in range(at, max(at - 4, -1), -1) if data[k] & 0xC0 != 0x80), at)
 
 
-def first_line(file: InputFile, start: int, stop: int) -> tuple[int, bool] | None:
+def first_line(source: Source, start: int, stop: int) -> tuple[int, bool] | None:
     """Find the first line of an uncompressed file that starts in [start, stop), and what precedes it.
 
     The start of the file counts as following a blank line; positions inside its byte order mark count as the start.
@@ -227,21 +227,21 @@ def first_line(file: InputFile, start: int, stop: int) -> tuple[int, bool] | Non
     tuple of int and bool, or None
         Offset of the line and whether a blank line precedes it; None where no line starts there.
     """
-    if start <= len(BOM) and (start == 0 or _is_marked(file)):
+    if start <= len(BOM) and (start == 0 or _is_marked(source)):
         return 0, True
-    with open_input(file, start - 1) as source:
-        at = start - 1
-        while at < stop - 1 and (data := source.read(min(CHUNK_BYTES, stop - 1 - at))):
-            found = data.find(b"\n")
-            if found >= 0:
-                return at + found + 1, _is_blank_before(source, at + found)
-            at += len(data)
+    at = start - 1
+    source.seek(at)
+    while at < stop - 1 and (data := source.read(min(CHUNK_BYTES, stop - 1 - at))):
+        found = data.find(b"\n")
+        if found >= 0:
+            return at + found + 1, _is_blank_before(source, at + found)
+        at += len(data)
     return None
 
 
-def _is_marked(file: InputFile) -> bool:
-    with open_stream(file) as stream:
-        return stream.read(len(BOM)) == BOM
+def _is_marked(source: Source) -> bool:
+    source.seek(0)
+    return source.read(len(BOM)) == BOM
 
 
 def _is_blank_before(source: Source, end: int) -> bool:
@@ -250,7 +250,7 @@ def _is_blank_before(source: Source, end: int) -> bool:
     while True:
         begin = max(0, end - size)
         source.seek(begin)
-        data = source.read(end - begin)
+        data = read_all(source, end - begin)
         if begin == 0:
             data = b"\n" + data.removeprefix(BOM)
         # The rest of a character that is cut off in front is left to the next look.
@@ -262,10 +262,17 @@ def _is_blank_before(source: Source, end: int) -> bool:
         size = min(size * 8, max(CHUNK_BYTES, _LOOK_BACK_LIMIT))
 
 
+def fault_at(file: InputFile, offset: int, message: str) -> CorpusError:
+    """Return the error of what stands at a decompressed offset: with its line or, far into an object that would be read again, its byte."""
+    if file.pin is not None and offset > CHUNK_BYTES:
+        return CorpusError(f"byte {offset:,}: {message}", path=file.path)
+    return CorpusError(message, path=file.path, line=line_number(file, offset))
+
+
 def line_number(file: InputFile, offset: int) -> int:
     """Return the 1-based line on which a decompressed offset stands, by reading the file up to there."""
     newlines = 0
-    with open_stream(file) as stream:
+    with open_stream(file, offset) as stream:
         while offset > 0 and (data := stream.read(min(offset, CHUNK_BYTES))):
             newlines += count_newlines(as_array(data))
             offset -= len(data)

@@ -13,7 +13,7 @@ from spanmask.config import CorpusConfig, Layout, OnError
 from spanmask.corpus.cutting import RawBlock, block_bounds, document_starts
 from spanmask.corpus.identity import identities
 from spanmask.corpus.inputs import InputFile
-from spanmask.corpus.streams import Whiteness, as_array, as_view, character_start, line_number
+from spanmask.corpus.streams import Whiteness, as_array, as_view, character_start, fault_at
 from spanmask.errors import CorpusError
 from spanmask.records import SKIPPED_LIMIT, Bytes, DocumentBlock, Flags, Offsets, Ragged, SkippedDocument, SkipReason
 
@@ -127,9 +127,8 @@ def _error(file: InputFile, places: Offsets, text: Bytes, fits: Flags, config: C
     """Return what is wrong with a block: its first document that is too long, else its first byte that is not UTF-8."""
     if fits.all():
         return _encoding_error(file, int(places[0]), as_view(text))
-    line = line_number(file, int(places[int(np.argmin(fits))]))
     lines = ", give --layout documents where each line is one" if config.layout is Layout.SENTENCES else ""
-    return CorpusError(f"{too_long(config)}{lines}; {SKIP_ADVICE}", path=file.path, line=line)
+    return fault_at(file, int(places[int(np.argmin(fits))]), f"{too_long(config)}{lines}; {SKIP_ADVICE}")
 
 
 def _encoding_error(file: InputFile, origin: int, text: memoryview) -> CorpusError:
@@ -138,8 +137,4 @@ def _encoding_error(file: InputFile, origin: int, text: memoryview) -> CorpusErr
     told = f"{what}; expected UTF-8 text: name its encoding with --encoding"
     if file.encoding is not None:
         told = f"what stands there is not {file.encoding}: name another --encoding"
-    return CorpusError(
-        f"{told}, or leave such documents out with --on-error skip",
-        path=file.path,
-        line=line_number(file, origin + at),
-    )
+    return fault_at(file, origin + at, f"{told}, or leave such documents out with --on-error skip")

@@ -117,8 +117,9 @@ class UnitHashes:
 
     @contextmanager
     def watching(self, part: Part) -> Iterator[Part]:
-        """Hash the ranges of a part while it is read: the first as the bytes come, the others, which no reader reads in order, after."""
+        """Hash the ranges of a part while it is read, or after: of columns in several parts no reader reads in order."""
         hashes = [(start, stop, RangeHash(start, stop)) for start, stop in self.ranges.of_part(part)]
-        yield replace(part, file=replace(part.file, watch=hashes[0][2].saw)) if hashes else part
+        in_order = part.file.has_lines or self.ranges.range_bytes(part.file) is None
+        yield replace(part, file=replace(part.file, watch=hashes[0][2].saw)) if in_order else part
         for start, stop, one in hashes:
             self.found.append(Hashed(part.file.index, start, stop, one.finish(part.file)))

@@ -26,11 +26,16 @@ def _record_path(manifest: Manifest) -> Path:
 
 def remember_inputs(manifest: Manifest, files: Sequence[InputFile]) -> None:
     """Write down where a dataset's inputs were; failing to is no failure."""
-    known = [{"path": file.path, "size": file.size, "mtime_ns": file.mtime_ns} for file in files]
+    known = [{"path": file.path, "size": file.size, "state": _state(file)} for file in files]
     path = _record_path(manifest)
     with suppress(OSError, StorageError, ConfigError):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         publish_bytes(path, canonical_json(known))
+
+
+def _state(file: InputFile) -> int | str:
+    """Return what tells a file from what it was before: its time, or an object's pin."""
+    return file.mtime_ns if file.pin is None else file.pin
 
 
 def remember_lists(manifest: Manifest, files: Sequence[InputFile]) -> None:
@@ -63,10 +68,11 @@ def recalled_exclusions(manifest: Manifest) -> tuple[Exclusion, ...]:
 
 
 def recalled_inputs(manifest: Manifest) -> list[dict[str, Any]] | None:
-    """Return path and mtime_ns of a dataset's inputs, where this user presharded it."""
+    """Return path and state of a dataset's inputs, where this user presharded it."""
     with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         known = json.loads(_record_path(manifest).read_bytes())
-        return [{"path": str(item["path"]), "mtime_ns": int(item["mtime_ns"])} for item in known]
+        # Earlier releases knew files alone, and their times.
+        return [{"path": str(item["path"]), "state": item.get("state", item.get("mtime_ns"))} for item in known]
     return None
 
 
@@ -77,22 +83,22 @@ def unchanged(manifest: Manifest, files: Sequence[InputFile], *, rehash: bool) -
     if told != [(Path(file.path).name, file.size) for file in files]:
         return False
     known = recalled_inputs(manifest) or []
-    times = {item["path"]: item["mtime_ns"] for item in known}
+    states = {item["path"]: item["state"] for item in known}
     return all(
-        (not rehash and times.get(file.path) == file.mtime_ns) or input_digest(file, item.range_bytes) == item.sha256
+        (not rehash and states.get(file.path) == _state(file)) or input_digest(file, item.range_bytes) == item.sha256
         for file, item in zip(files, manifest.inputs, strict=True)
     )
 
 
 def check_unchanged_since(files: Sequence[InputFile]) -> None:
-    """Refuse inputs that changed while they were read.
+    """Refuse files that changed while they were read; of objects each request said which it meant.
 
     Raises
     ------
     StorageError
         A file's size or modification time is not what it was.
     """
-    for file in files:
+    for file in (file for file in files if file.pin is None):
         with reporting(file.path, "read"):
             state = os.stat(file.path)
         if (state.st_size, state.st_mtime_ns) != (file.size, file.mtime_ns):

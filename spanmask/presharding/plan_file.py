@@ -58,14 +58,14 @@ def identity(config: PreshardConfig, vocabulary: Vocabulary, files: Sequence[Inp
         "versions": _versions(vocabulary),
         "config": config.differing(),
         "vocabulary": vocabulary.sha256,
-        "inputs": [_told(file.path, file.size, file.mtime_ns) for file in files],
+        "inputs": [_told(file.path, file.size, file.mtime_ns, file.pin) for file in files],
     }
 
 
 def saved_identity(content: dict[str, Any]) -> dict[str, Any]:
     """Return the `identity` of what `plan_to_json` wrote; what is empty says that the content is damaged, or another release's."""
     try:
-        inputs = [_told(file["path"], file["size"], file["mtime_ns"]) for file in content["files"]]
+        inputs = [_told(file["path"], file["size"], file["mtime_ns"], file["pin"]) for file in content["files"]]
         return {
             "versions": content["versions"],
             "config": content["config"],
@@ -76,9 +76,9 @@ def saved_identity(content: dict[str, Any]) -> dict[str, Any]:
         return {}
 
 
-def _told(path: str, size: int, mtime_ns: int) -> dict[str, Any]:
+def _told(path: str, size: int, mtime_ns: int, pin: str | None) -> dict[str, Any]:
     # By base names: the same files may be given as a folder or one by one.
-    return {"name": os.path.basename(path), "size": size, "mtime_ns": mtime_ns}
+    return {"name": os.path.basename(path), "size": size} | ({"mtime_ns": mtime_ns} if pin is None else {"pin": pin})
 
 
 def _versions(vocabulary: Vocabulary) -> dict[str, Any]:

@@ -184,8 +184,10 @@ def _weighted_parts(files: Sequence[InputFile], config: CorpusConfig, target: in
 
 def _parts_of(file: InputFile, config: CorpusConfig, target: int) -> Iterator[_Weighted]:
     if file.is_line_stream:
-        with open_stream(file) as stream:
-            stream.read(1)
+        # Of an object that is told when it is read: planning asks a store for no more than its listing.
+        if file.pin is None:
+            with open_stream(file) as stream:
+                stream.read(1)
         growth = text_bytes(file)
         yield _Weighted(Part(file=file, start=0, stop=file.size), growth, file.size, growth > target)
         return

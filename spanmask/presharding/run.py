@@ -30,7 +30,7 @@ from spanmask.presharding.tasks import plan_request
 from spanmask.presharding.units import Pipeline, all_units
 from spanmask.records import Row
 from spanmask.remote import is_url
-from spanmask.shard.manifest import Manifest, read_manifest
+from spanmask.shard.manifest import MANIFEST, Manifest, read_manifest
 from spanmask.vocab import Vocabulary, load_vocabulary
 
 #: Who may run the work of `preshard`.
@@ -101,7 +101,7 @@ def preshard(  # noqa: PLR0913 - the one door
     _check_engine(engine, scheduler)
     request = Request.of(inputs, out, config, overwrite=overwrite, rehash=rehash, on_inputs=on_inputs)
     place = request.out
-    if isinstance(place, Path) and not request.has_stdin and not (place / FOLDER).exists():
+    if isinstance(place, Path) and not request.has_stdin and _stands_finished(place):
         # Looked at without a lock, so that a finished dataset may be read-only.
         _, finished = request.look()
         if finished is not None:
@@ -134,6 +134,10 @@ def _check_engine(engine: str, scheduler: str | None) -> None:
         raise ConfigError(f"engine is {engine!r}: give one of {', '.join(ENGINES)}", options=("engine",))
     if scheduler is not None and engine != "dask":
         raise ConfigError(f"scheduler is {scheduler}: only the engine dask has one", options=("scheduler",))
+
+
+def _stands_finished(folder: Path) -> bool:
+    return (folder / MANIFEST).exists() and not (folder / FOLDER).exists()
 
 
 def _execute(state: State, plan: Plan, jobs: int, teller: Teller) -> Manifest:

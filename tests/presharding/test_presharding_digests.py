@@ -18,6 +18,7 @@ from spanmask.corpus.inputs import find_inputs
 from spanmask.errors import IncompleteShards, MismatchError
 from spanmask.presharding.assembling import assemble
 from spanmask.presharding.comparing import verify_source
+from spanmask.presharding.plan_file import plan_to_json
 from spanmask.presharding.planning import make_plan
 from spanmask.presharding.state import RunState
 from spanmask.presharding.units import END, Pipeline, all_units
@@ -90,14 +91,15 @@ def test_any_number_of_jobs_and_a_run_that_goes_on_make_the_same_digests(hashed:
     config = lab.config(shard_bytes=RANGE)
     plan = make_plan(config, load_vocabulary(config.vocabulary), find_inputs(paths, config.corpus.format).files)
     state = RunState(lab.folder / "resumed")
-    state.start(plan.to_json())
+    state.start(plan_to_json(plan))
     pipeline = Pipeline(plan, state.root)
     units = list(all_units(plan))
     assert sum(unit.block == END for unit in units) == 2
-    for unit in units[::3]:
-        state.save_receipt(pipeline.run(unit, lambda *_: None))
+    receipts = [pipeline.run(unit, lambda *_: None) for unit in units[::3]]
+    for receipt in receipts:
+        state.save_receipt(receipt)
     with pytest.raises(IncompleteShards, match=r"tasks are not done \(\d+, "):
-        assemble(plan, state.receipts())
+        assemble(plan, receipts)
     assert lab.run(paths, "resumed", shard_bytes=RANGE).content == manifest.content
 
 
@@ -107,7 +109,7 @@ def test_a_streamed_task_that_lacks_a_block_or_its_end_is_not_whole(lab: Any) ->
     config = lab.config()
     plan = make_plan(config, load_vocabulary(config.vocabulary), find_inputs([path], config.corpus.format).files)
     state = RunState(lab.folder / "out")
-    state.start(plan.to_json())
+    state.start(plan_to_json(plan))
     pipeline = Pipeline(plan, state.root)
     receipts = [pipeline.run(unit, lambda *_: None) for unit in all_units(plan)]
     assert len(receipts) > 3
@@ -145,7 +147,7 @@ def test_receipts_of_an_earlier_release_are_gone_on_from(hashed: Any) -> None:
     config = lab.config(shard_bytes=RANGE)
     plan = make_plan(config, load_vocabulary(config.vocabulary), find_inputs(paths, config.corpus.format).files)
     state = RunState(lab.folder / "earlier")
-    state.start(plan.to_json())
+    state.start(plan_to_json(plan))
     pipeline = Pipeline(plan, state.root)
     for unit in list(all_units(plan))[:-1:2]:
         if unit.block != END:
