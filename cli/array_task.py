@@ -27,21 +27,24 @@ def run_task(
     as_json: bool,
     jobs: int | None,
     overwrite: bool,
+    rehash: bool,
 ) -> None:
     """Plan the work where it is not planned yet, and run what a task asks for, if one does; tell what comes next.
 
     config: None where the plan that is there says all.
     """
     from spanmask.engines.array import choose
+    from spanmask.presharding.destinations import out_of, state_of
     from spanmask.presharding.planning import jobs_of
     from spanmask.presharding.request import Request
     from spanmask.presharding.tasks import plan_request, read_plan, run_share
 
     chosen = None if task is None else choose(task, os.environ)
+    plan: Plan | None
     if config is None:
-        plan: Plan | None = read_plan(out)
+        plan = None if state_of(out_of(out)).is_finished else read_plan(out)
     else:
-        plan = plan_request(Request.of(inputs, out, config, overwrite=overwrite))
+        plan = plan_request(Request.of(inputs, out, config, overwrite=overwrite, rehash=rehash))
     if plan is None:
         _tell(as_json, {"out": out, "finished": True}, f"nothing to do, complete already: {out}")
         return

@@ -95,7 +95,7 @@ def command(
     for flag, value, whose in (("--task", task, "array"), ("--scheduler", scheduler, "dask")):
         if value is not None and engine != whose:
             raise click.UsageError(f"{flag} is {value}: it goes with --engine {whose}")
-    planned = engine == "array" and not inputs and config_file is None and not given(options)
+    planned = engine == "array" and not (inputs or config_file or given(options) or dry_run)
     if not inputs and not planned:
         raise click.UsageError("INPUT… is missing: give one at least")
     config = None if planned else build_config(config_file, options)
@@ -109,7 +109,7 @@ def command(
     if engine == "array":
         from .array_task import run_task
 
-        run_task(inputs, out, config, task, as_json=as_json, jobs=jobs, overwrite=overwrite)
+        run_task(inputs, out, config, task, as_json=as_json, jobs=jobs, overwrite=overwrite, rehash=rehash)
     elif config is not None:
         run = {"jobs": jobs, "engine": engine, "scheduler": scheduler, "overwrite": overwrite, "rehash": rehash}
         _write(inputs, out, config, as_json=as_json, **run)

@@ -55,6 +55,11 @@ class InputRanges:
                 parts.setdefault(part.file.index, []).append(part.start)
         return parts
 
+    @cached_property
+    def unread(self) -> list[InputFile]:
+        """The inputs that no task reads: files of no rows."""
+        return [file for file in self.plan.files if file.index not in self._parts]
+
     def range_bytes(self, file: InputFile) -> int | None:
         """Return the bytes of the ranges that a file is hashed in, or None for one that is hashed whole."""
         step = self.plan.config.output.shard_bytes
@@ -92,7 +97,7 @@ class InputDigests:
                 room[number * _DIGEST_BYTES : (number + 1) * _DIGEST_BYTES] = bytes.fromhex(one.sha256)
 
     def records(self) -> list[InputRecord]:
-        """Return the manifest's records of all inputs; ranges that nobody hashed are read: of files without documents, or done earlier."""
+        """Return the manifest's records of all inputs; ranges that nobody hashed are read."""
         return [self._record(file) for file in self._ranges.plan.files]
 
     def _record(self, file: InputFile) -> InputRecord:
@@ -123,3 +128,9 @@ class UnitHashes:
         yield replace(part, file=replace(part.file, watch=hashes[0][2].saw)) if in_order else part
         for start, stop, one in hashes:
             self.found.append(Hashed(part.file.index, start, stop, one.finish(part.file)))
+
+    def add_unread(self) -> None:
+        """Hash the inputs that no task reads."""
+        for file in self.ranges.unread:
+            for start, stop in self.ranges.of_file(file):
+                self.found.append(Hashed(file.index, start, stop, RangeHash(start, stop).finish(file)))

@@ -136,6 +136,9 @@ class Pipeline:
             report(done - told, documents.source_bytes, ledger.conservation["tokens"]["in"] - tokens)
             told = done
         self._flush(f"{unit.task:05}-{block:05}", held, shards)
+        # So that whoever finishes the dataset reads no input.
+        if unit.task == 0 and (unit.raw is None or unit.block == END):
+            hashes.add_unread()
         report(unit.disk_bytes - told, 0, 0)
         return ledger.receipt(
             unit.name,

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from spanmask_cli.main import run as run_main
 
@@ -100,13 +102,13 @@ def test_a_lost_task_is_named_with_the_command_that_runs_just_that(whole: Any, t
     assert whole.tree("lost") == whole.wanted
 
 
-@pytest.mark.parametrize("damage", ["receipt", "shard", "end", "cut"])
+@pytest.mark.parametrize("damage", ["receipt", "shard", "end", "block", "cut"])
 def test_what_was_damaged_since_is_named_and_made_again(damage: str, whole: Any) -> None:
     out = f"damaged-{damage}"
     _share(whole, out, "0/1")
     folder = whole.folder / out
     streamed = next(task.number for task in read_plan(folder).tasks if task.streamed)
-    number = streamed if damage == "end" else 1
+    number = streamed if damage in ("end", "block") else 1
     receipts = sorted((folder / ".spanmask" / "receipts").glob(f"{number:05}-*.json"))
     if damage == "shard":
         next(folder.glob("train/shard-00001-*.arrow")).unlink()
@@ -116,7 +118,7 @@ def test_what_was_damaged_since_is_named_and_made_again(damage: str, whole: Any)
     elif damage == "receipt":
         receipts[-1].write_bytes(receipts[-1].read_bytes().replace(b"1", b"2"))
     else:
-        receipts[-1].unlink()
+        receipts[-1 if damage == "end" else 0].unlink()
     with pytest.raises(IncompleteShards, match=f"1 of .* are missing: {number}; run "):
         finalize(folder)
     run_unit(read_plan(folder), number)
@@ -173,11 +175,15 @@ def test_a_large_file_of_which_all_is_done_is_not_read_again(whole: Any, monkeyp
 
 
 def test_a_dataset_is_finished_where_its_inputs_are_not(lab: Any) -> None:
-    inputs = lab.corpus()
+    inputs = [*lab.corpus(), lab.folder / "rowless.parquet"]
+    pyarrow.parquet.write_table(
+        pa.table({"text": pa.array([], pa.string()), "id": pa.array([], pa.int64())}), inputs[-1]
+    )
+    wanted = lab.run(inputs, "local", keep=("id",), random_ids="unigram")
     _share_of(lab, inputs)
     for path in inputs:
         path.unlink()
-    finalize(lab.folder / "out")
+    assert finalize(lab.folder / "out").digest == wanted.digest
     assert verify(lab.folder / "out").ok
     assert len(spanmask.open(lab.folder / "out"))
 
@@ -240,8 +246,9 @@ def test_the_command_plans_runs_and_finishes(whole: Any, told: Told) -> None:
     assert whole.tree("command") == whole.wanted
     code, text = told("finalize", out, "--json")
     assert (code, json.loads(text)["written"]) == (0, False)
-    code, text = told("preshard", *whole.inputs, "--out", out, *FLAGS, *array, "1/2")
-    assert (code, text) == (0, f"nothing to do, complete already: {out}\n")
+    for given in ((*whole.inputs, *FLAGS), ()):
+        code, text = told("preshard", *given, "--out", out, *array, "1/2")
+        assert (code, text) == (0, f"nothing to do, complete already: {out}\n")
 
 
 @pytest.mark.parametrize(
@@ -256,6 +263,8 @@ def test_the_command_plans_runs_and_finishes(whole: Any, told: Told) -> None:
         (("x.txt", "--engine", "array", "--task", "2/2"), "--task is 2/2: expected a share"),
         (("x.txt", "--engine", "array", "--task", "env"), "--task is env: no scheduler's variables are there"),
         (("--engine", "array", "--task", "0/2"), "no run is under way there"),
+        (("--engine", "array", "--dry-run", "3"), r"INPUT… is missing"),
+        (("--engine", "array", "--seed", "3"), r"INPUT… is missing"),
         ((), r"INPUT… is missing: give one at least"),
     ],
 )

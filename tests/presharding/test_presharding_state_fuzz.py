@@ -6,7 +6,6 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 from damage import flips
 from json_values import Place, changed, changes, named
 
-from spanmask import IncompleteShards, MismatchError, SpanmaskError, verify
+from spanmask import MismatchError, SpanmaskError, verify
 from spanmask.config import canonical_json, fingerprint
 from spanmask.presharding.state import RunState
 
@@ -90,10 +89,9 @@ def test_no_flipped_bit_of_a_receipt_or_plan_is_taken(unfinished: Any, count: Ca
     """They are taken as they were written, or not at all."""
     state = RunState(unfinished.folder / "out")
     plan, (unit, *_) = state.saved_plan(), sorted(path.stem for path in state.receipts_folder.iterdir())
-    receipt, flipped = state.receipt(unit), 0
+    receipt, flipped = next(state.receipts([unit])), 0
     for _ in flips(state.receipts_folder / f"{unit}.json"):
-        with suppress(IncompleteShards):
-            assert state.receipt(unit) == receipt
+        assert list(state.receipts([unit])) in ([], [receipt])
         flipped += 1
     for _ in flips(unfinished.state / "plan.json"):
         assert state.saved_plan() in ({}, plan)
