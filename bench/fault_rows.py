@@ -93,6 +93,7 @@ presharding/test_presharding_power a_run_without_one_of_its_flushes_is_found""",
         "exit 130, 143, 129 or 141, no traceback, resumable",
         """presharding/test_presharding_kills a_signal_ends_the_run_with_its_code_and_the_run_goes_on_later
 presharding/test_presharding_kills an_interrupt_at_any_moment_leaves_no_traceback
+presharding/test_presharding_kills a_terminal_that_goes_away_ends_the_run_and_it_goes_on_later
 cli/test_cli_ending a_signal_at_any_moment_of_the_start_ends_with_its_code the_first_signal_lets_a_working_command_clean_up
 cli/test_cli_streams presharding_is_done_whatever_the_streams_are an_error_keeps_its_code_where_nobody_can_be_told""",
     ),
@@ -237,19 +238,22 @@ presharding/test_presharding_state_fuzz a_run_goes_on_from_some_changed_state_or
     ),
     _row(
         "E1",
-        "disks that are full from a size on, files that may not grow",
-        (5, 5),
+        "disks of twenty sizes and full from a share on, files that may not grow, too little room at the start",
+        (20, 20),
         "exit 4; the same command goes on once there is room",
         """cli/test_cli_storage a_full_output_ends_with_4_and_the_same_command_goes_on
 cli/test_cli_storage a_file_that_may_not_grow_ends_with_4_and_the_same_command_goes_on
-presharding/test_presharding_faults what_the_system_refuses_is_told_and_the_run_goes_on_later""",
+cli/test_cli_surroundings a_disk_of_any_size_holds_nothing_half_and_the_run_goes_on_when_it_is_larger
+presharding/test_presharding_space a_run_that_cannot_fit_is_refused_before_it_begins_and_leaves_nothing""",
     ),
     _row(
         "E2",
-        "read-only places, missing permissions, few descriptors, no terminal, other locales",
+        "read-only places and inputs, no home, modes, missing permissions, few descriptors, no terminal",
         (15, 15),
         "exit 4 or no difference",
         """cli/test_cli_storage a_read_only_output_ends_with_4 an_input_that_may_not_be_read_ends_with_4 an_output_below_a_file_ends_with_4
+cli/test_cli_surroundings without_a_home_or_a_place_for_temporary_files_modes_follow_the_umask
+cli/test_cli_surroundings inputs_on_a_read_only_disk_are_read_and_nothing_is_written_there
 cli/test_cli_streams too_few_file_descriptors_end_with_4_or_do_not_matter
 cli/test_cli_descriptors every_command_with_few_descriptors a_run_that_ended_for_want_of_descriptors_goes_on_as_it_was_told""",
     ),
@@ -301,7 +305,10 @@ engines/test_engines_dask workers_of_another_version_are_refused_before_any_unit
         "the same bytes; what is missing is named",
         """presharding/test_presharding_tasks tasks_in_any_order_and_a_run_that_ends_them_write_the_bytes_of_one_run
 presharding/test_presharding_tasks one_that_runs_alone_and_those_that_share_keep_each_other_out
-presharding/test_presharding_tasks a_task_whose_input_changed_meanwhile_is_not_done a_damaged_plan_is_told""",
+presharding/test_presharding_tasks a_task_whose_input_changed_meanwhile_is_not_done a_damaged_plan_is_told
+presharding/test_presharding_array any_number_of_tasks_in_any_order_writes_the_bytes_of_one_run two_at_once_on_one_number_write_the_same
+presharding/test_presharding_array a_lost_task_is_named_with_the_command_that_runs_just_that what_was_damaged_since_is_named_and_made_again
+presharding/test_presharding_array a_task_that_was_killed_is_run_again_by_its_number""",
     ),
     _row("G4", "Ray", (0, 5), "as G1", ""),
     _row(
@@ -315,13 +322,24 @@ test_remote what_is_not_there_is_a_path_to_mend a_store_that_is_gone_is_told a_p
 presharding/test_presharding_remote a_run_that_a_store_ended_goes_on_and_does_nothing_twice what_is_gone_from_the_store_is_made_again
 presharding/test_presharding_remote a_store_that_stumbles_at_random_changes_no_byte no_object_is_ever_there_in_part
 presharding/test_presharding_remote a_run_that_another_of_the_same_plan_overtakes_ends_well two_plans_at_once_one_of_them_is_refused
-presharding/test_presharding_remote expired_credentials_are_told_at_once no_credential_is_written_or_told a_killed_command_goes_on""",
+presharding/test_presharding_remote expired_credentials_are_told_at_once no_credential_is_written_or_told a_killed_command_goes_on
+presharding/test_presharding_remote every_fault_at_every_step_is_lived_through_or_told without_one_put_a_shard_a_half_is_seen
+presharding/test_presharding_remote without_more_tries_a_stumble_ends_the_run""",
     ),
-    _row("H2", "readers of an object store, cold, through one cache", (80, 80), "no read is bad", ""),
+    _row(
+        "H2",
+        "80 staggered readers and 8 cold processes through one cache, shards flipped, cut, reset; copies damaged",
+        (88, 88),
+        "no read is bad; each object is fetched once, or told by name",
+        """loading/test_loading_urls eight_cold_processes_at_once_read_nothing_wrong_and_fetch_each_object_once
+loading/test_loading_urls eighty_staggered_readers_of_one_cache_under_faults_read_nothing_wrong
+loading/test_loading_urls a_shard_that_comes_wrong_is_asked_for_again a_copy_that_is_damaged_is_fetched_again_or_told
+loading/test_loading_urls a_shard_that_never_comes_right_is_refused_by_name_wherever_rows_are_drawn""",
+    ),
     _row(
         "H3",
         "processes that used an object store",
-        (5, 5),
+        (2, 5),
         "gone within 5 s of their work",
         """presharding/test_presharding_remote the_process_is_gone_soon_after_the_last_request""",
     ),
@@ -343,11 +361,14 @@ loading/test_loading_state resuming_at_a_thousand_points_gives_what_comes_next""
     ),
     _row(
         "I3",
-        "presharding by other jobs, orders, hash seeds, time zones, locales, processors",
-        (6, 24),
+        "engines, jobs, orders, kills, stores, hash seeds, time zones, locales, masks of modes, processors",
+        (24, 24),
         "one digest",
         """presharding/test_presharding_determinism any_number_of_jobs_writes_the_same_bytes any_order_of_units_writes_the_same_bytes
-presharding/test_presharding_determinism the_environment_changes_no_byte""",
+presharding/test_presharding_determinism the_environment_changes_no_byte
+presharding/test_presharding_engines every_way_of_one_process_has_the_digest no_mask_zone_or_locale_moves_the_digest
+presharding/test_presharding_engines an_object_store_has_the_digest every_command_has_the_digest a_dask_cluster_has_the_digest
+presharding/test_presharding_engines a_killed_command_has_the_digest_whoever_ends_it a_changed_byte_anywhere_moves_the_digest""",
     ),
     _row(
         "I4",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,9 @@ for kibibytes in range(64, 1281, 64):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to mount")
-def test_a_disk_of_any_size_holds_nothing_half_and_the_run_goes_on_when_it_is_larger(shell: Any) -> None:
+def test_a_disk_of_any_size_holds_nothing_half_and_the_run_goes_on_when_it_is_larger(
+    shell: Any, count: Callable[[int], None]
+) -> None:
     if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
         pytest.skip("cannot mount here")
     shell.write("a.txt", TEXT)
@@ -58,6 +61,7 @@ def test_a_disk_of_any_size_holds_nothing_half_and_the_run_goes_on_when_it_is_la
     command = ["unshare", "-m", sys.executable, "-c", _DISKS]
     lines = subprocess.run(command, capture_output=True, text=True, check=True, cwd=shell.folder).stdout.splitlines()
     assert len(lines) == 20
+    count(20)
     assert {line.partition(" ")[2] for line in lines} == {"True True"}
     ended = [line.partition(" ")[0] for line in lines]
     assert ended == sorted(ended)

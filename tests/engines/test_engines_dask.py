@@ -21,6 +21,7 @@ import pytest
 from children import run_child
 from dask_cluster import DaskCluster, kill, wait_for
 from engines.engine_works import Labours, Squares
+from figures import figure
 
 from spanmask.engines import dask, dask_cluster
 from spanmask.engines.dask import WINDOW, run_dask
@@ -60,7 +61,12 @@ def _ran(folder: Path, pid: int) -> int:
     return len([*folder.glob(f"ran-{pid}-*")])
 
 
-def test_a_worker_that_is_killed_costs_what_it_had_and_no_more(tmp_path: Path, cluster: DaskCluster) -> None:
+@pytest.mark.parametrize(
+    "number", [0, *(pytest.param(number, marks=pytest.mark.slow) for number in range(1, figure(3, 20)))]
+)
+def test_a_worker_that_is_killed_costs_what_it_had_and_no_more(
+    tmp_path: Path, cluster: DaskCluster, number: int
+) -> None:
     """Seen to fail: with workers that are gone left in the list (`_bury`), the run never ends."""
     workers = [cluster.start_worker(), cluster.start_worker()]
     reports: list[tuple[int, ...]] = []

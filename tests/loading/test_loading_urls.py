@@ -348,13 +348,19 @@ def _read_cold(url: str, readers: int, pause: float) -> list[str]:
 
 @pytest.mark.slow
 def test_eight_cold_processes_at_once_read_nothing_wrong_and_fetch_each_object_once(
-    url: str, local: ShardSet, object_store: ObjectStore, copies: Path, tell: Callable[[str], None]
+    url: str,
+    local: ShardSet,
+    object_store: ObjectStore,
+    copies: Path,
+    tell: Callable[[str], None],
+    count: Callable[[int], None],
 ) -> None:
     object_store.fail("slow", times=None, key="/train/", seconds=0.1)
     expected = hashlib.sha256(b"".join(block.input_ids.values.tobytes() for block in local.blocks)).hexdigest()
     object_store.log.clear()
     assert _read_cold(url, 8, 0.0) == [expected] * 8
     fetched = [one.key for one in object_store.requests("GET", "/train/")]
+    count(8)
     tell(f"8 cold processes: {len(fetched)} requests for {len(set(fetched))} objects")
     assert len(set(fetched)) == len(local.split.shards)
     assert len(fetched) <= 1.25 * len(set(fetched))
@@ -362,7 +368,12 @@ def test_eight_cold_processes_at_once_read_nothing_wrong_and_fetch_each_object_o
 
 @pytest.mark.slow
 def test_eighty_staggered_readers_of_one_cache_under_faults_read_nothing_wrong(
-    url: str, local: ShardSet, object_store: ObjectStore, copies: Path, tell: Callable[[str], None]
+    url: str,
+    local: ShardSet,
+    object_store: ObjectStore,
+    copies: Path,
+    tell: Callable[[str], None],
+    count: Callable[[int], None],
 ) -> None:
     """Threads with shards and copies of their own: in each, all is opened and compared anew."""
     object_store.fail("slow", times=None, key="/train/", seconds=0.05)
@@ -377,6 +388,7 @@ def test_eighty_staggered_readers_of_one_cache_under_faults_read_nothing_wrong(
     with ThreadPoolExecutor(80) as pool:
         assert all(pool.map(read, range(80)))
     fetched = [one.key for one in object_store.requests("GET", "/train/")]
+    count(80)
     tell(f"80 readers: {len(fetched)} requests for {len(set(fetched))} objects, 8 of which failed")
     assert len(fetched) <= len(set(fetched)) + 10
     assert sorted(path for path in copies.rglob("*") if path.is_file()) == copies_in(copies)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from figures import figure
 from object_store import ACCESS_KEY, SECRET_KEY, SESSION_TOKEN, ObjectStore
 
 from spanmask import ConfigError, CorpusError, MismatchError, StorageError, drivers, preshard, remote
@@ -258,7 +259,7 @@ def test_no_credential_is_written_or_told(local: Any, object_store: ObjectStore)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", figure([1, 2], [1, 2, 1, 2, 1]))
 def test_the_process_is_gone_soon_after_the_last_request(local: Any, object_store: ObjectStore, jobs: int) -> None:
     ended: list[float] = []
     object_store.fail("call", None, then=lambda: ended.append(time.monotonic()))
@@ -349,7 +350,11 @@ _STEPS = [
 @pytest.mark.slow
 @pytest.mark.parametrize("step", _STEPS)
 def test_every_fault_at_every_step_is_lived_through_or_told(
-    local: Any, object_store: ObjectStore, step: str, monkeypatch: pytest.MonkeyPatch
+    local: Any,
+    object_store: ObjectStore,
+    step: str,
+    monkeypatch: pytest.MonkeyPatch,
+    count: Callable[[int], None],
 ) -> None:
     prefix = "data/{}"
     for number, fault in enumerate(
@@ -359,6 +364,7 @@ def test_every_fault_at_every_step_is_lived_through_or_told(
         with object_store.failing(**{**fault, "method": ".*", "key": step, "times": 4}):
             _run(local, object_store)
         assert object_store.tree(PREFIX) == local.wanted, fault
+        count(1)
     monkeypatch.setitem(globals(), "PREFIX", "data/told")
     for fault in ({"kind": "status", "status": 403, "code": "AccessDenied"}, {"kind": "reset"}):
         with object_store.failing(**fault, key=step, times=None), pytest.raises(StorageError, match="could not"):
