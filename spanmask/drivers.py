@@ -72,6 +72,10 @@ class Driver:
             raise ChangedError
         return bytes(self._fs.cat_file(path, start=start, end=stop))
 
+    def whole(self, path: str, limit: int) -> bytes | None:
+        """Return an object's bytes, None where it has more than a limit."""
+        return None if self.head(path).size > limit else self.get(path, None, None, None)
+
     def put(self, path: str, data: bytes) -> None:
         """Write an object."""
         self._fs.pipe_file(path, data)
@@ -135,6 +139,14 @@ class _S3(Driver):
                 raise ChangedError from None
             raise
         return bytes(sync(self._fs.loop, _all_of, answer["Body"]))
+
+    def whole(self, path: str, limit: int) -> bytes | None:
+        from fsspec.asyn import sync
+
+        answer = self._fs.call_s3("get_object", **self._key(path))
+        fits = answer["ContentLength"] <= limit
+        data = sync(self._fs.loop, _all_of if fits else _none_of, answer["Body"])
+        return bytes(data) if fits else None
 
     def put(self, path: str, data: bytes) -> None:
         self._fs.call_s3("put_object", **self._key(path), Body=data)
@@ -225,6 +237,10 @@ def answered(error: BaseException | None) -> tuple[int | None, str]:
                 return status, ""
         error = error.__cause__
     return None, ""
+
+
+async def _none_of(body: Any) -> None:
+    body.close()
 
 
 async def _all_of(body: Any) -> Any:

@@ -179,8 +179,8 @@ class RemotePlace(Place):
     def read(self, name: str, limit: int | None = None) -> bytes:
         """See `Place`."""
         url = self._url(name)
-        data = remote.read(url) if limit is None else remote.read(url, 0, limit + 1)
-        if limit is not None and len(data) > limit:
+        data = remote.read(url) if limit is None else remote.read_whole(url, limit)
+        if data is None:
             raise ConfigError(
                 f"{remote.shown(url)}: more than {limit:,} bytes, which is all that is read of such a file"
             )

@@ -148,6 +148,14 @@ def read(url: str, start: int | None = None, stop: int | None = None, *, pin: st
     return _asked(url, "read", lambda driver, path: driver.get(path, start, stop, pin))
 
 
+def read_whole(url: str, limit: int) -> bytes | None:
+    """Return an object's bytes, None where it has more than a limit; raises as `read` does.
+
+    In one request, and unlike a range with the checksum that S3 keeps of an object: bytes that changed on their way are asked for again.
+    """
+    return _asked(url, "read", lambda driver, path: driver.whole(path, limit))
+
+
 def put(url: str, data: bytes) -> None:
     """Write an object in one request: it is there whole or not at all; one that had the name is replaced. Raises as `read` does."""
     _asked(url, "write", lambda driver, path: driver.put(path, data))

@@ -128,6 +128,19 @@ def test_a_write_is_tried_again_and_never_half_there(object_store: ObjectStore) 
     assert object_store.get("lost") == data
 
 
+def test_a_whole_object_that_changed_on_its_way_is_asked_for_again(object_store: ObjectStore) -> None:
+    data, url = bytes(range(200)), object_store.url("a")
+    remote.put(url, data)
+    for read in (remote.read, lambda url: remote.read_whole(url, 200)):
+        with object_store.failing("flip", 4, method="GET"):
+            assert read(url) == data
+        with object_store.failing("flip", None, method="GET"), pytest.raises(StorageError, match="5 times"):
+            read(url)
+    object_store.log.clear()
+    assert remote.read_whole(url, 199) is None
+    assert [one.method for one in object_store.log] == ["GET"]
+
+
 @pytest.mark.parametrize(
     ("status", "code", "told"),
     [

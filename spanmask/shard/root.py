@@ -37,22 +37,27 @@ class RemoteRoot(os.PathLike[str]):
         return remote.shown(self.url)
 
     def read(self, name: str, limit: int) -> bytes:
-        """Return the bytes of a small object, at most so many and one more, by one request.
+        """Return the bytes of an object of at most so many, by one request.
 
         Raises
         ------
         IncompleteShards
             There is none.
+        ShardError
+            It is larger.
         StorageError
             The store refused.
         """
         try:
-            return remote.read(f"{self.url}/{name}", 0, limit + 1)
+            data = remote.read_whole(f"{self.url}/{name}", limit)
         except MissingExtraError:
             raise
         except ConfigError:
             # Of a URL that was taken before, this alone is left.
             raise IncompleteShards(_MISSING, path=name) from None
+        if data is None:
+            raise ShardError(f"not an object of at most {limit} bytes", path=name)
+        return data
 
     def open(self, record: ShardRecord) -> IO[bytes]:
         """Return a copy of a shard, open for reading, each of its bytes as the manifest has them; fetched where there is none.
@@ -145,10 +150,7 @@ def read_file(root: Root, name: str, limit: int) -> bytes:
         It cannot be read.
     """
     if isinstance(root, RemoteRoot):
-        data = root.read(name, limit)
-        if len(data) > limit:
-            raise ShardError(f"not an object of at most {limit} bytes", path=name)
-        return data
+        return root.read(name, limit)
     path = root / name
     with reporting(path, "read"):
         try:
