@@ -1,4 +1,4 @@
-"""Writes the tables of the package's README, this folder's and ``docs/reliability.md``, from ``results/*.json``.
+"""Writes the tables of both READMEs, ``docs/reliability.md`` and ``docs/scaling.md``, from ``results/*.json``.
 
 By ``python -m spanmask_bench.tables``.
 """
@@ -21,6 +21,7 @@ from . import (
     performance,
     presharding,
     revisions,
+    scale,
     scoring,
     tokenizing_table,
     training_table,
@@ -30,6 +31,7 @@ from . import (
 README = Path(__file__).with_name("README.md")
 PACKAGE_README = Path(__file__).resolve().parent.parent / "README.md"
 RELIABILITY = PACKAGE_README.with_name("docs") / "reliability.md"
+SCALING = PACKAGE_README.parent / "docs" / "scaling.md"
 RESULTS = Path(__file__).with_name("results")
 
 Results = Mapping[str, Mapping[str, Any]]
@@ -61,6 +63,7 @@ TABLES: dict[Path, dict[str, Callable[[Results], str]]] = {
     },
     PACKAGE_README: {"performance": performance.table},
     RELIABILITY: {"faults": lambda results: faults.table(results["faults"]) if "faults" in results else faults.empty()},
+    SCALING: {"scale": lambda results: scale.table(results["scale"]) if "scale" in results else scale.empty()},
 }
 
 
