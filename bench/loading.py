@@ -95,7 +95,7 @@ def measure(
     return protocol.record(QUESTION, {**parameters, "seed": SEED}, {**findings, **_verdicts(findings)}, PACKAGES)
 
 
-def prepare(*, paths: list[str], folder: str, megabytes: float) -> dict[str, Any]:
+def prepare(*, paths: list[str], folder: str, megabytes: float, shard_bytes: int = 32 << 20) -> dict[str, Any]:
     """Write the shards of a text to ``folder/shards``; return what the text is, and rows, tokens and bytes of the shards."""
     import spanmask
 
@@ -105,7 +105,7 @@ def prepare(*, paths: list[str], folder: str, megabytes: float) -> dict[str, Any
     file, out = Path(folder, "text.jsonl"), Path(folder, "shards")
     with file.open("w", encoding="utf-8") as lines:
         lines.writelines(f"{json.dumps({'text': document}, ensure_ascii=False)}\n" for document in text.documents)
-    spanmask.preshard(file, out, spanmask.PreshardConfig.of(seed=SEED), jobs=1)
+    spanmask.preshard(file, out, spanmask.PreshardConfig.of(seed=SEED, shard_bytes=shard_bytes), jobs=1)
     shards = spanmask.open(out).split.shards
     counted = {
         "rows": sum(shard.rows for shard in shards),

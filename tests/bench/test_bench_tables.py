@@ -36,6 +36,7 @@ def test_every_result_is_reproduced_by_one_command():
         "faults",
         "finetuning",
         "pretraining",
+        "remote",
         "revisions",
         "revisions-training",
         "scale",
