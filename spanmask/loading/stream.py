@@ -17,13 +17,15 @@ from spanmask.loading.binning import Capacities, TargetSlots
 from spanmask.loading.capacities import choose_capacities, choose_slots, most_slots
 from spanmask.loading.config import BatchLayout, LoadConfig
 from spanmask.loading.fetching import Fetching, with_fetching
-from spanmask.loading.order import Order, Source, resolve
+from spanmask.loading.order import Order, OrderKind, Source, resolve
 from spanmask.loading.position import Position
 from spanmask.loading.row_plan import READ_ROWS, RowPlan
 from spanmask.loading.rows import Masks, RowReader
 from spanmask.loading.share import Delivered, Recipe, Share
 from spanmask.loading.targets import SboRule, resolve_rule
+from spanmask.shard.cache import LIMIT_VARIABLE, shard_cache
 from spanmask.shard.reader import ShardSet
+from spanmask.shard.root import RemoteRoot
 
 __all__ = ["Delivered", "Share", "Stream"]
 
@@ -144,10 +146,22 @@ class Stream:
         batches = self._plan.batches(position, self.share, first=first, step=step)
         if all(isinstance(shards.root, Path) for shards in self.datasets):
             return batches
+        self._warn_of_a_small_cache()
         span = max(self.config.window, READ_ROWS * self.share.world * step)
         place = self._plan.place_of(position)
         begin = partial(Fetching, self._order, self.datasets, position.epoch, place, span)
         return with_fetching(batches, begin, partial(self._read_before, position.epoch))
+
+    def _warn_of_a_small_cache(self) -> None:
+        remote = [shards for shards in self.datasets if isinstance(shards.root, RemoteRoot)]
+        size, limit = sum(int(shards.split.shards.counts("bytes").sum()) for shards in remote), shard_cache().limit
+        if size > limit and self._kind is not OrderKind.NONE:
+            warnings.warn(
+                f"the datasets in object stores have {size:,} bytes, and {limit:,} of copies are kept: with order {self._kind} shards are "
+                f"fetched again and again; raise {LIMIT_VARIABLE}, or take order='none'",
+                UserWarning,
+                stacklevel=3,
+            )
 
     def _read_before(self, epoch: int, delivered: Delivered) -> int:
         """Return the place in an epoch that a batch of it ends at."""

@@ -330,3 +330,25 @@ def test_readers_in_processes_of_their_own_that_are_killed_at_random_leave_nothi
     else:
         total = sum(path.stat().st_size for path in folder.glob("??/*"))
         assert total <= limit
+
+
+def test_without_their_defences_wrong_bytes_are_kept_and_objects_are_fetched_by_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the tests above would see: planted are a comparison that finds nothing, and claims that bind nobody."""
+    data, flipped = content(1), content(2)
+    monkeypatch.setattr(module._Arriving, "differs_from", lambda *_: "")
+    with ShardCache(tmp_path / "a").open(wanted_of(data), Source(flipped)) as file:
+        file.seek(0)
+        assert file.read() == flipped
+    monkeypatch.setattr(module._Claim, "take", lambda _: True)
+    cache, source, gate = ShardCache(tmp_path / "b"), Source(data), threading.Barrier(4)
+
+    def slow(file: Any) -> None:
+        gate.wait(10)
+        source(file)
+
+    with ThreadPoolExecutor(4) as pool:
+        for file in pool.map(lambda _: cache.open(wanted_of(data), slow), range(4)):
+            file.close()
+    assert source.times == 4
