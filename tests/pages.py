@@ -23,6 +23,10 @@ EXCEPTIONS: dict[str, tuple[str, str | None]] = {
         "needs a bucket; tests/presharding/test_presharding_remote.py has one",
         None,
     ),
+    "spanmask preshard 's3://BUCKET/text/**/*.jsonl.zst' --out shards --seed 7": (
+        "needs a bucket; tests/presharding/test_presharding_objects.py has one",
+        None,
+    ),
     "pip install -e '.[test]' && pytest": (".ci/run runs it", None),
     "pip install 'datatrove[io]==0.10.1' nltk regex spacy tokenizers 'xxhash<4'": ("an environment of its own", None),
     "spanmask probe compare qa-words qa-spans --html probes.html": (

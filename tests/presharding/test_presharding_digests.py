@@ -120,6 +120,8 @@ def test_a_streamed_task_that_lacks_a_block_or_its_end_is_not_whole(lab: Any) ->
     assert assemble(plan, receipts)[0].inputs[0].sha256 == stated(path, None)
 
 
+@pytest.mark.slow
+@pytest.mark.faults
 def test_a_byte_changed_where_its_range_is_not_the_first_is_found(hashed: Any) -> None:
     lab, files, _ = hashed
     paths = [path for path, _ in files.values()]

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,6 +26,8 @@ from spanmask.presharding.comparing import verify_source
 from tests.presharding.test_presharding_digests import RANGE, make_inputs
 
 pytestmark = pytest.mark.faults
+
+PROSE = Path(__file__).parents[3] / "shared" / "data" / "prose"
 
 
 def put_all(store: ObjectStore, files: dict[str, Path], prefix: str = "in") -> None:
@@ -304,3 +307,29 @@ def test_the_command_ends_with_the_code_of_what_was_wrong(lab: Any, object_store
         assert found[0] == code, found
         assert not [secret for secret in (ACCESS_KEY, SECRET_KEY, SESSION_TOKEN) if secret in found[1] + found[2]]
         assert "Traceback" not in found[2]
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_real_text_from_a_store_30_ms_away_is_asked_for_once_and_makes_the_same_dataset(
+    lab: Any, object_store: ObjectStore, tell: Callable[[str], None]
+) -> None:
+    packed = PROSE / "enwiki2018.000.jsonl.zst"
+    if not packed.exists():
+        pytest.skip(f"{packed} is not there")
+    plain = lab.folder / "enwiki.jsonl"
+    with pa.OSFile(str(packed)) as raw, pa.CompressedInputStream(raw, "zstd") as stream:
+        plain.write_bytes(stream.read())
+    for path in (packed, plain):
+        object_store.put(f"in/{path.name}", path.read_bytes())
+    options = {"shard_bytes": 16 << 20, "max_tokens": 512, "jobs": 2}
+    lab.run([plain, packed], "local", **options)
+    object_store.fail("wait", None, seconds=0.03)
+    lab.run([object_store.url(f"in/{path.name}") for path in (plain, packed)], "remote", **options)
+    assert lab.tree("remote") == lab.tree("local")
+    for path in (plain, packed):
+        bounds, size = asked(object_store, path.name), path.stat().st_size
+        got = sum(stop - start for start, stop in bounds)
+        tell(f"{path.name}: {size:,} bytes, {len(bounds)} requests for {got:,}")
+        assert got <= size * 1.02
+        assert len(bounds) <= size / objects.PIECE_BYTES + 3 * (size / (16 << 20) + 1)
