@@ -27,7 +27,7 @@ from .summary import print_json
 @click.option("--jobs", type=click.IntRange(min=1), help="Worker processes. [one a processor]")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(folder: str, inputs: tuple[str, ...], jobs: int | None, as_json: bool) -> None:
-    """Make the damaged or missing shards of the dataset in DIR again, byte for byte.
+    """Make the damaged or missing shards of the dataset in DIR, or at its URL, again, byte for byte.
 
     INPUT are the dataset's inputs, in order; by default those that it was made from, where they still lie there.
     Only the part of them is read that damaged shards came from. Exit code 1 says that something is still wrong.

@@ -38,7 +38,7 @@ _TOLD = 20
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, with --watch in a line each time.")
 def command(folder: str, watch: float | None, as_json: bool) -> None:
-    """Tell how far the dataset in DIR is, or what it is.
+    """Tell how far the dataset in DIR, or at its URL, is, or what it is.
 
     Of a run under way anywhere: tasks done, missing and failed, rate and time left, from what it has written so far; nothing is locked.
     Of one that stopped also how to go on.

@@ -42,6 +42,15 @@ class Found:
     written: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An upload in parts that is under way, or was given up. begun: when, in seconds since 1970."""
+
+    path: str
+    number: str
+    begun: float
+
+
 class ChangedError(Exception):
     """An object is not the one that was pinned."""
 
@@ -107,8 +116,12 @@ class Driver:
             except FileNotFoundError:
                 continue
 
-    def abort_uploads(self, path: str) -> None:
-        """Abandon uploads in parts below a prefix that were begun and not ended; nothing, where the store forgets them by itself."""
+    def uploads(self, path: str) -> Iterator[Upload]:  # noqa: ARG002
+        """Yield uploads in parts below a prefix that were begun and not ended; none, where the store forgets them by itself."""
+        yield from ()
+
+    def abort(self, upload: Upload) -> None:
+        """Abandon an upload in parts."""
 
 
 class _Conditional(Driver):
@@ -185,12 +198,15 @@ class _S3(Driver):
             for error in answer.get("Errors", ()):
                 raise PermissionError(error.get("Code", ""))
 
-    def abort_uploads(self, path: str) -> None:
+    def uploads(self, path: str) -> Iterator[Upload]:
         bucket, key, _ = self._fs.split_path(path)
         marks = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
         for page in self._pages("list_multipart_uploads", bucket, key, **marks):
             for item in page.get("Uploads", ()):
-                self._fs.call_s3("abort_multipart_upload", Bucket=bucket, Key=item["Key"], UploadId=item["UploadId"])
+                yield Upload(f"{bucket}/{item['Key']}", item["UploadId"], item["Initiated"].timestamp())
+
+    def abort(self, upload: Upload) -> None:
+        self._fs.call_s3("abort_multipart_upload", **self._key(upload.path), UploadId=upload.number)
 
     def _pages(self, method: str, bucket: str, key: str, **marks: str) -> Iterator[dict[str, Any]]:
         """Yield the pages of a listing. marks: where the next one begins, by what the answer calls it."""

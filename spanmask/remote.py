@@ -10,10 +10,12 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from spanmask.drivers import ChangedError, Driver, Found, answered, driver_for
+from spanmask.drivers import ChangedError, Driver, Found, Upload, answered, driver_for
 from spanmask.errors import ConfigError, MissingExtraError, SpanmaskError, StorageError
 
 #: How often a store is asked, and the longest pause before the second time, in seconds; each pause may be three times the last.
@@ -227,9 +229,21 @@ def delete(urls: Iterable[str]) -> None:
         _asked(urls[0], "delete", lambda driver, _: driver.delete([driver.path_of(url_of(url)) for url in urls]))
 
 
-def abort_uploads(prefix: str) -> None:
-    """Abandon uploads in parts below a prefix that somebody began and did not end: they cost and are no objects. Raises as `read` does."""
-    _asked(prefix, "abandon uploads", lambda driver, path: driver.abort_uploads(path))
+def uploads(prefix: str) -> list[Upload]:
+    """Return the uploads in parts below a prefix that were begun and not ended, which cost and are no objects; raises as `read` does."""
+    return _asked(prefix, "list uploads", lambda driver, path: list(driver.uploads(path)))
+
+
+def abort_uploads(prefix: str, those: Iterable[Upload] | None = None) -> None:
+    """Abandon some of the `uploads` below a prefix, by default all; raises as `read` does."""
+    for upload in uploads(prefix) if those is None else those:
+        _asked(prefix, "abandon uploads", partial(_abort, upload))
+
+
+def _abort(upload: Upload, driver: Driver, _path: str) -> None:
+    # Its owner may have ended it meanwhile.
+    with suppress(FileNotFoundError):
+        driver.abort(upload)
 
 
 def download(

@@ -15,10 +15,13 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from spanmask import remote
 from spanmask.errors import ConfigError, MismatchError, StorageError
 from spanmask.folders import LOCK, claimed, sole_writer
 from spanmask.kernels.user_cache import user_cache_folder
+from spanmask.places import RemotePlace
 from spanmask.presharding.state import FOLDER, RunState, locked
+from spanmask.shard.manifest import MANIFEST
 from spanmask.storage import TEMPORARY, owner_of, remove
 
 #: Temporary names that do not say whose they are: of releases before they did, and of the cache of kernels.
@@ -52,7 +55,7 @@ def collect(
     Parameters
     ----------
     folders
-        Datasets, runs, or what holds some. Links are not followed.
+        Datasets, runs, or what holds some. Links are not followed. Of an object store: URLs of datasets.
     older_than
         Seconds: what no process of this host owns, and was last written to longer ago than that, goes too.
     dry_run
@@ -65,11 +68,21 @@ def collect(
     StorageError
         The file system refused.
     """
-    removed, kept = list[Leftover](), list[Leftover]()
-    for root in map(Path, folders):
+    urls = [remote.url_of(folder) for folder in folders if remote.is_url(folder)]
+    roots = [Path(folder) for folder in folders if not remote.is_url(folder)]
+    for root in roots:
         if not root.is_dir():
             raise ConfigError(f"{root}: no such folder; give a dataset, a run, or what holds some")
-    for path in _candidates([*map(Path, folders), user_cache_folder()]):
+    found = list(_collect_here(roots, older_than, dry_run=dry_run))
+    for url in urls:
+        found += _collect_objects(url, older_than, dry_run=dry_run)
+    removed, kept = (tuple(left for goes, left in found if goes == wanted) for wanted in (True, False))
+    return Collected(removed=removed, kept=kept)
+
+
+def _collect_here(roots: Sequence[Path], older_than: float | None, *, dry_run: bool) -> Iterator[tuple[bool, Leftover]]:
+    """Yield what was found on this machine, and whether it goes."""
+    for path in _candidates([*roots, user_cache_folder()]):
         with suppress(FileNotFoundError):
             try:
                 size, (goes, why) = _size(path), _judged(path, older_than)
@@ -77,8 +90,26 @@ def collect(
             except StorageError as error:
                 gone, why = False, str(error)
             if why:
-                (removed if gone else kept).append(Leftover(path=str(path), bytes=size, why=why))
-    return Collected(removed=tuple(removed), kept=tuple(kept))
+                yield gone, Leftover(path=str(path), bytes=size, why=why)
+
+
+def _collect_objects(url: str, older_than: float | None, *, dry_run: bool) -> Iterator[tuple[bool, Leftover]]:
+    """Yield what was found below a dataset's prefix, and whether it goes: the state of a run that ended, uploads in parts."""
+    place = RemotePlace(url)
+    state = place.sizes(FOLDER)
+    if state:
+        finished = place.size(MANIFEST) is not None
+        why = "the state of a run that ended" if finished else "a run that the same preshard command goes on with"
+        if finished and not dry_run:
+            place.remove(*state)
+        yield finished, Leftover(path=f"{place}/{FOLDER}", bytes=sum(state.values()), why=why)
+    for upload in remote.uploads(url):
+        age = time.time() - upload.begun
+        goes, why = older_than is not None and age > older_than, f"an upload in parts, begun {told_age(age)} ago"
+        if goes and not dry_run:
+            remote.abort_uploads(url, [upload])
+        why += "" if goes or older_than is not None else "; --older-than removes it"
+        yield goes, Leftover(path=f"{url.partition('://')[0]}://{upload.path}", bytes=0, why=why)
 
 
 def _candidates(roots: Sequence[Path]) -> Iterator[Path]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from object_store import ObjectStore
 
 from spanmask.errors import ConfigError
 from spanmask.folders import claimed, sole_writer
@@ -162,3 +163,34 @@ def test_a_checkpoint_that_a_killed_trainer_left_half_goes(tmp_path: Path) -> No
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such folder"):
         collect([tmp_path / "nowhere"])
+
+
+def test_of_an_object_store_goes_the_state_of_a_run_that_ended_and_what_uploads_left(
+    object_store: ObjectStore, tmp_path: Path
+) -> None:
+    url = object_store.url("data/set")
+    for key in (
+        "data/set/.spanmask/plan.json",
+        "data/set2/.spanmask/plan.json",
+        "data/set/train/shard-00000-00000.arrow",
+    ):
+        object_store.put(key, b"xx")
+    object_store.begin_upload("data/set/train/shard-00001-00000.arrow")
+    object_store.begin_upload("data/set2/x")
+    before = object_store.tree("data")
+    found = collect([url, tmp_path])
+    assert (found.removed, len(found.kept)) == ((), 2)
+    assert any("a run that the same preshard command goes on with" in one.why for one in found.kept)
+    assert (object_store.tree("data"), len(object_store.uploads())) == (before, 2)
+    object_store.put("data/set/manifest.json", b"{}")
+    looked = collect([url], older_than=0, dry_run=True)
+    assert len(looked.removed) == 2
+    assert len(object_store.uploads()) == 2
+    assert [one.path for one in collect([url], older_than=0).removed] == [one.path for one in looked.removed]
+    assert sorted(object_store.tree("data")) == [
+        "set/manifest.json",
+        "set/train/shard-00000-00000.arrow",
+        "set2/.spanmask/plan.json",
+    ]
+    assert object_store.uploads() == ["data/set2/x"]
+    assert collect([url], older_than=0) == collect([tmp_path])
