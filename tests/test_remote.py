@@ -9,7 +9,7 @@ import pytest
 from children import run_child
 from object_store import ACCESS_KEY, SECRET_KEY, SESSION_TOKEN, ObjectStore, forget_drivers
 
-from spanmask import remote
+from spanmask import drivers, remote
 from spanmask.errors import ConfigError, SpanmaskError, StorageError
 
 pytestmark = pytest.mark.faults
@@ -114,6 +114,7 @@ def test_a_read_is_asked_for_again_four_times(object_store: ObjectStore) -> None
         assert 5 <= len(object_store.log) <= 10
 
 
+@pytest.mark.slow
 def test_a_write_is_tried_again_and_never_half_there(object_store: ObjectStore) -> None:
     data = bytes(range(256)) * 4096
     for number, fault in enumerate([*_STUMBLES, {"kind": "cut_request"}, {"kind": "flip_request"}]):
@@ -126,6 +127,20 @@ def test_a_write_is_tried_again_and_never_half_there(object_store: ObjectStore) 
     # The server did what its answer was lost of: then it is whole.
     assert set(object_store.keys()) - set(map(str, range(8))) == {"lost"}
     assert object_store.get("lost") == data
+
+
+@pytest.mark.slow
+def test_a_body_that_stands_still_is_asked_for_again_and_a_slow_one_waited_for(
+    object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(drivers._S3_OPTIONS["config_kwargs"], "read_timeout", 0.2)
+    object_store.put("a", bytes(100))
+    object_store.fail("slow", 1, method="GET", seconds=5)
+    assert remote.read(object_store.url("a")) == bytes(100)
+    assert len(object_store.log) == 2
+    object_store.fail("slow", 1, method="GET", seconds=0.5)
+    assert remote.read(object_store.url("a")) == bytes(100)
+    assert len(object_store.log) == 3
 
 
 def test_a_whole_object_that_changed_on_its_way_is_asked_for_again(object_store: ObjectStore) -> None:
@@ -175,6 +190,7 @@ def test_what_is_not_there_is_a_path_to_mend(object_store: ObjectStore) -> None:
         remote.put("s3://no-such-bucket-of-ours/a", b"")
 
 
+@pytest.mark.slow
 def test_a_store_that_is_gone_is_told(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     forget_drivers()
@@ -185,7 +201,7 @@ def test_a_store_that_is_gone_is_told(object_store: ObjectStore, monkeypatch: py
 
 _FORKED = """
 import os, sys
-from spanmask import remote
+from spanmask import drivers, remote
 from spanmask.engines.workers import may_fork
 
 assert may_fork()

@@ -229,6 +229,7 @@ def test_places_that_cannot_be_written_are_refused(local: Any, object_store: Obj
     assert object_store.keys() == [f"{PREFIX}/else"]
 
 
+@pytest.mark.slow
 def test_expired_credentials_are_told_at_once(local: Any, object_store: ObjectStore) -> None:
     object_store.fail("status", None, method="PUT", key="shard-00001", status=400, code="ExpiredToken")
     with pytest.raises(StorageError, match=r"shard-00001-00000.arrow: .*the credentials have expired: renew them"):
@@ -288,6 +289,7 @@ def test_a_killed_command_goes_on(local: Any, object_store: ObjectStore, number:
     assert (code, object_store.tree(PREFIX)) == (0, local.wanted), error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begun", ["run", "task"])
 def test_another_pyarrow_does_not_write_beside(
     local: Any, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch, begun: str
@@ -301,6 +303,7 @@ def test_another_pyarrow_does_not_write_beside(
 
 
 # Of each defence: what it keeps off is seen here once it is taken out.
+@pytest.mark.slow
 def test_without_more_tries_a_stumble_ends_the_run(
     local: Any, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,6 +313,7 @@ def test_without_more_tries_a_stumble_ends_the_run(
         _run(local, object_store)
 
 
+@pytest.mark.slow
 def test_without_conditional_puts_two_plans_both_go_on(
     local: Any, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,6 +323,7 @@ def test_without_conditional_puts_two_plans_both_go_on(
     assert read_manifest(object_store.url(PREFIX)).config.masking.seed == 7
 
 
+@pytest.mark.slow
 def test_without_one_put_a_shard_a_half_is_seen(
     local: Any, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
