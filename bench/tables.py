@@ -13,6 +13,7 @@ from typing import Any
 from spanmask.storage import publish_bytes
 
 from . import (
+    answering,
     engines,
     faults,
     finetuning,
@@ -58,6 +59,9 @@ TABLES: dict[Path, dict[str, Callable[[Results], str]]] = {
         "revisions, training": lambda results: revisions.table(results["revisions-training"]),
         "scoring": lambda results: scoring.table(results["scoring"]) if "scoring" in results else scoring.empty(),
         "finetuning": _finetuning,
+        "answering": lambda results: (
+            answering.table(results["answering"]) if "answering" in results else answering.empty()
+        ),
         "windows": lambda results: windows.table(results["windows"]) if "windows" in results else windows.empty(),
         "engines": lambda results: engines.table(results["engines"]) if "engines" in results else engines.empty(),
         "remote": lambda results: remote.table(results["remote"]) if "remote" in results else remote.empty(),

@@ -34,6 +34,7 @@ def test_every_result_is_reproduced_by_one_command():
     others = {
         "engines",
         "faults",
+        "answering",
         "finetuning",
         "pretraining",
         "remote",
