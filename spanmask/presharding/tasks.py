@@ -17,6 +17,9 @@ from spanmask.presharding.request import Request
 from spanmask.presharding.running import Ran, run_tasks
 from spanmask.presharding.state import PATIENCE
 
+#: How many times as long as for others is waited for one that plans.
+_PLANNING = 10
+
 
 def plan(
     inputs: Paths,
@@ -59,11 +62,15 @@ def plan_request(request: Request) -> Plan | None:
     # Looked at without the lock: those who run its units hold it.
     known = None if finished else request.saved(files)
     if known is None and finished is None:
-        with written(folder, patience=PATIENCE):
+        # Where no plan is yet, whoever is at work is making it, and that may take minutes.
+        patience = PATIENCE if state_of(folder).is_under_way else _PLANNING * PATIENCE
+        with written(folder, patience=patience):
             if state_of(folder).staged:
                 state_of(folder).commit()
-            files, finished = request.look()
-            known = None if finished else request.saved(files) or request.begin(files)
+            known = request.saved(files)
+            if known is None:
+                files, finished = request.look()
+                known = None if finished else request.saved(files) or request.begin(files)
     return known
 
 

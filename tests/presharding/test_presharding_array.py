@@ -25,6 +25,8 @@ from spanmask import ConfigError, IncompleteShards, MismatchError, finalize, ver
 from spanmask.engines.array import choose
 from spanmask.presharding import plan, read_plan, run_unit
 from spanmask.presharding import state as states
+from spanmask.presharding.plan_file import plan_to_json
+from spanmask.presharding.planning import make_plan
 from spanmask.presharding.tasks import run_share
 
 
@@ -124,6 +126,25 @@ def test_what_was_damaged_since_is_named_and_made_again(damage: str, whole: Any)
     run_unit(read_plan(folder), number)
     finalize(folder)
     assert whole.tree(out) == whole.wanted
+
+
+def test_of_many_that_come_at_once_one_plans(whole: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, plans = [], []
+
+    def slowly(*arguments: Any) -> Any:
+        made.append(arguments)
+        time.sleep(0.2)
+        return make_plan(*arguments)
+
+    monkeypatch.setattr("spanmask.presharding.request.make_plan", slowly)
+    monkeypatch.setattr(states, "PATIENCE", 1.0)
+    threads = [threading.Thread(target=lambda: plans.append(_planned(whole, "many"))) for _ in range(6)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert (len(made), len(plans)) == (1, 6)
+    assert len({str(plan_to_json(one)) for one in plans}) == 1
 
 
 def test_two_at_once_on_one_number_write_the_same(whole: Any) -> None:
