@@ -49,15 +49,22 @@ def farther(port: int, seconds: float) -> Iterator[int]:
         with suppress(OSError):
             while True:
                 client, _ = listener.accept()
-                server = socket.create_connection(("127.0.0.1", port))
-                for pair in ((client, server, 0.0), (server, client, seconds)):
-                    threading.Thread(target=_relay, args=pair, daemon=True).start()
+                threading.Thread(target=_connect, args=(client, port, seconds), daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
     try:
         yield listener.getsockname()[1]
     finally:
         listener.close()
+
+
+def _connect(client: socket.socket, port: int, seconds: float) -> None:
+    """Relay one connection to its end."""
+    with client, socket.create_connection(("127.0.0.1", port)) as server:
+        back = threading.Thread(target=_relay, args=(server, client, seconds), daemon=True)
+        back.start()
+        _relay(client, server, 0.0)
+        back.join()
 
 
 def _relay(source: socket.socket, target: socket.socket, late: float) -> None:
@@ -74,7 +81,8 @@ def _relay(source: socket.socket, target: socket.socket, late: float) -> None:
                     return
                 target.sendall(piece)
 
-    threading.Thread(target=send, daemon=True).start()
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
     piece = b"-"
     while piece:
         try:
@@ -82,3 +90,4 @@ def _relay(source: socket.socket, target: socket.socket, late: float) -> None:
         except OSError:
             piece = b""
         pieces.put((time.monotonic() + late, piece))
+    sender.join()

@@ -84,7 +84,11 @@ class Fetching:
 
     def _look_ahead(self) -> None:
         seen = set[tuple[int, int]]()
+        every = sum(len(one.split.shards) for one in self._datasets if isinstance(one.root, RemoteRoot))
         for first in range(self._begun, self._order.size, _STEP):
+            # An order that goes anywhere has soon been everywhere.
+            if len(seen) == every:
+                return
             for place, number, shard in self._shards_of(first):
                 if (number, shard) not in seen:
                     seen.add((number, shard))
