@@ -124,7 +124,7 @@ presharding/test_presharding_state_fuzz no_flipped_bit_of_a_receipt_or_plan_is_t
     _row(
         "B4",
         "a shard and a manifest cut at every length, 1 to 64 bytes appended, a shard doubled",
-        (3000, 3000),
+        (5635, 5635),
         "refused",
         """shard/test_corruption a_shard_cut_at_any_length_is_refused any_few_bytes_after_the_end_are_refused
 shard/test_corruption bytes_after_the_end_are_refused a_manifest_cut_at_any_length_is_refused

@@ -265,8 +265,9 @@ def test_a_shard_cut_at_any_length_is_refused(small, count):
             assert not verify(small).ok
 
 
-def test_a_manifest_cut_at_any_length_is_refused(small):
+def test_a_manifest_cut_at_any_length_is_refused(small, count):
     path = small / "manifest.json"
+    count(path.stat().st_size)
     for size in range(path.stat().st_size - 1, -1, -1):
         os.truncate(path, size)
         with pytest.raises(ShardError):
