@@ -24,7 +24,8 @@ from spanmask.presharding.units import Pipeline, PipelineWork, Unit, all_units, 
 from spanmask.shard.manifest import MANIFEST, Manifest, read_manifest, require_current
 from spanmask.shard.parts import SPLITS
 from spanmask.shard.reader import OnRows, advancing
-from spanmask.shard.table import ShardRecord
+from spanmask.shard.rebuilding import rebuild_table
+from spanmask.shard.table import SHARDS, ShardRecord
 from spanmask.shard.verify import Finding, verify
 from spanmask.storage import digest, make_folder, remove, reporting, sync_folder
 
@@ -36,8 +37,8 @@ _AGAIN = "preshard the inputs again, with --overwrite"
 class Repaired:
     """What `repair` did.
 
-    remade: paths of the shards that were made again. refused: of those that could not be, with why. findings: what is wrong now, as
-    `spanmask.verify` tells it. shards: of the dataset.
+    remade: paths of the shards that were made again, and of their table if it was. refused: of those that could not be, with why.
+    findings: what is wrong now, as `spanmask.verify` tells it. shards: of the dataset.
     """
 
     remade: tuple[str, ...]
@@ -87,16 +88,10 @@ def repair(
         The file system refused.
     """
     out, jobs = out_of(folder), jobs_of(jobs)
-    try:
-        manifest = read_manifest(out)
-        manifest.vocabulary  # noqa: B018
-    except ShardError as error:
-        message = (
-            f"{error.args[0]}; it says what the shards are, so nothing can be made again by it: restore it, or {_AGAIN}"
-        )
-        return Repaired(
-            remade=(), refused=(), findings=(Finding(path=error.path or MANIFEST, message=message),), shards=0
-        )
+    tables, problem = _restore_table(out)
+    if problem is not None:
+        return Repaired(remade=(), refused=(), findings=(problem,), shards=0)
+    manifest = read_manifest(out)
     require_current(manifest, folder, "repairing it")
     damaged = _damaged(out, manifest, on_checked)
     remaking = _Remaking(out=out, wanted=damaged)
@@ -104,9 +99,25 @@ def repair(
         with _scratch(out) as scratch:
             remaking.run(_plan(manifest, inputs, damaged), jobs, scratch, on_remade)
     verdict = verify(out, on_progress=on_verified)
-    remade = (record.path for record in damaged if record.path not in remaking.refused)
+    remade = (*tables, *(record.path for record in damaged if record.path not in remaking.refused))
     refused = (Finding(path=path, message=why) for path, why in remaking.refused.items())
-    return Repaired(remade=tuple(remade), refused=tuple(refused), findings=verdict.findings, shards=verdict.shards)
+    return Repaired(remade=remade, refused=tuple(refused), findings=verdict.findings, shards=verdict.shards)
+
+
+def _restore_table(out: Out) -> tuple[tuple[str, ...], Finding | None]:
+    """Make the table of shards again if it alone is damaged; return its name then, and what is wrong with what says what the shards are."""
+    try:
+        read_manifest(out).vocabulary  # noqa: B018
+    except ShardError as error:
+        if error.path == SHARDS and isinstance(out, Path):
+            with locked(out):
+                if rebuild_table(out):
+                    return (SHARDS,), None
+        message = (
+            f"{error.args[0]}; it says what the shards are, so nothing can be made again by it: restore it, or {_AGAIN}"
+        )
+        return (), Finding(path=error.path or MANIFEST, message=message)
+    return (), None
 
 
 def _damaged(out: Out, manifest: Manifest, on_checked: OnRows | None) -> list[ShardRecord]:

@@ -314,13 +314,13 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
             "no manifest: not a spanmask dataset, or its run did not finish; run the same preshard command again",
             path=f"{root}/{MANIFEST}",
         ) from None
-    content = _checked(data)
+    content = checked(data)
     manifest = Manifest(content=content, splits=_read_splits(root, content))
     _check_splits(manifest)
     return manifest
 
 
-def _checked(data: bytes) -> dict[str, Any]:
+def checked(data: bytes) -> dict[str, Any]:
     """Return the content of a manifest's file, after holding it to canonical JSON, version, digest and shape, in this order.
 
     The version comes before the digest, so that a file of another format is told as that and not as damage.

@@ -182,11 +182,22 @@ def test_changed_inputs_are_refused_and_nothing_is_touched(made: tuple[Lab, Tree
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "shards.arrow"])
-def test_what_says_what_the_shards_are_cannot_be_made_again(copy: Path, name: str) -> None:
+def test_what_says_what_the_shards_are_cannot_be_made_again_of_damaged_ones(copy: Path, name: str) -> None:
     _flip(copy / name)
+    _flip(copy / "train" / "shard-00001-00000.arrow")
+    before = _tree(copy)
     (finding,) = repair(copy).findings
     assert finding.path == name
     assert "restore it, or preshard the inputs again, with --overwrite" in finding.message
+    assert _tree(copy) == before
+
+
+@pytest.mark.parametrize("damage", ["missing", "flipped", "cut", "empty"])
+def test_the_table_of_whole_shards_is_made_again(made: tuple[Lab, Tree], copy: Path, damage: str) -> None:
+    DAMAGE[damage](copy / "shards.arrow")
+    done = repair(copy, jobs=1)
+    assert (done.remade, done.findings) == (("shards.arrow",), ())
+    assert _tree(copy) == {name: data for name, data in made[1].items() if not name.endswith("/")}
 
 
 def test_no_shard_is_written_behind_a_link(copy: Path, tmp_path: Path) -> None:
