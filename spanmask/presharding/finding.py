@@ -56,7 +56,7 @@ def find_files(
     for file in inputs.files:
         path = Path(file.path)
         if path.is_relative_to(folder) and not path.is_relative_to(Path(folder, FOLDER, STDIN_FOLDER)):
-            raise ConfigError(f"{path}: an input lies in --out {folder}; choose another --out")
+            raise ConfigError(f"{file.path}: an input lies in --out {folder}; choose another --out")
     on_inputs(inputs)
     return inputs.files
 

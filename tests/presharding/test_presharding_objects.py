@@ -22,6 +22,7 @@ from spanmask.corpus import objects
 from spanmask.corpus.inputs import Inputs, find_inputs
 from spanmask.corpus.reading import divide, read_part
 from spanmask.errors import ConfigError, CorpusError, StorageError
+from spanmask.presharding import finalize, plan, read_plan, run_unit
 from spanmask.presharding.comparing import verify_source
 from tests.presharding.test_presharding_digests import RANGE, make_inputs
 
@@ -58,6 +59,7 @@ def test_objects_of_every_kind_make_the_dataset_that_files_make(local: Any, obje
     told = [one.key.partition("&")[0] for one in object_store.log[before:]]
     assert told == ["?list-type=2", "in/array.json"], "told by size and pin; JSON is looked at for how it begins"
     assert verify_source(lab.folder / "remote", [object_store.url("in/*")]) == []
+    assert verify_source(lab.folder / "remote") == [], "where they lie is known here"
     lab.run(object_store.url("in"), "remote", shard_bytes=RANGE, rehash=True)
     assert {one.key for one in object_store.log if not one.key.startswith("?list-type")} <= {
         "in", "in/*", *(f"in/{name}" for name in files)
@@ -287,6 +289,30 @@ def test_prefixes_and_patterns_are_listed_as_folders_are(tmp_path: Path, object_
         find_inputs(["s3://b*/x"], Format.AUTO)
     with pytest.raises(ConfigError, match="no such object, and none below"):
         find_inputs(["s3://no-such-bucket-of-ours/x"], Format.AUTO)
+
+
+@pytest.mark.slow
+def test_tasks_are_run_from_the_plan_alone_without_another_listing(lab: Any, object_store: ObjectStore) -> None:
+    names = ("a.jsonl", "b.jsonl.zst", "c.parquet")
+    for name in names:
+        object_store.put(f"in/{name}", written(name, lines(100)))
+        (lab.folder / name).write_bytes(written(name, lines(100)))
+    lab.run([lab.folder / name for name in names], "local")
+    plan(object_store.url("in"), lab.folder / "out", lab.config())
+    planned = read_plan(lab.folder / "out")
+    before = len(object_store.log)
+    for task in reversed(planned.tasks):
+        run_unit(planned, task.number)
+    finalize(lab.folder / "out")
+    assert lab.tree("out") == lab.tree("local")
+    assert {(one.method, one.key) for one in object_store.log[before:]} == {("GET", f"in/{name}") for name in names}
+
+
+def test_an_object_below_the_prefix_that_is_written_is_no_input(lab: Any, object_store: ObjectStore) -> None:
+    object_store.put("in/a.jsonl", lines(3))
+    preshard(object_store.url("in"), object_store.url("out"), lab.config(), jobs=1)
+    with pytest.raises(ConfigError, match=rf"^{object_store.url('out/manifest.json')}: an input lies in --out s3://"):
+        preshard(object_store.url("out/manifest.json"), object_store.url("out"), lab.config(format="jsonl"), jobs=1)
 
 
 @pytest.mark.slow
