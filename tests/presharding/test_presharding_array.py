@@ -128,6 +128,15 @@ def test_what_was_damaged_since_is_named_and_made_again(damage: str, whole: Any)
     assert whole.tree(out) == whole.wanted
 
 
+def test_without_the_look_at_shards_a_lost_one_would_be_finished(whole: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: receipts are believed without their shards. What the tests above rest on."""
+    _share(whole, "mutant", "0/1")
+    next((whole.folder / "mutant").glob("train/shard-00001-*.arrow")).unlink()
+    monkeypatch.setattr(states.RunState, "_is_there", lambda *_: True)
+    finalize(whole.folder / "mutant")
+    assert not verify(whole.folder / "mutant").ok
+
+
 def test_of_many_that_come_at_once_one_plans(whole: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     made, plans = [], []
 
