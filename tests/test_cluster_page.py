@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -43,11 +42,13 @@ def cluster(object_store: Any) -> Iterator[str]:
     commands = [[*dask, "scheduler", "--host", address, "--no-dashboard"]]
     commands += [[*dask, "worker", address, "--nthreads", "1", "--no-dashboard", "--no-nanny"]] * 2
     processes = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for command in commands]
-    yield address
-    for process in reversed(processes):
-        process.send_signal(signal.SIGTERM)
-    for process in reversed(processes):
-        process.wait(30)
+    try:
+        yield address
+    finally:
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.wait()
 
 
 def test_the_page_of_clusters_runs_as_it_stands(
