@@ -14,7 +14,8 @@ from spanmask.errors import StorageError
 #: Seconds between two looks at which workers there are.
 LOOK = 0.5
 
-_CANCELLED = (asyncio.CancelledError, CancelledError)
+#: What a call's result is lost by: it was cancelled, by the client where it loses its scheduler, or the way to it broke.
+_LOST = (asyncio.CancelledError, CancelledError, OSError)
 
 
 class Link:
@@ -35,8 +36,8 @@ class Link:
     def next(self) -> tuple[str, Any, Any]:
         """Return the next event: its kind, the call it is of, if any, and what there is to say.
 
-        ``workers``: threads of each worker, by address. ``ended``: what a call returned. ``died``: its worker did. ``cancelled``: by
-        others. ``failed``: the error for which it could not be made.
+        ``workers``: threads of each worker, by address. ``ended``: what a call returned. ``died``: its worker did. ``lost``: what
+        it returned. ``failed``: the error for which it could not be made.
 
         Raises
         ------
@@ -44,8 +45,6 @@ class Link:
             The scheduler is gone.
         """
         kind, call, content = self._events.get()
-        if kind == "cancelled" and self._client.status != "running":
-            kind, content = "gone", "the connection was lost"
         if kind == "gone":
             raise StorageError(
                 f"the Dask scheduler {self.address} is gone ({content}); what is done is kept: start it, and run the same command "
@@ -94,8 +93,13 @@ class Link:
             event = "ended", call, await future.result()
         except KilledWorker as error:
             event = "died", call, error
-        except _CANCELLED as error:
-            event = "cancelled", call, error
+        except _LOST as error:
+            event = "lost", call, error
         except Exception as error:
             event = "failed", call, error
+        if event[0] in ("lost", "failed"):
+            # No worker is to blame where the scheduler is gone: that shows in many ways, and soon in this one.
+            await asyncio.sleep(LOOK)
+            if self._client.status != "running":
+                event = "gone", call, "the connection was lost"
         self._events.put(event)

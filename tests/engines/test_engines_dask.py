@@ -141,7 +141,7 @@ def test_a_long_unit_is_given_time_by_its_size(
 
 @pytest.mark.slow
 def test_a_scheduler_that_dies_ends_the_run_with_what_to_do(tmp_path: Path, cluster: DaskCluster) -> None:
-    """Seen to fail: with its futures taken for lost units (`Link.next`), and `_watch` silent, the run never ends."""
+    """Seen to fail: without `_follow` looking at the connection, its calls are taken for lost units, and the workers blamed."""
     cluster.start_worker()
     outcomes = _run(Labours(str(tmp_path), seconds=0.05), range(1000), cluster)
     next(outcomes)

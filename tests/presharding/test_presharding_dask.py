@@ -100,7 +100,7 @@ def test_when_the_scheduler_dies_the_same_command_goes_on_anywhere(
     wait_for(lambda: _receipts(out) > 4)
     kill(cluster.scheduler)
     _, error = process.communicate()
-    assert process.returncode == 4
+    assert (process.returncode, error) == (4, error)
     assert "scheduler tcp://" in error
     assert "run the same command again, which goes on from there" in error
     before = _receipts(out)
