@@ -18,7 +18,7 @@ from figures import figure
 from spanmask import storage
 from spanmask.storage import remove_temporaries
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 WRITERS, NAMES = 8, 20
 
@@ -77,7 +77,6 @@ def test_no_reader_ever_sees_a_part_of_a_file(tmp_path: Path, count: Callable[[i
     assert {path.name for path in tmp_path.iterdir()} <= {str(number) for number in range(NAMES)}
 
 
-@pytest.mark.slow
 def test_writers_that_do_not_rename_are_found(tmp_path: Path) -> None:
     """The defence taken out: files written under their final names."""
 
