@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
+from spanmask._lazy import installing
 from spanmask.errors import ConfigError
 
 
@@ -31,7 +32,7 @@ def require(names: Sequence[str]) -> None:
         One is not.
     """
     if lacking := missing(names):
-        raise ConfigError(f"{' and '.join(lacking)} not installed, and measured beside: pip install 'spanmask[bench]'")
+        raise ConfigError(f"{' and '.join(lacking)} not installed, and measured beside: {installing('bench')}")
 
 
 def missing(names: Sequence[str]) -> list[str]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from spanmask._lazy import installing
 from spanmask.errors import ConfigError
 
 from . import child, markdown, peers, protocol, stores
@@ -66,7 +67,7 @@ def measure(*, paths: Sequence[str] = (), rounds: int = 5, megabytes: float = 25
         The extras ``s3`` or ``servers`` are missing, or there is no text in the inputs.
     """
     if peers.missing(["s3fs", "moto"]):
-        raise ConfigError("s3fs or moto is not installed: pip install 'spanmask[servers]'")
+        raise ConfigError(f"s3fs or moto is not installed: {installing('servers')}")
     with tempfile.TemporaryDirectory(prefix="spanmask-bench-") as folder, stores.serving() as port:
         prepared = {"paths": list(paths), "folder": folder, "megabytes": megabytes, "shard_bytes": SHARD_BYTES}
         source = child.call("loading", "prepare", prepared)

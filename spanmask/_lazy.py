@@ -47,4 +47,9 @@ def told_by_extra(what: str, error: BaseException) -> BaseException:
     if not isinstance(error, ModuleNotFoundError) or error.name not in _EXTRAS:
         return error
     library, extra = _EXTRAS[error.name]
-    return MissingExtraError(f"{what} needs {library}, which is not installed: pip install 'spanmask[{extra}]'")
+    return MissingExtraError(f"{what} needs {library}, which is not installed: {installing(extra)}")
+
+
+def installing(extra: str) -> str:
+    """Return what brings an extra, as messages say it."""
+    return f"pip install '.[{extra}]' in a checkout of spanmask"

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
+from spanmask._lazy import installing
 from spanmask.drivers import ChangedError, Driver, Found, Upload, answered, driver_for
 from spanmask.errors import ConfigError, MissingExtraError, SpanmaskError, StorageError
 
@@ -25,14 +26,14 @@ _PIECE_BYTES = 32 << 20
 
 #: What brings the driver of a scheme.
 _BROUGHT_BY = {
-    "s3": "'spanmask[s3]'",
-    "gs": "gcsfs",
-    "gcs": "gcsfs",
-    "az": "adlfs",
-    "abfs": "adlfs",
-    "abfss": "adlfs",
-    "hf": "huggingface_hub",
-    "memory": "fsspec",
+    "s3": installing("s3"),
+    "gs": "pip install gcsfs",
+    "gcs": "pip install gcsfs",
+    "az": "pip install adlfs",
+    "abfs": "pip install adlfs",
+    "abfss": "pip install adlfs",
+    "hf": "pip install huggingface_hub",
+    "memory": "pip install fsspec",
 }
 #: With one slash where a `Path` was made of it.
 _URL = re.compile(rf"(?i:({'|'.join(_BROUGHT_BY)})):/+(.*)", re.DOTALL)
@@ -126,7 +127,7 @@ def driver_of(url: str) -> tuple[Driver, str]:
         return driver, driver.path_of(url)
     except ImportError:
         raise MissingExtraError(
-            f"{shown(url)}: {scheme}:// needs a driver that is not installed: pip install {_BROUGHT_BY[scheme]}"
+            f"{shown(url)}: {scheme}:// needs a driver that is not installed: {_BROUGHT_BY[scheme]}"
         ) from None
 
 

@@ -293,7 +293,7 @@ def _refused(body: bytes, headers: Any) -> bool:
 def store_server() -> Iterator[_Proxy]:
     """A server of S3 with a proxy in front; most tests want `object_store`."""
     for name in ("moto", "flask", "s3fs"):
-        pytest.importorskip(name, reason=f"{name} is not installed: pip install 'spanmask[servers]'")
+        pytest.importorskip(name, reason=f"{name} is not installed: pip install '.[servers]'")
     command = [sys.executable, "-W", "ignore", "-c", _SERVER]
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert server.stdin is not None

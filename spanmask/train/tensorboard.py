@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from spanmask._lazy import installing
 from spanmask.errors import MissingExtraError
 
 
@@ -22,7 +23,7 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ModuleNotFoundError as error:
             raise MissingExtraError(
-                f"--tensorboard needs {error.name}, which is not installed: pip install 'spanmask[tensorboard]'"
+                f"--tensorboard needs {error.name}, which is not installed: {installing('tensorboard')}"
             ) from None
         self._folder, self._kind = folder, SummaryWriter
         self._writer: Any = None

@@ -80,7 +80,7 @@ def test_a_result_becomes_a_table_with_what_was_asked_for() -> None:
 @pytest.mark.faults
 def test_everything_is_measured_on_a_store_of_its_own(tmp_path: Path) -> None:
     for name in ("moto", "flask", "s3fs"):
-        pytest.importorskip(name, reason=f"{name} is not installed: pip install 'spanmask[servers]'")
+        pytest.importorskip(name, reason=f"{name} is not installed: pip install '.[servers]'")
     found = remote.measure(rounds=1, megabytes=0.5)
     assert set(found["ratios"]) >= set(remote.GOALS)
     assert set(found["places"]) == {"", "30 ms: "}

@@ -84,7 +84,7 @@ def test_a_task_of_glue_is_one_of_its_own(shell: Any, one_line: Callable[[str], 
     monkeypatch.setitem(sys.modules, "scipy", None)
     ended = shell("score", "glue-stsb", *files)
     assert ended.code == 2
-    assert "a correlation needs SciPy, which is not installed: pip install 'spanmask[probes]'" in one_line(ended.error)
+    assert "a correlation needs SciPy, which is not installed: pip install '.[probes]' in a checkout of spanmask" in one_line(ended.error)
 
 
 def test_it_starts_without_what_it_does_not_need(shell: Any) -> None:
@@ -99,7 +99,7 @@ def test_it_starts_without_what_it_does_not_need(shell: Any) -> None:
 @pytest.mark.parametrize(("library", "extra"), [("scipy", "probes"), ("torch", "train")])
 def test_a_library_that_is_missing_is_told_with_its_extra(library: str, extra: str) -> None:
     told = told_by_extra("this command", ModuleNotFoundError(name=library))
-    assert str(told).endswith(f"which is not installed: pip install 'spanmask[{extra}]'")
+    assert str(told).endswith(f"which is not installed: pip install '.[{extra}]' in a checkout of spanmask")
 
 
 def _conll(*cells: str) -> str:

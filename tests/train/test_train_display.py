@@ -202,7 +202,7 @@ except ImportError as error:
     assert isinstance(error, MissingExtraError)
     print(error, file=sys.stderr)
 """
-_NEEDS = " needs PyTorch, which is not installed: pip install 'spanmask[train]'"
+_NEEDS = " needs PyTorch, which is not installed: pip install '.[train]' in a checkout of spanmask"
 
 
 def test_without_pytorch_one_line_names_the_extra(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_metrics_are_handed_to_a_hook_as_they_are_written(shards: Path, tmp_path
 
 def test_tensorboard_that_is_missing_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(MissingExtraError, match=r"--tensorboard needs .*: pip install 'spanmask\[tensorboard\]'"):
+    with pytest.raises(MissingExtraError, match=r"--tensorboard needs .*: pip install '\.\[tensorboard\]'"):
         TensorBoard(tmp_path)
 
 

@@ -55,7 +55,7 @@ def score(
     CorpusError
         A file breaks the format, has a document twice, or one of other length than in the key.
     MissingExtraError
-        SciPy is not installed (``spanmask[probes]``).
+        SciPy, of the extra ``probes``, is not installed.
     StorageError
         The file system refused.
     """
