@@ -44,7 +44,8 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 def command(folders: tuple[str, ...], older_than: float | None, dry_run: bool, as_json: bool) -> None:
     """Remove what killed processes left in DIR and below it, and in the cache.
 
-    DIR is a dataset, a run, or what holds some, or the URL of a dataset, whose uploads in parts that nobody ended go by AGE, too.
+    DIR is a dataset, a run, or what holds some, or the URL of a dataset, below which all uploads in parts, whoever
+    began them, go by AGE.
     What a process of this host is still at stays, and whatever has a final name; what other hosts left stays too, unless it is older than
     AGE. A run that can be gone on with is no leftover.
     """

@@ -16,7 +16,7 @@ from .summary import dataset_summary, print_json
 @click.argument("folder", metavar="DIR", type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(folder: str, as_json: bool) -> None:
-    """Make the dataset in DIR of what the tasks of an array did; one that is made is left as it is.
+    """Make the dataset in DIR, or at its URL, of what the tasks of an array did; one that is made is left as it is.
 
     No input is read. Exit code 3 says that tasks are missing: which, and the command that runs just those, is told.
     """

@@ -48,14 +48,14 @@ def build_config(config_file: str | None, options: dict[str, Any]) -> PreshardCo
     "--engine",
     type=click.Choice(["local", "array", "dask"]),
     default="local",
-    help="Who runs the work: processes of this machine, the tasks of an array, of which this is one, or workers of a Dask cluster "
-    "(spanmask[dask]). [local]",
+    help="Who runs the work: processes of this machine, the array tasks of a scheduler, of which this is one, or workers of a Dask "
+    "cluster (the extra dask). [local]",
 )
 @click.option(
     "--task",
     metavar="i/n",
-    help="Of --engine array: the i-th share of n, from 0 on; env or env/n where Slurm, Kubernetes or AWS Batch say which; or tasks by "
-    "number, as 3,7-9. Without it the work is planned and no more.",
+    help="Of --engine array, which tasks of the plan this array task runs: the i-th share of n, from 0 on; env or env/n where Slurm, "
+    "Kubernetes or AWS Batch say i and n, or i; or tasks by number, as 3,7-9. Without it the work is planned and no more.",
 )
 @click.option(
     "--scheduler",
@@ -64,7 +64,10 @@ def build_config(config_file: str | None, options: dict[str, Any]) -> PreshardCo
 )
 @click.option("--overwrite", is_flag=True, help="Replace another dataset in --out, once the new one is complete.")
 @click.option(
-    "--rehash", is_flag=True, help="Read the inputs of a finished dataset again, rather than trust their size and time."
+    "--rehash",
+    is_flag=True,
+    help="Read the inputs of a finished dataset again, rather than trust their size and time, which are known where SPANMASK_CACHE_DIR is "
+    "that of the run that finished it; elsewhere all are read in any case.",
 )
 @click.option(
     "--dry-run", type=click.IntRange(min=1), metavar="N", help="Show the first N sequences and write nothing."
@@ -86,11 +89,11 @@ def command(
 ) -> None:
     """Turn text into masked shards.
 
-    INPUT is a file, folder or glob of .txt, .jsonl, .json, .csv, .tsv, .parquet or .arrow, but for the last two also as .gz, .zst, .bz2 or
-    .xz; - is standard input.
+    INPUT is a file, folder, glob or URL (s3://BUCKET/PREFIX) of .txt, .jsonl, .json, .csv, .tsv, .parquet or .arrow, but for the last two
+    also as .gz, .zst, .bz2 or .xz; - is standard input.
     The same inputs and options give the same bytes, whatever the number of jobs and whoever runs them; a killed run goes on when called
-    again. Where a run was planned, --engine array goes by its plan, and takes neither INPUT nor options of it. When all tasks have ended,
-    spanmask finalize makes the dataset of what they did.
+    again. --engine array plans what INPUT and options ask for, unless that is planned; --task without them goes by the plan that is there,
+    which suffices. When all tasks have ended, spanmask finalize makes the dataset of what they did.
     """
     for flag, value, whose in (("--task", task, "array"), ("--scheduler", scheduler, "dask")):
         if value is not None and engine != whose:

@@ -29,7 +29,8 @@ from .summary import print_json
 def command(folder: str, inputs: tuple[str, ...], jobs: int | None, as_json: bool) -> None:
     """Make the damaged or missing shards of the dataset in DIR, or at its URL, again, byte for byte.
 
-    INPUT are the dataset's inputs, in order; by default those that it was made from, where they still lie there.
+    INPUT are the dataset's inputs, in order; by default those that this user made it from on this machine, where they
+    lie there still.
     Only the part of them is read that damaged shards came from. Exit code 1 says that something is still wrong.
     """
     from spanmask.presharding.repairing import repair

@@ -53,7 +53,7 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Train a model on the dataset in DIR; under torchrun, on all its processes.
+    """Train a model on the dataset in DIR, or at its URL; under torchrun, on all its processes.
 
     RUN gets checkpoints, metrics.jsonl, and curves.html. An interrupt, SIGTERM or SIGUSR1 ends it after the update under way, with a
     checkpoint that --resume goes on from; a second one at once. Without options it is the paper's schedule for a base model; --preset fast

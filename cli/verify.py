@@ -26,9 +26,10 @@ from .summary import print_json, verified_amount
 @click.option("--jobs", type=click.IntRange(min=1), help="Worker processes for --source. [one a processor]")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(folder: str, source: bool, inputs: tuple[str, ...], jobs: int | None, as_json: bool) -> None:
-    """Prove that the dataset in DIR is what was written: digests, invariants, statistics.
+    """Prove that the dataset in DIR, or at its URL, is what was written: digests, invariants, statistics.
 
-    With --source, INPUT are the dataset's inputs, in order; by default those that it was made from, where they still lie there.
+    With --source, INPUT are the dataset's inputs, in order; by default those that this user made it from on this machine, where they
+    lie there still.
     Exit code 1 says that something is wrong.
     """
     if inputs and not source:
