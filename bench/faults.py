@@ -114,7 +114,7 @@ def table(result: Mapping[str, Any]) -> str:
 
 def empty() -> str:
     """Return what stands in the table's place before anything was run."""
-    return "Not run yet.\n"
+    return "No run is recorded yet.\n"
 
 
 def _cells(result: Mapping[str, Any], row: Row, lane: str) -> list[str]:

@@ -54,7 +54,7 @@ def _run(out: Path) -> None:
     with resources.as_file(resources.files("spanmask.data").joinpath("poe.txt")) as text:
         say(f"$ spanmask preshard poe.txt --out {out} --seed {_SEED}")
         if not has_compiled_kernels():
-            say("(compiling the kernels, once: about 20 s here, and some more for the audit)", err=True)
+            say("(compiling the kernels, once: about half a minute)", err=True)
         with progress_display(sys.stderr) as on_progress:
             manifest = preshard(text, out, PreshardConfig.of(seed=_SEED), jobs=1, on_progress=on_progress)
     say(dataset_summary(out, manifest)["text"])

@@ -40,7 +40,7 @@ EXCEPTIONS: dict[str, tuple[str, str | None]] = {
         )
         for arguments in ("--json faults.json", "--lane N --json faults.json", "--only A4,B2")
     },
-    "spanmask train s3://bucket/shards --out run": ("needs an object store; tests/train have one", None),
+    "spanmask train s3://BUCKET/shards --out run": ("needs an object store; tests/train have one", None),
     "dask scheduler --port 8786": ("tests/test_cluster_page.py starts it", None),
     "dask worker tcp://SCHEDULER:8786 --nthreads 1": ("tests/test_cluster_page.py starts them", None),
     "python dedup.py": ("datatrove is not installed in tests", "cp -r YOUR-RECORDS unique"),
