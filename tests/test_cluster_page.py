@@ -65,7 +65,7 @@ def test_the_page_of_clusters_runs_as_it_stands(
     monkeypatch.setenv("SPANMASK_SHARD_CACHE_BYTES", "100MB")
     for step in steps(PAGE):
         if step.kind == "command" and step.text not in EXCEPTIONS:
-            line = step.text.replace("tcp://SCHEDULER:8786", cluster).replace("s3://your-bucket", object_store.url())
+            line = step.text.replace("tcp://SCHEDULER:8786", cluster).replace("s3://BUCKET", object_store.url())
             monkeypatch.setitem(EXCEPTIONS, step.text, ("other addresses", line))
     # Of a few stories, too, several tasks.
     page = tmp_path / "cluster.md"
