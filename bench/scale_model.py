@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from . import markdown
 from .protocol import MEGABYTE
 
@@ -19,6 +21,8 @@ SCHEDULER_MS = 2.0
 SHARED_RATE = 100e6
 #: What FORMAT.md lets a dataset have: bytes of a manifest beside the 8 MiB for its counts, shards, and inputs of an identity.
 MANIFEST_BYTES, TABLE_SHARDS, IDENTITIES = 56 << 20, 1 << 22, 1 << 24
+#: Bytes of the manifest an input: its record with a name of 30 bytes.
+_RECORD_BYTES = 152
 #: What a step may take before it is called broken: seconds of one process that all wait for, and bytes of a process.
 PATIENCE, MEMORY = 3600.0, 1e9
 
@@ -28,9 +32,13 @@ def constants(found: Mapping[str, Any], scheduler_ms: float = SCHEDULER_MS) -> d
     planning, receipts = found["planning"], found["receipts"]
     plan, opening, loading = (found[name][-1] for name in ("plan", "opening", "loading"))
     shards = opening["shards"]
+    # What a plan holds of each task, and of each input.
+    sizes = np.array([[run["tasks"], run["files"], run["bytes"]] for run in found["plan"]], np.float64)
+    task_bytes, input_bytes = np.linalg.lstsq(sizes[:, :2], sizes[:, 2])[0].tolist()
     return {
         "input_seconds": (planning["listing_seconds"] + planning["seconds"]) / planning["files"],
-        "plan_bytes": plan["bytes"] / plan["tasks"],
+        "plan_bytes": task_bytes,
+        "plan_input_bytes": input_bytes,
         "plan_load_seconds": plan["seconds"] / plan["tasks"],
         "scheduler_seconds": scheduler_ms / 1000,
         "receipt_keeping_seconds": receipts["keeping_seconds"],
@@ -53,11 +61,14 @@ def costs(known: Mapping[str, float]) -> dict[str, Any]:
 def _case(terabytes: float, workers: int, known: Mapping[str, float]) -> dict[str, float]:
     shards = terabytes * TERABYTE / SHARD_BYTES
     work = terabytes * TERABYTE / WORKER_RATE / workers
-    plan = shards * known["plan_bytes"]
+    # Larger ones where a manifest could not name so many.
+    inputs = min(terabytes * TERABYTE / INPUT_BYTES, MANIFEST_BYTES / _RECORD_BYTES)
+    plan = shards * known["plan_bytes"] + inputs * known["plan_input_bytes"]
     return {
         "shards": shards,
+        "inputs": inputs,
         "work_seconds": work,
-        "planning_seconds": terabytes * TERABYTE / INPUT_BYTES * known["input_seconds"],
+        "planning_seconds": inputs * known["input_seconds"],
         "plan_bytes": plan,
         "plan_load_seconds": shards * known["plan_load_seconds"] + plan / SHARED_RATE,
         "scheduler_seconds": shards * known["scheduler_seconds"],
@@ -82,20 +93,18 @@ def _bounds(known: Mapping[str, float]) -> dict[str, float]:
     }
 
 
-#: Bytes of the manifest an input: its record with a name of 30 bytes.
-_RECORD_BYTES = 152
-
 _COLUMNS: dict[str, tuple[str, str]] = {
-    "shards": ("shards of 32 MiB", "count"),
+    "shards": ("shards of 32 MiB of text", "count"),
+    "inputs": ("inputs, of 100 MB or as large as a manifest asks for", "count"),
     "work_seconds": ("the work itself", "time"),
     "planning_seconds": ("planning, once", "time"),
     "plan_bytes": ("plan.json", "size"),
     "plan_load_seconds": ("each worker's loading of it", "time"),
-    "scheduler_seconds": ("Dask's scheduler and client", "time"),
-    "finalize_seconds": ("`finalize`", "time"),
+    "scheduler_seconds": ("Dask's scheduler and client, {ms:.3g} ms a task", "time"),
+    "finalize_seconds": ("`finalize`: receipts", "time"),
     "table_bytes": ("`shards.arrow`", "size"),
     "open_seconds": ("opening the dataset", "time"),
-    "open_bytes": ("memory of that", "size"),
+    "open_bytes": ("memory of that, with few inputs", "size"),
 }
 
 
@@ -103,7 +112,11 @@ def table(result: Mapping[str, Any]) -> str:
     """Return a result as Markdown: what was measured, what it comes to, and where each step breaks."""
     model = result["model"]
     head = ["", *(f"{case['terabytes']:,} TB, {case['workers']:,} workers" for case in model["cases"])]
-    rows = [[name, *(_SHOWN[kind](case[key]) for case in model["cases"])] for key, (name, kind) in _COLUMNS.items()]
+    ms = 1000 * model["constants"]["scheduler_seconds"]
+    rows = [
+        [name.format(ms=ms), *(_SHOWN[kind](case[key]) for case in model["cases"])]
+        for key, (name, kind) in _COLUMNS.items()
+    ]
     bounds = [[name, f"{value:,.0f}"] for name, value in sorted(model["bounds"].items(), key=lambda item: item[1])]
     parts = [
         markdown.table(["measured", "seconds", "peak memory", "bytes"], _measured(result)),

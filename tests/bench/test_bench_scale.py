@@ -9,14 +9,16 @@ from spanmask_bench import protocol, scale, scale_model
 
 
 def test_what_breaks_follows_from_what_a_thing_costs() -> None:
-    known = dict.fromkeys(
-        ("input_seconds", "plan_bytes", "plan_load_seconds", "receipt_seconds", "table_bytes", "open_seconds"), 1e-3
-    )
-    model = scale_model.costs({**known, "scheduler_seconds": 2e-3, "open_bytes": 100.0})
+    known = dict.fromkeys(("input_seconds", "plan_load_seconds", "receipt_seconds", "table_bytes", "open_seconds"), 1e-3)
+    sizes = {"plan_bytes": 40.0, "plan_input_bytes": 150.0, "open_bytes": 100.0}
+    model = scale_model.costs({**known, **sizes, "scheduler_seconds": 2e-3})
     ten = next(case for case in model["cases"] if case["terabytes"] == 10)
     assert round(ten["shards"]) == 298_023
     assert round(ten["finalize_seconds"]) == 298
     assert round(ten["planning_seconds"]) == 100
+    assert ten["plan_bytes"] == pytest.approx(298_023 * 40 + 100_000 * 150, rel=1e-3)
+    # As many inputs as a manifest names, however large the corpus.
+    assert [round(case["inputs"]) for case in model["cases"]] == [10_000, 100_000, 386_317, 386_317]
     assert ten["open_bytes"] == pytest.approx(29.8e6, rel=1e-3)
     # A shard of 32 MiB a quarter of a second, and two milliseconds of the scheduler for each.
     assert round(model["bounds"]["Dask workers that one scheduler feeds"]) == 129
