@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; of several DIR, a list.")
 @click.option("--html", type=click.Path(dir_okay=False), metavar="FILE", help="Write a page with charts as well.")
 def command(folders: tuple[str, ...], split: str, sample: int | None, as_json: bool, html: str | None) -> None:
-    """Replay the masks of the dataset in DIR, and hold what was drawn against its law; put several datasets side by side.
+    """Replay the masks of the dataset in DIR, or at its URL, and hold what was drawn against its law; put several datasets side by side.
 
     Every stored row is masked again from seed, mask epoch and identity, and must come out the same. Exit code 1 says that a gate failed.
     """

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--overwrite", is_flag=True, help="Replace an earlier export in --out, once the new one is complete.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(folder: str, out: str, overwrite: bool, as_json: bool, **options: Any) -> None:
-    """Write the dataset in DIR in another format; every record batch is verified on the way.
+    """Write the dataset in DIR, or at its URL, in another format; every record batch is verified on the way.
 
     parquet: a file a shard, the same columns. jsonl: PATH/train.jsonl and so on, or one split in a PATH that ends in .jsonl, .jsonl.gz or
     .jsonl.zst. datasets: for datasets.load_from_disk(PATH). t5: Parquet with inputs, in which each span is one sentinel, and targets: each

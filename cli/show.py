@@ -44,7 +44,7 @@ def command(
     as_json: bool,
     html: str | None,
 ) -> None:
-    """Show masked sequences of the dataset in DIR: what was masked, replaced and kept, and the original beneath.
+    """Show masked sequences of the dataset in DIR, or at its URL: what was masked, replaced and kept, and the original beneath.
 
     Of several datasets of the same inputs, the same sequences are shown together: those of the first DIR, and where they lie in the others.
     """
