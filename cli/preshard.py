@@ -55,8 +55,8 @@ def build_config(config_file: str | None, options: dict[str, Any]) -> PreshardCo
     "--task",
     metavar="i/n",
     help="Of --engine array, which tasks of the plan this array task runs: the i-th share of n, from 0 on; env where Slurm, "
-    "Kubernetes or AWS Batch say i and n, env/n where they say i alone; or tasks by number, as 3,7-9. Without it the work is planned and no "
-    "more.",
+    "Kubernetes or AWS Batch say i and n, env/n where they say i alone; or tasks by number, as 3,7-9. Without it the work is planned "
+    "and no more.",
 )
 @click.option(
     "--scheduler",
