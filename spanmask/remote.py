@@ -314,7 +314,9 @@ def _told(url: str, doing: str, error: Exception, tries: int) -> SpanmaskError:
     if isinstance(error, FileNotFoundError) or status == 404:
         return ConfigError(f"{url}: no such object or bucket; check the URL")
     if isinstance(error, ChangedError):
-        return StorageError(f"{url}: it changed while it was read; run again when it is at rest, with --overwrite")
+        return StorageError(
+            f"{url}: it changed while it was read; run again when it is at rest, with --overwrite, or to another prefix of an object store"
+        )
     # A store that has no room for a code, as in the answer to HEAD, repeats the status.
     reason = " ".join(dict.fromkeys(filter(None, (str(status or ""), re.sub(r"\W", "", code))))) or type(error).__name__
     times = f" {tries} times" if tries > 1 else ""

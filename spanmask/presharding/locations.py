@@ -103,5 +103,6 @@ def check_unchanged_since(files: Sequence[InputFile]) -> None:
             state = os.stat(file.path)
         if (state.st_size, state.st_mtime_ns) != (file.size, file.mtime_ns):
             raise StorageError(
-                f"{file.path}: it changed while it was read; run again when it is at rest, with --overwrite"
+                f"{file.path}: it changed while it was read; run again when it is at rest, with --overwrite, or to another prefix of an "
+                "object store"
             )
