@@ -9,7 +9,9 @@ from spanmask_bench import protocol, scale, scale_model
 
 
 def test_what_breaks_follows_from_what_a_thing_costs() -> None:
-    known = dict.fromkeys(("input_seconds", "plan_load_seconds", "receipt_seconds", "table_bytes", "open_seconds"), 1e-3)
+    known = dict.fromkeys(
+        ("input_seconds", "plan_load_seconds", "receipt_seconds", "table_bytes", "open_seconds"), 1e-3
+    )
     sizes = {"plan_bytes": 40.0, "plan_input_bytes": 150.0, "open_bytes": 100.0}
     model = scale_model.costs({**known, **sizes, "scheduler_seconds": 2e-3})
     ten = next(case for case in model["cases"] if case["terabytes"] == 10)

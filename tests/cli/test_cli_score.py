@@ -84,7 +84,10 @@ def test_a_task_of_glue_is_one_of_its_own(shell: Any, one_line: Callable[[str], 
     monkeypatch.setitem(sys.modules, "scipy", None)
     ended = shell("score", "glue-stsb", *files)
     assert ended.code == 2
-    assert "a correlation needs SciPy, which is not installed: pip install '.[probes]' in a checkout of spanmask" in one_line(ended.error)
+    assert (
+        "a correlation needs SciPy, which is not installed: pip install '.[probes]' in a checkout of spanmask"
+        in one_line(ended.error)
+    )
 
 
 def test_it_starts_without_what_it_does_not_need(shell: Any) -> None:

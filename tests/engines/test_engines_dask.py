@@ -266,7 +266,10 @@ from spanmask.engines.dask import run_dask
 next(run_dask(Squares({str(tmp_path)!r}), iter([1]), print, key="test"))
 """
     ended = run_child("-c", code)
-    assert "the Dask engine needs Dask, which is not installed: pip install '.[dask]' in a checkout of spanmask" in ended.stderr
+    assert (
+        "the Dask engine needs Dask, which is not installed: pip install '.[dask]' in a checkout of spanmask"
+        in ended.stderr
+    )
 
 
 @pytest.mark.slow
