@@ -27,7 +27,7 @@ def cached_in(folder: Path) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in own_cache(folder).items():
             patch.setenv(name, value)
-        yield folder / "shards"
+        yield folder / "shard-copies"
 
 
 def upload(store: ObjectStore, folder: Path, prefix: str = "data/shards") -> str:

@@ -14,6 +14,7 @@ import errno
 import hashlib
 import io
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -28,7 +29,7 @@ from spanmask.escaping import short_digest
 from spanmask.kernels.user_cache import is_own, user_cache_folder
 from spanmask.owners import Owner
 from spanmask.remote import Sink
-from spanmask.storage import advice_for, beside, owner_of
+from spanmask.storage import TEMPORARY, advice_for, beside, owner_of
 
 #: Bytes of copies that are kept; the variable that says otherwise.
 LIMIT, LIMIT_VARIABLE = 64 << 30, "SPANMASK_SHARD_CACHE_BYTES"
@@ -38,6 +39,12 @@ _TRIES = 3
 _STILL, _ABANDONED = 60.0, 86400.0
 #: Each process looks at how much there is whenever it has fetched this part of the limit.
 _LOOKS = 64
+
+#: The names that copies and claims have, and what is under way: a folder may hold files of the user's, too, which are never removed.
+_COPY, _UNDER_WAY = (
+    re.compile(r"[0-9a-f]{64}\.arrow"),
+    re.compile(rf"[0-9a-f]{{64}}\.claim|{re.escape(TEMPORARY)}.*", re.DOTALL),
+)
 
 #: Writes an object's bytes to a file.
 Fetch = Callable[[Sink], object]
@@ -305,22 +312,29 @@ class _Claim:
         return time.monotonic() - self._since > _STILL or (owner is not None and owner.lives is False)
 
 
+def _plain_files(folder: str | Path, name: re.Pattern[str]) -> Iterator[tuple[os.DirEntry[str], os.stat_result]]:
+    """Yield the regular files of a folder that have a name of some kind, and what the file system says of each."""
+    for entry in os.scandir(folder):
+        with suppress(FileNotFoundError):
+            if name.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                yield entry, entry.stat(follow_symlinks=False)
+
+
 def _copies(folder: Path) -> Iterator[tuple[int, int, str]]:
     """Yield when each copy was last used, its bytes and its path."""
-    for inner in folder.glob("??"):
-        for entry in os.scandir(inner):
-            with suppress(FileNotFoundError):
-                state = entry.stat(follow_symlinks=False)
-                yield state.st_mtime_ns, state.st_size, entry.path
+    for inner in os.scandir(folder):
+        if len(inner.name) == 2 and inner.is_dir(follow_symlinks=False):
+            for entry, state in _plain_files(inner.path, _COPY):
+                if entry.name.startswith(inner.name):
+                    yield state.st_mtime_ns, state.st_size, entry.path
 
 
 def _remove_abandoned(under_way: Path) -> None:
     """Remove what no process is fetching any more: one of this host that is dead, or one that nobody saw write for a day."""
-    for entry in os.scandir(under_way):
+    for entry, state in _plain_files(under_way, _UNDER_WAY):
         owner = owner_of(Path(entry.path))
-        with suppress(FileNotFoundError):
-            age = time.time() - entry.stat(follow_symlinks=False).st_mtime
-            if age > _ABANDONED or (owner is not None and owner.lives is False):
+        if time.time() - state.st_mtime > _ABANDONED or (owner is not None and owner.lives is False):
+            with suppress(FileNotFoundError):
                 os.unlink(entry.path)
 
 
@@ -342,4 +356,4 @@ def shard_cache() -> ShardCache:
         limit = size_of(stated) if stated else LIMIT
     except ValueError:
         raise ConfigError(f"{LIMIT_VARIABLE} is {stated!r}: give bytes, or a number with MiB or GiB") from None
-    return _cache_in(user_cache_folder() / "shards", limit)
+    return _cache_in(user_cache_folder() / "shard-copies", limit)

@@ -147,6 +147,41 @@ def test_the_copies_used_least_lately_go_when_there_are_too_many_and_what_is_ope
         cache.open(wanted_of(content(5, 20_000)), Source(content(5, 20_000)))
 
 
+def test_only_copies_are_counted_and_removed(tmp_path: Path) -> None:
+    """A user's files may lie where the cache is: none of them is one of its copies, whatever it is named."""
+    name = f"{'ab' * 32}.arrow"
+    others = [
+        "en/part.arrow",
+        "ab/part.arrow",
+        "ab/notes",
+        f"cd/{name}",
+        f"abc/{name}",
+        f"ab/{name}.bak",
+        "ef",
+        "fetching/notes",
+    ]
+    for other in others:
+        (tmp_path / other).parent.mkdir(exist_ok=True, mode=0o700)
+        (tmp_path / other).write_bytes(bytes(9000))
+        os.utime(tmp_path / other, (1, 1))
+    elsewhere = tmp_path.parent / f"{tmp_path.name}-elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / f"12{name[2:]}").write_bytes(bytes(9000))
+    (tmp_path / "12").symlink_to(elsewhere)
+    (tmp_path / "ab" / name).symlink_to(elsewhere / f"12{name[2:]}")
+    (tmp_path / "34" / f"34{name[2:]}").mkdir(parents=True)
+    (tmp_path / "fetching" / f"{'0' * 64}.claim").mkdir()
+    os.utime(tmp_path / "fetching" / f"{'0' * 64}.claim", (1, 1))
+    before = [name for folder in (tmp_path, elsewhere) for name in names_in(folder)]
+    cache = ShardCache(tmp_path, limit=12_000)
+    for number in range(4):
+        cache.open(wanted_of(content(number)), Source(content(number))).close()
+    copies = [cache.path(wanted_of(content(number))) for number in range(4)]
+    assert [path.exists() for path in copies] == [False, False, True, True]
+    found = {name for folder in (tmp_path, elsewhere) for name in names_in(folder)}
+    assert found == {*before, *(str(path.relative_to(tmp_path)) for path in copies[2:])}
+
+
 def test_what_dead_processes_left_is_removed_and_their_claims_bind_nobody(tmp_path: Path) -> None:
     data, ended = content(1), subprocess.Popen(["true"])
     here = Owner.here()
@@ -254,7 +289,7 @@ def test_the_limit_is_a_size_or_refused(monkeypatch: pytest.MonkeyPatch, tmp_pat
     data = content(1)
     for number in range(3):
         shard_cache().open(wanted_of(content(number)), Source(content(number))).close()
-    assert len(list(tmp_path.glob("shards/??/*"))) == 1
+    assert len(list(tmp_path.glob("shard-copies/??/*"))) == 1
     monkeypatch.setenv("SPANMASK_SHARD_CACHE_BYTES", "much")
     with pytest.raises(ConfigError, match="SPANMASK_SHARD_CACHE_BYTES is 'much': give bytes"):
         shard_cache().open(wanted_of(data), Source(data))
