@@ -55,10 +55,15 @@ class Owner:
         return _is_there(self.pid)
 
 
+def host_name() -> str:
+    """Return this host's name, as names of files have it."""
+    return re.sub(r"[^A-Za-z0-9.]|^\.+", "_", socket.gethostname())[:_HOST_CHARACTERS] or "_"
+
+
 @cache
 def _host() -> str:
     """Return this host's name, with its process namespace where that is not the machine's first one."""
-    name = re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())[:_HOST_CHARACTERS] or "_"
+    name = host_name()
     with suppress(OSError):
         namespace = os.stat("/proc/self/ns/pid").st_ino
         return name if namespace == _FIRST_NAMESPACE else f"{name}.{namespace}"

@@ -10,6 +10,7 @@ import pytest
 from object_store import ObjectStore
 
 from spanmask.kernels.user_cache import user_cache_folder
+from spanmask.owners import host_name
 
 
 def own_cache(folder: Path) -> dict[str, str]:
@@ -27,7 +28,7 @@ def cached_in(folder: Path) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in own_cache(folder).items():
             patch.setenv(name, value)
-        yield folder / "shard-copies"
+        yield folder / "shard-copies" / host_name()
 
 
 def upload(store: ObjectStore, folder: Path, prefix: str = "data/shards") -> str:

@@ -27,7 +27,7 @@ from spanmask.config import size_of
 from spanmask.errors import ConfigError, ShardError, StorageError
 from spanmask.escaping import short_digest
 from spanmask.kernels.user_cache import is_own, user_cache_folder
-from spanmask.owners import Owner
+from spanmask.owners import Owner, host_name
 from spanmask.remote import Sink
 from spanmask.storage import TEMPORARY, advice_for, beside, owner_of
 
@@ -176,7 +176,8 @@ class ShardCache:
 
     def _make_folders(self) -> None:
         with self._reporting("write", self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._folder.mkdir(exist_ok=True, mode=0o700)
             self._under_way.mkdir(exist_ok=True, mode=0o700)
 
     def _require_own(self) -> None:
@@ -344,7 +345,7 @@ def _cache_in(folder: Path, limit: int) -> ShardCache:
 
 
 def shard_cache() -> ShardCache:
-    """Return the user's cache of shards.
+    """Return the user's cache of shards, this host's: in a home that hosts share, one would remove what another has mapped.
 
     Raises
     ------
@@ -356,4 +357,4 @@ def shard_cache() -> ShardCache:
         limit = size_of(stated) if stated else LIMIT
     except ValueError:
         raise ConfigError(f"{LIMIT_VARIABLE} is {stated!r}: give bytes, or a number with MiB or GiB") from None
-    return _cache_in(user_cache_folder() / "shard-copies", limit)
+    return _cache_in(user_cache_folder() / "shard-copies" / host_name(), limit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -289,10 +290,25 @@ def test_the_limit_is_a_size_or_refused(monkeypatch: pytest.MonkeyPatch, tmp_pat
     data = content(1)
     for number in range(3):
         shard_cache().open(wanted_of(content(number)), Source(content(number))).close()
-    assert len(list(tmp_path.glob("shard-copies/??/*"))) == 1
+    assert len(list(tmp_path.glob("shard-copies/*/??/*"))) == 1
     monkeypatch.setenv("SPANMASK_SHARD_CACHE_BYTES", "much")
     with pytest.raises(ConfigError, match="SPANMASK_SHARD_CACHE_BYTES is 'much': give bytes"):
         shard_cache().open(wanted_of(data), Source(data))
+
+
+def test_each_host_has_copies_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In a home that hosts share, one host would else remove what another has mapped, which then reads stale handles or dies by SIGBUS."""
+    monkeypatch.setattr(module, "user_cache_folder", lambda: tmp_path)
+    monkeypatch.setenv("SPANMASK_SHARD_CACHE_BYTES", "6kB")
+    paths = []
+    for number, name in enumerate(("node-1.cluster", "../node 2", "..")):
+        monkeypatch.setattr(socket, "gethostname", lambda name=name: name)
+        shard_cache().open(wanted_of(content(number)), Source(content(number))).close()
+        paths.append(shard_cache().path(wanted_of(content(number))))
+    assert all(path.exists() for path in paths)
+    assert [path.parts[-3] for path in paths] == ["node_1.cluster", "__node_2", "_"]
+    assert all(path.is_relative_to(tmp_path / "shard-copies") for path in paths)
+    assert stat.S_IMODE((tmp_path / "shard-copies").stat().st_mode) == 0o700
 
 
 _READER = """
