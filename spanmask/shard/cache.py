@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import math
 import os
 import re
 import time
@@ -37,8 +38,9 @@ LIMIT, LIMIT_VARIABLE = 64 << 30, "SPANMASK_SHARD_CACHE_BYTES"
 _TRIES = 3
 #: Seconds without a byte after which another process fetches, too, and after which what is under way is taken to be nobody's.
 _STILL, _ABANDONED = 60.0, 86400.0
-#: Each process looks at how much there is whenever it has fetched this part of the limit.
-_LOOKS = 64
+#: Each process looks at how much there is when it has fetched this part of the limit, or for so many seconds, since it looked last: N of
+#: them exceed the limit by N/1,024 of it at most, or by what they fetch in ten seconds where that is less, and by the shard each is at.
+_LOOKS, _LOOK_SECONDS = 1024, 10.0
 
 #: The names that copies and claims have, and what is under way: a folder may hold files of the user's, too, which are never removed.
 _COPY, _UNDER_WAY = (
@@ -65,7 +67,7 @@ class ShardCache:
     def __init__(self, folder: Path, limit: int = LIMIT) -> None:
         self._folder, self.limit = folder, limit
         self._under_way = folder / "fetching"
-        self._fetched_since: int | None = None
+        self._looked_at, self._fetched_since = -math.inf, 0
         self._trusted = False
 
     def open(self, wanted: Wanted, fetch: Fetch) -> IO[bytes]:
@@ -193,11 +195,11 @@ class ShardCache:
 
     def _make_room(self, fetched: int) -> None:
         """Remove the copies used least lately, where there are too many, and what dead processes left."""
-        if self._fetched_since is not None:
-            self._fetched_since += fetched
-            if self._fetched_since < self.limit // _LOOKS:
-                return
-        self._fetched_since = 0
+        now = time.monotonic()
+        self._fetched_since += fetched
+        if self._fetched_since < self.limit // _LOOKS and now - self._looked_at < _LOOK_SECONDS:
+            return
+        self._looked_at, self._fetched_since = now, 0
         _remove_abandoned(self._under_way)
         kept = sorted(_copies(self._folder))
         excess = sum(size for _, size, _ in kept) - self.limit

@@ -148,6 +148,43 @@ def test_the_copies_used_least_lately_go_when_there_are_too_many_and_what_is_ope
         cache.open(wanted_of(content(5, 20_000)), Source(content(5, 20_000)))
 
 
+def test_many_processes_exceed_the_limit_by_little_together(tmp_path: Path) -> None:
+    """Each knows what it fetched alone; of the others' it learns as it looks, after a part of the limit, or some seconds."""
+    limit, size = 2_000_000, 1000
+    caches = [ShardCache(tmp_path, limit=limit) for _ in range(32)]
+    for cache in caches:
+        cache.open(wanted_of(content(255, size)), Source(content(255, size))).close()
+    # In use all the time: room for forty is left.
+    path = tmp_path / "ab" / f"{'ab' * 32}.arrow"
+    path.parent.mkdir(exist_ok=True, mode=0o700)
+    path.write_bytes(bytes(limit - 40 * size))
+    os.utime(path, (1 << 33, 1 << 33))
+    largest = 0
+    for number in range(320):
+        data = hashlib.shake_256(number.to_bytes(2)).digest(size)
+        caches[number % 32].open(wanted_of(data), Source(data)).close()
+        if number % 8 == 0:
+            largest = max(largest, sum(path.stat().st_size for path in tmp_path.glob("??/*")))
+    assert limit < largest <= limit + 32 * (limit // 1024 + size)
+
+
+def test_a_process_that_fetches_slowly_looks_by_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = 20 << 20
+    caches = [ShardCache(tmp_path, limit=limit) for _ in range(2)]
+    for number, cache in enumerate(caches):
+        cache.open(wanted_of(content(number)), Source(content(number))).close()
+    (tmp_path / "ab").mkdir(exist_ok=True, mode=0o700)
+    (tmp_path / "ab" / f"{'ab' * 32}.arrow").write_bytes(bytes(limit))
+    os.utime(tmp_path / "ab" / f"{'ab' * 32}.arrow", (1, 1))
+    caches[0].open(wanted_of(content(2)), Source(content(2))).close()
+    assert len(list(tmp_path.glob("??/*"))) == 4
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 11)
+    caches[0].open(wanted_of(content(3)), Source(content(3))).close()
+    assert len(list(tmp_path.glob("??/*"))) == 4
+    assert not (tmp_path / "ab" / f"{'ab' * 32}.arrow").exists()
+
+
 def test_only_copies_are_counted_and_removed(tmp_path: Path) -> None:
     """A user's files may lie where the cache is: none of them is one of its copies, whatever it is named."""
     name = f"{'ab' * 32}.arrow"
