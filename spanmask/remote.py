@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -248,7 +249,12 @@ def _abort(upload: Upload, driver: Driver, _path: str) -> None:
 
 
 def download(
-    url: str, file: Sink, on_bytes: Callable[[int], object] = lambda _: None, *, pin: str | None = None
+    url: str,
+    file: Sink,
+    on_bytes: Callable[[int], object] = lambda _: None,
+    *,
+    pin: str | None = None,
+    stop: int = sys.maxsize,
 ) -> int:
     """Write an object to an open file in pieces, each of which is asked for again by itself; return its bytes.
 
@@ -260,6 +266,8 @@ def download(
         Called with the bytes of each piece, once it is written.
     pin
         As in `read`; without it the pieces of an object that changes meanwhile are of both.
+    stop
+        No byte from there on is asked for.
 
     Raises
     ------
@@ -268,7 +276,7 @@ def download(
     """
     size, more = 0, True
     while more:
-        piece = read(url, size, size + _PIECE_BYTES, pin=pin)
+        piece = read(url, size, min(size + _PIECE_BYTES, stop), pin=pin)
         file.write(piece)
         on_bytes(len(piece))
         size += len(piece)

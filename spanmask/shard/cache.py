@@ -249,6 +249,8 @@ class _Arriving(io.FileIO):
 
     def differs_from(self, wanted: Wanted) -> str:
         """Return in what the bytes written are not those wanted, for people; empty where they are."""
+        if self._bytes > wanted.bytes:
+            return f"more than {wanted.bytes:,} bytes came, which is what the manifest says"
         if self._bytes != wanted.bytes:
             return f"{self._bytes:,} bytes came, the manifest says {wanted.bytes:,}"
         found = self._content.hexdigest()

@@ -72,11 +72,11 @@ class RemoteRoot(os.PathLike[str]):
             The store refused, or the folder of copies cannot be used.
         """
         cache, wanted = shard_cache(), self._wanted(record)
-        return (cache.open if self.kept else cache.fresh)(wanted, partial(self._fetch, record.path))
+        return (cache.open if self.kept else cache.fresh)(wanted, partial(self._fetch, record))
 
     def fetch(self, record: ShardRecord) -> None:
         """Have a copy of a shard ready for `open`, where no other process is at it already; errors as of `open`."""
-        shard_cache().ensure(self._wanted(record), partial(self._fetch, record.path))
+        shard_cache().ensure(self._wanted(record), partial(self._fetch, record))
 
     def touch(self, record: ShardRecord) -> None:
         """Note that a shard's copy is in use."""
@@ -102,13 +102,14 @@ class RemoteRoot(os.PathLike[str]):
     def _wanted(self, record: ShardRecord) -> Wanted:
         return Wanted(sha256=record.sha256, bytes=record.bytes, name=f"{self}/{record.path}")
 
-    def _fetch(self, path: str, file: remote.Sink) -> None:
+    def _fetch(self, record: ShardRecord, file: remote.Sink) -> None:
         try:
-            remote.download(f"{self.url}/{path}", file)
+            # One byte more tells of an object that is larger, whatever is in it.
+            remote.download(f"{self.url}/{record.path}", file, stop=record.bytes + 1)
         except MissingExtraError:
             raise
         except ConfigError:
-            raise IncompleteShards(f"{self}: {_MISSING}", path=path) from None
+            raise IncompleteShards(f"{self}: {_MISSING}", path=record.path) from None
 
 
 #: Where a dataset lies.

@@ -18,11 +18,15 @@ from typing import Any
 
 import pytest
 from children import TESTS
+from copies import cached_in
 
+from spanmask import remote
 from spanmask.errors import ConfigError, ShardError, StorageError
 from spanmask.owners import Owner
 from spanmask.shard import cache as module
 from spanmask.shard.cache import ShardCache, Wanted, shard_cache
+from spanmask.shard.root import RemoteRoot
+from spanmask.shard.table import ShardRecord
 
 
 def content(number: int, size: int = 5000) -> bytes:
@@ -72,7 +76,7 @@ def test_a_copy_is_fetched_once_and_lies_under_its_digest_in_a_folder_of_ones_ow
     [
         (content(2), "SHA-256 is"),
         (content(1)[:-1], "4,999 bytes came, the manifest says 5,000"),
-        (content(1) + b"x", "5,001 bytes came"),
+        (content(1) + b"x", "more than 5,000 bytes came"),
         (b"", "0 bytes came"),
     ],
     ids=["flipped", "cut", "long", "empty"],
@@ -101,9 +105,45 @@ def test_more_bytes_than_the_manifest_says_take_no_disk(tmp_path: Path) -> None:
             file.write(bytes(1000))
             largest = max(largest, *(path.stat().st_size for path in tmp_path.rglob("*")))
 
-    with pytest.raises(ShardError, match="50,000 bytes came"):
+    with pytest.raises(ShardError, match="more than 5,000 bytes came"):
         ShardCache(tmp_path / "shards").open(wanted_of(content(1)), endless)
     assert largest <= 5000
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "fresh"])
+@pytest.mark.parametrize("size", [5000, 5001, 2_000_000, 4000, 4999])
+def test_of_an_object_that_is_larger_than_the_manifest_says_no_more_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, kept: bool
+) -> None:
+    read, stops = remote.read, list[int]()
+
+    def told(url: str, start: int, stop: int, **options: Any) -> bytes:
+        stops.append(stop)
+        return read(url, start, stop, **options)
+
+    monkeypatch.setattr(remote, "read", told)
+    monkeypatch.setattr(remote, "_PIECE_BYTES", 2000)
+    remote.put("memory://sizes/train/shard", content(1, size))
+    wanted = wanted_of(content(1))
+    record = ShardRecord(
+        path="train/shard",
+        rows=1,
+        tokens=1,
+        bytes=5000,
+        sha256=wanted.sha256,
+        content_sha256="",
+        first=(0, 0),
+        last=(0, 0),
+    )
+    with cached_in(tmp_path / "cache"):
+        if size == 5000:
+            RemoteRoot("memory://sizes", kept=kept).open(record).close()
+        else:
+            came = "more than 5,000" if size > 5000 else f"{size:,}"
+            with pytest.raises(ShardError, match=f"{came} bytes came.*on 3 tries"):
+                RemoteRoot("memory://sizes", kept=kept).open(record)
+    assert max(stops) <= 5001
+    assert len(stops) <= 3 * 3
 
 
 def test_an_error_of_the_store_comes_as_it_is_and_leaves_nothing(tmp_path: Path) -> None:
