@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import pyarrow as pa
 
 from spanmask.buffers import to_numpy
 from spanmask.errors import ShardError
+from spanmask.shard.framing import has_compressed_batches
 from spanmask.shard.listed import describe_file
-from spanmask.shard.manifest import MANIFEST, MANIFEST_LIMIT, checked
-from spanmask.shard.root import read_file
+from spanmask.shard.manifest import MANIFEST, MANIFEST_LIMIT, Manifest, checked
+from spanmask.shard.root import read_file, regular_state
 from spanmask.shard.schema import CONTENT_KEY
+from spanmask.shard.shard_file import ARROW_ERRORS, expected_schema
 from spanmask.shard.table import SHARDS, ShardRecord, Split, table_bytes
 from spanmask.storage import digest, publish_bytes
 
@@ -30,10 +33,13 @@ def rebuild_table(folder: Path) -> bool:
     """
     content = checked(read_file(folder, MANIFEST, MANIFEST_LIMIT))
     stated = content.get("files", {}).get(SHARDS)
+    manifest = Manifest(content=content, splits={})
     try:
-        splits = {name: Split.of(name, sorted(_records(folder, name), key=_place)) for name in content["splits"]}
+        splits = {
+            name: Split.of(name, sorted(_records(folder, name, manifest), key=_place)) for name in content["splits"]
+        }
         data = table_bytes(splits)
-    except (pa.ArrowException, OSError, ShardError, ValueError, LookupError):
+    except (*ARROW_ERRORS, struct.error, ShardError, TypeError, AttributeError):
         return False
     if describe_file(data) != stated:
         return False
@@ -41,22 +47,36 @@ def rebuild_table(folder: Path) -> bool:
     return True
 
 
-def _records(folder: Path, split: str) -> Iterator[ShardRecord]:
+def _records(folder: Path, split: str, manifest: Manifest) -> Iterator[ShardRecord]:
     """Yield what the table says of each shard of a split, from its file."""
     for path in (folder / split).glob("shard-*.arrow"):
-        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
-            rows = reader.read_all()
-            identities = [(rows["document_id"][k].as_py(), rows["segment"][k].as_py()) for k in (0, -1)]
-            yield ShardRecord(
-                path=f"{split}/{path.name}",
-                rows=rows.num_rows,
-                tokens=sum(int(np.ptp(to_numpy(chunk.offsets))) for chunk in rows["input_ids"].chunks),
-                bytes=path.stat().st_size,
-                sha256=digest(path),
-                content_sha256=reader.schema.metadata[CONTENT_KEY].decode(),
-                first=identities[0],
-                last=identities[1],
-            )
+        # A link would be followed, and of a pipe nothing would come.
+        size = regular_state(folder, f"{split}/{path.name}").st_size
+        with pa.memory_map(str(path)) as source:
+            yield _record(source.read_buffer(), f"{split}/{path.name}", size, digest(path), manifest)
+
+
+def _record(file: pa.Buffer, path: str, size: int, sha256: str, manifest: Manifest) -> ShardRecord:
+    """Return what the table says of a shard. file: its bytes, which may be anything: nothing is unpacked or followed unchecked."""
+    reader = pa.ipc.open_file(file)
+    if reader.schema != expected_schema(manifest, reader.schema) or has_compressed_batches(file):
+        raise ShardError("not a shard of this dataset", path=path)
+    rows, tokens, ends = 0, 0, list[tuple[int, int]]()
+    for number in range(reader.num_record_batches):
+        batch = reader.get_batch(number).select(["document_id", "segment", "input_ids"])
+        batch.validate(full=True)
+        rows, tokens = rows + len(batch), tokens + int(np.ptp(to_numpy(batch["input_ids"].offsets)))
+        ends = [*ends[:1], *((batch["document_id"][k].as_py(), batch["segment"][k].as_py()) for k in (0, -1))]
+    return ShardRecord(
+        path=path,
+        rows=rows,
+        tokens=tokens,
+        bytes=size,
+        sha256=sha256,
+        content_sha256=reader.schema.metadata[CONTENT_KEY].decode(),
+        first=ends[0],
+        last=ends[-1],
+    )
 
 
 def _place(record: ShardRecord) -> tuple[int, ...]:

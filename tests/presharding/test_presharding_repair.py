@@ -10,7 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
+from memory import with_peak
 from object_store import ObjectStore
 
 from spanmask import preshard, remote
@@ -198,6 +201,89 @@ def test_the_table_of_whole_shards_is_made_again(made: tuple[Lab, Tree], copy: P
     done = repair(copy, jobs=1)
     assert (done.remade, done.findings) == (("shards.arrow",), ())
     assert _tree(copy) == {name: data for name, data in made[1].items() if not name.endswith("/")}
+
+
+def _rewritten(change: Callable[[pa.Table], pa.Table], **options: Any) -> Callable[[Path], None]:
+    """Return what writes other rows over a shard's."""
+
+    def write(path: Path) -> None:
+        with pa.ipc.open_file(path.read_bytes()) as reader:
+            table = change(reader.read_all())
+        with pa.ipc.new_file(path, table.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
+            writer.write_table(table)
+
+    return write
+
+
+def _column(name: str, values: pa.Array) -> Callable[[pa.Table], pa.Table]:
+    """Return what replaces a column of a table's first rows."""
+
+    def replaced(table: pa.Table) -> pa.Table:
+        place, rows = table.schema.get_field_index(name), table.slice(0, len(values))
+        return rows.set_column(place, pa.field(name, values.type, nullable=False), values)
+
+    return replaced
+
+
+def _fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def _looping(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def _bomb(path: Path) -> None:
+    """Put a list that unpacks to 100 MB in a few kilobytes."""
+    item = pa.field("item", pa.uint16(), nullable=False)
+    _rewritten(_column("input_ids", pa.array([np.zeros(50_000_000, np.uint16)], pa.list_(item))), compression="zstd")(
+        path
+    )
+    assert path.stat().st_size < 100_000
+
+
+HOSTILE: dict[str, Callable[[Path], object]] = {
+    "a pipe": _fifo,
+    "a link": _link,
+    "a link to zeros without end": _looping,
+    "a folder": _folder,
+    "a bomb": _bomb,
+    "without metadata": _rewritten(lambda table: table.replace_schema_metadata(None)),
+    "without a column": _rewritten(lambda table: table.drop_columns(["segment"])),
+    "without rows": _rewritten(lambda table: table.slice(0, 0)),
+    "of another type": _rewritten(_column("document_id", pa.array(["x"]))),
+    "of nulls": _rewritten(_column("document_id", pa.array([None], pa.uint64()))),
+    "of dictionaries": _rewritten(_column("document_id", pa.array(["x"]).dictionary_encode())),
+    "cut in the footer": lambda path: path.write_bytes(path.read_bytes()[:-60] + path.read_bytes()[-10:]),
+    "of a footer that points out of it": lambda path: path.write_bytes(
+        b"ARROW1" + bytes([255] * 40) + b"\x20\0\0\0ARROW1"
+    ),
+    "of offsets out of their buffer": lambda path: path.write_bytes(_far_offsets(path.read_bytes())),
+}
+
+
+def _far_offsets(data: bytes) -> bytes:
+    """Return a shard whose first list ends far outside."""
+    with pa.ipc.open_file(data) as reader:
+        offsets = reader.get_batch(0)["input_ids"].offsets.to_numpy()
+    found = data.index(offsets.tobytes())
+    return (
+        data[:found]
+        + bytes(4)
+        + np.full(len(offsets) - 1, (1 << 31) - 1, np.int32).tobytes()
+        + data[found + 4 * len(offsets) :]
+    )
+
+
+@pytest.mark.parametrize("damage", HOSTILE)
+def test_hostile_shards_beside_a_damaged_table_are_refused_in_little_memory(copy: Path, damage: str) -> None:
+    _flip(copy / "shards.arrow")
+    HOSTILE[damage](copy / "train" / "shard-00001-00000.arrow")
+    told, peak = with_peak(lambda: repair(copy).findings)
+    assert [one.path for one in told] == ["shards.arrow"]
+    assert peak < 32 << 20
 
 
 def test_no_shard_is_written_behind_a_link(copy: Path, tmp_path: Path) -> None:
