@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -28,8 +29,15 @@ OnRows = Callable[[int, int], None]
 
 #: How long rows of an open shard are handed on without looking whether the file changed.
 LOOK_SECONDS = 1.0
-#: Shards of a split that stay open: systems commonly let a process have 1,024 files open, and map 65,530.
-OPEN_LIMIT = 256
+
+
+def _open_limit() -> int:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 16_384 if files == resource.RLIM_INFINITY else min(max(files // 4, 64), 16_384)
+
+
+#: Shards of a split that stay open: a quarter of the files that this process may have open, and of those that systems commonly map.
+OPEN_LIMIT = _open_limit()
 
 
 def advancing(on_progress: OnRows | None, total: int) -> Callable[[int], None]:
@@ -50,7 +58,7 @@ class ShardSet(Sequence[Row]):
 
     Shards are mapped into memory when first needed; nothing is copied, and nothing outside the dataset's folder is opened. Of one in an
     object store, copies on this machine are mapped (`spanmask.shard.cache`).
-    At most `OPEN_LIMIT` are open, or as many as one reading takes; one that is opened again is checked again.
+    At most `OPEN_LIMIT` are open, or as many as one reading takes; one that is opened again is checked again if it was changed meanwhile.
     row_offsets, block_offsets: (shards + 1,) the global row, and the global record batch, with which each shard begins.
     """
 
@@ -63,6 +71,7 @@ class ShardSet(Sequence[Row]):
         self._kept = manifest.config.corpus.keep
         self._looked_at: dict[int, float] = {}
         self._first: ShardFile | None = None
+        self._known: _Known | None = None
         self._let_go_at = 0.0
         rows = split.shards.counts("rows")
         self.row_offsets = blocks.offsets_of(rows)
@@ -70,7 +79,7 @@ class ShardSet(Sequence[Row]):
 
     def __getstate__(self) -> dict[str, Any]:
         # Files are mapped, and checked, anew.
-        return {**self.__dict__, "_files": {}, "_looked_at": {}, "_first": None}
+        return {**self.__dict__, "_files": {}, "_looked_at": {}, "_first": None, "_known": None}
 
     def __len__(self) -> int:
         return int(self.row_offsets[-1])
@@ -111,7 +120,7 @@ class ShardSet(Sequence[Row]):
             self._let_go(self.root, shards)
         self._make_room(len(missing), shards)
         for shard in missing:
-            self._files[shard] = self._opened(self.split.shards[shard])
+            self._files[shard] = self._opened(shard)
             self._looked_at[shard] = time.monotonic()
         self.look_again(shards)
         if len(self._files) >= OPEN_LIMIT:
@@ -132,22 +141,29 @@ class ShardSet(Sequence[Row]):
         """Let go of an open shard: it is unmapped with the last rows that anyone has of it."""
         del self._files[shard], self._looked_at[shard]
 
-    def _opened(self, record: ShardRecord) -> ShardFile:
-        try:
-            file = ShardFile(self.root, record, self.manifest, self.verify)
-        except ShardError:
-            if isinstance(self.root, Path) or not self.root.drop_damaged(record):
-                raise
-            file = ShardFile(self.root, record, self.manifest, self.verify)
+    def _opened(self, shard: int) -> ShardFile:
+        file = self._mapped(self.split.shards[shard])
         # Any one will do: each was held against one before it.
         self._first = self._first or file
         file.require_types_of(self._first)
+        if isinstance(self.root, Path):
+            self._known = self._known or _Known(self.block_offsets)
+            self._known.share(shard, file)
         return file
+
+    def _mapped(self, record: ShardRecord) -> ShardFile:
+        try:
+            return ShardFile(self.root, record, self.manifest, self.verify)
+        except ShardError:
+            if isinstance(self.root, Path) or not self.root.drop_damaged(record):
+                raise
+            return ShardFile(self.root, record, self.manifest, self.verify)
 
     def _let_go(self, root: RemoteRoot, wanted: Sequence[int]) -> None:
         """Close shards whose copies the cache has given up, those wanted apart: open, they would go on taking its disk."""
         now = time.monotonic()
-        if now - self._let_go_at < LOOK_SECONDS:
+        # Of thousands a look takes a while, too.
+        if now - self._let_go_at < LOOK_SECONDS * max(1, len(self._files) / 1024):
             return
         self._let_go_at = now
         gone = [number for number, file in self._files.items() if not root.holds(file.record)]
@@ -210,6 +226,23 @@ class ShardSet(Sequence[Row]):
     def block_count(self) -> int:
         """Return how many record batches there are."""
         return int(self.block_offsets[-1])
+
+
+class _Known:
+    """Which record batches were found right in which state of their shards, open or not. block_offsets: as of `ShardSet`."""
+
+    def __init__(self, block_offsets: npt.NDArray[np.int64]) -> None:
+        self._offsets = block_offsets
+        self._checked = np.zeros(int(block_offsets[-1]), np.bool_)
+        self._written = np.zeros(len(block_offsets) - 1, np.int64)
+
+    def share(self, shard: int, file: ShardFile) -> None:
+        """Give a shard that was opened what is known of it, if it is as it was then, and learn from it from here on."""
+        checked = self._checked[self._offsets[shard] : self._offsets[shard + 1]]
+        if self._written[shard] != file.written:
+            self._written[shard] = file.written
+            checked[:] = False
+        file.checked = checked
 
 
 class Blocks(Sequence[MaskedBlock]):

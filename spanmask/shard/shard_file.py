@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from spanmask.errors import ShardError
@@ -51,7 +52,8 @@ ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, IndexError, KeyError)
 class ShardFile:
     """An open shard: its record batches, each checked on first touch.
 
-    buffer: the whole file, mapped; whole: the same as an array, up to the last multiple of 8 bytes.
+    buffer: the whole file, mapped; whole: the same as an array, up to the last multiple of 8 bytes. checked: (batches,) bool, those that
+    were found right; written: when the file, or what the file system says of it, was changed last, in nanoseconds.
 
     Raises
     ------
@@ -71,13 +73,15 @@ class ShardFile:
         self._vocabulary_size = manifest.stated_vocabulary.size
         try:
             with open_shard(root, record) as file, reporting(path, "map"):
-                self._modified = os.fstat(file.fileno()).st_mtime_ns
+                state = os.fstat(file.fileno())
+                self._modified, self.written = state.st_mtime_ns, state.st_ctime_ns
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             self.buffer = pa.py_buffer(self._map)
             self.whole = np.frombuffer(self.buffer, np.uint8, len(self._map) // 8 * 8)
             self._advise("MADV_RANDOM", 0, len(self._map))
             self._reader = pa.ipc.open_file(pa.BufferReader(self.buffer))
             self._bounds = [*record_batches(self.buffer), len(self._map)]
+            self.checked: npt.NDArray[np.bool_] = np.zeros(len(self), np.bool_)
             compressed = has_compressed_batches(self.buffer)
             known = self._reader.schema.equals(expected_schema(manifest, self._reader.schema), check_metadata=True)
         except (*ARROW_ERRORS, struct.error) as error:
@@ -132,7 +136,7 @@ class ShardFile:
             raise
 
     def _checked_batch(self, number: int) -> pa.RecordBatch:
-        known = number in self._touched and self._verify is not Verify.ALWAYS
+        known = self.checked[number] and self._verify is not Verify.ALWAYS
         try:
             if number not in self._touched:
                 self._advise("MADV_WILLNEED", *self._bounds[number : number + 2])
@@ -148,7 +152,8 @@ class ShardFile:
                 self._check_sum(number, batch, metadata)
             self._check_structure(number, batch)
             # Last: a batch that was found damaged is found so again each time.
-            self._touched.add(number)
+            self.checked[number] = True
+        self._touched.add(number)
         return batch
 
     def check_unchanged(self) -> None:

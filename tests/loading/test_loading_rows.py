@@ -7,6 +7,7 @@ import dataclasses
 import gc
 import json
 import os
+import pickle
 import resource
 import shutil
 import subprocess
@@ -22,13 +23,14 @@ import trained
 from loading.conftest import SCHEMES, Make
 
 import spanmask
-from spanmask import PreshardConfig, preshard
+from spanmask import PreshardConfig, ShardSet, preshard
 from spanmask.errors import ConfigError, IncompleteShards, MismatchError, ShardError, StorageError
 from spanmask.loading import LoadConfig, ShardDataset, ShardLoader, Stream, shelves
 from spanmask.loading.backend import Backend
 from spanmask.loading.rows import Masks, RowReader
 from spanmask.records import MaskedBlock
 from spanmask.shard import reader as reader_module
+from spanmask.shard import shard_file
 from spanmask.train import TrainConfig, train
 
 BACKENDS = [Backend.NUMPY, Backend.COMPILED]
@@ -220,7 +222,7 @@ def test_a_shard_that_changes_is_seen_a_second_later_at_most(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_of_many_shards_few_stay_open_and_one_that_is_opened_again_is_checked_again(
+def test_of_many_shards_few_stay_open_and_one_that_changed_until_it_is_opened_again_is_checked_again(
     dataset: Make, tmp_path: Path, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a pass over 10 TB would end with the 1,024th shard, or where that is raised with the 65,530th, which systems map no more of."""
@@ -251,6 +253,59 @@ def test_of_many_shards_few_stay_open_and_one_that_is_opened_again_is_checked_ag
     path.write_bytes(data)
     with pytest.raises(ShardError, match="checksum"):
         reader.read(np.zeros(1, np.int64), np.zeros(1, np.int64), 0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_batch_is_checked_once_however_often_its_shard_is_opened_again(
+    dataset: Make, tmp_path: Path, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nearly each random row of more shards than may be open costs a check of 1,024."""
+    monkeypatch.setattr(reader_module, "OPEN_LIMIT", 2)
+    monkeypatch.setattr(shelves, "_BLOCKS_KEPT", 2)
+    sums, checksum = list[bytes](), shard_file.checksum
+
+    def noted(chunks: Any) -> bytes:
+        sums.append(checksum(chunks))
+        return sums[-1]
+
+    monkeypatch.setattr(shard_file, "checksum", noted)
+    made = dataset(shard_bytes=16 << 10)
+    shutil.copytree(made.root, tmp_path / "copy")
+    rows = np.random.default_rng(0).permutation(len(made))[:100]
+
+    def checks(shards: ShardSet) -> int:
+        before = len(sums)
+        reader = RowReader([shards], masks=Masks.STORED, backend=backend)
+        for row in rows:
+            assert equals(reader.read(np.zeros(1, np.int64), np.array([row]), 0), 0, made[int(row)])
+        return len(sums) - before
+
+    made[0], *(made[int(row)] for row in rows)
+    shards = spanmask.open(tmp_path / "copy")
+    blocks = len({shards.locate(int(row)) for row in shards.row_offsets[:-1]})
+    assert 6 < checks(shards) <= blocks < len(rows)
+    assert checks(shards) == 0
+    # What another process, or a fork, is handed was not checked there.
+    assert checks(pickle.loads(pickle.dumps(shards))) > 6
+    for path in (tmp_path / "copy").glob("*/*.arrow"):
+        state = path.stat()
+        path.write_bytes(path.read_bytes())
+        # The very time that it had: who sets that cannot hide that the file was written to.
+        os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert checks(shards) > 6
+    always = spanmask.open(tmp_path / "copy", verify="always")
+    assert checks(always) >= len(rows)
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [(64, 64), (256, 64), (1024, 256), (4096, 1024), (1 << 20, 16_384), (resource.RLIM_INFINITY, 16_384)],
+)
+def test_as_many_shards_stay_open_as_the_limit_of_files_allows(
+    limit: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
+    assert reader_module._open_limit() == expected
 
 
 def _open_below(folder: Path) -> int:
