@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,12 +41,18 @@ class StepBatches:
 
 
 def step_batches(
-    stream: Stream, position: Position, *, accumulate: int, sbo_weight: float, device: torch.device
+    stream: Stream,
+    position: Position,
+    *,
+    accumulate: int,
+    sbo_weight: float,
+    device: torch.device,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Generator[StepBatches]:
     """Yield steps from a position on, without end, made ahead by a thread that ends when the generator is closed.
 
     A step has as many micro-batches as are to be accumulated. The last one of an epoch may have fewer, so that the steps of any division
-    of the same bins into ranks and micro-batches are the same.
+    of the same bins into ranks and micro-batches are the same. stopping: asked while none is ready; they end where it says so.
     """
     transfer = Transfer(device)
 
@@ -56,7 +62,7 @@ def step_batches(
             yield _begun(group, before, transfer, sbo_weight)
             before = group[-1].after
 
-    ahead = Ahead(make, _AHEAD)
+    ahead = Ahead(make, _AHEAD, stopping)
     try:
         for step, copied in ahead:
             transfer.finish((step.batches, step.scales), copied)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,7 @@ from spanmask.train.feeding import StepBatches, step_batches
 from spanmask.train.metrics import Meter
 from spanmask.train.record import Run
 from spanmask.train.run_folder import RunFolder
-from spanmask.train.step import TrainStep
+from spanmask.train.step import Reading, TrainStep
 from spanmask.train.watching import Finished, Progress, Watch
 
 
@@ -65,6 +65,7 @@ class Loop:
         if started.state is not None:
             self._meter.load_state(started.state["meter"])
         self._unread: dict[int, Position] = {}
+        self._unsaved: Position | None = None
         self._line: dict[str, Any] | None = None
         self._began = self._saved = time.perf_counter()
         self._stopped = False
@@ -78,14 +79,21 @@ class Loop:
             accumulate=config.accumulate,
             sbo_weight=config.sbo_weight,
             device=self._world.device,
+            # Ranks end after the same step: one alone cannot know that the others, too, would wait for theirs.
+            stopping=self._watch.stopping if self._world.size == 1 else lambda: False,
         )
         try:
             with closing(feed):
                 self._catch_up()
                 end = min(config.steps, stop_at or config.steps)
                 while number < end and not self._stopped:
+                    began = time.perf_counter()
+                    batches = next(feed, None)
+                    if batches is None:
+                        self._stop_waiting(number)
+                        break
                     number += 1
-                    self._step(number, feed, last=number == end)
+                    self._step(number, batches, time.perf_counter() - began, last=number == end)
             return self._end(number)
         finally:
             if self._writer is not None:
@@ -97,10 +105,16 @@ class Loop:
         if self._held_out and 0 < step < self._config.steps and self._is(step, self._config.eval_every):
             self._evaluate_anew(step)
 
-    def _step(self, number: int, feed: Generator[StepBatches], *, last: bool) -> None:
-        began = time.perf_counter()
-        batches = next(feed)
-        waited = time.perf_counter() - began
+    def _stop_waiting(self, number: int) -> None:
+        """Stop before a step whose data does not come, with a checkpoint of the one before."""
+        self._stopped = True
+        if self._unsaved is not None:
+            self._read()
+            if self._writer is not None:
+                self._writer.check()
+                self._writer.begin(self._checkpoint(number, self._unsaved))
+
+    def _step(self, number: int, batches: StepBatches, waited: float, *, last: bool) -> None:
         self._unread[number] = batches.before
         update = self._started.update
         update(number, batches, Wishes(stop=self._watch.stopping(), save=self._saving()))
@@ -108,6 +122,7 @@ class Loop:
         stop, save = update.agreement.heard()
         self._stopped = stop and number < self._config.steps
         save = save or last or self._stopped
+        self._unsaved = batches.after
         line = self._look(number, batches.after, save=save) if save or self._due(number) else None
         self._teller.step(
             Progress(
@@ -143,11 +158,7 @@ class Loop:
     def _look(self, number: int, after: Position, *, save: bool) -> dict[str, Any] | None:
         """Read what the device has, and do what is due; return the line of metrics, if that was."""
         config, line = self._config, None
-        reading = self._started.update.read()
-        if reading.failed:
-            raise self._failure(reading.failed)
-        self._unread.clear()
-        self._meter.add_reading(reading)
+        reading = self._read()
         if self._tells(number):
             line = self._line = self._meter.line(number, reading)
             if self._world.first:
@@ -161,10 +172,20 @@ class Loop:
         if self._writer is not None:
             self._writer.check()
             if save or self._stopped or self._is(number, config.save_every):
+                self._unsaved = None
                 self._writer.begin(self._checkpoint(number, after))
             if evaluating:
                 self._folder.draw(self._started.run)
         return line
+
+    def _read(self) -> Reading:
+        """Return what the device did since this was last called, which is then counted."""
+        reading = self._started.update.read()
+        if reading.failed:
+            raise self._failure(reading.failed)
+        self._unread.clear()
+        self._meter.add_reading(reading)
+        return reading
 
     def _failure(self, step: int) -> SpanmaskError:
         at = self._unread[step]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ import pytest
 from train.conftest import NO_DROPOUT, config_of, flags_of, invoke, lines_of, losses_of, weights_of, write_toml
 
 from spanmask.errors import ConfigError, MismatchError
-from spanmask.train import Progress, Watch, load_run, train
+from spanmask.loading import prefetching
+from spanmask.train import Progress, Watch, feeding, load_run, train
 
 #: What has no checkpoint but its last, and lines of metrics that a stop falls between.
 SPARSE = {"save_every": 0, "log_every": 5}
@@ -65,6 +67,52 @@ def test_a_run_that_was_stopped_anywhere_is_bit_for_bit_the_one_that_went_throug
     assert (finished.stopped, finished.step) == (False, 12)
     assert losses_of(run) == losses_of(whole)
     assert weights_of(run, 12) == weights_of(whole, 12)
+
+
+class StopAt(StopAfter):
+    """Asks for the end as long as a step is the last one made."""
+
+    def stopping(self) -> bool:
+        return self._made == self._last
+
+    def _look(self, progress: Progress) -> None:
+        self._made = progress.step
+
+    def ready(self) -> None:
+        self._made = 0 if self._last == 0 else -1
+
+
+@pytest.mark.parametrize("options", [SPARSE, {"save_every": 1, "log_every": 1}], ids=["sparse", "dense"])
+def test_a_run_whose_data_does_not_come_is_stopped_with_a_checkpoint_of_the_last_step(
+    shards: Path, tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, int]
+) -> None:
+    """As where an object store stumbles: what reads ahead is in its retries, which take minutes."""
+    groups, ended, left = feeding._groups, threading.Event(), [0]
+
+    def stalling(*given: Any) -> Iterator[Any]:
+        yield from itertools.islice(groups(*given), left[0])
+        ended.wait(60)
+
+    monkeypatch.setattr(feeding, "_groups", stalling)
+    monkeypatch.setattr(prefetching, "_PATIENCE", 0.1)
+    run, before = tmp_path / "run", 0
+    try:
+        for step in (0, 3, 5, 9):
+            left[0], began = step - before, time.monotonic()
+            finished = train(shards, run, config_of(**options), resume=step > 0, watch=StopAt(step))
+            assert time.monotonic() - began < 20
+            assert (finished.stopped, finished.step) == (True, step)
+            assert finished.checkpoint == (run / "checkpoints" / f"step-{step:08}" if step else None)
+            before = step
+    finally:
+        ended.set()
+    monkeypatch.setattr(feeding, "_groups", groups)
+    assert train(shards, run, config_of(**options), resume=True).step == 12
+    assert weights_of(run, 12) == weights_of(whole, 12)
+    lines = [line["step"] for line in lines_of(run)]
+    assert lines == sorted(set(lines))
+    if options is SPARSE:
+        assert losses_of(run) == losses_of(whole)
 
 
 def test_a_run_is_not_stopped_where_it_already_is_past(shards: Path, tmp_path: Path) -> None:
