@@ -223,6 +223,8 @@ class _S3(Driver):
         return {"Bucket": bucket, "Key": key}
 
 
+#: Whatever fsspec made here. It lets go of it where a process forks, and what is collected there waits a second for a thread to close it.
+_MADE: dict[int, Any] = {}
 _KINDS: dict[str, type[Driver]] = {"s3": _S3} | dict.fromkeys(("gs", "gcs", "az", "abfs", "abfss"), _Conditional)
 
 
@@ -237,6 +239,7 @@ def driver_for(scheme: str) -> Driver:
     fs = fsspec.filesystem(scheme, use_listings_cache=False, **(_S3_OPTIONS if kind is _S3 else {}))
     if kind is _S3:
         fs.retries = 1
+    _MADE[id(fs)] = fs
     return kind(fs)
 
 

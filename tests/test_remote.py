@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import os
+import threading
 from typing import Any
 
 import pytest
@@ -256,3 +259,27 @@ def test_a_driver_without_conditional_puts_looks_first() -> None:
     assert [entry.url for entry in remote.listing("memory://places")] == [url]
     remote.delete([url, "memory://places/none"])
     assert remote.listing("memory://places") == []
+
+
+def test_nothing_of_the_parents_is_closed_in_a_fork(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be waited for, a second each: a thread has to close it that a fork has not."""
+    from s3fs import core
+
+    url = object_store.url("a")
+    remote.put(url, b"x")
+    other = threading.Thread(target=remote.read, args=(url,))
+    other.start()
+    other.join()
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        closed = list[Any]()
+        monkeypatch.setattr(core, "sync", lambda *given, **_: closed.append(given))
+        drivers.driver_for("s3")
+        gc.collect()
+        os.write(writing, str(len(closed)).encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        assert told.read() == "0"
