@@ -232,6 +232,7 @@ def test_every_package_is_listed_for_installation() -> None:
 def test_the_layout_is_the_one_decided() -> None:
     top = {path.stem for path in PACKAGE.iterdir() if not path.name.startswith(("_", "."))}
     decided = {
+        "asking",
         "auditing",
         "batches",
         "blocks",

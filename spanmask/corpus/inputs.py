@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
+from spanmask.asking import in_order
 from spanmask.collector import held_off
 from spanmask.config import Format
 from spanmask.corpus.compressed import open_decompressed
@@ -183,9 +184,15 @@ def find_inputs(
                 ignored[met.path] = aside
     _refuse_unusable([met.path for met, _ in found])
     known = None if encoding == "utf-8" else encoding
+    described = [
+        replace(_describe(index, met, name, format), encoding=known) for index, (met, name) in enumerate(found)
+    ]
     files = tuple(
-        _with_content(replace(_describe(index, met, name, format), encoding=known), format)
-        for index, (met, name) in enumerate(found)
+        in_order(
+            lambda file: _with_content(file, format),
+            described,
+            lambda file: file.pin is not None and _is_open(file, format),
+        )
     )
     if not files:
         raise ConfigError(_nothing_found(paths, list(ignored)))
@@ -278,8 +285,12 @@ def _with_content(file: InputFile, format: Format) -> InputFile:  # noqa: A002
     """Return a file as what its first bytes say where its name leaves that open, and without an encoding where it has its own."""
     if file.is_columnar:
         return replace(file, encoding=None)
-    is_open = format is Format.AUTO and _suffix(os.path.basename(file.path)).split(".")[1:2] == ["json"]
-    return replace(file, format=Format.JSON) if is_open and _begins_array(file) else file
+    return replace(file, format=Format.JSON) if _is_open(file, format) and _begins_array(file) else file
+
+
+def _is_open(file: InputFile, format: Format) -> bool:  # noqa: A002
+    """Tell whether a file's name leaves open what it is."""
+    return format is Format.AUTO and _suffix(os.path.basename(file.path)).split(".")[1:2] == ["json"]
 
 
 def _begins_array(file: InputFile) -> bool:

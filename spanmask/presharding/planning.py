@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from spanmask.asking import in_order
 from spanmask.collector import held_off
 from spanmask.config import (
     CorpusConfig,
@@ -170,16 +171,28 @@ def _task(number: int, items: Sequence[_Weighted]) -> Task:
 def _weighted_parts(files: Sequence[InputFile], config: CorpusConfig, target: int) -> Iterator[_Weighted]:
     """Yield the parts of all files; of those that are not what they claim, as far as that shows here, all are told."""
     bad = list[CorpusError]()
-    for file in files:
-        try:
-            yield from _parts_of(file, config, target)
-        except CorpusError as error:
-            bad.append(error)
+    for found in in_order(lambda file: _parts_or_refusal(file, config, target), files, _is_looked_at):
+        if isinstance(found, CorpusError):
+            bad.append(found)
+        else:
+            yield from found
     if len(bad) > 1:
         told = "\n".join(map(str, bad[:_BAD_TOLD]))
         raise CorpusError(f"{len(bad):,} inputs cannot be read; correct them, or leave them out:\n{told}")
     if bad:
         raise bad[0]
+
+
+def _is_looked_at(file: InputFile) -> bool:
+    """Tell whether an object is asked for its head or its footer. Not of Arrow, which is fetched whole: one after another."""
+    return file.pin is not None and (file.is_delimited or file.format is Format.PARQUET)
+
+
+def _parts_or_refusal(file: InputFile, config: CorpusConfig, target: int) -> list[_Weighted] | CorpusError:
+    try:
+        return list(_parts_of(file, config, target))
+    except CorpusError as error:
+        return error
 
 
 def _parts_of(file: InputFile, config: CorpusConfig, target: int) -> Iterator[_Weighted]:
