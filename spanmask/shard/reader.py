@@ -20,7 +20,7 @@ from spanmask.records import MaskedBlock, Row
 from spanmask.shard.manifest import Manifest, read_manifest
 from spanmask.shard.root import RemoteRoot, Root, regular_state, root_of
 from spanmask.shard.schema import BATCH_ROWS, from_record_batch
-from spanmask.shard.shard_file import ShardFile, Verify
+from spanmask.shard.shard_file import Known, ShardFile, Verify
 from spanmask.shard.table import ShardRecord, Split
 from spanmask.storage import digest, reporting
 
@@ -71,7 +71,7 @@ class ShardSet(Sequence[Row]):
         self._kept = manifest.config.corpus.keep
         self._looked_at: dict[int, float] = {}
         self._first: ShardFile | None = None
-        self._known: _Known | None = None
+        self._known: Known | None = None
         self._let_go_at = 0.0
         rows = split.shards.counts("rows")
         self.row_offsets = blocks.offsets_of(rows)
@@ -147,7 +147,7 @@ class ShardSet(Sequence[Row]):
         self._first = self._first or file
         file.require_types_of(self._first)
         if isinstance(self.root, Path):
-            self._known = self._known or _Known(self.block_offsets)
+            self._known = self._known or Known(self.block_offsets)
             self._known.share(shard, file)
         return file
 
@@ -226,23 +226,6 @@ class ShardSet(Sequence[Row]):
     def block_count(self) -> int:
         """Return how many record batches there are."""
         return int(self.block_offsets[-1])
-
-
-class _Known:
-    """Which record batches were found right in which state of their shards, open or not. block_offsets: as of `ShardSet`."""
-
-    def __init__(self, block_offsets: npt.NDArray[np.int64]) -> None:
-        self._offsets = block_offsets
-        self._checked = np.zeros(int(block_offsets[-1]), np.bool_)
-        self._written = np.zeros(len(block_offsets) - 1, np.int64)
-
-    def share(self, shard: int, file: ShardFile) -> None:
-        """Give a shard that was opened what is known of it, if it is as it was then, and learn from it from here on."""
-        checked = self._checked[self._offsets[shard] : self._offsets[shard + 1]]
-        if self._written[shard] != file.written:
-            self._written[shard] = file.written
-            checked[:] = False
-        file.checked = checked
 
 
 class Blocks(Sequence[MaskedBlock]):

@@ -216,6 +216,23 @@ class ShardFile:
             raise ShardError(message, path=self.record.path, row=number * BATCH_ROWS + problem.row)
 
 
+class Known:
+    """Which record batches were found right in which state of their shards, open or not. block_offsets: as of `ShardSet`."""
+
+    def __init__(self, block_offsets: npt.NDArray[np.int64]) -> None:
+        self._offsets = block_offsets
+        self._checked = np.zeros(int(block_offsets[-1]), np.bool_)
+        self._written = np.zeros(len(block_offsets) - 1, np.int64)
+
+    def share(self, shard: int, file: ShardFile) -> None:
+        """Give a shard that was opened what is known of it, if it is as it was then, and learn from it from here on."""
+        checked = self._checked[self._offsets[shard] : self._offsets[shard + 1]]
+        if self._written[shard] != file.written:
+            self._written[shard] = file.written
+            checked[:] = False
+        file.checked = checked
+
+
 def expected_schema(manifest: Manifest, found: pa.Schema) -> pa.Schema:
     """Return the schema that a manifest asks for; kept columns take the types found, where those can be kept, and content its digest."""
     config = manifest.config
