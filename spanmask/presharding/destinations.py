@@ -12,7 +12,7 @@ from spanmask.errors import ConfigError, MismatchError, SpanmaskError
 from spanmask.folders import made_for
 from spanmask.places import RemotePlace
 from spanmask.presharding.remote_state import RemoteState
-from spanmask.presharding.state import RunState, joined, locked, require_under_way
+from spanmask.presharding.state import RunState, joined, locked, require_same, require_under_way
 from spanmask.shard.manifest import MANIFEST
 from spanmask.storage import refuse_url
 
@@ -84,20 +84,21 @@ def written(out: Out, *, patience: float = 0) -> Iterator[None]:
         raise
 
 
-def shared(out: Out) -> AbstractContextManager[State]:
-    """Be one of several processes that run units of a dataset, and yield the state of the run under way.
+def shared(out: Out, plan: str) -> AbstractContextManager[State]:
+    """Be one of several processes that run units of a plan, by its key, and yield the state of its run.
 
     Raises
     ------
     MismatchError
-        A process that writes it alone is at work, or no run is under way.
+        A process that writes it alone is at work, or no run of the plan is under way.
     """
-    return joined(out) if isinstance(out, Path) else _shared(out)
+    return joined(out, plan) if isinstance(out, Path) else _shared(out, plan)
 
 
 @contextmanager
-def _shared(out: RemotePlace) -> Iterator[State]:
+def _shared(out: RemotePlace, plan: str) -> Iterator[State]:
     state = RemoteState(out)
     require_under_way(state)
+    require_same(state, plan)
     state.require_writer(state.saved_plan())
     yield state

@@ -113,7 +113,7 @@ def _require_all(state: State, plan: Plan) -> list[str]:
         units.setdefault(unit_order(name)[0], []).append(name)
     last = [units[task.number][-1] for task in plan.tasks if task.streamed and task.number in units]
     # A streamed task's end says how many blocks it has.
-    ends = {known.unit: known.blocks for known in state.receipts(last)}
+    ends = {known.unit: known.blocks for known in state.receipts(last, plan.key)}
     found, missing = list[str](), list[int]()
     for task in plan.tasks:
         names = units.get(task.number, [])
@@ -131,7 +131,7 @@ def _require_all(state: State, plan: Plan) -> list[str]:
 def _whole(state: State, plan: Plan, units: Sequence[str]) -> Iterator[Receipt]:
     """Yield the receipts of units; refuse in the end where some are damaged, or their shards are not there."""
     lost = set(units)
-    for known in state.receipts(units):
+    for known in state.receipts(units, plan.key):
         lost.remove(known.unit)
         yield known
     if lost:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from spanmask.collector import held_off
-from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION, Format, PreshardConfig
+from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION, Format, PreshardConfig, fingerprint
 from spanmask.corpus.exclusion import read_exclusions
 from spanmask.corpus.inputs import Exclusion, InputFile, Part
 from spanmask.errors import ConfigError, MismatchError, ShardError
@@ -76,6 +76,11 @@ def saved_identity(content: dict[str, Any]) -> dict[str, Any]:
         return {}
 
 
+def key_of(identity: dict[str, Any]) -> str:
+    """Return the key of a plan; see `Plan`."""
+    return fingerprint(identity)[:16]
+
+
 def _told(path: str, size: int, mtime_ns: int, pin: str | None) -> dict[str, Any]:
     # By base names: the same files may be given as a folder or one by one.
     return {"name": os.path.basename(path), "size": size} | ({"mtime_ns": mtime_ns} if pin is None else {"pin": pin})
@@ -107,7 +112,8 @@ def plan_from_json(content: dict[str, Any], out: str, exclusions: Sequence[Exclu
         raise MismatchError(
             f"{out}: planned with {made_by}, and here are {_versions(vocabulary)}; use the same spanmask and libraries on all machines"
         )
-    return Plan(config=config, vocabulary=vocabulary, files=files, tasks=tasks, unigram=unigram, out=out)
+    key = key_of(saved_identity(content))
+    return Plan(config=config, vocabulary=vocabulary, files=files, tasks=tasks, unigram=unigram, out=out, key=key)
 
 
 def stated_exclusions(content: dict[str, Any], out: str) -> tuple[Exclusion, ...]:

@@ -52,7 +52,8 @@ class Task:
 class Plan:
     """Everything workers need: configuration, vocabulary, tasks, and unigram counts where they are used.
 
-    unigram: (V,) counts of ids. out: the dataset's folder, where it is to be written.
+    unigram: (V,) counts of ids. out: the dataset's folder, where it is to be written. key: of what a run shares with those that may go on
+    with its work, once it is saved.
     """
 
     config: PreshardConfig
@@ -61,6 +62,7 @@ class Plan:
     tasks: tuple[Task, ...]
     unigram: npt.NDArray[np.int64] | None
     out: str = ""
+    key: str = ""
 
     @property
     def words_stored(self) -> bool:

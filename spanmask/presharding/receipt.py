@@ -35,6 +35,7 @@ class Receipt:
     source_bytes: decompressed input bytes. disk_bytes: input bytes on disk. supplied: how much the documents held in the fields of
     ``spans_field`` and ``words_field``. skipped: lines of `skipped.jsonl`, at most `SKIPPED_LIMIT`. through_library: why text went
     through the `tokenizers` library, where it did. hashed: of the inputs. blocks: of a streamed task's end: how many other units it has.
+    plan: its `Plan.key`, where that was saved.
     """
 
     unit: str
@@ -49,6 +50,7 @@ class Receipt:
     hashed: tuple[Hashed, ...] = ()
     through_library: str | None = None
     blocks: int | None = None
+    plan: str = ""
 
     @property
     def records(self) -> tuple[ShardRecord, ...]:
@@ -57,7 +59,7 @@ class Receipt:
 
     def to_json(self) -> dict[str, Any]:
         """Return the receipt as its file holds it: without what it does not tell of, as before there was any."""
-        absent = {"hashed": (), "through_library": None, "blocks": None}
+        absent = {"hashed": (), "through_library": None, "blocks": None, "plan": ""}
         return {name: value for name, value in asdict(self).items() if name not in absent or value != absent[name]}
 
     @classmethod
@@ -92,6 +94,7 @@ class Receipt:
         require(all(map(is_count, (self.source_bytes, self.disk_bytes, *self.supplied.values()))), "no counts")
         require(all(type(line) is str for line in self.skipped), "no lines")
         require(self.blocks is None or is_count(self.blocks), "no blocks")
+        require(type(self.plan) is str, "no plan")
         require(self.through_library is None or type(self.through_library) is str, "no reason")
 
 

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -19,7 +20,7 @@ from spanmask import remote
 from spanmask.config import canonical_json
 from spanmask.errors import ConfigError, IncompleteShards, MismatchError, StorageError
 from spanmask.places import RemotePlace
-from spanmask.presharding.plan_file import saved_identity
+from spanmask.presharding.plan_file import key_of, saved_identity
 from spanmask.presharding.receipt import UNIT, Receipt
 from spanmask.presharding.state import CARD, FAILED, FOLDER, PLAN, RECEIPTS, receipt_of, sealed, unsealed
 from spanmask.shard.manifest import MANIFEST, Manifest
@@ -49,6 +50,12 @@ class RemoteState:
         """Return the plan of the run that was started here, if any; an empty one where it is damaged."""
         data = self._read(_PLAN)
         return None if data is None else unsealed(data) or {}
+
+    @property
+    def plan_key(self) -> str | None:
+        """The `Plan.key` of the run that was started here, None where none was."""
+        saved = self.saved_plan()
+        return None if saved is None else key_of(saved_identity(saved))
 
     def may_discard(self, *, overwrite: bool) -> bool:  # noqa: ARG002
         """Return False: without a lock nobody can tell whether the run that began here still lives."""
@@ -106,13 +113,13 @@ class RemoteState:
         names = [name.rpartition("/")[2].removesuffix(".json") for name in self.out.names(_RECEIPTS)]
         return [name for name in names if UNIT.fullmatch(name) and task in (None, int(name.split("-")[0]))]
 
-    def receipts(self, units: Iterable[str]) -> Iterator[Receipt]:
-        """Yield the receipts of units whose shards are there with their sizes, which is whole: an object is never there in part."""
+    def receipts(self, units: Iterable[str], plan: str) -> Iterator[Receipt]:
+        """Yield the receipts of units of a plan, by its key, whose shards are there with their sizes: no object is ever there in part."""
         units = list(units)
         if not units:
             return
         size = self.out.size if len(units) <= _FEW else self._sizes().get
-        for receipt in _ahead(self._receipt, units):
+        for receipt in _ahead(partial(self._receipt, plan), units):
             if receipt is not None and all(size(record.path) == record.bytes for record in receipt.records):
                 yield receipt
 
@@ -183,8 +190,8 @@ class RemoteState:
         except ConfigError:
             return None
 
-    def _receipt(self, unit: str) -> Receipt | None:
-        return receipt_of(self._read(f"{_RECEIPTS}/{unit}.json"), unit)
+    def _receipt(self, plan: str, unit: str) -> Receipt | None:
+        return receipt_of(self._read(f"{_RECEIPTS}/{unit}.json"), unit, plan)
 
 
 def _ahead(ask: Callable[[str], _T], units: Iterable[str]) -> Iterator[_T]:

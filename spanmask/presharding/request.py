@@ -14,7 +14,7 @@ from spanmask.errors import MismatchError
 from spanmask.presharding.destinations import Out, out_of, state_of
 from spanmask.presharding.existing import check_out, differences, finished_dataset, refusal
 from spanmask.presharding.finding import STDIN, OnInputs, Paths, each_of, find_files
-from spanmask.presharding.plan_file import identity, plan_from_json, plan_to_json, saved_identity, stated_files
+from spanmask.presharding.plan_file import identity, key_of, plan_from_json, plan_to_json, saved_identity, stated_files
 from spanmask.presharding.planning import Plan, make_plan
 from spanmask.presharding.space import check_space
 from spanmask.shard.manifest import Manifest
@@ -80,9 +80,11 @@ class Request:
 
     def begin(self, files: tuple[InputFile, ...]) -> Plan:
         """Make the plan of a run, and save it where no other run would lose its work by that; raises as `preshard` does."""
-        plan = replace(make_plan(self.config, load_vocabulary(self.config.vocabulary), files), out=os.fspath(self.out))
+        plan = make_plan(self.config, load_vocabulary(self.config.vocabulary), files)
+        wanted = identity(plan.config, plan.vocabulary, plan.files)
+        plan = replace(plan, out=os.fspath(self.out), key=key_of(wanted))
         state, content = state_of(self.out), plan_to_json(plan)
-        saved, wanted = state.saved_plan(), identity(plan.config, plan.vocabulary, plan.files)
+        saved = state.saved_plan()
         if saved is None or saved_identity(saved) != wanted:
             if saved is not None and not state.may_discard(overwrite=self.overwrite):
                 raise MismatchError(refusal(self.out, "an unfinished run", differences(saved_identity(saved), wanted)))

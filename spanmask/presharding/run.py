@@ -166,7 +166,7 @@ def _on_dask(request: Request, scheduler: str | None, jobs: int, on_progress: On
 def _spread(out: Out, plan: Plan, scheduler: str | None, jobs: int, teller: Teller) -> Manifest:
     teller.advance()
     # Shared with the workers, one of which may stand still and hold it when all is done.
-    with shared(out) as state:
+    with shared(out, plan.key) as state:
         ran = run_spread(state, plan, scheduler, jobs, teller)
         alone = (
             sole_writer(out, out / FOLDER / FINISHING, patience=PATIENCE) if isinstance(out, Path) else nullcontext()

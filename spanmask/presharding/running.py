@@ -60,7 +60,7 @@ def run_tasks(
     """
     done, failed = set[str](), list[str]()
     ends: dict[int, int] = {}
-    for known in state.receipts(_known(state, tasks)):
+    for known in state.receipts(_known(state, tasks), plan.key):
         teller.done(known, before=True)
         on_receipt(known)
         done.add(known.unit)

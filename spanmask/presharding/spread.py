@@ -15,7 +15,6 @@ from spanmask.engines.workers import Report
 from spanmask.errors import ConfigError, MismatchError
 from spanmask.kernels.cache import has_compiled_kernels
 from spanmask.presharding.destinations import State, out_of, shared
-from spanmask.presharding.plan_file import identity
 from spanmask.presharding.planning import Plan
 from spanmask.presharding.progress import Teller
 from spanmask.presharding.receipt import Receipt
@@ -35,7 +34,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class TaskWork:
-    """The work that Dask's workers are given: where the dataset is written, and the `plan_key` of its plan."""
+    """The work that Dask's workers are given: where the dataset is written, and the `Plan.key` of its plan."""
 
     out: str
     key: str
@@ -56,7 +55,7 @@ class TaskWork:
                 f"{self.out}: no such folder on {platform.node()}, where a Dask worker runs; give one that all machines share, inputs too"
             )
         plan = read_plan(self.out)
-        if plan_key(plan) != self.key:
+        if plan.key != self.key:
             raise MismatchError(f"{self.out}: another run was begun there; nothing was written")
         return partial(_run, plan)
 
@@ -65,15 +64,10 @@ class TaskWork:
         PipelineWork(plan=read_plan(self.out), root=self.out, run=Pipeline.run).warm_up()
 
 
-def plan_key(plan: Plan) -> str:
-    """Return what a plan and its place are called on a cluster."""
-    return fingerprint([identity(plan.config, plan.vocabulary, plan.files), plan.out])[:16]
-
-
 def _run(plan: Plan, number: int, report: Report) -> Told:
     """Run a task on a worker, and save its receipts."""
     receipts, teller = list[Receipt](), Teller(None, 0)
-    with shared(out_of(plan.out)) as state:
+    with shared(out_of(plan.out), plan.key) as state:
         run_tasks(state, plan, plan.chosen([number]), 1, teller, receipts.append)
     counted = teller.progress
     report(counted.disk_bytes - counted.resumed_disk_bytes, counted.text_bytes, counted.tokens)
@@ -101,12 +95,12 @@ def run_spread(state: State, plan: Plan, scheduler: str | None, jobs: int, telle
         The file system refused, an input changed while it was read, or the scheduler is gone.
     """
     done, failed = set[str](), list[str]()
-    for known in state.receipts(state.units()):
+    for known in state.receipts(state.units(), plan.key):
         teller.done(known, before=True)
         done.add(known.unit)
     before = len(done)
     left = (task.number for task in plan.tasks if task.streamed or _first_unit(task.number) not in done)
-    work = TaskWork(plan.out, plan_key(plan))
+    work = TaskWork(plan.out, plan.key)
 
     def stopping() -> bool:
         # Whoever watches says so when told of something, and workers tell of whole tasks.
@@ -121,7 +115,8 @@ def run_spread(state: State, plan: Plan, scheduler: str | None, jobs: int, telle
         work,
         left,
         teller.advance,
-        key=work.key,
+        # Of a dataset that is written elsewhere, too, the scheduler may know.
+        key=fingerprint([plan.key, plan.out])[:16],
         scheduler=scheduler,
         jobs=jobs,
         size=lambda number: max(plan.tasks[number].disk_bytes, 1),

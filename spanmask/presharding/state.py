@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from spanmask.collector import held_off
 from spanmask.config import canonical_json, fingerprint
 from spanmask.errors import MismatchError, SpanmaskError
 from spanmask.folders import LOCK, sole_writer
+from spanmask.presharding.plan_file import key_of, saved_identity
 from spanmask.presharding.receipt import UNIT, Receipt
 from spanmask.shard.manifest import MANIFEST, Manifest, write_manifest
 from spanmask.shard.parts import SKIPPED, SPLITS
@@ -37,6 +39,8 @@ class _UnderWay(Protocol):
     def staged(self) -> bool: ...
     @property
     def is_under_way(self) -> bool: ...
+    @property
+    def plan_key(self) -> str | None: ...
 
 
 class RunState:
@@ -60,6 +64,16 @@ class RunState:
         """Return the plan of the run that was started here, if any; an empty one where it is damaged."""
         path = self.folder / PLAN
         return (unsealed(path.read_bytes()) or {}) if path.exists() else None
+
+    @property
+    def plan_key(self) -> str | None:
+        """The `Plan.key` of the run that was started here, None where none was."""
+        path = self.folder / PLAN
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            return None
+        return _key_of(path, found.st_ino, found.st_mtime_ns, found.st_size)
 
     def start(self, plan: dict[str, Any]) -> None:
         """Make the folders and save the plan."""
@@ -99,11 +113,11 @@ class RunState:
         pattern = "*.json" if task is None else f"{task:05}-*.json"
         return sorted(path.stem for path in self.receipts_folder.glob(pattern) if UNIT.fullmatch(path.stem))
 
-    def receipts(self, units: Iterable[str]) -> Iterator[Receipt]:
-        """Yield the receipts of units whose shards are there as they were written; another one's is done again."""
+    def receipts(self, units: Iterable[str], plan: str) -> Iterator[Receipt]:
+        """Yield the receipts of units of a plan, by its key, whose shards are there as they were written; another one's is done again."""
         for unit in units:
             path = self.receipts_folder / f"{unit}.json"
-            receipt = _read_receipt(path)
+            receipt = _read_receipt(path, plan)
             if receipt is not None and all(self._is_there(record, path) for record in receipt.records):
                 yield receipt
 
@@ -202,14 +216,14 @@ class RunState:
                 os.replace(self.folder / name, self.out / name)
 
 
-def receipt_of(data: bytes | None, unit: str) -> Receipt | None:
-    """Return the receipt that a unit's file holds, or None where it is missing, damaged, an earlier release's or another unit's."""
+def receipt_of(data: bytes | None, unit: str, plan: str) -> Receipt | None:
+    """Return the receipt that a unit's file holds; None where it is missing, damaged, an earlier release's, another unit's or plan's."""
     content = None if data is None else unsealed(data)
     if content is None:
         return None
     with suppress(ValueError):
         receipt = Receipt.from_json(content)
-        return receipt if receipt.unit == unit else None
+        return receipt if (receipt.unit, receipt.plan) == (unit, plan) else None
     return None
 
 
@@ -230,10 +244,16 @@ def unsealed(data: bytes) -> dict[str, Any] | None:
     return content
 
 
-def _read_receipt(path: Path) -> Receipt | None:
+def _read_receipt(path: Path, plan: str) -> Receipt | None:
     with suppress(FileNotFoundError):
-        return receipt_of(path.read_bytes(), path.stem)
+        return receipt_of(path.read_bytes(), path.stem, plan)
     return None
+
+
+@lru_cache(maxsize=8)
+def _key_of(path: Path, *_: int) -> str:
+    """Return the key of a saved plan, which is read once as long as its file is the same: one may be tens of megabytes."""
+    return key_of(saved_identity(unsealed(path.read_bytes()) or {}))
 
 
 def _read_json(path: Path) -> Any:
@@ -270,24 +290,37 @@ def locked(out: Path, *, patience: float = 0) -> Iterator[None]:
 
 
 @contextmanager
-def joined(out: Path) -> Iterator[RunState]:
-    """Be one of several processes that run units of a dataset, and yield the state of the run under way.
+def joined(out: Path, plan: str) -> Iterator[RunState]:
+    """Be one of several processes that run units of a plan, by its key, and yield the state of its run.
 
     Raises
     ------
     MismatchError
-        A process that writes it alone is at work, or no run is under way.
+        A process that writes it alone is at work, or no run of the plan is under way.
     """
     require_under_way(RunState(out))
     with sole_writer(out, out / FOLDER, shared=True, patience=PATIENCE):
         state = RunState(out)
         try:
-            # Who was waited for may have finished it.
+            # Who was waited for may have finished it, or planned another.
             require_under_way(state)
+            require_same(state, plan)
             yield state
         finally:
             if not state.is_under_way:
                 shutil.rmtree(out / FOLDER, ignore_errors=True)
+
+
+def require_same(state: _UnderWay, plan: str) -> None:
+    """Refuse where the run under way is not that of a plan, by its key.
+
+    Raises
+    ------
+    MismatchError
+        It is another's.
+    """
+    if state.plan_key != plan:
+        raise MismatchError(f"{state.out}: another run was begun there meanwhile; nothing was written")
 
 
 def require_under_way(state: _UnderWay) -> None:

@@ -123,7 +123,7 @@ def run_unit(plan: Plan, i: int) -> Receipt:
         The file system refused, or an input changed while it was read.
     """
     receipts = list[Receipt]()
-    with shared(out_of(plan.out)) as state:
+    with shared(out_of(plan.out), plan.key) as state:
         run_tasks(state, plan, plan.chosen([i]), 1, Teller(None, 0), receipts.append)
     return summed(receipts)
 
@@ -131,5 +131,5 @@ def run_unit(plan: Plan, i: int) -> Receipt:
 def run_share(plan: Plan, numbers: Iterable[int], jobs: int, on_progress: OnProgress | None = None) -> Ran:
     """Run tasks of a plan as `run_unit` does one, in as many processes as there are jobs."""
     tasks = plan.chosen(numbers)
-    with shared(out_of(plan.out)) as state:
+    with shared(out_of(plan.out), plan.key) as state:
         return run_tasks(state, plan, tasks, jobs, Teller(on_progress, sum(task.disk_bytes for task in tasks)))

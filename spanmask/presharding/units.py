@@ -147,6 +147,7 @@ class Pipeline:
             through_library=self._tokenizer.through_library,
             hashed=(*unit.hashed, *hashes.found),
             blocks=unit.blocks,
+            plan=self.plan.key,
         )
 
     def documents(self, unit: Unit, hashes: UnitHashes | None = None) -> Iterator[DocumentBlock]:

@@ -178,6 +178,41 @@ def test_two_at_once_on_one_number_write_the_same(whole: Any) -> None:
     assert whole.tree("twice") == whole.wanted
 
 
+def test_a_task_that_comes_once_another_run_was_planned_writes_nothing(lab: Any) -> None:
+    text = lab.text()
+    ours = plan(text, lab.folder / "out", lab.config())
+    run_unit(ours, 0)
+    theirs = plan(text, lab.folder / "out", lab.config(seed=8), overwrite=True)
+    before = lab.tree("out")
+    for late in (lambda: run_unit(ours, 1), lambda: run_share(ours, [1], 1)):
+        with pytest.raises(MismatchError, match="another run was begun there meanwhile; nothing was written"):
+            late()
+    assert lab.tree("out") == before
+    run_share(theirs, range(len(theirs.tasks)), 1)
+    assert finalize(lab.folder / "out").config == theirs.config
+
+
+@pytest.mark.parametrize("way", ["array", "local"])
+def test_receipts_of_another_plan_are_none(way: str, lab: Any) -> None:
+    """As a store leaves them, or a network's file system without locks, to a straggler: under the names of the new plan's units."""
+    text = lab.text()
+    for seed in (7, 8):
+        made = plan(text, lab.folder / f"seed{seed}", lab.config(seed=seed))
+        run_share(made, range(len(made.tasks)), 1)
+    wanted = shutil.copytree(lab.folder / "seed7", lab.folder / "wanted")
+    finalize(wanted)
+    for path in ("train/shard-00001-00000.arrow", ".spanmask/receipts/00001-00000.json"):
+        shutil.copy2(lab.folder / "seed8" / path, lab.folder / "seed7" / path)
+    if way == "local":
+        lab.run(text, "seed7")
+    else:
+        with pytest.raises(IncompleteShards, match=r"1 of .* tasks are missing: 1; run"):
+            finalize(lab.folder / "seed7")
+        run_unit(read_plan(lab.folder / "seed7"), 1)
+        finalize(lab.folder / "seed7")
+    assert lab.tree("seed7") == lab.tree(wanted)
+
+
 def test_tasks_and_a_run_in_one_piece_go_on_with_each_others_work(whole: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     _share(whole, "mixed", "1/3")
     kept = shutil.copytree(whole.folder / "mixed", whole.folder / "kept")

@@ -301,7 +301,7 @@ def test_a_run_goes_on_without_reading_what_nobody_wrote_since(lab: Any, monkeyp
     """Of a shard with its size that was written since its receipt, the bytes tell, whoever wrote it and whatever time it then has."""
     _stop_early(lab, lab.text(), "out")
     state = RunState(lab.folder / "out")
-    units = [receipt.unit for receipt in state.receipts(state.units())]
+    units = [receipt.unit for receipt in state.receipts(state.units(), str(state.plan_key))]
     touched, flipped, longer, replaced, *untouched = ((state.root / f"train/shard-{unit}.arrow") for unit in units)
     assert untouched
     data = bytearray(flipped.read_bytes())
@@ -318,7 +318,7 @@ def test_a_run_goes_on_without_reading_what_nobody_wrote_since(lab: Any, monkeyp
     read: list[str] = []
     of_file = state_module.digest
     monkeypatch.setattr(state_module, "digest", lambda path: read.append(path.name) or of_file(path))
-    there = [receipt.unit for receipt in state.receipts(state.units())]
+    there = [receipt.unit for receipt in state.receipts(state.units(), str(state.plan_key))]
     assert there == [units[0], *units[4:]]
     assert read == [touched.name, flipped.name]
 
@@ -328,7 +328,7 @@ def test_a_receipt_keeps_its_bytes_read_and_written_again(lab: Any) -> None:
     _stop_early(lab, lab.text(), "out")
     state = RunState(lab.folder / "out")
     before = {path.name: path.read_bytes() for path in state.receipts_folder.iterdir()}
-    receipts = list(state.receipts(state.units()))
+    receipts = list(state.receipts(state.units(), str(state.plan_key)))
     assert sorted(f"{receipt.unit}.json" for receipt in receipts) == sorted(before)
     parts = "conservation digest disk_bytes hashed sampling shards skipped source_bytes statistics supplied unit"
     for receipt in receipts:
