@@ -94,9 +94,10 @@ def repair(
     manifest = read_manifest(out)
     require_current(manifest, folder, "repairing it")
     damaged = _damaged(out, manifest, on_checked)
-    remaking = _Remaking(out=out, wanted=damaged)
+    remaking = _Remaking(out=out, digest=manifest.digest, wanted=damaged)
     if damaged:
         with _scratch(out) as scratch:
+            _check_same(out, manifest.digest)
             remaking.run(_plan(manifest, inputs, damaged), jobs, scratch, on_remade)
     verdict = verify(out, on_progress=on_verified)
     remade = (*tables, *(record.path for record in damaged if record.path not in remaking.refused))
@@ -162,6 +163,20 @@ def _scratch(out: Out) -> Iterator[Path]:
             remove(out / FOLDER / _SCRATCH)
 
 
+def _check_same(out: Out, digest: str) -> None:
+    """Refuse a dataset that is another one by now: finding what is damaged takes hours, in which it may have been replaced.
+
+    Raises
+    ------
+    MismatchError
+        It is.
+    """
+    with suppress(ShardError):
+        if read_manifest(out).digest == digest:
+            return
+    raise MismatchError(f"{out}: the dataset was replaced while it was looked at; nothing was put into the new one: repair again")
+
+
 def _plan(manifest: Manifest, inputs: Sequence[str | os.PathLike[str]], damaged: Sequence[ShardRecord]) -> Plan:
     """Return the dataset's plan, after holding the inputs against the manifest: all of their sizes, the digests of those to be read.
 
@@ -191,9 +206,10 @@ def _unit_of(record: ShardRecord) -> tuple[int, int]:
 
 @dataclass(slots=True, kw_only=True)
 class _Remaking:
-    """Shards being made again. refused: those that could not be, and why."""
+    """Shards being made again. digest: of the dataset. refused: those that could not be, and why."""
 
     out: Out
+    digest: str
     wanted: Sequence[ShardRecord]
     refused: dict[str, str] = field(default_factory=dict)
 
@@ -230,6 +246,8 @@ class _Remaking:
                 os.replace(path, final)
                 sync_folder(final.parent)
         else:
+            # No lock holds anybody off.
+            _check_same(self.out, self.digest)
             self.out.publish(made.path, path.read_bytes())
         del self.refused[made.path]
 

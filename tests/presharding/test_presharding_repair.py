@@ -18,7 +18,7 @@ from object_store import ObjectStore
 
 from spanmask import preshard, remote
 from spanmask.errors import ConfigError, MismatchError
-from spanmask.presharding import repairing
+from spanmask.presharding import plan, repairing
 from spanmask.presharding.repairing import repair
 from spanmask.presharding.units import Pipeline
 
@@ -304,6 +304,43 @@ def test_a_repair_beside_a_run_that_replaces_the_dataset_is_refused(copy: Path) 
         repair(copy)
 
 
+def _found(monkeypatch: pytest.MonkeyPatch, replace: Callable[[], object]) -> None:
+    """Have a dataset replaced while it is looked for what is damaged."""
+    find = repairing._damaged
+
+    def finding(*arguments: Any) -> Any:
+        found = find(*arguments)
+        replace()
+        return found
+
+    monkeypatch.setattr(repairing, "_damaged", finding)
+
+
+@pytest.mark.parametrize("way", ["overwritten", "removed", "begun"])
+def test_nothing_is_put_into_a_dataset_that_replaced_the_damaged_one(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    text, out = lab.text(), lab.folder / "out"
+    lab.run(text, "out")
+    _flip(out / "train" / "shard-00001-00000.arrow")
+
+    def replace() -> None:
+        if way == "overwritten":
+            lab.run(text, "out", seed=8, overwrite=True)
+        else:
+            shutil.rmtree(out)
+            out.mkdir()
+        if way == "begun":
+            plan(text, out, lab.config(seed=8))
+        trees.append(lab.tree("out"))
+
+    trees = list[Tree]()
+    _found(monkeypatch, replace)
+    with pytest.raises(MismatchError, match=r"was replaced while it was looked at|a run that replaces it is under way"):
+        repair(out, [text], jobs=1)
+    assert [lab.tree("out")] == trees
+
+
 def test_a_kill_while_shards_take_their_places_leaves_none_half_made(
     made: tuple[Lab, Tree], copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,6 +355,30 @@ def test_a_kill_while_shards_take_their_places_leaves_none_half_made(
     monkeypatch.setattr(repairing, "sync_folder", real)
     assert len(repair(copy, jobs=1).remade) == 2
     assert _tree(copy) == {name: data for name, data in made[1].items() if not name.endswith("/")}
+
+
+@pytest.mark.parametrize("way", ["overwritten", "removed"])
+def test_no_object_is_put_into_a_dataset_that_replaced_the_damaged_one(
+    lab: Lab, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    url, path = object_store.url("data/set"), lab.text()
+    preshard(path, url, lab.config(), jobs=1)
+    object_store.put("data/set/train/shard-00001-00000.arrow", b"")
+    make, trees = repairing.run_local, list[Any]()
+
+    def replaced(*arguments: Any) -> Any:
+        for outcome in make(*arguments):
+            if not trees:
+                remote.delete(entry.url for entry in remote.listing(url))
+                if way == "overwritten":
+                    preshard(path, url, lab.config(seed=8), jobs=1)
+                trees.append(object_store.tree("data/set"))
+            yield outcome
+
+    monkeypatch.setattr(repairing, "run_local", replaced)
+    with pytest.raises(MismatchError, match="was replaced while it was looked at"):
+        repair(url, [path], jobs=1)
+    assert object_store.tree("data/set") == trees[0]
 
 
 def test_objects_are_made_again_too(lab: Lab, object_store: ObjectStore) -> None:
