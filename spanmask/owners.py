@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import socket
@@ -11,10 +12,14 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
-#: The number of the first process namespace of a Linux machine: what runs in another, as in a container, is not seen from there.
-_FIRST_NAMESPACE = 0xEFFFFFFC
-#: Characters of a host's name that are kept; a host may have 64, and a file's name no more than 255 bytes.
+#: Characters of a host's name that are kept, for people; a host may have 64, and a file's name no more than 255 bytes.
 _HOST_CHARACTERS = 32
+#: Characters of the digest that tells hosts apart.
+_DIGEST_CHARACTERS = 12
+#: What a Linux system has anew each time it starts: machines may share their names, as those made of one image do.
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+#: The process namespace, by its number: what runs in another one, as in a container, is not seen from here.
+_NAMESPACE = Path("/proc/self/ns/pid")
 _OWNER = re.compile(r"(?P<host>[A-Za-z0-9._]+)-(?P<pid>[0-9]{1,9})-(?P<started>[0-9]{1,15})")
 
 
@@ -62,12 +67,12 @@ def host_name() -> str:
 
 @cache
 def _host() -> str:
-    """Return this host's name, with its process namespace where that is not the machine's first one."""
-    name = host_name()
+    """Return what processes share that see each other: the host's name, and a digest of all of it, the boot and the process namespace."""
+    told = [socket.gethostname()]
     with suppress(OSError):
-        namespace = os.stat("/proc/self/ns/pid").st_ino
-        return name if namespace == _FIRST_NAMESPACE else f"{name}.{namespace}"
-    return name
+        told += [_BOOT.read_text(), str(_NAMESPACE.stat().st_ino)]
+    content = hashlib.sha256("\n".join(told).encode("utf-8", "surrogateescape")).hexdigest()
+    return f"{host_name()}_{content[:_DIGEST_CHARACTERS]}"
 
 
 def _started(pid: int) -> int | None:

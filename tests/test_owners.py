@@ -70,6 +70,28 @@ def test_any_host_has_a_name_that_is_read_again(host: str, monkeypatch: pytest.M
         owners._host.cache_clear()
 
 
+@pytest.mark.parametrize("differing", ["end of a long name", "boot", "namespace", "letter that no name keeps"])
+def test_processes_of_hosts_that_differ_anywhere_are_not_each_other_s(
+    differing: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where `gc` took one node for another it would remove what lives there."""
+    boots = [tmp_path / "a", tmp_path / "b"]
+    for path in boots:
+        path.write_text(path.name)
+    names = {"end of a long name": ("x" * 40 + "1", "x" * 40 + "2"), "letter that no name keeps": ("nöde", "näde")}
+    hosts = []
+    for number in (0, 1):
+        owners._host.cache_clear()
+        with monkeypatch.context() as patch:
+            patch.setattr("socket.gethostname", lambda at=number: names.get(differing, ("localhost",) * 2)[at])
+            patch.setattr(owners, "_BOOT", boots[number * (differing == "boot")])
+            patch.setattr(owners, "_NAMESPACE", boots[number * (differing == "namespace")])
+            hosts.append(Owner.here())
+            assert hosts[0].lives is (None if number else True)
+    owners._host.cache_clear()
+    assert hosts[0].host != hosts[1].host
+
+
 @pytest.mark.parametrize(
     "name", [".tmp-0123-a", ".tmp-out", f"{TEMPORARY}{'0' * 16}-shard.arrow", "a-1-2", ".tmp-a-1-x"]
 )

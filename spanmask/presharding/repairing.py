@@ -174,7 +174,9 @@ def _check_same(out: Out, digest: str) -> None:
     with suppress(ShardError):
         if read_manifest(out).digest == digest:
             return
-    raise MismatchError(f"{out}: the dataset was replaced while it was looked at; nothing was put into the new one: repair again")
+    raise MismatchError(
+        f"{out}: the dataset was replaced while it was looked at; nothing was put into the new one: repair again"
+    )
 
 
 def _plan(manifest: Manifest, inputs: Sequence[str | os.PathLike[str]], damaged: Sequence[ShardRecord]) -> Plan:
