@@ -58,22 +58,23 @@ class RunState:
         self.receipts_folder = self.folder / RECEIPTS
         self.failures_folder = self.folder / FAILED
         waiting = self.folder / "replacement"
-        self.root = waiting if waiting.exists() or (out / MANIFEST).exists() else out
+        self.root = waiting if _exists(waiting) or _exists(out / MANIFEST) else out
 
     def saved_plan(self) -> dict[str, Any] | None:
         """Return the plan of the run that was started here, if any; an empty one where it is damaged."""
         path = self.folder / PLAN
-        return (unsealed(path.read_bytes()) or {}) if path.exists() else None
+        with reporting(path, "read"), suppress(FileNotFoundError, NotADirectoryError):
+            return unsealed(path.read_bytes()) or {}
+        return None
 
     @property
     def plan_key(self) -> str | None:
         """The `Plan.key` of the run that was started here, None where none was."""
         path = self.folder / PLAN
-        try:
+        with reporting(path, "read"), suppress(FileNotFoundError, NotADirectoryError):
             found = path.stat()
-        except FileNotFoundError:
-            return None
-        return _key_of(path, found.st_ino, found.st_mtime_ns, found.st_size)
+            return _key_of(path, found.st_ino, found.st_mtime_ns, found.st_size)
+        return None
 
     def start(self, plan: dict[str, Any]) -> None:
         """Make the folders and save the plan."""
@@ -88,7 +89,7 @@ class RunState:
 
     def discard(self) -> None:
         """Remove what an unfinished run left, but for lock and standard input."""
-        if not (self.out / MANIFEST).exists():
+        if not _exists(self.out / MANIFEST):
             for split in SPLITS:
                 remove(self.out / split)
         self.clear(STDIN_FOLDER)
@@ -110,8 +111,14 @@ class RunState:
 
     def units(self, task: int | None = None) -> list[str]:
         """Return the names of the units that have receipts, sorted; those of one task, or all."""
-        pattern = "*.json" if task is None else f"{task:05}-*.json"
-        return sorted(path.stem for path in self.receipts_folder.glob(pattern) if UNIT.fullmatch(path.stem))
+        names = (name.removesuffix(".json") for name in self._names_of_receipts() if name.endswith(".json"))
+        return sorted(name for name in names if UNIT.fullmatch(name) and task in (None, int(name.split("-")[0])))
+
+    def _names_of_receipts(self) -> list[str]:
+        # A glob would take a file system that does not answer for a folder of nothing, and what is done for nothing to lose.
+        with reporting(self.receipts_folder, "list"), suppress(FileNotFoundError):
+            return os.listdir(self.receipts_folder)
+        return []
 
     def receipts(self, units: Iterable[str], plan: str) -> Iterator[Receipt]:
         """Yield the receipts of units of a plan, by its key, whose shards are there as they were written; another one's is done again."""
@@ -124,7 +131,7 @@ class RunState:
     @property
     def has_receipts(self) -> bool:
         """Whether a run that began here has done anything."""
-        return any(self.receipts_folder.glob("*.json"))
+        return any(name.endswith(".json") for name in self._names_of_receipts())
 
     def _is_there(self, record: ShardRecord, receipt: Path) -> bool:
         """Say whether a shard is as its receipt has it, without reading those that nobody wrote since: they may be ten terabytes.
@@ -146,7 +153,7 @@ class RunState:
     @property
     def staged(self) -> bool:
         """Whether the dataset only waits to be committed."""
-        return (self.folder / MANIFEST).exists()
+        return _exists(self.folder / MANIFEST)
 
     def may_discard(self, *, overwrite: bool) -> bool:
         """Return whether what a run left may go: a plan without a receipt has nothing to lose, and its process is gone."""
@@ -155,12 +162,12 @@ class RunState:
     @property
     def is_finished(self) -> bool:
         """Whether a finished dataset stands here, which no run under way is replacing: then it is not what will stand here."""
-        return (self.out / MANIFEST).exists() and not self.is_under_way
+        return _exists(self.out / MANIFEST) and not self.is_under_way
 
     @property
     def is_under_way(self) -> bool:
         """Whether a run began here and has not ended."""
-        return self.staged or (self.folder / PLAN).exists()
+        return self.staged or _exists(self.folder / PLAN)
 
     def commit(self) -> None:
         """Put everything in its place, the manifest last, and remove the state but for the lock."""
@@ -214,6 +221,14 @@ class RunState:
                 remove(self.out / name)
             elif (self.folder / name).exists():
                 os.replace(self.folder / name, self.out / name)
+
+
+def _exists(path: Path) -> bool:
+    """Say whether there is something under a name; unlike `Path.exists`, which takes what does not answer for nothing."""
+    with reporting(path, "look at"), suppress(FileNotFoundError, NotADirectoryError):
+        path.stat()
+        return True
+    return False
 
 
 def receipt_of(data: bytes | None, unit: str, plan: str) -> Receipt | None:

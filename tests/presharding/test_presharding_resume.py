@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import io
 import json
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,12 @@ from typing import Any
 import pytest
 from figures import figure
 
-from spanmask import ConfigError, CorpusError, MismatchError, PreshardConfig, preshard, verify
+from spanmask import ConfigError, CorpusError, MismatchError, PreshardConfig, StorageError, preshard, verify
 from spanmask.config import SequenceConfig, VocabularyConfig
 from spanmask.presharding import existing
 from spanmask.presharding import state as state_module
 from spanmask.presharding.comparing import verify_source
-from spanmask.presharding.state import RunState
+from spanmask.presharding.state import RunState, locked
 from spanmask.shard import manifest as manifests
 from spanmask.shard.manifest import config_fingerprint, read_manifest
 from spanmask.vocab import load_vocabulary
@@ -323,6 +325,33 @@ def test_a_run_goes_on_without_reading_what_nobody_wrote_since(lab: Any, monkeyp
     assert read == [touched.name, flipped.name]
 
 
+@pytest.mark.parametrize("silent", ["receipts", "plan.json", "replacement"])
+def test_a_file_system_that_does_not_answer_has_nothing_removed(
+    silent: str, lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is done is not taken for nothing: a network's file system may be gone for seconds."""
+    path = lab.text()
+    _stop_early(lab, path, "out")
+    before = {name: data for name, data in lab.tree("out").items() if name != ".spanmask/lock"}
+
+    def unanswering(call: Any) -> Any:
+        def answer(path: Any = ".", *arguments: Any, **options: Any) -> Any:
+            if isinstance(path, str | os.PathLike) and os.path.basename(os.fspath(path)) == silent:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return call(path, *arguments, **options)
+
+        return answer
+
+    with monkeypatch.context() as patch:
+        for name in ("stat", "scandir", "listdir"):
+            patch.setattr(os, name, unanswering(getattr(os, name)))
+        with pytest.raises(StorageError, match="Input/output error"):
+            lab.run(path, "out", seed=8)
+        with suppress(StorageError), locked(lab.folder / "out"):
+            raise StorageError("what else a file system does that does not answer")
+    assert {name: data for name, data in lab.tree("out").items() if name != ".spanmask/lock"} == before
+
+
 def test_a_receipt_keeps_its_bytes_read_and_written_again(lab: Any) -> None:
     """So a run goes on from what an earlier release wrote."""
     _stop_early(lab, lab.text(), "out")
@@ -330,7 +359,7 @@ def test_a_receipt_keeps_its_bytes_read_and_written_again(lab: Any) -> None:
     before = {path.name: path.read_bytes() for path in state.receipts_folder.iterdir()}
     receipts = list(state.receipts(state.units(), str(state.plan_key)))
     assert sorted(f"{receipt.unit}.json" for receipt in receipts) == sorted(before)
-    parts = "conservation digest disk_bytes hashed sampling shards skipped source_bytes statistics supplied unit"
+    parts = "conservation digest disk_bytes hashed plan sampling shards skipped source_bytes statistics supplied unit"
     for receipt in receipts:
         (state.receipts_folder / f"{receipt.unit}.json").unlink()
         state.save_receipt(receipt)
