@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -55,10 +56,11 @@ class NewFolder:
 
 
 @contextlib.contextmanager
-def sole_writer(out: Path, folder: Path, *, shared: bool = False, patience: float = 0) -> Iterator[None]:
+def sole_writer(out: Path, folder: Path, *, shared: bool = False, patience: float = 0) -> Iterator[Callable[[], bool]]:
     """Be the only process that writes a place, by a lock in a folder, which is made; the lock dies with the process.
 
-    shared: with others that share it. patience: seconds to wait for others.
+    shared: with others that share it. patience: seconds to wait for others. What is yielded ends the sharing, and tells whether nobody
+    else has the lock then, and nobody gets it either.
 
     Raises
     ------
@@ -73,9 +75,17 @@ def sole_writer(out: Path, folder: Path, *, shared: bool = False, patience: floa
     with reporting(folder, "write"):
         descriptor = _lock(folder / LOCK, out, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, time.monotonic() + patience)
     try:
-        yield
+        yield partial(_is_alone, descriptor)
     finally:
         os.close(descriptor)
+
+
+def _is_alone(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _lock(path: Path, out: Path, kind: int, until: float) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from spanmask import remote
@@ -12,7 +12,7 @@ from spanmask.errors import ConfigError, MismatchError, SpanmaskError
 from spanmask.folders import made_for
 from spanmask.places import RemotePlace
 from spanmask.presharding.remote_state import RemoteState
-from spanmask.presharding.state import RunState, joined, locked, require_same, require_under_way
+from spanmask.presharding.state import RunState, finisher, joined, locked, require_same, require_under_way
 from spanmask.shard.manifest import MANIFEST
 from spanmask.storage import refuse_url
 
@@ -93,6 +93,17 @@ def shared(out: Out, plan: str) -> AbstractContextManager[State]:
         A process that writes it alone is at work, or no run of the plan is under way.
     """
     return joined(out, plan) if isinstance(out, Path) else _shared(out, plan)
+
+
+def finishing(out: Out) -> AbstractContextManager[State]:
+    """Be the one of several processes that finishes their work, in a folder, and yield its state; in a store many may do the same.
+
+    Raises
+    ------
+    MismatchError
+        A process that writes it alone is at work.
+    """
+    return finisher(out) if isinstance(out, Path) else nullcontext(RemoteState(out))
 
 
 @contextmanager

@@ -7,14 +7,13 @@ import shlex
 from collections.abc import Collection, Iterator, Sequence
 
 from spanmask.engines.array import told_numbers
-from spanmask.errors import ConfigError, CorpusError, IncompleteShards
+from spanmask.errors import ConfigError, CorpusError, IncompleteShards, MismatchError, ShardError
 from spanmask.presharding.assembling import assemble
-from spanmask.presharding.destinations import State, out_of, state_of, written
+from spanmask.presharding.destinations import Out, State, finishing, out_of, state_of
 from spanmask.presharding.locations import remember_inputs, remember_lists
 from spanmask.presharding.plan_file import plan_from_json, stated_exclusions
 from spanmask.presharding.planning import Plan
 from spanmask.presharding.receipt import Receipt, unit_order
-from spanmask.presharding.state import PATIENCE
 from spanmask.presharding.units import Unit
 from spanmask.shard.card import dataset_card
 from spanmask.shard.manifest import Manifest, read_manifest
@@ -45,31 +44,46 @@ def finalize(out: str | os.PathLike[str]) -> Manifest:
         The plan is damaged, other releases of spanmask or of a library made it, or another process is writing the dataset.
     CorpusError
         There is no row in all of it.
+    ShardError
+        A finished dataset is there, and is damaged.
     StorageError
         The file system refused.
     """
     place = out_of(out)
-    # Without the lock first: tasks that still run hold it, and what they have to do is missing.
+    try:
+        return _finalize(place)
+    except (ConfigError, IncompleteShards, MismatchError):
+        # Whoever finished it meanwhile has removed plan and receipts.
+        if not state_of(place).is_finished:
+            raise
+        return _finished(place)
+
+
+def _finalize(place: Out) -> Manifest:
     state = state_of(place)
     if state.is_finished:
-        return read_manifest(place)
+        return _finished(place)
+    # Without the lock first: what is missing is told at once, and where nothing was begun nothing is written.
     if not state.staged:
         _require_all(state, _plan_of(state))
-    with written(place, patience=PATIENCE):
-        state = state_of(place)
+    with finishing(place) as state:
         if state.staged:
             state.commit()
         # Somebody else may have finished it meanwhile.
         if state.is_finished:
-            return read_manifest(place)
+            return _finished(place)
         plan = _plan_of(state)
-        try:
-            return finish(state, plan, _require_all(state, plan))
-        except IncompleteShards:
-            # In an object store no lock holds off another one, which removes the receipts once it is through.
-            if not state_of(place).is_finished:
-                raise
-            return read_manifest(place)
+        return finish(state, plan, _require_all(state, plan))
+
+
+def _finished(place: Out) -> Manifest:
+    try:
+        return read_manifest(place)
+    except IncompleteShards as error:
+        # It is not work that is missing: whoever runs tasks as long as some are would do so for ever.
+        raise ShardError(
+            "the finished dataset has it no more; `spanmask repair` makes it again where it can", path=error.path
+        ) from None
 
 
 def finish(state: State, plan: Plan, units: Sequence[str]) -> Manifest:

@@ -14,8 +14,7 @@ from spanmask.config import PreshardConfig
 from spanmask.corpus.exclusion import with_exclusions
 from spanmask.corpus.inputs import Inputs
 from spanmask.errors import ConfigError, IncompleteShards, SpanmaskError
-from spanmask.folders import sole_writer
-from spanmask.presharding.destinations import Out, State, shared, state_of, written
+from spanmask.presharding.destinations import Out, State, finishing, shared, state_of, written
 from spanmask.presharding.finding import STDIN, OnInputs, Paths, find_files
 from spanmask.presharding.finishing import finish
 from spanmask.presharding.locations import check_unchanged_since
@@ -25,7 +24,7 @@ from spanmask.presharding.receipt import unit_order
 from spanmask.presharding.request import Request, with_lists
 from spanmask.presharding.running import Ran, run_tasks
 from spanmask.presharding.spread import run_spread
-from spanmask.presharding.state import FINISHING, FOLDER, PATIENCE
+from spanmask.presharding.state import FOLDER
 from spanmask.presharding.tasks import plan_request
 from spanmask.presharding.units import Pipeline, all_units
 from spanmask.records import Row
@@ -165,13 +164,9 @@ def _on_dask(request: Request, scheduler: str | None, jobs: int, on_progress: On
 
 def _spread(out: Out, plan: Plan, scheduler: str | None, jobs: int, teller: Teller) -> Manifest:
     teller.advance()
-    # Shared with the workers, one of which may stand still and hold it when all is done.
     with shared(out, plan.key) as state:
         ran = run_spread(state, plan, scheduler, jobs, teller)
-        alone = (
-            sole_writer(out, out / FOLDER / FINISHING, patience=PATIENCE) if isinstance(out, Path) else nullcontext()
-        )
-        with alone:
+        with finishing(out):
             if state.is_finished:
                 return read_manifest(out)
             return _finish(state, plan, ran, "with more memory a worker")

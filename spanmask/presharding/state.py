@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import shlex
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -28,7 +30,7 @@ PLAN = "plan.json"
 STDIN_FOLDER, RECEIPTS, FAILED = "stdin", "receipts", "failed"
 #: Locked by the one of several processes that finishes their work.
 FINISHING = "finishing"
-#: Seconds that one of several processes waits for one that plans or finishes their work.
+#: Seconds that one of several processes waits for one that works alone.
 PATIENCE = 60.0
 
 
@@ -170,7 +172,7 @@ class RunState:
         return self.staged or _exists(self.folder / PLAN)
 
     def commit(self) -> None:
-        """Put everything in its place, the manifest last, and remove the state but for the lock."""
+        """Put everything in its place, the manifest last, and remove the state but for the locks."""
         with reporting(self.out, "finish the dataset"):
             self._place_shards()
             self._place_files()
@@ -183,10 +185,10 @@ class RunState:
             self.clear()
 
     def clear(self, *kept: str) -> None:
-        """Remove everything in the state folder but the lock and what is kept; the plan last, so that a kill leaves no orphans."""
+        """Remove everything in the state folder but locks and what is kept; the plan last, so that a kill leaves no orphans."""
         with reporting(self.folder, "remove"):
             for path in sorted(self.folder.iterdir(), key=lambda path: path.name == PLAN):
-                if path.name not in (LOCK, *kept):
+                if path.name not in (LOCK, FINISHING, *kept):
                     remove(path)
 
     def _place_shards(self) -> None:
@@ -314,15 +316,39 @@ def joined(out: Path, plan: str) -> Iterator[RunState]:
         A process that writes it alone is at work, or no run of the plan is under way.
     """
     require_under_way(RunState(out))
-    with sole_writer(out, out / FOLDER, shared=True, patience=PATIENCE):
+    with _sharing(out):
         state = RunState(out)
+        # Who was waited for may have finished it, or planned another.
+        require_under_way(state)
+        require_same(state, plan)
+        yield state
+
+
+@contextmanager
+def finisher(out: Path) -> Iterator[RunState]:
+    """Be the one of several processes that finishes their work, however long another is at that, and yield its state.
+
+    Who runs units goes on beside it, or stands still: their work is done, or told to be missing.
+
+    Raises
+    ------
+    MismatchError
+        A process that writes it alone is at work.
+    """
+    with _sharing(out), sole_writer(out, out / FOLDER / FINISHING, patience=math.inf):
+        yield RunState(out)
+
+
+@contextmanager
+def _sharing(out: Path) -> Iterator[None]:
+    """Share the lock of a dataset; the state folder goes with the last one that does, unless a run is under way in it."""
+    with sole_writer(out, out / FOLDER, shared=True, patience=PATIENCE) as alone:
         try:
-            # Who was waited for may have finished it, or planned another.
-            require_under_way(state)
-            require_same(state, plan)
-            yield state
+            yield
         finally:
-            if not state.is_under_way:
+            state = RunState(out)
+            # While others hold the lock, whoever comes must find its file. Once nobody does, somebody may have planned anew.
+            if not state.is_under_way and alone() and not state.is_under_way:
                 shutil.rmtree(out / FOLDER, ignore_errors=True)
 
 
@@ -346,7 +372,11 @@ def require_under_way(state: _UnderWay) -> None:
     MismatchError
         None is.
     """
-    if state.staged or not state.is_under_way:
+    if state.staged:
+        raise MismatchError(
+            f"{state.out}: all its work is done; `spanmask finalize {shlex.quote(str(state.out))}` puts the dataset in its place"
+        )
+    if not state.is_under_way:
         raise MismatchError(
             f"{state.out}: no run is under way there: it was finished, or was not planned; nothing was written"
         )

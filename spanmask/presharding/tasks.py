@@ -59,8 +59,8 @@ def plan_request(request: Request) -> Plan | None:
         )
     folder = request.out
     files, finished = request.look()
-    # Looked at without the lock: those who run its units hold it.
-    known = None if finished else request.saved(files)
+    # Looked at without the lock: those who run its units hold it. Of what only waits to take its place nothing is left to run.
+    known = None if finished or state_of(folder).staged else request.saved(files)
     if known is None and finished is None:
         # Where no plan is yet, whoever is at work is making it, and that may take minutes.
         patience = PATIENCE if state_of(folder).is_under_way else _PLANNING * PATIENCE

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ from spanmask_cli.main import run as run_main
 import spanmask
 from spanmask import ConfigError, IncompleteShards, MismatchError, finalize, verify
 from spanmask.engines.array import choose
-from spanmask.presharding import plan, read_plan, run_unit
+from spanmask.folders import sole_writer
+from spanmask.presharding import finishing, plan, read_plan, run_unit
 from spanmask.presharding import state as states
 from spanmask.presharding.plan_file import plan_to_json
 from spanmask.presharding.planning import make_plan
+from spanmask.presharding.state import joined
 from spanmask.presharding.tasks import run_share
 
 
@@ -286,6 +289,95 @@ def test_tasks_leave_out_what_a_list_names_wherever_they_run(lab: Any) -> None:
     (lab.folder / "out.txt").write_text("3\n")
     with pytest.raises(MismatchError, match="not the list that the run was planned with"):
         read_plan(lab.folder / "other")
+
+
+@pytest.fixture
+def run_all(lab: Any) -> Any:
+    """A lab with a run of which all tasks are done."""
+    lab.path = lab.text()
+    made = plan(lab.path, lab.folder / "out", lab.config())
+    run_share(made, range(len(made.tasks)), 1)
+    return lab
+
+
+@pytest.mark.parametrize("step", ["_plan_of", "_require_all", "finishing", "finish"])
+def test_whoever_comes_second_has_the_dataset_that_the_first_finished(
+    step: str, run_all: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one is through between any two steps of the second."""
+    call, first = getattr(finishing, step), []
+
+    def after_the_first(*arguments: Any) -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr(finishing, step, call)
+            # As on a machine whose file system keeps no locks.
+            patch.setattr(states, "sole_writer", lambda *_, **__: nullcontext(lambda: False))
+            if not first:
+                first.append(finalize(run_all.folder / "out"))
+        return call(*arguments)
+
+    monkeypatch.setattr(finishing, step, after_the_first)
+    assert finalize(run_all.folder / "out").digest == first[0].digest
+    assert verify(run_all.folder / "out").ok
+
+
+def test_a_task_that_stands_still_keeps_nobody_from_finishing(run_all: Any) -> None:
+    out = run_all.folder / "out"
+    with joined(out, read_plan(out).key), joined(out, read_plan(out).key):
+        finalize(out)
+        # Whoever comes meets those that are at work.
+        assert (out / ".spanmask" / "lock").exists()
+        with pytest.raises(MismatchError, match="another spanmask process is writing it"):
+            run_all.run(run_all.path, "out", seed=8, overwrite=True)
+    assert not (out / ".spanmask").exists()
+    assert verify(out).ok
+
+
+def test_who_waits_for_one_that_finishes_waits_as_long_as_it_takes(
+    run_all: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(states, "PATIENCE", 0.1)
+    out, found = run_all.folder / "out", list[Any]()
+    with sole_writer(out, out / ".spanmask", shared=True), sole_writer(out, out / ".spanmask" / "finishing"):
+        waiting = threading.Thread(target=lambda: found.append(finalize(out)))
+        waiting.start()
+        waiting.join(0.5)
+        assert waiting.is_alive()
+    waiting.join()
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("engine", ["array", "dask", "local", "finalize"])
+def test_a_kill_before_all_has_its_place_is_made_good_by_the_same_command(
+    engine: str, run_all: Any, monkeypatch: pytest.MonkeyPatch, told: Told
+) -> None:
+    out, flags = run_all.folder / "out", ("--seed", 7, "--shard-bytes", 4096, "--max-tokens", 64)
+
+    def killed(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(states.RunState, "commit", killed)
+        with pytest.raises(KeyboardInterrupt):
+            finalize(out)
+    if engine == "finalize":
+        code, _ = told("preshard", "--out", out, "--engine", "array", "--task", "0/2")
+        assert code == 2
+        code, _ = told("finalize", out)
+    else:
+        task = ("--task", "0/2") if engine == "array" else ()
+        code, _ = told("preshard", run_all.path, "--out", out, *flags, "--engine", engine, *task)
+    assert code == 0
+    assert not (out / ".spanmask").exists()
+    assert verify(out).ok
+
+
+def test_a_finished_dataset_that_lost_its_table_is_damaged_and_not_to_be_run(run_all: Any, told: Told) -> None:
+    finalize(run_all.folder / "out")
+    (run_all.folder / "out" / "shards.arrow").unlink()
+    code, text = told("finalize", run_all.folder / "out")
+    assert code == 5
+    assert re.search("shards.arrow.*`spanmask repair` makes it again", text)
 
 
 # --- The command
