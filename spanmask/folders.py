@@ -9,6 +9,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import random
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -24,8 +25,9 @@ LOCK = "lock"
 #: In the folder of who writes a place: what takes its name, and what had it before.
 _NEW, _OLD = "new", "old"
 
-#: Seconds between two looks whether another process has ended.
-_LOOK = 0.1
+#: Seconds before the first look whether another process has ended, and between two looks in the end: a thousand may be waiting, each look
+#: three requests of one server.
+_FIRST_LOOK, _LOOK = 0.1, 2.0
 
 _T = TypeVar("_T")
 
@@ -90,6 +92,7 @@ def _is_alone(descriptor: int) -> bool:
 
 def _lock(path: Path, out: Path, kind: int, until: float) -> int:
     """Lock the file that stands under this name when the lock is had: a process that ends removes its own, and its folder."""
+    pause = _FIRST_LOOK
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -106,7 +109,9 @@ def _lock(path: Path, out: Path, kind: int, until: float) -> int:
                 raise MismatchError(
                     f"{out}: another spanmask process is writing it; wait for it, or choose another --out"
                 ) from None
-            time.sleep(_LOOK)
+            # Drawn, since they were all started at once.
+            time.sleep(max(0, min(random.uniform(0.5, 1) * pause, until - time.monotonic())))
+            pause = min(1.5 * pause, _LOOK)
         os.close(descriptor)
 
 

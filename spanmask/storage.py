@@ -91,6 +91,8 @@ def advice_for(error: BaseException | None) -> str:
         return f"raise the limit of open files (ulimit -n), then {AGAIN}"
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "check the permissions, or choose another place"
+    if number in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
+        return "this file system does not keep locks, or not now: mount it with them (flock), or choose another place"
     return f"check the disk, then {AGAIN}"
 
 

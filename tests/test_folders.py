@@ -76,6 +76,47 @@ def _full(_: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def test_who_waits_for_a_lock_looks_less_and_less_often_and_not_all_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand tasks of an array wait for the first of them, which plans for minutes."""
+    clock, pauses = [0.0], list[list[float]]()
+
+    def sleep(seconds: float) -> None:
+        pauses[-1].append(seconds)
+        clock[0] += seconds
+
+    monkeypatch.setattr("spanmask.folders.time.sleep", sleep)
+    monkeypatch.setattr("spanmask.folders.time.monotonic", lambda: clock[0])
+    with sole_writer(tmp_path, tmp_path / "x"):
+        for _ in range(2):
+            pauses.append([])
+            with (
+                pytest.raises(MismatchError, match="another spanmask process"),
+                sole_writer(tmp_path, tmp_path / "x", shared=True, patience=600),
+            ):
+                pass
+    assert all(sum(some) == pytest.approx(600) for some in pauses)
+    assert max(map(len, pauses)) < 650
+    assert all(some[0] <= 0.1 and max(some) <= 2 for some in pauses)
+    assert pauses[0][0] != pauses[1][0]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_told_as_that(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("spanmask.folders.fcntl.flock", refuse)
+    with (
+        pytest.raises(StorageError, match=r"does not keep locks, or not now: mount it with them \(flock\)"),
+        sole_writer(tmp_path, tmp_path / "x"),
+    ):
+        pass
+
+
 def test_nothing_is_written_or_removed_behind_a_link(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
