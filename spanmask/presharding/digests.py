@@ -93,7 +93,9 @@ class InputDigests:
             ranges = self._ranges.of_file(files[one.input])
             number = one.start // ranges.step
             if number < len(ranges) and ranges[number] == (one.start, one.stop):
-                room = self._found.setdefault(one.input, bytearray(_DIGEST_BYTES * len(ranges)))
+                if one.input not in self._found:
+                    self._found[one.input] = bytearray(_DIGEST_BYTES * len(ranges))
+                room = self._found[one.input]
                 room[number * _DIGEST_BYTES : (number + 1) * _DIGEST_BYTES] = bytes.fromhex(one.sha256)
 
     def records(self) -> list[InputRecord]:

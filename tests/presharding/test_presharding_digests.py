@@ -16,8 +16,10 @@ from spanmask.corpus import sources
 from spanmask.corpus.hashing import RangeHash
 from spanmask.corpus.inputs import find_inputs
 from spanmask.errors import IncompleteShards, MismatchError
+from spanmask.presharding import digests
 from spanmask.presharding.assembling import assemble
 from spanmask.presharding.comparing import verify_source
+from spanmask.presharding.digests import Hashed, InputDigests, InputRanges
 from spanmask.presharding.plan_file import plan_to_json
 from spanmask.presharding.planning import make_plan
 from spanmask.presharding.state import RunState
@@ -92,7 +94,7 @@ def test_any_number_of_jobs_and_a_run_that_goes_on_make_the_same_digests(hashed:
     plan = make_plan(config, load_vocabulary(config.vocabulary), find_inputs(paths, config.corpus.format).files)
     state = RunState(lab.folder / "resumed")
     state.start(plan_to_json(plan))
-    pipeline = Pipeline(plan, state.root)
+    pipeline = Pipeline(replace(plan, key=str(state.plan_key)), state.root)
     units = list(all_units(plan))
     assert sum(unit.block == END for unit in units) == 2
     receipts = [pipeline.run(unit, lambda *_: None) for unit in units[::3]]
@@ -103,6 +105,20 @@ def test_any_number_of_jobs_and_a_run_that_goes_on_make_the_same_digests(hashed:
     assert lab.run(paths, "resumed", shard_bytes=RANGE).content == manifest.content
 
 
+def test_room_for_the_digests_of_a_file_is_made_once(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of ten terabytes has a third of a million ranges, and each comes with a receipt of its own."""
+    path, config, made = lab.text(), lab.config(), list[int]()
+    plan = make_plan(config, load_vocabulary(config.vocabulary), find_inputs([path], config.corpus.format).files)
+    ranges = InputRanges(plan)
+    told = [Hashed(0, start, stop, stated(path, None)) for start, stop in ranges.of_file(plan.files[0])]
+    assert len(told) > 5
+    monkeypatch.setattr(digests, "bytearray", lambda size: made.append(size) or bytearray(size), raising=False)
+    put = InputDigests(ranges)
+    for one in told:
+        put.add([one])
+    assert made == [32 * len(told)]
+
+
 def test_a_streamed_task_that_lacks_a_block_or_its_end_is_not_whole(lab: Any) -> None:
     path = lab.folder / "streamed.txt.gz"
     path.write_bytes(gzip.compress("\n\n".join(make_documents(120)).encode()))
@@ -110,7 +126,7 @@ def test_a_streamed_task_that_lacks_a_block_or_its_end_is_not_whole(lab: Any) ->
     plan = make_plan(config, load_vocabulary(config.vocabulary), find_inputs([path], config.corpus.format).files)
     state = RunState(lab.folder / "out")
     state.start(plan_to_json(plan))
-    pipeline = Pipeline(plan, state.root)
+    pipeline = Pipeline(replace(plan, key=str(state.plan_key)), state.root)
     receipts = [pipeline.run(unit, lambda *_: None) for unit in all_units(plan)]
     assert len(receipts) > 3
     assert receipts[-1].blocks == len(receipts) - 1
@@ -150,7 +166,7 @@ def test_receipts_of_an_earlier_release_are_gone_on_from(hashed: Any) -> None:
     plan = make_plan(config, load_vocabulary(config.vocabulary), find_inputs(paths, config.corpus.format).files)
     state = RunState(lab.folder / "earlier")
     state.start(plan_to_json(plan))
-    pipeline = Pipeline(plan, state.root)
+    pipeline = Pipeline(replace(plan, key=str(state.plan_key)), state.root)
     for unit in list(all_units(plan))[:-1:2]:
         if unit.block != END:
             state.save_receipt(replace(pipeline.run(unit, lambda *_: None), hashed=()))
