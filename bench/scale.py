@@ -189,7 +189,7 @@ def receipts(*, count: int, folder: str) -> dict[str, Any]:
         (state.receipts_folder / f"{unit}.json").write_bytes(data)
         size += len(data)
     units, listed = _taken(state.units)
-    read = (receipt_of((state.receipts_folder / f"{unit}.json").read_bytes(), unit) for unit in units)
+    read = (receipt_of((state.receipts_folder / f"{unit}.json").read_bytes(), unit, made.plan) for unit in units)
     (manifest, _), added = _taken(lambda: assemble(whole, filter(None, read)))
     return {
         "receipts": count,

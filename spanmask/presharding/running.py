@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from spanmask.engines.local import TRIES, run_local
 from spanmask.presharding.destinations import State
@@ -96,7 +96,18 @@ def _known(state: State, tasks: Sequence[Task]) -> list[str]:
     return [name for name in state.units() if unit_order(name)[0] in wanted]
 
 
-@lru_cache(maxsize=1)
+class _Last(threading.local):
+    """The work that this thread ran last: a worker of a cluster may have several threads, each with its plan."""
+
+    work: PipelineWork | None = None
+
+
+_last = _Last()
+
+
 def _work(plan: Plan, root: str) -> PipelineWork:
-    """Return the work of a plan, whose tokenizer is made once however often some of it is run."""
-    return PipelineWork(plan=plan, root=root, run=Pipeline.run)
+    """Return the work of a plan, whose tokenizer is made once a thread however often some of it is run."""
+    work = _last.work
+    if work is None or work.plan is not plan or work.root != root:
+        work = _last.work = PipelineWork(plan=plan, root=root, run=Pipeline.run)
+    return work

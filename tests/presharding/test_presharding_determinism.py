@@ -7,6 +7,7 @@ import gzip
 import lzma
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def test_any_order_of_units_writes_the_same_bytes(mixed: Any) -> None:
     for name, order in (("backwards", units[::-1]), ("shuffled", random.Random(3).sample(units, len(units) - 3))):
         state = RunState(lab.folder / name)
         state.start(plan_to_json(plan))
-        pipeline = Pipeline(plan, state.root)
+        pipeline = Pipeline(replace(plan, key=str(state.plan_key)), state.root)
         for unit in order:
             state.save_receipt(pipeline.run(unit, lambda *_: None))
         lab.run(inputs, name, holdout=0.2, random_ids="unigram")

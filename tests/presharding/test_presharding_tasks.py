@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import pickle
 import random
+import threading
 from typing import Any
 
 import pytest
 
 from spanmask import ConfigError, MismatchError, StorageError
 from spanmask.folders import sole_writer
-from spanmask.presharding import plan, read_plan, run_unit
+from spanmask.presharding import plan, read_plan, run_unit, units
 from spanmask.presharding import state as states
 from spanmask.presharding.plan_file import plan_to_json
 
@@ -85,6 +86,26 @@ def test_one_that_runs_alone_and_those_that_share_keep_each_other_out(whole: Any
         run_unit(made, 0)
         with pytest.raises(MismatchError, match="another spanmask process"):
             whole.run(whole.inputs, "locked", **whole.options)
+
+
+def test_threads_that_each_read_the_plan_make_one_tokenizer_each(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of a Dask worker do."""
+    out = plan(lab.text(), lab.folder / "out", lab.config()).out
+    tokenizer, made, turns = units.Tokenizer, list[int](), threading.Barrier(2)
+    monkeypatch.setattr(units, "Tokenizer", lambda known: made.append(threading.get_ident()) or tokenizer(known))
+
+    def run(numbers: range) -> None:
+        read = read_plan(out)
+        for number in numbers:
+            turns.wait(10)
+            run_unit(read, number)
+
+    threads = [threading.Thread(target=run, args=(range(first, 6, 2),)) for first in (0, 1)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert len(made) == len(set(made)) == 2
 
 
 def test_a_task_whose_input_changed_meanwhile_is_not_done(lab: Any) -> None:
