@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence, Set
 from fractions import Fraction
 from pathlib import Path
 
 from spanmask.config import PreshardConfig
 from spanmask.corpus.inputs import InputFile
 from spanmask.errors import StorageError
-from spanmask.presharding.planning import Plan
+from spanmask.presharding.planning import Plan, Task
 from spanmask.presharding.receipt import unit_order
 from spanmask.presharding.unigrams import text_bytes
+from spanmask.presharding.units import END
 from spanmask.storage import AGAIN, reporting
 from spanmask.vocab import Vocabulary
 
@@ -43,10 +45,17 @@ def check_space(folder: Path, plan: Plan, done: Iterable[str]) -> None:
     StorageError
         It cannot fit.
     """
-    begun = {unit_order(name)[0] for name in done}
-    sizes = [(task.disk_bytes, task.number in begun) for task in plan.tasks]
-    whole = sum(size for size, _ in sizes)
-    left = whole and sum(size for size, known in sizes if not known) / whole
+    units = defaultdict[int, set[int]](set)
+    for task, block in map(unit_order, done):
+        units[task].add(block)
+    step, whole = plan.config.output.shard_bytes, sum(task.disk_bytes for task in plan.tasks)
+    left = (
+        whole
+        and sum(
+            task.disk_bytes * (1 - _share_done(task, units.get(task.number, frozenset()), step)) for task in plan.tasks
+        )
+        / whole
+    )
     needed = int(estimated_bytes(plan.config, plan.vocabulary, plan.files) * left)
     with reporting(folder, "look at"):
         free = shutil.disk_usage(folder).free
@@ -56,6 +65,13 @@ def check_space(folder: Path, plan: Plan, done: Iterable[str]) -> None:
     if needed * _SURE > free:
         raise StorageError(f"{told}; make room, or choose another --out, and {AGAIN}")
     warnings.warn(f"{told}: it may not fit", stacklevel=2)
+
+
+def _share_done(task: Task, blocks: Set[int], step: int) -> float:
+    """Return about which share of a task is done. blocks: those that are; step: bytes of text of a streamed task's."""
+    if not task.streamed or END in blocks:
+        return float(bool(blocks))
+    return min(len(blocks) * step / max(1, text_bytes(task.parts[0].file)), 1.0)
 
 
 def told_bytes(size: int) -> str:

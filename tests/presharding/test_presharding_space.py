@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from spanmask import StorageError, load_vocabulary, preshard
+from spanmask import IncompleteShards, StorageError, load_vocabulary, preshard
 from spanmask.corpus.inputs import find_inputs
 from spanmask.presharding import plan, run_unit
 from spanmask.presharding.space import estimated_bytes
@@ -68,6 +69,27 @@ def test_only_what_is_left_of_a_run_needs_room(lab: Lab, free: Callable[[int], N
     planned = plan(path, lab.folder / "out", lab.config())
     for task in planned.tasks[1:]:
         run_unit(planned, task.number)
+    free(_estimate(lab, path) // 3)
+    lab.run(path, "out")
+
+
+def test_of_a_large_compressed_file_what_is_not_done_needs_room(lab: Lab, free: Callable[[int], None]) -> None:
+    path = lab.folder / "text.txt.bz2"
+    path.write_bytes(bz2.compress(lab.text(count=800).read_bytes()))
+
+    def run_until(shards: int) -> None:
+        with pytest.raises(IncompleteShards, match="stopped with"):
+            preshard(
+                path, lab.folder / "out", lab.config(), jobs=1, on_progress=lambda progress: progress.shards > shards
+            )
+
+    run_until(1)
+    free(_estimate(lab, path) // 3)
+    with pytest.raises(StorageError, match="make room"):
+        lab.run(path, "out")
+    free(_estimate(lab, path))
+    blocks = -(-len(bz2.decompress(path.read_bytes())) // 4096)
+    run_until(blocks * 2 // 3)
     free(_estimate(lab, path) // 3)
     lab.run(path, "out")
 
