@@ -38,6 +38,7 @@ def run_task(
     from spanmask.presharding.planning import jobs_of
     from spanmask.presharding.request import Request
     from spanmask.presharding.tasks import plan_request, read_plan, run_share
+    from spanmask.remote import is_url
 
     chosen = None if task is None else choose(task, os.environ)
     plan: Plan | None
@@ -52,7 +53,7 @@ def run_task(
         _tell(as_json, {"out": out, "tasks": len(plan.tasks)}, _planned(out, plan))
         return
     with stoppable_display(sys.stderr) as (on_progress, request):
-        ran = run_share(plan, chosen.numbers(len(plan.tasks)), jobs_of(jobs), on_progress)
+        ran = run_share(plan, chosen.numbers(len(plan.tasks)), jobs_of(jobs, waiting=is_url(out)), on_progress)
         if ran.stopped:
             request.unwind()
     told = {"out": out, "tasks": ran.tasks, "units": len(ran.done), "before": ran.before, "failed": list(ran.failed)}

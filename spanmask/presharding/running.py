@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from spanmask.engines.local import TRIES, run_local
 from spanmask.presharding.destinations import State
@@ -21,7 +21,7 @@ class Ran:
     """What became of so many tasks.
 
     done: units, by name. failed: those whose worker died on every try. before: of those done, how many an earlier run had done.
-    stopped: whether who watched had it end before all were begun.
+    stopped: whether who watched had it end before all were done.
     """
 
     tasks: int
@@ -58,18 +58,14 @@ def run_tasks(
     StorageError
         The file system refused, or an input changed while it was read.
     """
-    done, failed = set[str](), list[str]()
-    ends: dict[int, int] = {}
+    done, failed = _Done(), list[str]()
     for known in state.receipts(_known(state, tasks), plan.key):
         teller.done(known, before=True)
         on_receipt(known)
-        done.add(known.unit)
-        if known.blocks is not None:
-            ends[unit_order(known.unit)[0]] = known.blocks
-    before, counts = len(done), Counter(unit_order(unit)[0] for unit in done)
+        done.add(known)
     # A large file of which all is done is not even read again.
-    left = [task for task in tasks if ends.get(task.number) != counts[task.number] - 1]
-    units, jobs = all_units(plan, frozenset(done), left), useful_jobs(left, jobs)
+    before, left = len(done.units), [task for task in tasks if not done.has(task)]
+    units, jobs = all_units(plan, frozenset(done.units), left), useful_jobs(left, jobs)
     work, stopping = _work(plan, str(state.root)), lambda: teller.stopping
     for outcome in run_local(work, units, jobs, teller.advance, teller.preparing, stopping=stopping):
         receipt: Receipt | None = outcome.result
@@ -80,10 +76,33 @@ def run_tasks(
         # Rows of a file that changed on the way belong to no text that exists.
         check_unchanged_since([part.file for part in plan.tasks[outcome.unit.task].parts])
         state.save_receipt(receipt)
-        done.add(receipt.unit)
+        done.add(receipt)
         on_receipt(receipt)
         teller.done(receipt, before=False)
-    return Ran(tasks=len(tasks), done=frozenset(done), failed=tuple(failed), before=before, stopped=teller.stopping)
+    stopped = teller.stopping and not all(map(done.has, left))
+    return Ran(tasks=len(tasks), done=frozenset(done.units), failed=tuple(failed), before=before, stopped=stopped)
+
+
+@dataclass(slots=True)
+class _Done:
+    """Units that are done, how many of each task, and of streamed ones whose end is done how many others they have."""
+
+    units: set[str] = field(default_factory=set)
+    counts: Counter[int] = field(default_factory=Counter)
+    blocks: dict[int, int] = field(default_factory=dict)
+
+    def add(self, receipt: Receipt) -> None:
+        """Take in a unit, once."""
+        task = unit_order(receipt.unit)[0]
+        self.units.add(receipt.unit)
+        self.counts[task] += 1
+        if receipt.blocks is not None:
+            self.blocks[task] = receipt.blocks
+
+    def has(self, task: Task) -> bool:
+        """Say whether all of a task is done."""
+        count = self.counts[task.number]
+        return self.blocks.get(task.number) == count - 1 if task.streamed else count == 1
 
 
 def _known(state: State, tasks: Sequence[Task]) -> list[str]:

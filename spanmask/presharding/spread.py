@@ -99,7 +99,7 @@ def run_spread(state: State, plan: Plan, scheduler: str | None, jobs: int, telle
         teller.done(known, before=True)
         done.add(known.unit)
     before = len(done)
-    left = (task.number for task in plan.tasks if task.streamed or _first_unit(task.number) not in done)
+    left = {task.number for task in plan.tasks if task.streamed or _first_unit(task.number) not in done}
     work = TaskWork(plan.out, plan.key)
 
     def stopping() -> bool:
@@ -113,7 +113,7 @@ def run_spread(state: State, plan: Plan, scheduler: str | None, jobs: int, telle
             work.warm_up()
     outcomes = run_dask(
         work,
-        left,
+        iter(sorted(left)),
         teller.advance,
         # Of a dataset that is written elsewhere, too, the scheduler may know.
         key=fingerprint([plan.key, plan.out])[:16],
@@ -123,6 +123,7 @@ def run_spread(state: State, plan: Plan, scheduler: str | None, jobs: int, telle
         stopping=stopping,
     )
     for outcome in outcomes:
+        left.remove(outcome.unit)
         told: Told | None = outcome.result
         if told is None:
             failed.append(_first_unit(outcome.unit))
@@ -130,9 +131,8 @@ def run_spread(state: State, plan: Plan, scheduler: str | None, jobs: int, telle
             continue
         done.update(told.units)
         teller.told(told.shards, told.through_library)
-    return Ran(
-        tasks=len(plan.tasks), done=frozenset(done), failed=tuple(failed), before=before, stopped=teller.stopping
-    )
+    stopped = teller.stopping and bool(left)
+    return Ran(tasks=len(plan.tasks), done=frozenset(done), failed=tuple(failed), before=before, stopped=stopped)
 
 
 def _first_unit(task: int) -> str:

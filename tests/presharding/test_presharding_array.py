@@ -22,13 +22,14 @@ import pytest
 from spanmask_cli.main import run as run_main
 
 import spanmask
-from spanmask import ConfigError, IncompleteShards, MismatchError, finalize, verify
+from spanmask import ConfigError, IncompleteShards, MismatchError, finalize, preshard, verify
 from spanmask.engines.array import choose
 from spanmask.folders import sole_writer
 from spanmask.presharding import finishing, plan, read_plan, run_unit
 from spanmask.presharding import state as states
 from spanmask.presharding.plan_file import plan_to_json
 from spanmask.presharding.planning import make_plan
+from spanmask.presharding.running import Ran
 from spanmask.presharding.state import joined
 from spanmask.presharding.tasks import run_share
 
@@ -378,6 +379,53 @@ def test_a_finished_dataset_that_lost_its_table_is_damaged_and_not_to_be_run(run
     code, text = told("finalize", run_all.folder / "out")
     assert code == 5
     assert re.search("shards.arrow.*`spanmask repair` makes it again", text)
+
+
+@pytest.mark.parametrize("way", ["share", "in one piece"])
+def test_a_run_that_is_to_end_when_all_is_done_has_not_been_stopped(way: str, lab: Any) -> None:
+    path, ending = lab.text(), {"last": False}
+    made = plan(path, lab.folder / "out", lab.config())
+    total = len(lab.run(path, "whole").splits["train"].shards)
+
+    def end(progress: Any, before: int) -> bool:
+        ending["last"] = ending["last"] or progress.shards >= total - before
+        return ending["last"]
+
+    if way == "in one piece":
+        preshard(path, lab.folder / "out", lab.config(), jobs=1, on_progress=lambda told: end(told, 0))
+        assert lab.tree("out") == lab.tree("whole")
+        return
+    numbers = range(len(made.tasks))
+    assert run_share(made, numbers, 1, lambda told: end(told, 3)).stopped
+    assert ending == {"last": True}
+    ending["last"] = False
+    ran = run_share(made, numbers, 1, lambda told: end(told, 0))
+    assert (ran.stopped, ending) == (False, {"last": True})
+
+
+@pytest.mark.parametrize(("out", "wanted"), [("out", 4), ("s3://bucket/out", 5)])
+def test_as_many_jobs_as_for_a_run_in_one_piece(
+    out: str, wanted: int, lab: Any, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of those that send to a store each waits now and then, and there are some more."""
+    from spanmask.presharding import planning, tasks
+
+    made, jobs = plan(lab.text(), lab.folder / "out", lab.config()), list[int]()
+    monkeypatch.setattr(planning, "default_jobs", lambda: 4)
+    monkeypatch.setattr(tasks, "plan_request", lambda _: made)
+    monkeypatch.setattr("spanmask.presharding.request.Request.of", lambda *_, **__: None)
+
+    def share(_: Any, numbers: Any, count: int, __: Any) -> Any:
+        jobs.append(count)
+        return Ran(tasks=1, done=frozenset(), failed=(), before=0, stopped=False)
+
+    monkeypatch.setattr(tasks, "run_share", share)
+    place = lab.folder / out if out == "out" else out
+    assert (
+        told("preshard", lab.folder / "text.txt", "--seed", 7, "--out", place, "--engine", "array", "--task", "0/1")[0]
+        == 0
+    )
+    assert jobs == [wanted]
 
 
 # --- The command
