@@ -221,9 +221,7 @@ def owner_of(path: Path) -> Owner | None:
     return Owner.of(path.name.removeprefix(TEMPORARY)) if path.name.startswith(TEMPORARY) else None
 
 
-def remove_temporaries(folder: Path, *, shared: bool = False) -> None:
-    """Remove what killed writers left in a folder. shared: others may be writing there: what is theirs, or may be, stays."""
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed writers left in a folder that nobody writes any more, or whose writers are not waited for."""
     for path in folder.glob(f"{TEMPORARY}*"):
-        owner = owner_of(path)
-        if not shared or (owner is not None and owner.lives is False):
-            remove(path)
+        remove(path)

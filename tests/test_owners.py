@@ -12,6 +12,7 @@ import pytest
 
 from spanmask import owners
 from spanmask.owners import Owner
+from spanmask.presharding.collecting import collect
 from spanmask.storage import TEMPORARY, beside, owner_of, remove_temporaries
 
 
@@ -99,13 +100,17 @@ def test_names_that_say_no_process_belong_to_none(name: str) -> None:
     assert owner_of(Path(name)) is None
 
 
-def test_where_others_write_only_what_dead_processes_of_this_host_left_is_removed(tmp_path: Path) -> None:
+def test_only_of_dead_processes_of_this_host_it_is_known_that_what_they_left_may_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spanmask.presharding.collecting.user_cache_folder", lambda: tmp_path / "none")
     here, gone = Owner.here(), dead()
     others = replace(gone, host="elsewhere")
     for owner in (here, gone, others):
         (tmp_path / f"{TEMPORARY}{owner}-{'0' * 16}-a").touch()
     (tmp_path / f"{TEMPORARY}{'0' * 16}-of-an-earlier-release").touch()
-    remove_temporaries(tmp_path, shared=True)
+    kept = {str(left.path) for left in collect([tmp_path]).kept}
     assert {str(owner_of(path)) for path in tmp_path.iterdir()} == {str(here), str(others), "None"}
+    assert kept == {str(path) for path in tmp_path.iterdir()}
     remove_temporaries(tmp_path)
     assert not list(tmp_path.iterdir())
