@@ -7,7 +7,7 @@ import math
 import os
 import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,11 +17,13 @@ from spanmask.errors import ConfigError, IncompleteShards, MismatchError
 from spanmask.folders import LOCK, is_locked
 from spanmask.places import LocalPlace, Place, place_of
 from spanmask.presharding.finding import STDIN
+from spanmask.presharding.receipt import UNIT, unit_order
 from spanmask.presharding.state import FAILED, FOLDER, PLAN, RECEIPTS, STDIN_FOLDER, unsealed
+from spanmask.presharding.units import END
 from spanmask.shard.manifest import MANIFEST, Manifest, read_manifest
 
 _PLAN, _RECEIPTS, _FAILED = (f"{FOLDER}/{name}" for name in (PLAN, RECEIPTS, FAILED))
-#: Seconds before the last receipt that the rate is taken over, and how many receipts of them at most.
+#: Seconds before the last receipt that the rate is taken over, and how many receipts of them at most; as many are opened.
 _WINDOW, _MOST = 600.0, 256
 #: Inputs that the command to go on with names one by one.
 _NAMED = 8
@@ -117,8 +119,8 @@ def _under_way(place: Place, folder: str, plan: Mapping[str, Any]) -> Status:
         manifest=None if place.size(MANIFEST) is None else read_manifest(folder),
         tasks=len(done.whole),
         missing=missing,
-        failed=_failures(place),
-        disk_bytes=sum(size for _, size in done.times),
+        failed=_failures(place, set(missing)),
+        disk_bytes=done.disk_bytes,
         disk_total=sum(int(task[0]) for task in plan["tasks"]),
         rate=_rate(done.times),
         idle=max(time.time() - done.times[-1][0], 0) if done.times else None,
@@ -131,23 +133,38 @@ def _finalize(folder: str) -> str:
 
 
 class _Done:
-    """What receipts say. whole: of each task whether it is done; times: when each receipt came, ascending, and its input bytes."""
+    """What receipts say: of a task that is one unit by their names alone, of others by that of its end, which tells how many there are.
+
+    whole: of each task whether it is done. disk_bytes: of the inputs. times: when each receipt came, ascending, and about its input bytes.
+    """
 
     def __init__(self, place: Place, tasks: Sequence[Any]) -> None:
-        sizes, streamed = [int(task[0]) for task in tasks], [bool(task[1]) for task in tasks]
-        self.times = list[tuple[float, int]]()
-        units, all_ = [0] * len(tasks), [math.inf if many else 1 for many in streamed]
+        sizes, wanted = [int(task[0]) for task in tasks], [math.inf if task[1] else 1 for task in tasks]
+        units, found = [0] * len(tasks), list[tuple[float, int, str]]()
         for name, written in place.times(_RECEIPTS).items():
             task, _, rest = name.rpartition("/")[2].partition("-")
             if task.isdecimal() and rest.endswith(".json") and int(task) < len(tasks):
                 number = int(task)
-                # Of a task that is one unit the plan says all; a receipt is opened only where it is one of many.
-                content = _json(place, name) if streamed[number] else {"disk_bytes": sizes[number]}
                 units[number] += 1
-                all_[number] = all_[number] if "blocks" not in content else content["blocks"] + 1
-                self.times.append((written, int(content.get("disk_bytes", 0))))
-        self.whole = [there >= wanted for there, wanted in zip(units, all_, strict=True)]
-        self.times.sort()
+                found.append((written, number, name))
+                if rest == f"{END}.json":
+                    wanted[number] = _json(place, name).get("blocks", math.inf) + 1
+        found.sort()
+        self.whole = [there >= all_ for there, all_ in zip(units, wanted, strict=True)]
+        begun = _block_bytes(place, [name for _, number, name in found if not self.whole[number]])
+        self.disk_bytes = sum(size for size, whole in zip(sizes, self.whole, strict=True) if whole) + int(sum(begun))
+        rest = iter(begun)
+        self.times = [
+            (written, sizes[number] / units[number] if self.whole[number] else next(rest))
+            for written, number, _ in found
+        ]
+
+
+def _block_bytes(place: Place, names: Sequence[str]) -> list[float]:
+    """Return the input bytes of units of tasks that are not whole: of the last ones as receipts say, of earlier ones what is usual."""
+    told = [float(_json(place, name).get("disk_bytes", 0)) for name in names[-_MOST:]]
+    usual = sum(told) / max(1, len(told))
+    return [usual] * (len(names) - len(told)) + told
 
 
 def _json(place: Place, name: str) -> dict[str, Any]:
@@ -158,13 +175,17 @@ def _json(place: Place, name: str) -> dict[str, Any]:
     return {}
 
 
-def _failures(place: Place) -> dict[str, str]:
-    """Return the units that were given up, with the reasons."""
+def _failures(place: Place, missing: Set[int]) -> dict[str, str]:
+    """Return the units of tasks that are missing that were given up, with the reasons: a task may have been done since."""
     found = {name.rpartition("/")[2].removesuffix(".json"): name for name in place.times(_FAILED)}
-    return {unit: str(_json(place, name).get("reason", "not known")) for unit, name in sorted(found.items())}
+    return {
+        unit: str(_json(place, name).get("reason", "not known"))
+        for unit, name in sorted(found.items())
+        if UNIT.fullmatch(unit) and unit_order(unit)[0] in missing
+    }
 
 
-def _rate(times: Sequence[tuple[float, int]]) -> float | None:
+def _rate(times: Sequence[tuple[float, float]]) -> float | None:
     """Return input bytes a second, from the last receipts: what the first of them stands for was done before it came."""
     recent = [one for one in times[-_MOST:] if one[0] >= times[-1][0] - _WINDOW]
     seconds = recent[-1][0] - recent[0][0] if len(recent) > 2 else 0.0

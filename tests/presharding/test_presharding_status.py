@@ -14,8 +14,10 @@ import pytest
 from object_store import ObjectStore
 from spanmask_cli.main import run as run_main
 
+import spanmask.presharding.status as status_module
 from spanmask import preshard
 from spanmask.errors import ConfigError, IncompleteShards, MismatchError
+from spanmask.places import LocalPlace
 from spanmask.presharding import plan, run_unit
 from spanmask.presharding.state import RunState, locked
 from spanmask.presharding.status import Stage, status
@@ -96,6 +98,44 @@ def test_rate_and_time_left_are_those_of_the_last_receipts(lab: Lab) -> None:
         run_unit(planned, number)
     found = status(out)
     assert (found.stage, found.go_on) == (Stage.COMPLETE, f"spanmask finalize {out}")
+
+
+def test_a_failure_of_a_task_that_is_done_since_is_told_no_more(lab: Lab) -> None:
+    """It is not taken back in an object store, nor of a streamed task whose worker died after its first block."""
+    (lab.folder / "b.txt.bz2").write_bytes(bz2.compress(lab.text("b.txt", 120, seed=1).read_bytes()))
+    out = lab.folder / "out"
+    planned = plan([lab.text("a.txt"), lab.folder / "b.txt.bz2"], out, lab.config())
+    streamed = next(task.number for task in planned.tasks if task.streamed)
+    for number in (0, 1, streamed):
+        RunState(out).save_failure(f"{number:05}-00000", "its worker died on 3 tries")
+    kept = (out / ".spanmask" / "failed").rename(lab.folder / "failed")
+    for number in (0, streamed):
+        run_unit(planned, number)
+    kept.rename(out / ".spanmask" / "failed")
+    assert status(out).failed == {"00001-00000": "its worker died on 3 tries"}
+
+
+def test_of_many_receipts_few_are_opened(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of ten terabytes that is one task has a third of a million."""
+    (lab.folder / "b.txt.bz2").write_bytes(bz2.compress(lab.text("b.txt", 400, seed=1).read_bytes()))
+    out = lab.folder / "out"
+    with pytest.raises(IncompleteShards):
+        preshard(lab.folder / "b.txt.bz2", out, lab.config(), jobs=1, on_progress=lambda progress: progress.shards > 9)
+    receipts = sorted((out / ".spanmask" / "receipts").iterdir())
+    # Of so little text all is read at once, and counts for the first block.
+    for path in receipts:
+        path.write_text(json.dumps({**json.loads(path.read_bytes()), "disk_bytes": 100}))
+    read, opened = LocalPlace.read, list[str]()
+    monkeypatch.setattr(LocalPlace, "read", lambda *arguments: opened.append(arguments[1]) or read(*arguments))
+    monkeypatch.setattr(status_module, "_MOST", 3)
+    found = status(out)
+    assert len([name for name in opened if "receipts" in name]) == 3
+    assert found.disk_bytes == 100 * len(receipts) > 900
+    run_unit(plan(lab.folder / "b.txt.bz2", out, lab.config()), 0)
+    opened.clear()
+    found = status(out)
+    assert (found.stage, found.disk_bytes) == (Stage.COMPLETE, found.disk_total)
+    assert len([name for name in opened if "receipts" in name]) == 1
 
 
 def test_who_holds_the_lock_is_at_it_and_is_not_disturbed(lab: Lab) -> None:
