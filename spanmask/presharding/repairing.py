@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 
 from spanmask.engines.local import run_local
-from spanmask.errors import MismatchError, ShardError, StorageError
+from spanmask.errors import CorpusError, MismatchError, ShardError, StorageError
 from spanmask.escaping import first_of, short_digest
 from spanmask.folders import refuse_links
 from spanmask.presharding.destinations import Out, out_of
@@ -98,7 +98,13 @@ def repair(
     if damaged:
         with _scratch(out) as scratch:
             _check_same(out, manifest.digest)
-            remaking.run(_plan(manifest, inputs, damaged), jobs, scratch, on_remade)
+            plan = _plan(manifest, inputs)
+            try:
+                remaking.run(plan, jobs, scratch, on_remade)
+            except CorpusError:
+                _check_inputs(manifest, plan, damaged)
+                raise
+            _check_inputs(manifest, plan, remaking.of_other_rows)
     verdict = verify(out, on_progress=on_verified)
     remade = (*tables, *(record.path for record in damaged if record.path not in remaking.refused))
     refused = (Finding(path=path, message=why) for path, why in remaking.refused.items())
@@ -179,8 +185,8 @@ def _check_same(out: Out, digest: str) -> None:
     )
 
 
-def _plan(manifest: Manifest, inputs: Sequence[str | os.PathLike[str]], damaged: Sequence[ShardRecord]) -> Plan:
-    """Return the dataset's plan, after holding the inputs against the manifest: all of their sizes, the digests of those to be read.
+def _plan(manifest: Manifest, inputs: Sequence[str | os.PathLike[str]]) -> Plan:
+    """Return the dataset's plan, after holding names and sizes of the inputs against the manifest: what is made of them tells the rest.
 
     Raises
     ------
@@ -188,16 +194,29 @@ def _plan(manifest: Manifest, inputs: Sequence[str | os.PathLike[str]], damaged:
         They are others, or changed.
     """
     files = inputs_of(manifest, inputs, "DIR")
-    changed = other_inputs(manifest, files) or changed_inputs(manifest, files, ())
-    if not changed:
-        plan = plan_again(manifest, files)
-        tasks = {task for task, _ in map(_unit_of, damaged)}
-        read = [part.file for task in plan.tasks if task.number in tasks for part in task.parts]
-        changed = changed_inputs(manifest, files, read)
+    _refuse(other_inputs(manifest, files) or changed_inputs(manifest, files, ()))
+    return plan_again(manifest, files)
+
+
+def _check_inputs(manifest: Manifest, plan: Plan, damaged: Collection[ShardRecord]) -> None:
+    """Refuse inputs that changed, of those that shards come from; all of each is read.
+
+    Raises
+    ------
+    MismatchError
+        One has.
+    """
+    tasks = {task for task, _ in map(_unit_of, damaged)}
+    read = [part.file for task in plan.tasks if task.number in tasks for part in task.parts]
+    _refuse(changed_inputs(manifest, plan.files, read))
+
+
+def _refuse(changed: Sequence[Finding]) -> None:
     if changed:
         told = first_of([f"{one.path}: {one.message}" for one in changed], 3)
-        raise MismatchError(f"{told}; nothing was touched: restore the inputs, or {_AGAIN}")
-    return plan
+        raise MismatchError(
+            f"{told}; nothing was touched but shards that came out as they were: restore the inputs, or {_AGAIN}"
+        )
 
 
 def _unit_of(record: ShardRecord) -> tuple[int, int]:
@@ -208,12 +227,18 @@ def _unit_of(record: ShardRecord) -> tuple[int, int]:
 
 @dataclass(slots=True, kw_only=True)
 class _Remaking:
-    """Shards being made again. digest: of the dataset. refused: those that could not be, and why."""
+    """Shards being made again. digest: of the dataset. refused: those that could not be, and why; alike: of them, not for their rows."""
 
     out: Out
     digest: str
     wanted: Sequence[ShardRecord]
     refused: dict[str, str] = field(default_factory=dict)
+    alike: set[str] = field(default_factory=set)
+
+    @property
+    def of_other_rows(self) -> list[ShardRecord]:
+        """Those that these inputs did not make as they were."""
+        return [record for record in self.wanted if record.path in self.refused.keys() - self.alike]
 
     def run(self, plan: Plan, jobs: int, scratch: Path, on_remade: OnRows | None) -> None:
         """Make them, and put those that are the manifest's in their places."""
@@ -235,11 +260,14 @@ class _Remaking:
     def _give_up(self, unit: Unit) -> None:
         made = ((record.path, *_unit_of(record)) for record in self.wanted)
         lost = [path for path, task, block in made if task == unit.task and (unit.raw is None or block == unit.block)]
+        self.alike.update(lost)
         self.refused |= dict.fromkeys(lost, "the worker that made it again died on three tries; give fewer --jobs")
 
     def _place(self, path: Path, made: ShardRecord, wanted: ShardRecord) -> None:
         if made != wanted:
             self.refused[made.path] = _difference(made, wanted)
+            if made.content_sha256 == wanted.content_sha256:
+                self.alike.add(made.path)
             return
         if isinstance(self.out, Path):
             final = self.out / made.path

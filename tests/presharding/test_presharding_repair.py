@@ -16,9 +16,9 @@ import pytest
 from memory import with_peak
 from object_store import ObjectStore
 
-from spanmask import preshard, remote
+from spanmask import preshard, remote, verify
 from spanmask.errors import ConfigError, MismatchError
-from spanmask.presharding import plan, repairing
+from spanmask.presharding import plan, repairing, replanning
 from spanmask.presharding.repairing import repair
 from spanmask.presharding.units import Pipeline
 
@@ -182,6 +182,37 @@ def test_changed_inputs_are_refused_and_nothing_is_touched(made: tuple[Lab, Tree
     assert _tree(copy) == before
     Path(b).write_bytes(Path(b).read_bytes()[:-1] + b"x")
     assert repair(copy, [a, b], jobs=1).findings == ()
+
+
+def test_no_input_is_read_whole_for_a_shard_of_a_part_of_it(
+    made: tuple[Lab, Tree], copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have ten terabytes. Whether it is the right one the shard tells; only what does not come out as it was is explained."""
+    a, b = (shutil.copy(made[0].folder / name, tmp_path) for name in ("a.txt", "b.txt.bz2"))
+    # Elsewhere in the text.
+    Path(a).write_bytes(Path(a).read_bytes()[:-3] + b"???")
+    digest, read = replanning.input_digest, list[str]()
+    monkeypatch.setattr(replanning, "input_digest", lambda file, *rest: read.append(file.path) or digest(file, *rest))
+    _flip(copy / "train" / "shard-00001-00000.arrow")
+    assert repair(copy, [a, b], jobs=1).findings == ()
+    assert read == []
+    _flip(copy / "train" / "shard-00001-00000.arrow")
+    last = sorted(copy.glob("train/*-00000.arrow"))[-2].name
+    _flip(copy / "train" / last)
+    with pytest.raises(MismatchError, match=r"a\.txt: its content is not what.*but shards that came out as they were"):
+        repair(copy, [a, b], jobs=1)
+    assert read == [a]
+    assert [one.path for one in verify(copy).findings] == [f"train/{last}"]
+
+
+def test_an_input_that_cannot_be_read_any_more_is_told_as_changed(
+    made: tuple[Lab, Tree], copy: Path, tmp_path: Path
+) -> None:
+    a, b = (shutil.copy(made[0].folder / name, tmp_path) for name in ("a.txt", "b.txt.bz2"))
+    Path(a).write_bytes(b"\xff" * os.path.getsize(a))
+    _flip(copy / "train" / "shard-00001-00000.arrow")
+    with pytest.raises(MismatchError, match=r"a\.txt: its content is not what the dataset was made from"):
+        repair(copy, [a, b], jobs=1)
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "shards.arrow"])
