@@ -13,7 +13,7 @@ from spanmask.presharding.locations import check_unchanged_since
 from spanmask.presharding.planning import Plan, Task
 from spanmask.presharding.progress import Teller
 from spanmask.presharding.receipt import Receipt, unit_order
-from spanmask.presharding.units import Pipeline, PipelineWork, all_units, useful_jobs
+from spanmask.presharding.units import Pipeline, PipelineWork, Unit, all_units, useful_jobs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +101,9 @@ class _Done:
 
     def has(self, task: Task) -> bool:
         """Say whether all of a task is done."""
-        count = self.counts[task.number]
-        return self.blocks.get(task.number) == count - 1 if task.streamed else count == 1
+        if task.streamed:
+            return self.blocks.get(task.number) == self.counts[task.number] - 1
+        return Unit(task=task.number).name in self.units
 
 
 def _known(state: State, tasks: Sequence[Task]) -> list[str]:
@@ -110,7 +111,7 @@ def _known(state: State, tasks: Sequence[Task]) -> list[str]:
     if len(tasks) == 1:
         (task,) = tasks
         # Asked for by its name: where each of a million tasks listed the receipts of all, that would be all there is to do.
-        return state.units(task.number) if task.streamed else [f"{task.number:05}-00000"]
+        return state.units(task.number) if task.streamed else [Unit(task=task.number).name]
     wanted = {task.number for task in tasks}
     return [name for name in state.units() if unit_order(name)[0] in wanted]
 

@@ -153,9 +153,9 @@ class _Done:
         self.whole = [there >= all_ for there, all_ in zip(units, wanted, strict=True)]
         begun = _block_bytes(place, [name for _, number, name in found if not self.whole[number]])
         self.disk_bytes = sum(size for size, whole in zip(sizes, self.whole, strict=True) if whole) + int(sum(begun))
-        rest = iter(begun)
+        next_begun = iter(begun)
         self.times = [
-            (written, sizes[number] / units[number] if self.whole[number] else next(rest))
+            (written, sizes[number] / units[number] if self.whole[number] else next(next_begun))
             for written, number, _ in found
         ]
 
