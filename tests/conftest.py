@@ -12,9 +12,10 @@ pytest_plugins = ["object_store"]
 
 
 def pytest_configure() -> None:
-    # A shell has what it starts in the background ignore interrupts, and so would what tests start.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A shell has what it starts in the background ignore interrupts, nohup hang-ups, and so would what tests start.
+    for number, answer in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, answer)
 
 
 @pytest.fixture

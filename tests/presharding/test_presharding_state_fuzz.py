@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +41,10 @@ def unfinished(lab: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     return lab
 
 
-def files(state: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield the plan and a receipt with what they hold."""
-    for path in (state / "plan.json", sorted((state / "receipts").iterdir())[1]):
-        yield path, json.loads(path.read_bytes())
+def files(state: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Return the plan and a receipt with what they hold."""
+    paths = (state / "plan.json", sorted((state / "receipts").iterdir())[1])
+    return [(path, json.loads(path.read_bytes())) for path in paths]
 
 
 def _go_on(lab: Any, path: Path, content: dict[str, Any]) -> bool:
