@@ -26,6 +26,7 @@ from spanmask.storage import (
     sync_folder,
     write_through,
 )
+from spanmask.urls import shown
 
 #: A file's name in a place: parts of plain characters, none of them a step up, a step aside or hidden from a listing.
 _NAME = re.compile(r"(?!\.{1,2}(/|$))[^/\\:\x00-\x1f]+(/(?!\.{1,2}(/|$))[^/\\:\x00-\x1f]+)*")
@@ -171,7 +172,7 @@ class RemotePlace(Place):
         return self.url
 
     def __str__(self) -> str:
-        return remote.shown(self.url)
+        return shown(self.url)
 
     def _url(self, name: str) -> str:
         return f"{self.url}/{checked_name(name)}"
@@ -181,9 +182,7 @@ class RemotePlace(Place):
         url = self._url(name)
         data = remote.read(url) if limit is None else remote.read_whole(url, limit)
         if data is None:
-            raise ConfigError(
-                f"{remote.shown(url)}: more than {limit:,} bytes, which is all that is read of such a file"
-            )
+            raise ConfigError(f"{shown(url)}: more than {limit:,} bytes, which is all that is read of such a file")
         return data
 
     def write(self, name: str, fill: Callable[[IO[bytes]], _T]) -> _T:

@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeVar
 from spanmask._lazy import installing
 from spanmask.drivers import ChangedError, Driver, Found, Upload, answered, driver_for
 from spanmask.errors import ConfigError, MissingExtraError, SpanmaskError, StorageError
+from spanmask.urls import AFRESH, holds_password, shown
 
 #: How often a store is asked, and the longest pause before the second time, in seconds; each pause may be three times the last.
 TRIES, PAUSE = 5, 0.5
@@ -36,6 +37,7 @@ _BROUGHT_BY = {
     "hf": "pip install huggingface_hub",
     "memory": "pip install fsspec",
 }
+_AZURE = ("az", "abfs", "abfss")
 #: With one slash where a `Path` was made of it.
 _URL = re.compile(rf"(?i:({'|'.join(_BROUGHT_BY)})):/+(.*)", re.DOTALL)
 
@@ -49,7 +51,9 @@ _PASSING_KINDS = frozenset((
     "HTTPClientError", "IncompleteReadError", "ResponseParserError", "FlexibleChecksumError", "ClientPayloadError",
     "ClientConnectionError", "ConnectionError", "TransportError", "ServiceRequestError", "ServiceResponseError", "IncompleteRead",
 ))  # fmt: skip
-_NO_CREDENTIALS = frozenset(("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"))
+_NO_CREDENTIALS = frozenset(
+    ("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound")
+)
 
 _T = TypeVar("_T")
 
@@ -91,26 +95,31 @@ def url_of(path: str | os.PathLike[str]) -> str:
     Raises
     ------
     ConfigError
-        It names no bucket, or holds a password.
+        It names no bucket, or holds a password, an account or a version of an object.
     """
     found = _URL.match(os.fspath(path))
     if found is None:
-        raise ConfigError(f"{os.fspath(path)}: no URL of an object store; begin it with s3://, gs://, az:// or hf://")
+        raise ConfigError(
+            f"{shown(os.fspath(path))}: no URL of an object store; begin it with s3://, gs://, az:// or hf://"
+        )
     scheme, rest = found[1].lower(), found[2].rstrip("/")
     url = f"{scheme}://{rest}"
     bucket = rest.partition("/")[0]
-    if ":" in bucket.rpartition("@")[0]:
+    if holds_password(url):
         raise ConfigError(
             f"{shown(url)}: the URL holds a password; credentials are the driver's, from its own environment or files"
         )
     if not bucket:
         raise ConfigError(f"{url}: the URL names no bucket; write {scheme}://BUCKET/PREFIX")
+    if "@" in bucket and scheme in _AZURE:
+        raise ConfigError(
+            f"{shown(url)}: the account is not told in the URL: write {scheme}://CONTAINER/PREFIX, and set AZURE_STORAGE_ACCOUNT_NAME"
+        )
+    if scheme == "s3" and "?versionId=" in rest:
+        raise ConfigError(
+            f"{shown(url)}: one version of an object cannot be asked for: copy that version to a name of its own, and give that"
+        )
     return url
-
-
-def shown(url: str) -> str:
-    """Return a URL as messages have it: without a user, a password or a query."""
-    return re.sub(r"://[^/]*:[^/]*@", "://", url.partition("?")[0])
 
 
 def driver_of(url: str) -> tuple[Driver, str]:
@@ -129,6 +138,11 @@ def driver_of(url: str) -> tuple[Driver, str]:
     except ImportError:
         raise MissingExtraError(
             f"{shown(url)}: {scheme}:// needs a driver that is not installed: {_BROUGHT_BY[scheme]}"
+        ) from None
+    except Exception as error:
+        # Without what the driver said in its own words, as below.
+        raise ConfigError(
+            f"{shown(url)}: its driver cannot be used as it is set up ({type(error).__name__}); check the URL, and the driver's environment"
         ) from None
 
 
@@ -322,9 +336,7 @@ def _told(url: str, doing: str, error: Exception, tries: int) -> SpanmaskError:
     if isinstance(error, FileNotFoundError) or status == 404:
         return ConfigError(f"{url}: no such object or bucket; check the URL")
     if isinstance(error, ChangedError):
-        return StorageError(
-            f"{url}: it changed while it was read; run again when it is at rest, with --overwrite, or to another prefix of an object store"
-        )
+        return StorageError(f"{url}: it changed while it was read; run again when it is at rest, {AFRESH}")
     # A store that has no room for a code, as in the answer to HEAD, repeats the status.
     reason = " ".join(dict.fromkeys(filter(None, (str(status or ""), re.sub(r"\W", "", code))))) or type(error).__name__
     times = f" {tries} times" if tries > 1 else ""
@@ -336,6 +348,8 @@ def _advice(error: Exception, status: int | None, code: str, tries: int) -> str:
         return (
             "no credentials were found: give them as the driver takes them, for S3 as AWS_PROFILE or AWS_ACCESS_KEY_ID"
         )
+    if code == "InvalidObjectState":
+        return "it is archived: have the store restore it, or leave it out"
     if "Expired" in code or code == "TokenRefreshRequired":
         return "the credentials have expired: renew them, then run the same command again"
     if status in (401, 403) or isinstance(error, PermissionError):

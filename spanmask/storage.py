@@ -19,6 +19,7 @@ from typing import IO, TypeVar
 
 from spanmask.errors import ConfigError, StorageError
 from spanmask.owners import Owner
+from spanmask.urls import shown
 
 TEMPORARY = ".tmp-"
 #: Characters at the end of a file's name that its temporary one keeps: with whose it is, no more than a name may have.
@@ -56,8 +57,8 @@ def refuse_url(path: str | os.PathLike[str], option: str | None = None) -> None:
     if found:
         instead = _INSTEAD.get((found["known"] or found["other"]).lower(), "copy it here first")
         raise ConfigError(
-            f"{f'{option} is ' * bool(option)}{os.fspath(path)}: a URL, and only files and folders of this machine are read or written; "
-            f"{instead}",
+            f"{f'{option} is ' * bool(option)}{shown(os.fspath(path))}: a URL, and only files and folders of this machine are read or "
+            f"written; {instead}",
             options=(option,) if option else (),
         )
 

@@ -273,6 +273,7 @@ def test_the_layout_is_the_one_decided() -> None:
         "storage",
         "tokenization",
         "train",
+        "urls",
         "vocab",
         "vocabularies",
         "words",

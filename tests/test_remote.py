@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import os
+import re
 import threading
 from typing import Any
 
@@ -13,7 +14,11 @@ from children import run_child
 from object_store import ACCESS_KEY, SECRET_KEY, SESSION_TOKEN, ObjectStore, forget_drivers
 
 from spanmask import drivers, remote
+from spanmask.corpus.object_listing import expand_url
 from spanmask.errors import ConfigError, SpanmaskError, StorageError
+from spanmask.places import place_of
+from spanmask.presharding.destinations import out_of
+from spanmask.urls import shown
 
 pytestmark = pytest.mark.faults
 
@@ -165,6 +170,7 @@ def test_a_whole_object_that_changed_on_its_way_is_asked_for_again(object_store:
         (403, "AccessDenied", "check the credentials"),
         (400, "ExpiredToken", "the credentials have expired: renew them"),
         (403, "SignatureDoesNotMatch", "check the credentials"),
+        (403, "InvalidObjectState", "archived: have the store restore it"),
     ],
 )
 def test_what_does_not_pass_is_told_at_once(object_store: ObjectStore, status: int, code: str, told: str) -> None:
@@ -191,6 +197,14 @@ def test_what_is_not_there_is_a_path_to_mend(object_store: ObjectStore) -> None:
             ask(object_store.url("missing"))
     with pytest.raises(ConfigError, match="no such object or bucket"):
         remote.put("s3://no-such-bucket-of-ours/a", b"")
+
+
+def test_a_profile_that_is_not_there_is_told(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "none-such")
+    forget_drivers()
+    with pytest.raises(StorageError, match=r"\(ProfileNotFound\); no credentials were found: give them as the driver"):
+        remote.read(object_store.url("a"))
+    forget_drivers()
 
 
 @pytest.mark.slow
@@ -226,11 +240,84 @@ def test_a_fork_has_a_driver_of_its_own(object_store: ObjectStore) -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("text", ["s3://key:secret@bucket/a", "s3://a:b@/x", "gs://u:p@b/c?sig=1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s3://key:secret@bucket/a",
+        "s3://a:b@/x",
+        "gs://u:p@b/c?sig=1",
+        "s3://AKIAX:ab/cd+secret@bucket/prefix",
+        "s3:/AKIAX:se?cret/x/y@bucket",
+        "s3://AKIAX:secret/ab",
+        "s3://arn:secret@bucket/a",
+        "s3://arn:aws:s3:::secret@bucket/a",
+        "hf://u:p@datasets/a/b",
+    ],
+)
 def test_a_url_with_a_password_is_refused_without_telling_it(text: str) -> None:
-    with pytest.raises(ConfigError, match="the URL holds a password") as caught:
-        remote.read(text)
-    assert not any(secret in str(caught.value) for secret in ("secret", "a:b", "u:p", "sig"))
+    for ask in (remote.read, remote.listing, place_of, out_of, expand_url):
+        with pytest.raises(ConfigError, match="the URL holds a password") as caught:
+            ask(text)
+        assert not any(secret in str(caught.value) for secret in ("secret", "a:b", "u:p", "sig", "cret", "ab/", "/ab"))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("https://user:secret@host/a", "https://host/a"),
+        ("https:/user:secret/x@host/a", "https:/host/a"),
+        ("https://secret@host/a.txt", "https://host/a.txt"),
+        ("https://host:8080/a.txt?X-Amz-Signature=secret", "https://host:8080/a.txt"),
+        ("https://user:secret", "https://user:…"),
+    ],
+)
+def test_a_url_of_no_store_is_refused_without_what_may_be_secret(text: str, told: str) -> None:
+    for ask in (place_of, out_of):
+        with pytest.raises(ConfigError, match="a URL, and") as caught:
+            ask(text)
+        assert f"{told}: a URL" in str(caught.value)
+        assert "secret" not in str(caught.value)
+    with pytest.raises(ConfigError, match="no URL of an object store") as caught:
+        remote.url_of(text)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("s3://b/a.jsonl?versionId=3", "s3://b/a.jsonl: one version of an object cannot be asked for"),
+        (
+            "az://texts@account.dfs.core.windows.net/a",
+            "write az://CONTAINER/PREFIX, and set AZURE_STORAGE_ACCOUNT_NAME",
+        ),
+        ("abfss://texts@account/a", "write abfss://CONTAINER/PREFIX"),
+    ],
+)
+def test_what_a_driver_would_drop_of_a_url_is_refused(text: str, told: str) -> None:
+    for ask in (remote.read, place_of, expand_url):
+        with pytest.raises(ConfigError, match=re.escape(told)):
+            ask(text)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["s3://arn:aws:s3:eu-west-1:123456789012:accesspoint/name/a", "s3://b/a:b@c", "hf://gpt2@main/a", "s3://b/a?.txt"],
+)
+def test_colons_and_signs_that_are_no_password_are_taken(url: str) -> None:
+    assert remote.url_of(url) == url
+    assert shown(url) == url.partition("?")[0]
+
+
+def test_a_driver_that_cannot_be_made_is_told_and_not_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(_: str) -> Any:
+        raise ValueError("account_key=secret")
+
+    monkeypatch.setattr(remote, "driver_for", made)
+    with pytest.raises(
+        ConfigError, match=r"az://b/a: its driver cannot be used as it is set up \(ValueError\)"
+    ) as caught:
+        remote.read("az://b/a")
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["s3://", "s3:/", "S3:///"])

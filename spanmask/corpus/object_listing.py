@@ -11,7 +11,8 @@ from fnmatch import fnmatchcase
 
 from spanmask.corpus.listing import SAVED, SAVED_SPLITS, Met, description, name_aside, saved_names, several_splits
 from spanmask.errors import ConfigError, MissingExtraError
-from spanmask.remote import Entry, describe, listing, read, shown, url_of
+from spanmask.remote import Entry, describe, listing, read, url_of
+from spanmask.urls import shown
 
 
 def expand_url(given: str) -> list[Met]:

@@ -12,7 +12,8 @@ from functools import lru_cache
 from threading import Thread
 
 from spanmask.errors import StorageError
-from spanmask.remote import download, read, shown
+from spanmask.remote import download, read
+from spanmask.urls import shown
 
 #: Bytes that one request asks for of what is read in order, and how many such pieces are fetched ahead of the one in use.
 PIECE_BYTES, _AHEAD = 8 << 20, 2

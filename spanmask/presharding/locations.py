@@ -18,6 +18,7 @@ from spanmask.errors import ConfigError, StorageError
 from spanmask.kernels.user_cache import user_cache_folder
 from spanmask.shard.manifest import Manifest
 from spanmask.storage import publish_bytes, reporting
+from spanmask.urls import AFRESH
 
 
 def _record_path(manifest: Manifest) -> Path:
@@ -102,7 +103,4 @@ def check_unchanged_since(files: Sequence[InputFile]) -> None:
         with reporting(file.path, "read"):
             state = os.stat(file.path)
         if (state.st_size, state.st_mtime_ns) != (file.size, file.mtime_ns):
-            raise StorageError(
-                f"{file.path}: it changed while it was read; run again when it is at rest, with --overwrite, or to another prefix of an "
-                "object store"
-            )
+            raise StorageError(f"{file.path}: it changed while it was read; run again when it is at rest, {AFRESH}")

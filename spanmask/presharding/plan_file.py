@@ -20,6 +20,7 @@ from spanmask.presharding.planning import Plan, Task
 from spanmask.shard.manifest import build_vocabulary, describe_vocabulary
 from spanmask.shard.stated import is_count, require
 from spanmask.tokenization.tokenizer import tokenized_by
+from spanmask.urls import AFRESH
 from spanmask.vocab import Vocabulary
 
 #: What a plan says of each file; its number is its place in the list, and all files have the same kept fields and exclusions.
@@ -156,7 +157,7 @@ def listed_exclusions(content: dict[str, Any], out: str) -> tuple[Exclusion, ...
 
 
 def _damaged(out: str, error: Exception) -> MismatchError:
-    return MismatchError(f"{out}: the plan of its run is damaged ({error}); begin again with --overwrite")
+    return MismatchError(f"{out}: the plan of its run is damaged ({error}); begin again {AFRESH}")
 
 
 def _files(content: dict[str, Any], exclusions: tuple[Exclusion, ...]) -> tuple[InputFile, ...]:

@@ -13,6 +13,7 @@ from spanmask import remote
 from spanmask.errors import ConfigError, IncompleteShards, MissingExtraError, ShardError
 from spanmask.shard.cache import Wanted, shard_cache
 from spanmask.storage import digest, reporting
+from spanmask.urls import shown
 
 if TYPE_CHECKING:
     from spanmask.shard.table import ShardRecord
@@ -34,7 +35,7 @@ class RemoteRoot(os.PathLike[str]):
         return self.url
 
     def __str__(self) -> str:
-        return remote.shown(self.url)
+        return shown(self.url)
 
     def read(self, name: str, limit: int) -> bytes:
         """Return the bytes of an object of at most so many, by one request.
