@@ -60,10 +60,10 @@ def mark_of(out: str | os.PathLike[str]) -> object:
 
 
 @contextmanager
-def written(out: Out, *, patience: float = 0) -> Iterator[None]:
+def written(out: Out, begun: str = "", *, patience: float = 0) -> Iterator[None]:
     """Write a dataset: in a folder as the only process, to an object store beside whoever has the same plan.
 
-    patience: seconds to wait for another process.
+    begun: what the plan says if this call begins it (`RemoteState.abandon`). patience: seconds to wait for another process.
 
     Raises
     ------
@@ -80,8 +80,17 @@ def written(out: Out, *, patience: float = 0) -> Iterator[None]:
         raise  # What stands there is another's.
     except SpanmaskError:
         with suppress(SpanmaskError):
-            RemoteState(out).abandon()
+            RemoteState(out).abandon(begun)
         raise
+
+
+def abandon(out: Out, begun: str) -> None:
+    """Remove what a call left that failed before anything was done, as `written` does, where that is over."""
+    with suppress(SpanmaskError), written(out):
+        if isinstance(out, Path):
+            RunState(out).abandon()
+        else:
+            RemoteState(out).abandon(begun)
 
 
 def shared(out: Out, plan: str) -> AbstractContextManager[State]:

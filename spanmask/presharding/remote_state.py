@@ -7,6 +7,7 @@ goes.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,6 +31,10 @@ from spanmask.shard.table import SHARDS, table_bytes
 _RECEIPTS, _FAILED, _PLAN = (f"{FOLDER}/{name}" for name in (RECEIPTS, FAILED, PLAN))
 #: What a plan says of who writes shards, beside what is the same for a folder, where one process writes.
 _WRITER = "pyarrow"
+#: And of the request that began it, which no other one shares.
+BEGUN = "begun"
+#: Seconds after which an upload in parts that was begun, and not ended, is taken to be given up.
+_GIVEN_UP = 86400
 #: Receipts that are asked for at once: a request takes tens of milliseconds, and a run has many.
 _AT_ONCE = 32
 #: Units whose shards are looked at one by one: a listing has a thousand at a time, whoever's they are.
@@ -95,10 +100,11 @@ class RemoteState:
             self.out.remove(*(name for split in SPLITS for name in self.out.names(split)))
         self.clear()
 
-    def abandon(self) -> None:
-        """Remove what a run left that failed before anything was done; where some was, a later run goes on."""
-        if not self.has_receipts:
-            self.discard()
+    def abandon(self, begun: str) -> None:
+        """Take back a plan, if the request of this name began it, and nothing else lies there: what does may be another's."""
+        saved = self.saved_plan()
+        if saved and saved.get(BEGUN) == begun and self.out.names() == [_PLAN]:
+            self.out.remove(_PLAN)
 
     def save_receipt(self, receipt: Receipt) -> None:
         """Publish a unit's receipt: from then on it is done."""
@@ -127,11 +133,6 @@ class RemoteState:
         return {name: size for split in SPLITS for name, size in self.out.sizes(split).items()}
 
     @property
-    def has_receipts(self) -> bool:
-        """Whether a run that began here has done anything."""
-        return bool(self.out.names(_RECEIPTS))
-
-    @property
     def is_finished(self) -> bool:
         """Whether a finished dataset stands here."""
         return self.out.size(MANIFEST) is not None
@@ -155,7 +156,7 @@ class RemoteState:
         self._waiting = manifest
 
     def commit(self) -> None:
-        """Give the manifest its name, and remove the state.
+        """Give the manifest its name, and remove the state, and uploads that others began a day ago or earlier, where that is allowed.
 
         Raises
         ------
@@ -175,14 +176,15 @@ class RemoteState:
         if not self.out.publish_new(MANIFEST, manifest.to_bytes()):
             raise MismatchError(f"{self.out}: another dataset was finished there meanwhile; choose another --out")
         self.clear()
+        with suppress(StorageError):
+            old = [upload for upload in remote.uploads(self.root) if time.time() - upload.begun > _GIVEN_UP]
+            remote.abort_uploads(self.root, old)
 
     def clear(self) -> None:
-        """Remove the state, the plan last, and parts of uploads that others left below the prefix, where that is allowed."""
+        """Remove the state, the plan last."""
         names = self.out.names(FOLDER)
         self.out.remove(*(name for name in names if name != _PLAN))
         self.out.remove(_PLAN)
-        with suppress(StorageError):
-            remote.abort_uploads(self.out.url)
 
     def _read(self, name: str) -> bytes | None:
         try:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
+from uuid import uuid4
 
 from spanmask.config import PreshardConfig
 from spanmask.corpus.exclusion import read_exclusions, with_exclusions
@@ -16,6 +17,7 @@ from spanmask.presharding.existing import check_out, differences, finished_datas
 from spanmask.presharding.finding import STDIN, OnInputs, Paths, each_of, find_files
 from spanmask.presharding.plan_file import identity, key_of, plan_from_json, plan_to_json, saved_identity, stated_files
 from spanmask.presharding.planning import Plan, make_plan
+from spanmask.presharding.remote_state import BEGUN
 from spanmask.presharding.space import check_space
 from spanmask.shard.manifest import Manifest
 from spanmask.vocab import load_vocabulary
@@ -23,7 +25,11 @@ from spanmask.vocab import load_vocabulary
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a run is to do. config: as it is stored, which has the digests of the lists of excluded documents."""
+    """What a run is to do.
+
+    config: as it is stored, which has the digests of the lists of excluded documents. begun: of this request alone; a plan in an object
+    store says by it which one began it.
+    """
 
     out: Out
     paths: tuple[str | os.PathLike[str], ...]
@@ -32,6 +38,7 @@ class Request:
     overwrite: bool
     rehash: bool
     on_inputs: OnInputs
+    begun: str = field(default_factory=lambda: uuid4().hex)
 
     @classmethod
     def of(
@@ -88,9 +95,13 @@ class Request:
         if saved is None or saved_identity(saved) != wanted:
             if saved is not None and not state.may_discard(overwrite=self.overwrite):
                 raise MismatchError(refusal(self.out, "an unfinished run", differences(saved_identity(saved), wanted)))
-            state.discard()
+            # In an object store without a plan nothing is ours, and what comes there meanwhile is another's.
+            if isinstance(self.out, Path):
+                state.discard()
         if isinstance(self.out, Path):
             check_space(self.out, plan, state.units())
+        else:
+            content[BEGUN] = self.begun
         state.start(content)
         return plan
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +14,7 @@ from spanmask.config import PreshardConfig
 from spanmask.corpus.exclusion import with_exclusions
 from spanmask.corpus.inputs import Inputs
 from spanmask.errors import ConfigError, IncompleteShards, SpanmaskError
-from spanmask.presharding.destinations import Out, State, finishing, shared, state_of, written
+from spanmask.presharding.destinations import Out, State, abandon, finishing, shared, state_of, written
 from spanmask.presharding.finding import STDIN, OnInputs, Paths, find_files
 from spanmask.presharding.finishing import finish
 from spanmask.presharding.locations import check_unchanged_since
@@ -107,7 +107,7 @@ def preshard(  # noqa: PLR0913 - the one door
             return finished
     if engine == "dask":
         return _on_dask(request, scheduler, jobs, on_progress)
-    with written(place):
+    with written(place, request.begun):
         state = state_of(place)
         # A run that was killed between its last shard and its manifest's place: the rest is renaming, whatever is asked for now.
         if state.staged:
@@ -156,8 +156,7 @@ def _on_dask(request: Request, scheduler: str | None, jobs: int, on_progress: On
         # Another one may have finished it, and removed what this one's workers had noted.
         if state_of(request.out).is_finished:
             return read_manifest(request.out)
-        with suppress(SpanmaskError), written(request.out):
-            state_of(request.out).abandon()
+        abandon(request.out, request.begun)
         raise
     return read_manifest(request.out)
 

@@ -64,7 +64,7 @@ def plan_request(request: Request) -> Plan | None:
     if known is None and finished is None:
         # Where no plan is yet, whoever is at work is making it, and that may take minutes.
         patience = PATIENCE if state_of(folder).is_under_way else _PLANNING * PATIENCE
-        with written(folder, patience=patience):
+        with written(folder, request.begun, patience=patience):
             if state_of(folder).staged:
                 state_of(folder).commit()
             known = request.saved(files)

@@ -14,6 +14,7 @@ from object_store import ACCESS_KEY, SECRET_KEY, SESSION_TOKEN, ObjectStore
 
 from spanmask import ConfigError, CorpusError, MismatchError, StorageError, drivers, preshard, remote
 from spanmask.presharding import plan, read_plan, run_unit
+from spanmask.presharding.remote_state import RemoteState
 from spanmask.shard.manifest import read_manifest
 
 pytestmark = pytest.mark.faults
@@ -50,6 +51,7 @@ def test_the_objects_are_the_files_of_a_local_run_and_nothing_else_is_asked_for(
     object_store.begin_upload(f"{PREFIX}/train/shard-00000-00000.arrow")
     _run(local, object_store)
     assert object_store.tree(PREFIX) == local.wanted
+    # The server says of all uploads that they are years old.
     assert sorted(object_store.uploads()) == ["data/other", "data/set2/x", "x"]
     # Each shard by one request, the manifest last of what stays, and only where nothing had its name.
     puts = [one.key.removeprefix(f"{PREFIX}/") for one in object_store.requests("PUT")]
@@ -200,12 +202,83 @@ def test_tasks_of_a_plan_run_anywhere_and_a_run_ends_them(local: Any, object_sto
         run_unit(made, 0)
 
 
+def test_an_upload_that_may_go_on_is_left_alone(
+    local: Any, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = f"{PREFIX}/train/shard-00000-00000.arrow"
+    object_store.begin_upload(key)
+    with monkeypatch.context() as patch:
+        patch.setattr("spanmask.presharding.remote_state._GIVEN_UP", time.time())
+        _run(local, object_store)
+        assert object_store.uploads() == [key]
+    # What begins, or comes to nothing, abandons none, however old.
+    monkeypatch.setitem(globals(), "PREFIX", "data/other")
+    object_store.begin_upload(f"{PREFIX}/x")
+    plan(local.inputs, object_store.url(PREFIX), local.config(**OPTIONS))
+    with pytest.raises(MismatchError):
+        _run(local, object_store, config={"seed": 8})
+    assert sorted(object_store.uploads()) == [f"{PREFIX}/x", key]
+
+
 def test_what_comes_to_nothing_leaves_nothing(lab: Any, object_store: ObjectStore) -> None:
     path = lab.folder / "empty.txt"
     path.write_text("\n\n")
     with pytest.raises(CorpusError, match="every input is empty"):
         preshard(path, object_store.url(PREFIX), lab.config(), jobs=1)
     assert object_store.keys() == []
+
+
+def test_a_call_that_fails_takes_back_its_own_plan_and_nobody_elses(
+    local: Any, lab: Any, object_store: ObjectStore
+) -> None:
+    def fails(inputs: Any = local.inputs, **fault: Any) -> None:
+        object_store.faults[:] = [object_store.fault("status", None, status=403, code="AccessDenied", **fault)]
+        with pytest.raises((ConfigError, CorpusError, MismatchError, StorageError)):
+            preshard(inputs, object_store.url(PREFIX), local.config(**OPTIONS), jobs=1)
+        object_store.faults.clear()
+
+    fails(method="PUT", key="shard-00000")
+    damaged = lab.folder / "damaged.txt"
+    damaged.write_bytes(b"a word \xff\n")
+    fails(damaged, key="nothing")
+    assert object_store.keys() == []
+    fails(method="PUT", key="receipts/00000")
+    # A later run goes on with that.
+    assert ".spanmask/plan.json" in object_store.tree(PREFIX)
+    for key in object_store.keys(PREFIX):
+        object_store.delete(key)
+    plan(local.inputs, object_store.url(PREFIX), local.config(**OPTIONS))
+    object_store.put(f"{PREFIX}/train/shard-00009-00000.arrow", b"of a unit without a receipt yet")
+    before = object_store.tree(PREFIX)
+    for alone in (False, True):
+        fails(lab.folder / "mistyped.txt", key="nothing")
+        fails(damaged, key="nothing")
+        fails(method="PUT", key="shard-00000")
+        assert object_store.tree(PREFIX) == before
+        object_store.delete(f"{PREFIX}/train/shard-00009-00000.arrow")
+        before = {name: data for name, data in before.items() if name.startswith(".spanmask")}
+        assert alone or object_store.tree(PREFIX) == before
+
+
+def test_what_another_begins_meanwhile_is_not_removed(
+    local: Any, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = RemoteState.saved_plan
+
+    def overtaken(state: RemoteState) -> Any:
+        found = saved(state)
+        if found is None:
+            monkeypatch.setattr(RemoteState, "saved_plan", saved)
+            run_unit(plan(local.inputs, object_store.url(PREFIX), local.config(**OPTIONS, seed=8)), 0)
+            before.update(object_store.tree(PREFIX))
+        return found
+
+    before: dict[str, bytes] = {}
+    monkeypatch.setattr(RemoteState, "saved_plan", overtaken)
+    with pytest.raises(MismatchError, match="a run of another configuration began there"):
+        _run(local, object_store)
+    assert len(before) > 2
+    assert object_store.tree(PREFIX) == before
 
 
 def test_places_that_cannot_be_written_are_refused(local: Any, object_store: ObjectStore) -> None:
