@@ -5,16 +5,18 @@ S3 is asked directly where fsspec's common face would ask twice, or cannot ask a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 #: An object in one request: the most that S3 takes.
 _ONE_PUT = 5 << 30
 #: Objects that one request deletes at most.
-_DELETED_AT_ONCE = 1000
+DELETED_AT_ONCE = 1000
 #: Seconds until S3 has to take a connection, and between two of its answer's bytes.
 _CONNECT, _READ = 5, 30
+#: Seconds that an object may take to be written, and bytes for each of which there is one more: a store that takes none has no other limit.
+_WRITTEN, _WRITTEN_RATE = 30, 1 << 20
 #: How an S3 driver is made: retries are the caller's alone, and no listing is ever remembered.
 _S3_OPTIONS: dict[str, Any] = {
     "max_concurrency": 1,
@@ -51,8 +53,20 @@ class Upload:
     begun: float
 
 
+#: Where the next page of a listing begins, as the driver calls it; empty at the beginning, and after the last one.
+Marks = dict[str, str]
+
+
 class ChangedError(Exception):
     """An object is not the one that was pinned."""
+
+
+class RefusedError(Exception):
+    """A store did all but something of what it was asked for, and has a code for why; read it by `answered`."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.response = {"Error": {"Code": code}}
 
 
 class Driver:
@@ -103,22 +117,22 @@ class Driver:
             raise FileNotFoundError(path)
         return _found(info)
 
-    def walk(self, path: str) -> Iterator[Found]:
-        """Yield what lies below a prefix, in any order."""
+    def walk(self, path: str, begin: Marks) -> tuple[list[Found], Marks]:  # noqa: ARG002
+        """Return a page of what lies below a prefix, in any order, and where the next one begins."""
         self._fs.invalidate_cache()
-        yield from map(_found, self._fs.find(path, detail=True).values())
+        return [_found(info) for info in self._fs.find(path, detail=True).values()], {}
 
     def delete(self, paths: Sequence[str]) -> None:
-        """Delete objects; those that are not there are none."""
+        """Delete objects, `DELETED_AT_ONCE` at most; those that are not there are none."""
         for path in paths:
             try:
                 self._fs.rm_file(path)
             except FileNotFoundError:
                 continue
 
-    def uploads(self, path: str) -> Iterator[Upload]:  # noqa: ARG002
-        """Yield uploads in parts below a prefix that were begun and not ended; none, where the store forgets them by itself."""
-        yield from ()
+    def uploads(self, path: str, begin: Marks) -> tuple[list[Upload], Marks]:  # noqa: ARG002
+        """Return a page of uploads in parts below a prefix that were begun and not ended; none, where the store forgets them by itself."""
+        return [], {}
 
     def abort(self, upload: Upload) -> None:
         """Abandon an upload in parts."""
@@ -132,7 +146,7 @@ class _Conditional(Driver):
 
 
 class _S3(Driver):
-    """S3, and what speaks as it does: one request each, but for listings and deletions of more than 1,000 objects."""
+    """S3, and what speaks as it does: one request each."""
 
     conditional = True
 
@@ -162,61 +176,62 @@ class _S3(Driver):
         return bytes(data) if fits else None
 
     def put(self, path: str, data: bytes) -> None:
-        self._fs.call_s3("put_object", **self._key(path), Body=data)
+        self._put(path, data)
 
     def put_new(self, path: str, data: bytes) -> None:
         try:
-            self._fs.call_s3("put_object", **self._key(path), Body=data, IfNoneMatch="*")
+            self._put(path, data, IfNoneMatch="*")
         except OSError as error:
             if answered(error)[1] == "PreconditionFailed":
                 raise FileExistsError(path) from None
             raise
 
+    def _put(self, path: str, data: bytes, **wanted: str) -> None:
+        from fsspec.asyn import sync
+
+        seconds = _WRITTEN + len(data) / _WRITTEN_RATE
+        sync(self._fs.loop, self._fs._call_s3, "put_object", **self._key(path), Body=data, **wanted, timeout=seconds)
+
     def head(self, path: str) -> Found:
         answer = self._fs.call_s3("head_object", **self._key(path))
         return Found(path, answer["ContentLength"], answer["ETag"].strip('"'))
 
-    def walk(self, path: str) -> Iterator[Found]:
-        bucket, key, _ = self._fs.split_path(path)
-        for page in self._pages("list_objects_v2", bucket, key, ContinuationToken="NextContinuationToken"):
-            for item in page.get("Contents", ()):
-                # What consoles put where a folder would be.
-                if not item["Key"].endswith("/"):
-                    yield Found(
-                        f"{bucket}/{item['Key']}",
-                        item["Size"],
-                        item["ETag"].strip('"'),
-                        item["LastModified"].timestamp(),
-                    )
+    def walk(self, path: str, begin: Marks) -> tuple[list[Found], Marks]:
+        page, following = self._page("list_objects_v2", path, begin, ContinuationToken="NextContinuationToken")
+        bucket = self._key(path)["Bucket"]
+        found = [
+            Found(f"{bucket}/{item['Key']}", item["Size"], item["ETag"].strip('"'), item["LastModified"].timestamp())
+            for item in page.get("Contents", ())
+            # What consoles put where a folder would be.
+            if not item["Key"].endswith("/")
+        ]
+        return found, following
 
     def delete(self, paths: Sequence[str]) -> None:
         keys = [self._key(path) for path in paths]
-        for first in range(0, len(keys), _DELETED_AT_ONCE):
-            some = keys[first : first + _DELETED_AT_ONCE]
-            wanted = {"Objects": [{"Key": one["Key"]} for one in some], "Quiet": True}
-            answer = self._fs.call_s3("delete_objects", Bucket=some[0]["Bucket"], Delete=wanted)
-            for error in answer.get("Errors", ()):
-                raise PermissionError(error.get("Code", ""))
+        wanted = {"Objects": [{"Key": one["Key"]} for one in keys], "Quiet": True}
+        answer = self._fs.call_s3("delete_objects", Bucket=keys[0]["Bucket"], Delete=wanted)
+        for error in answer.get("Errors", ()):
+            raise RefusedError(str(error.get("Code", "")))
 
-    def uploads(self, path: str) -> Iterator[Upload]:
-        bucket, key, _ = self._fs.split_path(path)
+    def uploads(self, path: str, begin: Marks) -> tuple[list[Upload], Marks]:
         marks = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
-        for page in self._pages("list_multipart_uploads", bucket, key, **marks):
-            for item in page.get("Uploads", ()):
-                yield Upload(f"{bucket}/{item['Key']}", item["UploadId"], item["Initiated"].timestamp())
+        page, following = self._page("list_multipart_uploads", path, begin, **marks)
+        bucket = self._key(path)["Bucket"]
+        found = [
+            Upload(f"{bucket}/{item['Key']}", item["UploadId"], item["Initiated"].timestamp())
+            for item in page.get("Uploads", ())
+        ]
+        return found, following
 
     def abort(self, upload: Upload) -> None:
         self._fs.call_s3("abort_multipart_upload", **self._key(upload.path), UploadId=upload.number)
 
-    def _pages(self, method: str, bucket: str, key: str, **marks: str) -> Iterator[dict[str, Any]]:
-        """Yield the pages of a listing. marks: where the next one begins, by what the answer calls it."""
-        begin: dict[str, Any] = {}
-        while True:
-            page = self._fs.call_s3(method, Bucket=bucket, Prefix=f"{key}/" if key else "", **begin)
-            yield page
-            if not page.get("IsTruncated"):
-                return
-            begin = {name: page[mark] for name, mark in marks.items()}
+    def _page(self, method: str, path: str, begin: Marks, **marks: str) -> tuple[dict[str, Any], Marks]:
+        """Return a page of a listing, and where the next one begins. marks: what says so, by what the answer calls it."""
+        bucket, key, _ = self._fs.split_path(path)
+        page = self._fs.call_s3(method, Bucket=bucket, Prefix=f"{key}/" if key else "", **begin)
+        return page, {name: page[mark] for name, mark in marks.items()} if page.get("IsTruncated") else {}
 
     def _key(self, path: str) -> dict[str, str]:
         bucket, key, _ = self._fs.split_path(path)

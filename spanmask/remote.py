@@ -10,14 +10,14 @@ import random
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from spanmask._lazy import installing
-from spanmask.drivers import ChangedError, Driver, Found, Upload, answered, driver_for
+from spanmask.drivers import DELETED_AT_ONCE, ChangedError, Driver, Found, Marks, Upload, answered, driver_for
 from spanmask.errors import ConfigError, MissingExtraError, SpanmaskError, StorageError
 from spanmask.urls import AFRESH, holds_password, shown
 
@@ -44,7 +44,16 @@ _URL = re.compile(rf"(?i:({'|'.join(_BROUGHT_BY)})):/+(.*)", re.DOTALL)
 #: Refusals that pass, by their HTTP status or the store's code: it is busy, or bytes were lost or changed on the way to it.
 _PASSING_STATUS = frozenset((408, 409, 425, 429, 500, 502, 503, 504))
 _PASSING_CODES = frozenset(
-    ("BadDigest", "IncompleteBody", "RequestTimeout", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch")
+    (
+        "BadDigest",
+        "IncompleteBody",
+        "InternalError",
+        "RequestTimeout",
+        "ServiceUnavailable",
+        "SlowDown",
+        "XAmzContentChecksumMismatch",
+        "XAmzContentSHA256Mismatch",
+    )
 )
 #: Errors of drivers that pass, by the names of their kinds: no connection, or one that broke.
 _PASSING_KINDS = frozenset((
@@ -190,7 +199,7 @@ def put_new(url: str, data: bytes) -> bool:
             driver.put_new(path, data)
         except FileExistsError:
             # By this very call, perhaps: clients ask again by themselves where an answer is lost on its way.
-            return driver.get(path, None, None, None) == data
+            return driver.head(path).size == len(data) and driver.get(path, None, None, None) == data
         return True
 
     return _asked(url, "write", write)
@@ -223,31 +232,40 @@ def find(url: str) -> Described | None:
 def listing(prefix: str) -> list[Entry]:
     """Return the objects below a prefix, as ``prefix/name``, sorted bytewise; none where there are none. Raises as `read` does."""
 
-    def walk(driver: Driver, path: str) -> list[Found]:
+    def walk(begin: Marks, driver: Driver, path: str) -> tuple[list[Found], Marks]:
         try:
-            return list(driver.walk(path))
+            return driver.walk(path, begin)
         except FileNotFoundError:
-            return []
+            return [], {}
 
-    scheme = url_of(prefix).partition(":")[0]
-    found = _asked(prefix, "list", walk)
+    prefix = url_of(prefix)
+    scheme = prefix.partition(":")[0]
     entries = [
         Entry(url=f"{scheme}://{one.path.lstrip('/')}", size=one.size, pin=one.pin, written=one.written)
-        for one in found
+        for one in _paged(prefix, "list", walk)
     ]
+    for entry in entries:
+        if not entry.url.startswith(f"{prefix}/"):
+            raise StorageError(
+                f"{shown(prefix)}: its driver lists {shown(entry.url)}, which is not below it; give the URL as the driver writes it"
+            )
     return sorted(entries, key=lambda entry: entry.url.encode())
 
 
 def delete(urls: Iterable[str]) -> None:
     """Delete objects of one bucket, in few requests; those that are not there are none. Raises as `read` does."""
     urls = list(urls)
-    if urls:
-        _asked(urls[0], "delete", lambda driver, _: driver.delete([driver.path_of(url_of(url)) for url in urls]))
+    for first in range(0, len(urls), DELETED_AT_ONCE):
+        _asked(urls[first], "delete", partial(_delete, urls[first : first + DELETED_AT_ONCE]))
+
+
+def _delete(urls: Sequence[str], driver: Driver, _path: str) -> None:
+    driver.delete([driver.path_of(url_of(url)) for url in urls])
 
 
 def uploads(prefix: str) -> list[Upload]:
     """Return the uploads in parts below a prefix that were begun and not ended, which cost and are no objects; raises as `read` does."""
-    return _asked(prefix, "list uploads", lambda driver, path: list(driver.uploads(path)))
+    return _paged(prefix, "list uploads", lambda begin, driver, path: driver.uploads(path, begin))
 
 
 def abort_uploads(prefix: str, those: Iterable[Upload] | None = None) -> None:
@@ -298,6 +316,16 @@ def download(
     return size
 
 
+def _paged(url: str, doing: str, ask: Callable[[Marks, Driver, str], tuple[list[_T], Marks]]) -> list[_T]:
+    """Return all pages of a listing, each of which is asked for again by itself."""
+    found, marks, more = list[_T](), Marks(), True
+    while more:
+        some, marks = _asked(url, doing, partial(ask, marks))
+        found += some
+        more = bool(marks)
+    return found
+
+
 def _asked(url: str, doing: str, ask: Callable[[Driver, str], _T]) -> _T:
     """Ask a store, up to five times where its refusal passes, with pauses that grow and are drawn by chance: many ask at once."""
     driver, path = driver_of(url)
@@ -320,7 +348,7 @@ def _passes(error: Exception) -> bool:
     if _is_of(error, _PASSING_KINDS):
         return True
     status, code = answered(error)
-    if status is not None:
+    if status is not None or code:
         return status in _PASSING_STATUS or code in _PASSING_CODES
     return isinstance(error, OSError)
 
@@ -352,7 +380,7 @@ def _advice(error: Exception, status: int | None, code: str, tries: int) -> str:
         return "it is archived: have the store restore it, or leave it out"
     if "Expired" in code or code == "TokenRefreshRequired":
         return "the credentials have expired: renew them, then run the same command again"
-    if status in (401, 403) or isinstance(error, PermissionError):
+    if status in (401, 403) or code == "AccessDenied" or isinstance(error, PermissionError):
         return "check the credentials in the driver's environment, and what they may do there"
     if tries > 1:
         return "check the store and the way to it, then run the same command again"

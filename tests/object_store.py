@@ -56,7 +56,9 @@ class Fault:
         ``cut``: half of the answer's body, then a broken connection. ``flip``: one bit of the answer's body turned. ``slow``: the answer's
         body in ten pieces, in ``seconds``. ``wait``: ``seconds`` of latency. ``cut_request``: breaks the connection after half of the
         request's body; the server hears nothing, as S3 drops it. ``flip_request``: one bit of the request's body turned; refused where the
-        request has a checksum, as S3 does and moto does not. ``call``: calls ``then``, as all do, before the server hears of it.
+        request has a checksum, as S3 does and moto does not. ``stall_request``: reads half of the request's body, then nothing for
+        ``seconds``, and breaks the connection. ``answer``: status 200 and ``body``; the server hears nothing. ``call``: calls ``then``, as
+        all do, before the server hears of it.
     times
         How many requests; None: all.
     method, key
@@ -70,6 +72,7 @@ class Fault:
     status: int = 503
     code: str = "SlowDown"
     seconds: float = 0.0
+    body: bytes = b""
     then: Callable[[], object] = lambda: None
 
 
@@ -201,6 +204,10 @@ class _Handler(BaseHTTPRequestHandler):
         if "wait" in kinds:
             time.sleep(kinds["wait"].seconds)
         size = int(self.headers.get("Content-Length") or 0)
+        if "stall_request" in kinds:
+            self.rfile.read(size // 2)
+            time.sleep(kinds["stall_request"].seconds)
+            return False
         if "cut_request" in kinds:
             self.rfile.read(size // 2)
             return False
@@ -209,6 +216,8 @@ class _Handler(BaseHTTPRequestHandler):
             return False
         if "status" in kinds:
             return self._answers(request, kinds["status"].status, {}, _ERROR.format(kinds["status"].code).encode(), {})
+        if "answer" in kinds:
+            return self._answers(request, 200, {"Content-Type": "application/xml"}, kinds["answer"].body, {})
         if "flip_request" in kinds and body:
             body = flipped(body)
             if _refused(body, self.headers):

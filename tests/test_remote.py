@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import io
+import itertools
 import os
 import re
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -35,7 +37,11 @@ def test_an_object_is_written_and_read_in_one_request_each(object_store: ObjectS
 
 def test_a_name_is_taken_once(object_store: ObjectStore) -> None:
     assert remote.put_new(object_store.url("a"), b"first")
+    assert not remote.put_new(object_store.url("a"), b"other")
+    object_store.log.clear()
     assert not remote.put_new(object_store.url("a"), b"second")
+    # Of another size, so it need not be read.
+    assert [one.method for one in object_store.log] == ["PUT", "HEAD"]
     assert object_store.get("a") == b"first"
     assert remote.puts_conditionally(object_store.url("a"))
 
@@ -58,6 +64,27 @@ def test_a_listing_is_sorted_and_stays_below_its_prefix(object_store: ObjectStor
     assert [entry.url for entry in found] == [object_store.url(key) for key in ("p/a-", "p/a/z", "p/b")]
     assert {(entry.size, entry.pin) for entry in found} == {(1, remote.describe(object_store.url("p/b")).pin)}
     assert remote.listing(object_store.url("nothing")) == []
+
+
+def test_a_driver_that_lists_what_is_elsewhere_is_told(
+    object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = drivers.Found(f"{object_store.bucket}/pp/x", 1, "pin")
+    monkeypatch.setattr(drivers._S3, "walk", lambda *_: ([found], {}))
+    with pytest.raises(StorageError, match=r"/p: its driver lists .*/pp/x, which is not below it"):
+        remote.listing(object_store.url("p"))
+
+
+def test_what_is_too_large_to_name_a_datasets_files_is_not_read(
+    object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    object_store.put("p/state.json", b'{"_data_files": [{"filename": "missing.arrow"}]}')
+    with pytest.raises(ConfigError, match=r"no such object, and state\.json names it"):
+        expand_url(object_store.url("p"))
+    object_store.log.clear()
+    monkeypatch.setattr("spanmask.corpus.object_listing._SAVED_LIMIT", 10)
+    assert [met.path for met in expand_url(object_store.url("p"))] == [object_store.url("p/state.json")]
+    assert not object_store.requests("GET", "^p/state.json")
 
 
 def test_a_pinned_object_is_read_or_refused(object_store: ObjectStore) -> None:
@@ -86,6 +113,62 @@ def test_deleted_objects_are_gone_and_missing_ones_are_none(object_store: Object
         object_store.put(key, b"x")
     remote.delete(object_store.url(key) for key in ("a", "b", "not there"))
     assert object_store.keys() == ["c"]
+
+
+def test_deletions_are_asked_for_again_by_the_thousand(
+    object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "DELETED_AT_ONCE", 2)
+    for number in range(5):
+        object_store.put(f"{number}", b"x")
+    # Of four requests that follow each other three fail: more than five in all.
+    number_of, busy = itertools.count(), object_store.fault("status", 0)
+    object_store.fail("call", None, then=lambda: setattr(busy, "times", int(next(number_of) % 4 > 0)))
+    object_store.faults.append(busy)
+    remote.delete(object_store.url(f"{number}") for number in range(5))
+    assert object_store.keys() == []
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [("InternalError", ""), ("SlowDown", ""), ("ServiceUnavailable", ""), ("AccessDenied", "check the credentials")],
+)
+def test_a_key_whose_deletion_a_store_refuses_is_asked_for_again_where_that_passes(
+    object_store: ObjectStore, code: str, told: str
+) -> None:
+    refused = f"<DeleteResult><Error><Key>a</Key><Code>{code}</Code><Message>planted</Message></Error></DeleteResult>"
+    url = object_store.url("a")
+    object_store.put("a", b"x")
+    object_store.fail("answer", 1 if told else 4, method="POST", body=refused.encode())
+    if told:
+        with pytest.raises(StorageError, match=rf"could not delete \({code}\); {told}"):
+            remote.delete([url])
+    else:
+        remote.delete([url])
+    assert len(object_store.log) == (1 if told else 5)
+    assert object_store.keys() == (["a"] if told else [])
+    with object_store.failing("answer", None, method="POST", body=refused.encode()), pytest.raises(StorageError):
+        remote.delete([url])
+
+
+def test_each_page_of_a_listing_is_asked_for_by_itself(
+    object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        object_store.put(f"p/{number}", b"x")
+    page = drivers._S3._page
+
+    def two(*of: Any, **marks: str) -> Any:
+        (driver, method, path, begin) = of
+        return page(driver, method, path, {**begin, "MaxKeys": 2}, **marks)
+
+    monkeypatch.setattr(drivers._S3, "_page", two)
+    object_store.fail("status", 4, key="continuation-token")
+    found = remote.listing(object_store.url("p"))
+    assert [entry.url for entry in found] == [object_store.url(f"p/{number}") for number in range(5)]
+    tokens = [re.findall(r"continuation-token=([^&]*)", one.key) for one in object_store.log]
+    # The first page once, the second five times, the third once.
+    assert [len(tokens), tokens[0], len(set(map(str, tokens[1:6]))), len(set(map(str, tokens)))] == [7, [], 1, 3]
 
 
 def test_uploads_that_nobody_ended_are_abandoned_below_the_prefix(object_store: ObjectStore) -> None:
@@ -149,6 +232,25 @@ def test_a_body_that_stands_still_is_asked_for_again_and_a_slow_one_waited_for(
     object_store.fail("slow", 1, method="GET", seconds=0.5)
     assert remote.read(object_store.url("a")) == bytes(100)
     assert len(object_store.log) == 3
+
+
+@pytest.mark.slow
+def test_a_write_that_nobody_takes_is_tried_again(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drivers, "_WRITTEN", 1)
+    monkeypatch.setattr(drivers, "_WRITTEN_RATE", 1 << 30)
+    data = bytes(range(256)) * 65536
+    for put in (remote.put, remote.put_new):
+        with object_store.failing("stall_request", 1, method="PUT", seconds=20):
+            begun = time.monotonic()
+            put(object_store.url(put.__name__), data)
+            assert 1 <= time.monotonic() - begun < 15
+        assert object_store.get(put.__name__) == data
+    monkeypatch.setattr(remote, "TRIES", 2)
+    with (
+        object_store.failing("stall_request", None, method="PUT", seconds=20),
+        pytest.raises(StorageError, match=r"could not write \(FSTimeoutError 2 times\); check the store and the way"),
+    ):
+        remote.put(object_store.url("a"), data)
 
 
 def test_a_whole_object_that_changed_on_its_way_is_asked_for_again(object_store: ObjectStore) -> None:

@@ -14,6 +14,9 @@ from spanmask.errors import ConfigError, MissingExtraError
 from spanmask.remote import Entry, describe, listing, read, url_of
 from spanmask.urls import shown
 
+#: Bytes of a file that may say which files a saved dataset has; a larger one of its name is another, and text as others are.
+_SAVED_LIMIT = 64 << 20
+
 
 def expand_url(given: str) -> list[Met]:
     """Return what a URL stands for, in bytewise order; a saved dataset keeps its own.
@@ -133,6 +136,8 @@ def _saved_datasets(base: str, known: dict[str, Entry]) -> dict[str, list[Met]]:
             continue
         if name == SAVED_SPLITS:
             raise several_splits(shown(folder))
+        if known[url].size > _SAVED_LIMIT:
+            continue
         files = saved_names(folder, read(url, pin=known[url].pin))
         if files is None:
             continue
