@@ -120,5 +120,4 @@ def _shared(out: RemotePlace, plan: str) -> Iterator[State]:
     state = RemoteState(out)
     require_under_way(state)
     require_same(state, plan)
-    state.require_writer(state.saved_plan())
     yield state

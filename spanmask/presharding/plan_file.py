@@ -88,7 +88,35 @@ def _told(path: str, size: int, mtime_ns: int, pin: str | None) -> dict[str, Any
 
 
 def _versions(vocabulary: Vocabulary) -> dict[str, Any]:
-    return {"algorithm": ALGORITHM_VERSION, "format": FORMAT_VERSION, "tokenized_by": tokenized_by(vocabulary)}
+    return {
+        "algorithm": ALGORITHM_VERSION,
+        "format": FORMAT_VERSION,
+        "tokenized_by": tokenized_by(vocabulary),
+        # Of equal rows another one may make other bytes.
+        "pyarrow": pa.__version__,
+    }
+
+
+def require_writer(content: dict[str, Any], out: str) -> None:
+    """Refuse to go on with the run of a plan under another pyarrow than it was planned with.
+
+    Raises
+    ------
+    MismatchError
+        It is another.
+    """
+    versions = content.get("versions")
+    writer = versions.get("pyarrow") if isinstance(versions, dict) else None
+    if writer not in (None, pa.__version__):
+        raise another_writer(out, writer)
+
+
+def another_writer(out: str, writer: str) -> MismatchError:
+    """Return the refusal of whoever has another pyarrow than a run began with."""
+    return MismatchError(
+        f"{out}: a run under pyarrow {writer} is under way there, and here is {pa.__version__}, which writes other bytes: use the same on "
+        "all machines"
+    )
 
 
 @held_off()

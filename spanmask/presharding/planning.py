@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from spanmask.asking import in_order
 from spanmask.collector import held_off
@@ -52,8 +53,8 @@ class Task:
 class Plan:
     """Everything workers need: configuration, vocabulary, tasks, and unigram counts where they are used.
 
-    unigram: (V,) counts of ids. out: the dataset's folder, where it is to be written. key: of what a run shares with those that may go on
-    with its work, once it is saved.
+    unigram: (V,) counts of ids. out: the dataset's folder, where it is to be written. writer: the pyarrow of the process that made or read
+    it, whose bytes those of others may not be. key: of what a run shares with those that may go on with its work, once it is saved.
     """
 
     config: PreshardConfig
@@ -62,6 +63,7 @@ class Plan:
     tasks: tuple[Task, ...]
     unigram: npt.NDArray[np.int64] | None
     out: str = ""
+    writer: str = pa.__version__
     key: str = ""
 
     @property

@@ -15,13 +15,11 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
-import pyarrow as pa
-
 from spanmask import remote
 from spanmask.config import canonical_json
 from spanmask.errors import ConfigError, IncompleteShards, MismatchError, StorageError
 from spanmask.places import RemotePlace
-from spanmask.presharding.plan_file import key_of, saved_identity
+from spanmask.presharding.plan_file import key_of, require_writer, saved_identity
 from spanmask.presharding.receipt import UNIT, Receipt
 from spanmask.presharding.state import CARD, FAILED, FOLDER, PLAN, RECEIPTS, receipt_of, sealed, unsealed
 from spanmask.shard.manifest import MANIFEST, Manifest
@@ -29,9 +27,7 @@ from spanmask.shard.parts import SKIPPED, SPLITS
 from spanmask.shard.table import SHARDS, table_bytes
 
 _RECEIPTS, _FAILED, _PLAN = (f"{FOLDER}/{name}" for name in (RECEIPTS, FAILED, PLAN))
-#: What a plan says of who writes shards, beside what is the same for a folder, where one process writes.
-_WRITER = "pyarrow"
-#: And of the request that began it, which no other one shares.
+#: What a plan says of the request that began it, which no other one shares.
 BEGUN = "begun"
 #: Seconds after which an upload in parts that was begun, and not ended, is taken to be given up.
 _GIVEN_UP = 86400
@@ -74,25 +70,11 @@ class RemoteState:
         MismatchError
             A run with another plan began there, or one of another pyarrow, whose shards would be other bytes under the same names.
         """
-        if not self.out.publish_new(_PLAN, sealed({**plan, _WRITER: pa.__version__})):
+        if not self.out.publish_new(_PLAN, sealed(plan)):
             saved = self.saved_plan()
             if saved is not None and saved_identity(saved) != saved_identity(plan):
+                require_writer(saved, str(self.out))
                 raise MismatchError(f"{self.out}: a run of another configuration began there; choose another --out")
-            self.require_writer(saved)
-
-    def require_writer(self, plan: dict[str, Any] | None) -> None:
-        """Refuse to go on with the run of a plan under another pyarrow than it began with.
-
-        Raises
-        ------
-        MismatchError
-            It is another.
-        """
-        if plan is not None and plan.get(_WRITER) != pa.__version__:
-            raise MismatchError(
-                f"{self.out}: a run under pyarrow {plan.get(_WRITER)} is under way there, and here is {pa.__version__}, which writes other "
-                "bytes: use the same on all machines"
-            )
 
     def discard(self) -> None:
         """Remove what this run left, the plan last; a finished dataset stays."""

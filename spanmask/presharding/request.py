@@ -15,7 +15,15 @@ from spanmask.errors import MismatchError
 from spanmask.presharding.destinations import Out, out_of, state_of
 from spanmask.presharding.existing import check_out, differences, finished_dataset, refusal
 from spanmask.presharding.finding import STDIN, OnInputs, Paths, each_of, find_files
-from spanmask.presharding.plan_file import identity, key_of, plan_from_json, plan_to_json, saved_identity, stated_files
+from spanmask.presharding.plan_file import (
+    identity,
+    key_of,
+    plan_from_json,
+    plan_to_json,
+    require_writer,
+    saved_identity,
+    stated_files,
+)
 from spanmask.presharding.planning import Plan, make_plan
 from spanmask.presharding.remote_state import BEGUN
 from spanmask.presharding.space import check_space
@@ -77,10 +85,19 @@ class Request:
         return with_exclusions(files, self.exclusions), finished
 
     def saved(self, files: tuple[InputFile, ...]) -> Plan | None:
-        """Return the plan of a run that was begun there with the same inputs and configuration, if one was."""
-        content = state_of(self.out).saved_plan()
+        """Return the plan of a run that was begun there with the same inputs and configuration, if one was.
+
+        Raises
+        ------
+        MismatchError
+            It was, and has work that another pyarrow did.
+        """
+        state = state_of(self.out)
+        content = state.saved_plan()
         wanted = identity(self.config, load_vocabulary(self.config.vocabulary), files)
         if content is None or saved_identity(content) != wanted:
+            if content is not None and not state.may_discard(overwrite=self.overwrite):
+                require_writer(content, str(self.out))
             return None
         # They may lie elsewhere on this machine than where the plan was made.
         return plan_from_json({**content, "files": stated_files(files)}, os.fspath(self.out), self.exclusions)
@@ -94,6 +111,7 @@ class Request:
         saved = state.saved_plan()
         if saved is None or saved_identity(saved) != wanted:
             if saved is not None and not state.may_discard(overwrite=self.overwrite):
+                require_writer(saved, str(self.out))
                 raise MismatchError(refusal(self.out, "an unfinished run", differences(saved_identity(saved), wanted)))
             # In an object store without a plan nothing is ours, and what comes there meanwhile is another's.
             if isinstance(self.out, Path):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
+
+import pyarrow as pa
 
 from spanmask.config import PreshardConfig
 from spanmask.errors import ConfigError, MismatchError
-from spanmask.presharding.destinations import out_of, shared, state_of, written
+from spanmask.presharding.destinations import State, out_of, shared, state_of, written
 from spanmask.presharding.finding import STDIN, OnInputs, Paths
-from spanmask.presharding.plan_file import listed_exclusions, plan_from_json
+from spanmask.presharding.plan_file import another_writer, listed_exclusions, plan_from_json
 from spanmask.presharding.planning import Plan
 from spanmask.presharding.progress import OnProgress, Teller
 from spanmask.presharding.receipt import Receipt, summed
@@ -116,14 +119,14 @@ def run_unit(plan: Plan, i: int) -> Receipt:
     ConfigError
         There is no such task.
     MismatchError
-        No run is under way where the plan was made, or a process that runs alone is at work.
+        No run is under way where the plan was made, or a process that runs alone is at work, or pyarrow is another than the plan's.
     CorpusError
         Text that cannot be read.
     StorageError
         The file system refused, or an input changed while it was read.
     """
     receipts = list[Receipt]()
-    with shared(out_of(plan.out), plan.key) as state:
+    with _joined(plan) as state:
         run_tasks(state, plan, plan.chosen([i]), 1, Teller(None, 0), receipts.append)
     return summed(receipts)
 
@@ -131,5 +134,11 @@ def run_unit(plan: Plan, i: int) -> Receipt:
 def run_share(plan: Plan, numbers: Iterable[int], jobs: int, on_progress: OnProgress | None = None) -> Ran:
     """Run tasks of a plan as `run_unit` does one, in as many processes as there are jobs."""
     tasks = plan.chosen(numbers)
-    with shared(out_of(plan.out), plan.key) as state:
+    with _joined(plan) as state:
         return run_tasks(state, plan, tasks, jobs, Teller(on_progress, sum(task.disk_bytes for task in tasks)))
+
+
+def _joined(plan: Plan) -> AbstractContextManager[State]:
+    if plan.writer != pa.__version__:
+        raise another_writer(plan.out, plan.writer)
+    return shared(out_of(plan.out), plan.key)

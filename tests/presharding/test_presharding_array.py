@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import random
 import re
 import shlex
@@ -426,6 +427,32 @@ def test_as_many_jobs_as_for_a_run_in_one_piece(
         == 0
     )
     assert jobs == [wanted]
+
+
+def test_a_task_under_another_pyarrow_is_refused(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of an array over nodes that are not alike: the dataset would be of bytes that no one of them writes."""
+    text, out, config = lab.text(), lab.folder / "out", lab.config()
+    made = plan(text, out, config)
+    run_unit(made, 0)
+    before = lab.tree("out")
+    monkeypatch.setattr("pyarrow.__version__", "99.0")
+    for ask in (
+        lambda: run_unit(made, 1),
+        lambda: run_share(made, [1], 1),
+        lambda: run_unit(pickle.loads(pickle.dumps(made)), 1),
+        lambda: plan(text, out, config),
+        lambda: spanmask.preshard(text, out, config, jobs=1),
+    ):
+        with pytest.raises(MismatchError, match=r"a run under pyarrow \S+ is under way there, and here is 99\.0"):
+            ask()
+    for read in (lambda: read_plan(out), lambda: finalize(out)):
+        with pytest.raises(MismatchError, match=r"planned with .*, and here are .*'pyarrow': '99\.0'"):
+            read()
+    assert lab.tree("out") == before
+    monkeypatch.undo()
+    for number in range(1, len(made.tasks)):
+        run_unit(made, number)
+    assert finalize(out).digest == lab.run(text, "whole").digest
 
 
 # --- The command
