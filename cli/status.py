@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,9 @@ def _lines(folder: str, found: Status) -> Iterator[str]:
     if len(found.failed) > _TOLD:
         yield f"failed: {len(found.failed) - _TOLD:,} more"
     yield from _pace(found)
+    if found.stage is Stage.OPEN:
+        # The plan does not say who runs it: tasks of an array and a run in one piece go on with each other's work.
+        yield f"where it is an array: submit that again, or what `spanmask finalize {shlex.quote(folder)}` names"
     if found.stage is not Stage.RUNNING:
         nobody = "whether somebody is at it is not known" if is_url(folder) else "no process of this host is at it"
         yield f"{'all is done but the manifest' if found.stage is Stage.COMPLETE else nobody}; it goes on with: {found.go_on}"

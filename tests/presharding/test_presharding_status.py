@@ -72,6 +72,7 @@ def test_a_run_that_stopped_goes_on_with_the_command_that_is_told(
     assert _command(["spanmask", "status", str(out)], monkeypatch) == 0
     told = capsys.readouterr().out
     assert f"\nmissing: 1, 3-{found.tasks - 1}\nfailed: 00003-00000: its process died on 3 tries\n" in told
+    assert f"\nwhere it is an array: submit that again, or what `spanmask finalize {out}` names\nno process" in told
     assert told.endswith(f"no process of this host is at it; it goes on with: {found.go_on}\n")
     assert _command([*shlex.split(found.go_on), "--jobs", "1"], monkeypatch) == 0
     assert lab.tree("out") == lab.tree("whole")
