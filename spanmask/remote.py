@@ -17,9 +17,10 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from spanmask._lazy import installing
-from spanmask.drivers import DELETED_AT_ONCE, ChangedError, Driver, Found, Marks, Upload, answered, driver_for
+from spanmask.drivers import DELETED_AT_ONCE, Driver, Found, Marks, Upload, driver_for
 from spanmask.errors import ConfigError, MissingExtraError, SpanmaskError, StorageError
-from spanmask.urls import AFRESH, holds_password, shown
+from spanmask.refusals import passes, told
+from spanmask.urls import holds_password, shown
 
 #: How often a store is asked, and the longest pause before the second time, in seconds; each pause may be three times the last.
 TRIES, PAUSE = 5, 0.5
@@ -40,29 +41,6 @@ _BROUGHT_BY = {
 _AZURE = ("az", "abfs", "abfss")
 #: With one slash where a `Path` was made of it.
 _URL = re.compile(rf"(?i:({'|'.join(_BROUGHT_BY)})):/+(.*)", re.DOTALL)
-
-#: Refusals that pass, by their HTTP status or the store's code: it is busy, or bytes were lost or changed on the way to it.
-_PASSING_STATUS = frozenset((408, 409, 425, 429, 500, 502, 503, 504))
-_PASSING_CODES = frozenset(
-    (
-        "BadDigest",
-        "IncompleteBody",
-        "InternalError",
-        "RequestTimeout",
-        "ServiceUnavailable",
-        "SlowDown",
-        "XAmzContentChecksumMismatch",
-        "XAmzContentSHA256Mismatch",
-    )
-)
-#: Errors of drivers that pass, by the names of their kinds: no connection, or one that broke.
-_PASSING_KINDS = frozenset((
-    "HTTPClientError", "IncompleteReadError", "ResponseParserError", "FlexibleChecksumError", "ClientPayloadError",
-    "ClientConnectionError", "ConnectionError", "TransportError", "ServiceRequestError", "ServiceResponseError", "IncompleteRead",
-))  # fmt: skip
-_NO_CREDENTIALS = frozenset(
-    ("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound")
-)
 
 _T = TypeVar("_T")
 
@@ -335,53 +313,8 @@ def _asked(url: str, doing: str, ask: Callable[[Driver, str], _T]) -> _T:
         except SpanmaskError:
             raise
         except Exception as error:
-            if not _passes(error) or number == TRIES - 1:
+            if not passes(error) or number == TRIES - 1:
                 # Without what the driver said in its own words: those may hold anything that it was configured with.
-                raise _told(shown(url_of(url)), doing, error, number + 1) from None
+                raise told(shown(url_of(url)), doing, error, number + 1) from None
         time.sleep(random.uniform(0, PAUSE * 3**number))
     raise AssertionError
-
-
-def _passes(error: Exception) -> bool:
-    if isinstance(error, (FileNotFoundError, PermissionError, FileExistsError, ChangedError)):
-        return False
-    if _is_of(error, _PASSING_KINDS):
-        return True
-    status, code = answered(error)
-    if status is not None or code:
-        return status in _PASSING_STATUS or code in _PASSING_CODES
-    return isinstance(error, OSError)
-
-
-def _is_of(error: Exception, kinds: frozenset[str]) -> bool:
-    """Tell whether an error is of one of these kinds, by name: the modules that have them need not be there."""
-    return not kinds.isdisjoint(kind.__name__ for kind in type(error).__mro__)
-
-
-def _told(url: str, doing: str, error: Exception, tries: int) -> SpanmaskError:
-    """Return an error of ours: what was asked, what came of it, what to do."""
-    status, code = (None, "") if _is_of(error, _PASSING_KINDS) else answered(error)
-    if isinstance(error, FileNotFoundError) or status == 404:
-        return ConfigError(f"{url}: no such object or bucket; check the URL")
-    if isinstance(error, ChangedError):
-        return StorageError(f"{url}: it changed while it was read; run again when it is at rest, {AFRESH}")
-    # A store that has no room for a code, as in the answer to HEAD, repeats the status.
-    reason = " ".join(dict.fromkeys(filter(None, (str(status or ""), re.sub(r"\W", "", code))))) or type(error).__name__
-    times = f" {tries} times" if tries > 1 else ""
-    return StorageError(f"{url}: could not {doing} ({reason}{times}); {_advice(error, status, code, tries)}")
-
-
-def _advice(error: Exception, status: int | None, code: str, tries: int) -> str:
-    if _is_of(error, _NO_CREDENTIALS):
-        return (
-            "no credentials were found: give them as the driver takes them, for S3 as AWS_PROFILE or AWS_ACCESS_KEY_ID"
-        )
-    if code == "InvalidObjectState":
-        return "it is archived: have the store restore it, or leave it out"
-    if "Expired" in code or code == "TokenRefreshRequired":
-        return "the credentials have expired: renew them, then run the same command again"
-    if status in (401, 403) or code == "AccessDenied" or isinstance(error, PermissionError):
-        return "check the credentials in the driver's environment, and what they may do there"
-    if tries > 1:
-        return "check the store and the way to it, then run the same command again"
-    return "check the URL, and that the credentials have not expired"

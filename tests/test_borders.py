@@ -265,6 +265,7 @@ def test_the_layout_is_the_one_decided() -> None:
     rest = {
         "buffers",
         "drivers",
+        "refusals",
         "remote",
         "report",
         "sequencing",
