@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 from spanmask import remote
@@ -55,8 +55,8 @@ class RemoteState:
     @property
     def plan_key(self) -> str | None:
         """The `Plan.key` of the run that was started here, None where none was."""
-        saved = self.saved_plan()
-        return None if saved is None else key_of(saved_identity(saved))
+        found = remote.find(f"{self.root}/{_PLAN}")
+        return None if found is None else _key_of(self.out, found.pin)
 
     def may_discard(self, *, overwrite: bool) -> bool:  # noqa: ARG002
         """Return False: without a lock nobody can tell whether the run that began here still lives."""
@@ -176,6 +176,12 @@ class RemoteState:
 
     def _receipt(self, plan: str, unit: str) -> Receipt | None:
         return receipt_of(self._read(f"{_RECEIPTS}/{unit}.json"), unit, plan)
+
+
+@lru_cache(maxsize=8)
+def _key_of(place: RemotePlace, _: str) -> str:
+    """Return the key of a saved plan, which is read once as long as its pin is the same: each of many tasks would download it."""
+    return key_of(saved_identity(unsealed(place.read(_PLAN)) or {}))
 
 
 def _ahead(ask: Callable[[str], _T], units: Iterable[str]) -> Iterator[_T]:

@@ -67,6 +67,19 @@ def test_the_objects_are_the_files_of_a_local_run_and_nothing_else_is_asked_for(
         assert one.key.startswith(f"{PREFIX}/") or f"prefix={PREFIX}/" in one.key or one.key == "?delete", one
 
 
+def test_tasks_of_one_process_read_the_plan_once(local: Any, object_store: ObjectStore) -> None:
+    """Of 300,000 inputs it has 30 MB, and each of a worker's tasks looks whether it is still the same."""
+    made = plan(local.inputs, object_store.url(PREFIX), local.config(**OPTIONS))
+    object_store.log.clear()
+    for number in range(4):
+        run_unit(made, number)
+    assert len(object_store.requests("GET", "plan.json$")) == 1
+    theirs = object_store.tree(PREFIX)[".spanmask/plan.json"].replace(b'"seed":7', b'"seed":8')
+    object_store.put(f"{PREFIX}/.spanmask/plan.json", theirs)
+    with pytest.raises(MismatchError, match="another run was begun there"):
+        run_unit(made, 4)
+
+
 def test_a_run_that_a_store_ended_goes_on_and_does_nothing_twice(local: Any, object_store: ObjectStore) -> None:
     with object_store.failing("status", None, method="PUT", key="shard-00002") as fault, pytest.raises(StorageError):
         _run(local, object_store)
