@@ -36,6 +36,10 @@ def make_documents(count: int, seed: int = 0) -> list[str]:
     return [documents[i // 2] if i % 11 == 0 else document for i, document in enumerate(documents)]
 
 
+#: Options of every run here, but for those that a test gives.
+_SMALL = {"seed": 7, "shard_bytes": 4096, "max_tokens": 64}
+
+
 class Lab:
     """Makes texts, runs presharding, and compares folders."""
 
@@ -68,7 +72,16 @@ class Lab:
         return [large, packed, empty, *small]
 
     def config(self, **options: Any) -> PreshardConfig:
-        return PreshardConfig.of(**{"seed": 7, "shard_bytes": 4096, "max_tokens": 64, **options})
+        return PreshardConfig.of(**{**_SMALL, **options})
+
+    def flags(self, **options: Any) -> list[str]:
+        """Return the options of `config` as they are typed."""
+        return [
+            part
+            for name, value in {**_SMALL, **options}.items()
+            for one in (value if isinstance(value, tuple) else (value,))
+            for part in (f"--{name.replace('_', '-')}", str(one))
+        ]
 
     def run(
         self, inputs: Any, out: str, *, jobs: int = 1, overwrite: bool = False, rehash: bool = False, **options: Any

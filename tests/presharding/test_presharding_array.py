@@ -40,22 +40,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(states, "PATIENCE", 5.0)
 
 
-#: The options of `Lab.config` and `whole.options`, as they are typed.
-FLAGS = [
-    "--seed",
-    "7",
-    "--shard-bytes",
-    "4096",
-    "--max-tokens",
-    "64",
-    "--holdout",
-    "0.2",
-    "--random-ids",
-    "unigram",
-    "--keep",
-    "id",
-]
-
 #: Returns exit code and text of a command.
 Told = Callable[..., tuple[int, str]]
 
@@ -461,10 +445,10 @@ def test_a_task_under_another_pyarrow_is_refused(lab: Any, monkeypatch: pytest.M
 def test_the_command_plans_runs_and_finishes(whole: Any, told: Told) -> None:
     """The first task that comes plans; what follows may go by the plan alone; and what is typed is what is told."""
     out = whole.folder / "command"
-    code, text = told("preshard", *whole.inputs, "--out", out, *FLAGS, "--engine", "array")
+    code, text = told("preshard", *whole.inputs, "--out", out, *whole.flags(**whole.options), "--engine", "array")
     assert (code, text.splitlines()[-1]) == (0, f"when all have ended: spanmask finalize {out}")
     array = ("--engine", "array", "--jobs", 1, "--task")
-    code, text = told("preshard", *whole.inputs, "--out", out, *FLAGS, *array, "0/2")
+    code, text = told("preshard", *whole.inputs, "--out", out, *whole.flags(**whole.options), *array, "0/2")
     assert code == 0
     assert text.startswith("share 0 of 2: ")
     code, text = told("finalize", out)
@@ -478,7 +462,7 @@ def test_the_command_plans_runs_and_finishes(whole: Any, told: Told) -> None:
     assert whole.tree("command") == whole.wanted
     code, text = told("finalize", out, "--json")
     assert (code, json.loads(text)["written"]) == (0, False)
-    for given in ((*whole.inputs, *FLAGS), ()):
+    for given in ((*whole.inputs, *whole.flags(**whole.options)), ()):
         code, text = told("preshard", *given, "--out", out, *array, "1/2")
         assert (code, text) == (0, f"nothing to do, complete already: {out}\n")
 
@@ -521,7 +505,7 @@ def _wait(out: Path, process: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.faults
 def test_a_task_that_was_killed_is_run_again_by_its_number(whole: Any) -> None:
-    options = [*FLAGS, "--engine", "array"]
+    options = [*whole.flags(**whole.options), "--engine", "array"]
     out = whole.folder / "killed"
     killed = 0
     for index in (1, 0):

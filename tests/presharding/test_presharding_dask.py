@@ -22,20 +22,6 @@ pytest.importorskip("distributed", reason="needs the dask extra")
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 OPTIONS = {"holdout": 0.2, "random_ids": "unigram", "keep": ("id",)}
-FLAGS = [
-    "--seed",
-    7,
-    "--shard-bytes",
-    4096,
-    "--max-tokens",
-    64,
-    "--holdout",
-    0.2,
-    "--random-ids",
-    "unigram",
-    "--keep",
-    "id",
-]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +51,17 @@ def cluster(tmp_path: Path) -> Iterator[DaskCluster]:
 
 def _command(whole: Any, out: Path, cluster: DaskCluster) -> list[Any]:
     wait_for(cluster.file.exists)
-    return ["preshard", *whole.inputs, "--out", out, *FLAGS, "--engine", "dask", "--scheduler", cluster.file]
+    return [
+        "preshard",
+        *whole.inputs,
+        "--out",
+        out,
+        *whole.flags(**OPTIONS),
+        "--engine",
+        "dask",
+        "--scheduler",
+        cluster.file,
+    ]
 
 
 def _receipts(out: Path) -> int:
@@ -73,7 +69,17 @@ def _receipts(out: Path) -> int:
 
 
 def test_a_cluster_of_this_machine_writes_the_bytes_of_a_run_without(whole: Any) -> None:
-    command = ["preshard", *whole.inputs, "--out", whole.folder / "own", *FLAGS, "--engine", "dask", "--jobs", 2]
+    command = [
+        "preshard",
+        *whole.inputs,
+        "--out",
+        whole.folder / "own",
+        *whole.flags(**OPTIONS),
+        "--engine",
+        "dask",
+        "--jobs",
+        2,
+    ]
     code, _, error = whole.finish(*command)
     assert (code, error) == (0, "")
     assert whole.tree("own") == whole.wanted

@@ -22,21 +22,6 @@ from spanmask.engines.array import choose
 from spanmask.presharding import plan, run_unit
 from spanmask.presharding.tasks import run_share
 
-FLAGS = [
-    "--seed",
-    "7",
-    "--shard-bytes",
-    "4096",
-    "--max-tokens",
-    "64",
-    "--holdout",
-    "0.2",
-    "--random-ids",
-    "unigram",
-    "--keep",
-    "id",
-]
-
 #: A way to make the dataset: the whole corpus in, somewhere out.
 Way = Callable[[Any, Any], object]
 
@@ -160,13 +145,15 @@ def test_an_object_store_has_the_digest(way: str, whole: Any, object_store: Any)
 
 
 def _command(whole: Any, out: Path, *more: object, **environment: str) -> None:
-    code, _, error = whole.finish("preshard", *whole.inputs, "--out", out, *FLAGS, *more, **environment)
+    code, _, error = whole.finish(
+        "preshard", *whole.inputs, "--out", out, *whole.flags(**whole.options), *more, **environment
+    )
     assert (code, error) == (0, "")
 
 
 def _killed(whole: Any, out: Path, *more: object) -> None:
     """Kill a command and its workers once a receipt is there."""
-    process = whole.start("preshard", *whole.inputs, "--out", out, *FLAGS, *more)
+    process = whole.start("preshard", *whole.inputs, "--out", out, *whole.flags(**whole.options), *more)
     while process.poll() is None and not any((out / ".spanmask" / "receipts").glob("*.json")):
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGKILL)
