@@ -8,14 +8,13 @@ goes.
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache, partial
-from typing import Any, TypeVar
+from typing import Any
 
 from spanmask import remote
+from spanmask.asking import in_order
 from spanmask.config import canonical_json
 from spanmask.errors import ConfigError, IncompleteShards, MismatchError, StorageError
 from spanmask.places import RemotePlace
@@ -31,12 +30,8 @@ _RECEIPTS, _FAILED, _PLAN = (f"{FOLDER}/{name}" for name in (RECEIPTS, FAILED, P
 BEGUN = "begun"
 #: Seconds after which an upload in parts that was begun, and not ended, is taken to be given up.
 _GIVEN_UP = 86400
-#: Receipts that are asked for at once: a request takes tens of milliseconds, and a run has many.
-_AT_ONCE = 32
 #: Units whose shards are looked at one by one: a listing has a thousand at a time, whoever's they are.
 _FEW = 100
-
-_T = TypeVar("_T")
 
 
 class RemoteState:
@@ -107,7 +102,7 @@ class RemoteState:
         if not units:
             return
         size = self.out.size if len(units) <= _FEW else self._sizes().get
-        for receipt in _ahead(partial(self._receipt, plan), units):
+        for receipt in in_order(partial(self._receipt, plan), units, lambda _: True):
             if receipt is not None and all(size(record.path) == record.bytes for record in receipt.records):
                 yield receipt
 
@@ -182,15 +177,3 @@ class RemoteState:
 def _key_of(place: RemotePlace, _: str) -> str:
     """Return the key of a saved plan, which is read once as long as its pin is the same: each of many tasks would download it."""
     return key_of(saved_identity(unsealed(place.read(_PLAN)) or {}))
-
-
-def _ahead(ask: Callable[[str], _T], units: Iterable[str]) -> Iterator[_T]:
-    """Yield what is asked of each unit, in their order, while the next ones are being asked for."""
-    waiting = deque[Future[_T]]()
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for unit in units:
-            waiting.append(pool.submit(ask, unit))
-            if len(waiting) > 2 * _AT_ONCE:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
