@@ -43,8 +43,9 @@ def _training(results: Results, name: str, device: str) -> str:
     return training_table.table(results[name]) if name in results else training_table.empty(device)
 
 
-def _finetuning(results: Results) -> str:
-    return finetuning.table(results["finetuning"]) if "finetuning" in results else finetuning.empty()
+def _measured(name: str, question: Any) -> Callable[[Results], str]:
+    """Return what makes a question's table, or says that there is no result of it yet."""
+    return lambda results: question.table(results[name]) if name in results else question.empty()
 
 
 #: What each page's tables are, by the name in their markers.
@@ -57,19 +58,17 @@ TABLES: dict[Path, dict[str, Callable[[Results], str]]] = {
         "train": lambda results: _training(results, "train", "cpu"),
         "revisions": lambda results: revisions.table(results["revisions"]),
         "revisions, training": lambda results: revisions.table(results["revisions-training"]),
-        "scoring": lambda results: scoring.table(results["scoring"]) if "scoring" in results else scoring.empty(),
-        "finetuning": _finetuning,
-        "answering": lambda results: (
-            answering.table(results["answering"]) if "answering" in results else answering.empty()
-        ),
-        "windows": lambda results: windows.table(results["windows"]) if "windows" in results else windows.empty(),
-        "engines": lambda results: engines.table(results["engines"]) if "engines" in results else engines.empty(),
-        "remote": lambda results: remote.table(results["remote"]) if "remote" in results else remote.empty(),
+        "scoring": _measured("scoring", scoring),
+        "finetuning": _measured("finetuning", finetuning),
+        "answering": _measured("answering", answering),
+        "windows": _measured("windows", windows),
+        "engines": _measured("engines", engines),
+        "remote": _measured("remote", remote),
         "train on a GPU": lambda results: _training(results, "train-cuda", "cuda"),
     },
     PACKAGE_README: {"performance": performance.table},
-    RELIABILITY: {"faults": lambda results: faults.table(results["faults"]) if "faults" in results else faults.empty()},
-    SCALING: {"scale": lambda results: scale.table(results["scale"]) if "scale" in results else scale.empty()},
+    RELIABILITY: {"faults": _measured("faults", faults)},
+    SCALING: {"scale": _measured("scale", scale)},
 }
 
 
