@@ -25,16 +25,13 @@ import numpy as np
 import pyarrow as pa
 
 from spanmask.config import OnError
-from spanmask.corpus.compressed import ByteStream, open_compressed
 from spanmask.corpus.streams import lines
 from spanmask.errors import ConfigError, CorpusError
+from spanmask.probes.opening import opened
 from spanmask.probes.qa.questions import Fault, Layout, Questions
 from spanmask.storage import reporting, require_file
 
-#: How compressed files begin.
-_COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2", b"\xfd7zXZ": "xz"}
 _HEADER = re.compile(rb'\s*\{\s*"header"\s*:')
-_HEAD_BYTES = 1 << 10
 #: Bytes of a line at most.
 _LINE_LIMIT = 1 << 30
 _WANTED = 'expected SQuAD\'s JSON, {"data": […]}, or MRQA\'s JSON lines, which begin with {"header": …}'
@@ -90,7 +87,7 @@ def read_questions(path: str | PathLike[str], on_error: OnError = OnError.FAIL) 
     """
     name = fspath(path)
     require_file(Path(path))
-    with reporting(name, "read"), _opened(name) as stream:
+    with reporting(name, "read"), opened(name) as stream:
         parts = (chunk.data for chunk in lines(stream, 0, _LINE_LIMIT))
         first = next(parts, b"")
         if _HEADER.match(first):
@@ -100,19 +97,6 @@ def read_questions(path: str | PathLike[str], on_error: OnError = OnError.FAIL) 
             collected = _Collected(name, Layout.SQUAD, _of_squad, on_error)
             _read_object(collected, b"".join([first, *parts]))
     return collected.questions()
-
-
-@contextlib.contextmanager
-def _opened(path: str) -> Iterator[ByteStream]:
-    with open(path, "rb", buffering=0) as raw:
-        head = raw.read(_HEAD_BYTES)
-        compression = next((name for mark, name in _COMPRESSIONS.items() if head.startswith(mark)), None)
-        raw.seek(0)
-        if compression is None:
-            yield raw
-            return
-        with open_compressed(path, compression, raw) as stream:
-            yield stream
 
 
 class _Collected:
