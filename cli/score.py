@@ -31,6 +31,7 @@ TASKS = {
     "mrqa": _Scorer(module="mrqa", told="MRQA: exact match and F1, in per cent."),
     "tacred": _Scorer(module="tacred", told="TACRED: micro-averaged, without no_relation."),
     "semeval": _Scorer(module="semeval", told="SemEval-2010 task 8: macro-averaged, without Other, in per cent."),
+    "ner": _Scorer(module="ner", told="Spans in CoNLL columns: precision, recall and F1 as seqeval counts, in [0, 1]."),
     "gap": _Scorer(module="gap", told="GAP: overall, masculine and feminine, in per cent, and bias."),
     "coref": _Scorer(
         module="coref",

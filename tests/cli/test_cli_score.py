@@ -145,3 +145,14 @@ def test_files_that_hold_no_coreference_are_refused_whole(shell: Any, one_line: 
     assert "--singletons is no option of squad" in one_line(
         shell("score", "squad", key, key, "--singletons", "drop").error
     )
+
+
+def test_spans_in_columns_are_scored_by_type(shell: Any) -> None:
+    gold = shell.write("gold.conll", "Ada I-PER\nmet O\nBell I-ORG\nLabs I-ORG\n")
+    files = [gold, shell.write("guessed.conll", "Ada O B-PER\nmet O O\nBell O O\nLabs O B-ORG\n")]
+    ended = shell("score", "ner", *files)
+    assert ended.out.splitlines()[0] == "all  precision 0.5000  recall 0.5000  f1 0.5000"
+    assert ended.out.splitlines()[2] == "PER  precision 1.0000  recall 1.0000  f1 1.0000  support 1"
+    assert json.loads(shell("score", "ner", *files, "--json").out)["types"]["ORG"]["recall"] == 0.0
+    ended = shell("score", "ner", files[1], "none.conll")
+    assert ended.code == 2

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from spanmask._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from spanmask.probes.scores import coref, gap, glue, mrqa, semeval, squad, squad2, tacred
+    from spanmask.probes.scores import coref, gap, glue, mrqa, ner, semeval, squad, squad2, tacred
 
 __all__ = [
     "coref",
     "gap",
     "glue",
     "mrqa",
+    "ner",
     "semeval",
     "squad",
     "squad2",

@@ -28,6 +28,7 @@ SOUND: dict[str, tuple[Any, ...]] = {
     "squad2": (squad_layout({"a": ["the sea"], "b": [], "c": ["x"]}), _SAID, {"a": 0.5, "b": 2, "c": -1.5}),
     "mrqa": ('{"header": 1}\n{"qas": [{"qid": "a", "answers": ["sea"]}, {"qid": "b", "answers": ["x"]}]}\n', _SAID),
     "tacred": ([{"id": 1, "relation": "a"}, {"id": 2, "relation": "no_relation"}], '{"id": 2, "label": "a"}\n{"id": 1, "label": "a"}\n'),
+    "ner": ("a B-X\nb I-X\n\nc O\nd I-Y\n", "a O B-X\nb O I-X\n\nc O B-Z\nd O O\n"),
     "semeval": (lines("1 Other", "2 Cause-Effect(e1,e2)"), lines("2 Cause-Effect(e2,e1)", "1 Other")),
     "gap": (_GAP, lines("a TRUE False", "b FALSE TRUE")),
     "glue-cola": (lines("s 1 * text", "s 0 * text", "s 1 * text"), _INDEXED),
