@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from spanmask.model.encoder import SpanBertEncoder
     from spanmask.model.encoders import LoadedEncoder, read_encoder
     from spanmask.model.finetuned_folder import export_finetuned, load_finetuned
-    from spanmask.model.finetuning import ClassHead, FineTuned, Pooler, SpanHead, span_losses
+    from spanmask.model.finetuning import ClassHead, FineTuned, Pooler, SpanHead, TokenClassHead, span_losses
     from spanmask.model.infilling import Infilled, infill
     from spanmask.model.inputs import PackedTensors, SboTensors, packed_tensors, padded_tensors
     from spanmask.model.loss import objective_scales
@@ -44,6 +44,7 @@ __all__ = [
     "SpanBertEncoder",
     "SpanBertForPreTraining",
     "SpanHead",
+    "TokenClassHead",
     "export",
     "export_finetuned",
     "import_model",
@@ -75,6 +76,7 @@ _HOMES = {
     "SpanBertEncoder": "encoder",
     "SpanBertForPreTraining": "pretraining",
     "SpanHead": "finetuning",
+    "TokenClassHead": "finetuning",
     "export": "convert",
     "export_finetuned": "finetuned_folder",
     "import_model": "convert",

@@ -1,4 +1,4 @@
-"""Fine-tuned models as transformers has them, out and back: ``AutoModelForQuestionAnswering`` and ``AutoModelForSequenceClassification``.
+"""Fine-tuned models as transformers has them, out and back: ``AutoModelForQuestionAnswering`` and ``AutoModelFor…Classification``.
 
 ::
 
@@ -19,14 +19,18 @@ from spanmask.errors import ConfigError
 from spanmask.model.bert_folder import CONFIG, MODEL, StoredBert, bert_config, publish_model, read_bert
 from spanmask.model.config import SpanBertConfig
 from spanmask.model.encoder import SpanBertEncoder
-from spanmask.model.finetuning import ClassHead, FineTuned, Pooler, SpanHead
+from spanmask.model.finetuning import ClassHead, FineTuned, Pooler, SpanHead, TokenClassHead
 from spanmask.model.fitting import module_shapes, require_memory, require_whole
 from spanmask.model.naming import CLASS_NAMES, POOLER_NAMES, SPAN_NAMES, Names, encoder_names, to_theirs
 from spanmask.vocab import Vocabulary
 
-_ANSWERS, _CLASSES = "BertForQuestionAnswering", "BertForSequenceClassification"
+_ANSWERS, _CLASSES, _TOKENS = (
+    f"BertFor{task}" for task in ("QuestionAnswering", "SequenceClassification", "TokenClassification")
+)
+#: What holds each head.
+_ARCHITECTURES: dict[type, str] = {SpanHead: _ANSWERS, ClassHead: _CLASSES, TokenClassHead: _TOKENS}
 #: The names of what is there beside the encoder.
-_NAMES: dict[str, Names] = {_ANSWERS: SPAN_NAMES, _CLASSES: POOLER_NAMES | CLASS_NAMES}
+_NAMES: dict[str, Names] = {_ANSWERS: SPAN_NAMES, _CLASSES: POOLER_NAMES | CLASS_NAMES, _TOKENS: CLASS_NAMES}
 
 
 def export_finetuned(
@@ -42,7 +46,7 @@ def export_finetuned(
     Parameters
     ----------
     model
-        With a `SpanHead`, or a pooler and a `ClassHead`; of any dtype, on any device.
+        With a `SpanHead`, a `TokenClassHead`, or a pooler and a `ClassHead`; of any dtype, on any device.
     folder
         It is new or empty, or holds a model.
     vocabulary
@@ -62,14 +66,14 @@ def export_finetuned(
         The file system refused.
     """
     head, config = model.head, model.config
-    if isinstance(head, SpanHead):
-        content = bert_config(config, vocabulary, architectures=[_ANSWERS])
-    elif isinstance(head, ClassHead):
-        labels = {"id2label": dict(enumerate(head.labels)), "label2id": {n: k for k, n in enumerate(head.labels)}}
-        content = bert_config(config, vocabulary, architectures=[_CLASSES], **labels)
-    else:
+    architecture = _ARCHITECTURES.get(type(head))
+    if architecture is None:
         raise ConfigError(f"{type(head).__name__}: transformers' BERTs have no such head; keep the run's checkpoint")
-    names = encoder_names(config) | _NAMES[content["architectures"][0]]
+    labels: dict[str, Any] = {}
+    if isinstance(head, ClassHead):
+        labels = {"id2label": dict(enumerate(head.labels)), "label2id": {n: k for k, n in enumerate(head.labels)}}
+    content = bert_config(config, vocabulary, architectures=[architecture], **labels)
+    names = encoder_names(config) | _NAMES[architecture]
     states = {MODEL: to_theirs(model.state_dict(), names, config)}
     publish_model(Path(folder), vocabulary, content, states, card=card, overwrite=overwrite)
 
@@ -95,7 +99,7 @@ def load_finetuned(folder: str | Path, **changes: Any) -> FineTuned:
     config = stored.config.changed(**changes)
     stored.require(config)
     architecture = _architecture(stored)
-    make = partial(_made, config, None if architecture == _ANSWERS else _labels(stored))
+    make = partial(_made, config, architecture, () if architecture == _ANSWERS else _labels(stored))
     shapes = module_shapes(make)
     state = stored.fitted(config, encoder_names(config) | _NAMES[architecture], shapes)
     require_whole(folder, sorted(shapes.keys() - state.keys()))
@@ -105,11 +109,13 @@ def load_finetuned(folder: str | Path, **changes: Any) -> FineTuned:
     return model
 
 
-def _made(config: SpanBertConfig, labels: tuple[str, ...] | None) -> FineTuned:
-    """Return a new model for answers, or for labels."""
+def _made(config: SpanBertConfig, architecture: str, labels: tuple[str, ...]) -> FineTuned:
+    """Return a new model of an architecture, for labels where it has such."""
     encoder = SpanBertEncoder(config)
-    if labels is None:
+    if architecture == _ANSWERS:
         return FineTuned(encoder, SpanHead(config))
+    if architecture == _TOKENS:
+        return FineTuned(encoder, TokenClassHead(config, labels))
     return FineTuned(encoder, ClassHead(config, labels), Pooler(config))
 
 

@@ -3,6 +3,7 @@
 ::
 
     PackedTensors ─encode▶ hidden states (B·L, H) ─┬──────────────────── SpanHead ▶ scores of each slot (B·L, 2)
+                                                   ├────────────── TokenClassHead ▶ scores of each slot (B·L, K)
                                                    └first slots▶ Pooler ▶ ClassHead ▶ scores of each sequence (S, K)
 """
 
@@ -58,6 +59,10 @@ class ClassHead(nn.Module):
         """Map what the pooler says of S sequences, (S, H), to (S, K)."""
         scores: Tensor = self.dense(self.dropout(pooled))
         return scores
+
+
+class TokenClassHead(ClassHead):
+    """Scores of each slot for K labels, before the softmax: (R, H) to (R, K), as `ClassHead` maps pooled sequences."""
 
 
 class FineTuned(nn.Module):

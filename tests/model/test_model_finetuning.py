@@ -22,11 +22,13 @@ from torch.nn import functional
 from transformers import (
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     AutoTokenizer,
     BertConfig,
     BertForPreTraining,
     BertForQuestionAnswering,
     BertForSequenceClassification,
+    BertForTokenClassification,
     BertModel,
 )
 
@@ -40,6 +42,7 @@ from spanmask.model import (
     SpanBertConfig,
     SpanBertEncoder,
     SpanHead,
+    TokenClassHead,
     export_finetuned,
     load_finetuned,
     padded_tensors,
@@ -52,6 +55,12 @@ SIZES = {"vocab_size": 80, "hidden": 32, "layers": 2, "heads": 2, "intermediate"
 LABELS = ("no", "yes", "maybe")
 #: Of six pairs: the whole, and where the second part begins. All of one length, or each of its own.
 EVEN, UNEVEN = [(11, 4)] * 6, [(11, 4), (24, 9), (3, 2), (17, 16), (6, 3), (20, 5)]
+#: Each head with what loads it.
+AUTO: list[tuple[type[SpanHead | ClassHead], Any]] = [
+    (SpanHead, AutoModelForQuestionAnswering),
+    (ClassHead, AutoModelForSequenceClassification),
+    (TokenClassHead, AutoModelForTokenClassification),
+]
 #: Slots of a bin.
 WIDTH = 45
 WAYS = pytest.mark.parametrize("way", ["sdpa", "unpadded"])
@@ -89,12 +98,16 @@ def _pairs(sizes: list[tuple[int, int]]) -> Pairs:
     )
 
 
-def _model(head: type[SpanHead] | type[ClassHead], **changes: Any) -> FineTuned:
+def _model(head: type[SpanHead | ClassHead], **changes: Any) -> FineTuned:
     """Every parameter random, so that no two tensors can be taken for each other."""
     torch.manual_seed(1)
     config = SpanBertConfig.from_json(SIZES | {"hidden_dropout": 0.0, "attention_dropout": 0.0} | changes)
     encoder = SpanBertEncoder(config)
-    model = FineTuned(encoder, SpanHead(config)) if head is SpanHead else _classes(config, encoder)
+    model = {
+        SpanHead: lambda: FineTuned(encoder, SpanHead(config)),
+        ClassHead: lambda: FineTuned(encoder, ClassHead(config, LABELS), Pooler(config)),
+        TokenClassHead: lambda: FineTuned(encoder, TokenClassHead(config, LABELS)),
+    }[head]()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             rows = 80 if name.endswith("words.weight") else len(parameter)
@@ -102,21 +115,18 @@ def _model(head: type[SpanHead] | type[ClassHead], **changes: Any) -> FineTuned:
     return model.double().eval()
 
 
-def _classes(config: SpanBertConfig, encoder: SpanBertEncoder) -> FineTuned:
-    return FineTuned(encoder, ClassHead(config, LABELS), Pooler(config))
-
-
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> dict[type, Any]:
     """transformers' models, loaded from ours, by the kind of head; missing or unexpected tensors fail here."""
     found: dict[type, Any] = {}
-    for head, auto in ((SpanHead, AutoModelForQuestionAnswering), (ClassHead, AutoModelForSequenceClassification)):
+    for head, auto in AUTO:
         folder = tmp_path_factory.mktemp("theirs") / "model"
         export_finetuned(_model(head), folder, VOCABULARY)
         found[head], report = auto.from_pretrained(folder, output_loading_info=True, attn_implementation="eager")
         assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"))
         found[head] = found[head].double().eval()
-    assert [type(model) for model in found.values()] == [BertForQuestionAnswering, BertForSequenceClassification]
+    classes = [BertForQuestionAnswering, BertForSequenceClassification, BertForTokenClassification]
+    assert [type(model) for model in found.values()] == classes
     return found
 
 
@@ -249,6 +259,21 @@ def test_scores_and_losses_of_classes_are_transformers(theirs: dict[type, Any], 
 
 
 @WAYS
+@LAYOUTS
+def test_scores_and_losses_of_tokens_are_transformers(theirs: dict[type, Any], way: str, layout: Layout) -> None:
+    pairs, model = _pairs(UNEVEN), _model(TokenClassHead, attention=way)
+    packed = layout(pairs)
+    at = torch.cat([torch.arange(size) + first for size, first in zip(pairs.lengths, packed.firsts, strict=True)])
+    scores = model(packed.batch)[at]
+    labels = torch.where((pairs.mask > 0) & (pairs.ids % 3 > 0), pairs.ids % len(LABELS), -100)
+    output = theirs[TokenClassHead](
+        input_ids=pairs.ids, attention_mask=pairs.mask, token_type_ids=pairs.types, labels=labels
+    )
+    assert _apart(scores, output.logits[pairs.mask > 0]) < 1e-8
+    assert _apart(functional.cross_entropy(scores, labels[pairs.mask > 0]), output.loss) < 1e-8
+
+
+@WAYS
 def test_gradients_of_packed_pairs_are_those_of_transformers(theirs: dict[type, Any], way: str, tmp_path: Path) -> None:
     pairs, model, bert = _pairs(UNEVEN), _model(SpanHead, attention=way), theirs[SpanHead]
     bert.zero_grad()
@@ -348,9 +373,7 @@ def test_the_loss_of_spans_is_the_literal_one() -> None:
 # --- Out and back
 
 
-@pytest.mark.parametrize(
-    ("head", "auto"), [(SpanHead, AutoModelForQuestionAnswering), (ClassHead, AutoModelForSequenceClassification)]
-)
+@pytest.mark.parametrize(("head", "auto"), AUTO)
 def test_a_fine_tuned_folder_is_complete_and_read_back_to_the_bit(tmp_path: Path, head: Any, auto: Any) -> None:
     model = _model(head).float()
     export_finetuned(model, tmp_path / "out", VOCABULARY, card="# A card\n")
@@ -366,7 +389,7 @@ def test_a_fine_tuned_folder_is_complete_and_read_back_to_the_bit(tmp_path: Path
     assert theirs.model_max_length == 64
     bert = auto.from_pretrained(tmp_path / "out")
     assert bert.config.hidden_dropout_prob == 0
-    if head is ClassHead:
+    if head is not SpanHead:
         assert again.head.labels == LABELS
         assert bert.config.id2label == dict(enumerate(LABELS))
         assert bert.config.label2id == {name: number for number, name in enumerate(LABELS)}
