@@ -175,9 +175,11 @@ class Ours:
 
         from spanmask.probes.batching import Packer
         from spanmask.probes.predicting import predict
+        from spanmask.probes.qa.task import QuestionAnswering
 
         packer = Packer(self._examples.take(np.array(which)), width=WINDOW, pad_id=self._pad_id, bins=BATCH)
-        return torch.from_numpy(predict(self._model, packer, tokenwise=True, dtype=torch.float32))
+        task: Any = QuestionAnswering
+        return torch.from_numpy(predict(self._model, task, packer, dtype=torch.float32))
 
     def turn(self, steps: int) -> Turn:
         """Take one update, and so many more; return what these took."""

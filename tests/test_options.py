@@ -61,7 +61,12 @@ BEYOND: dict[str, dict[str, tuple[Any, ...]]] = {
     | dict.fromkeys(("beta1", "beta2", "weight_decay", "dropout"), (1, -0.5))
     | dict.fromkeys(("epsilon", "selection"), (0, 1, float("nan")))
     | dict.fromkeys(("clip", "save_minutes"), (-1, float("inf")))
-    | {"lr": ([0], [1], [], [0.5, 0.5]), "batch_size": ([0], [], [8, 8]), "seeds": ("", "0", "1,1", "-1", "x")}
+    | {
+        "lr": ([0], [1], [], [0.5, 0.5]),
+        "head_lr": ([0], [1], [0.5, 0.5]),
+        "batch_size": ([0], [], [8, 8]),
+        "seeds": ("", "0", "1,1", "-1", "x"),
+    }
     | {"warmup": (-0.1, 1.5), "save_every": (-1,)},
     "LoadConfig": dict.fromkeys(("batch_size", "window", "width", "shuffle_blocks", "max_span_offset"), (0, -1))
     | {"seed": (), "weights": ()},

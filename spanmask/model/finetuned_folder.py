@@ -24,6 +24,7 @@ from spanmask.model.fitting import module_shapes, require_memory, require_whole
 from spanmask.model.naming import CLASS_NAMES, POOLER_NAMES, SPAN_NAMES, Names, encoder_names, to_theirs
 from spanmask.vocab import Vocabulary
 
+_ENCODER = "BertModel"
 _ANSWERS, _CLASSES, _TOKENS = (
     f"BertFor{task}" for task in ("QuestionAnswering", "SequenceClassification", "TokenClassification")
 )
@@ -46,7 +47,8 @@ def export_finetuned(
     Parameters
     ----------
     model
-        With a `SpanHead`, a `TokenClassHead`, or a pooler and a `ClassHead`; of any dtype, on any device.
+        With a `SpanHead`, a `TokenClassHead`, or a pooler and a `ClassHead`; of any dtype, on any device. Of another head, for which
+        transformers has no place, the tensors lie beside the encoder as ``head.…``, and ``AutoModel`` loads that.
     folder
         It is new or empty, or holds a model.
     vocabulary
@@ -59,21 +61,20 @@ def export_finetuned(
     Raises
     ------
     ConfigError
-        transformers has no place for the head; the vocabulary has another size, or the folder holds a model already, or anything else.
+        The vocabulary has another size, or the folder holds a model already, or anything else.
     MismatchError
         Another process is writing the folder.
     StorageError
         The file system refused.
     """
     head, config = model.head, model.config
-    architecture = _ARCHITECTURES.get(type(head))
-    if architecture is None:
-        raise ConfigError(f"{type(head).__name__}: transformers' BERTs have no such head; keep the run's checkpoint")
+    architecture = _ARCHITECTURES.get(type(head), _ENCODER)
     labels: dict[str, Any] = {}
     if isinstance(head, ClassHead):
         labels = {"id2label": dict(enumerate(head.labels)), "label2id": {n: k for k, n in enumerate(head.labels)}}
     content = bert_config(config, vocabulary, architectures=[architecture], **labels)
-    names = encoder_names(config) | _NAMES[architecture]
+    own: Names = {f"head.{name}": (f"head.{name}",) for name in head.state_dict()}
+    names = encoder_names(config) | _NAMES.get(architecture, own)
     states = {MODEL: to_theirs(model.state_dict(), names, config)}
     publish_model(Path(folder), vocabulary, content, states, card=card, overwrite=overwrite)
 

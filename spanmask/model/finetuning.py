@@ -4,10 +4,14 @@
 
     PackedTensors ─encode▶ hidden states (B·L, H) ─┬──────────────────── SpanHead ▶ scores of each slot (B·L, 2)
                                                    ├────────────── TokenClassHead ▶ scores of each slot (B·L, K)
-                                                   └first slots▶ Pooler ▶ ClassHead ▶ scores of each sequence (S, K)
+                                                   ├first slots▶ Pooler ▶ ClassHead ▶ scores of each sequence (S, K)
+                                                   └what is given▶ a head of groups ▶ what its task makes of it
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -66,19 +70,36 @@ class TokenClassHead(ClassHead):
 
 
 class FineTuned(nn.Module):
-    """An encoder and a head: over all slots, or, behind a pooler, over sequences."""
+    """An encoder and a head: over all slots, behind a pooler over sequences, or over all of a group's slots at once.
 
-    def __init__(self, encoder: SpanBertEncoder, head: nn.Module, pooler: Pooler | None = None) -> None:
+    frozen: whether the encoder stays as it is; it has no gradients then, and drops nothing.
+    """
+
+    def __init__(
+        self, encoder: SpanBertEncoder, head: nn.Module, pooler: Pooler | None = None, *, frozen: bool = False
+    ) -> None:
         super().__init__()
         self.encoder, self.head, self.pooler = encoder, head, pooler
+        self._frozen = frozen
+        if frozen:
+            encoder.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Have the model drop values, or not; a frozen encoder never does."""
+        super().train(mode)
+        if self._frozen:
+            self.encoder.eval()
+        return self
 
     @property
     def config(self) -> SpanBertConfig:
         """The encoder's shape."""
         return self.encoder.config
 
-    def forward(self, batch: PackedTensors, firsts: Tensor | None = None) -> Tensor:
-        """Return the head's scores.
+    def forward(
+        self, batch: PackedTensors, firsts: Tensor | None = None, given: Mapping[str, Tensor] | None = None
+    ) -> Any:
+        """Return the head's scores, a tensor but of a head over groups, which returns what its task's loss takes.
 
         Parameters
         ----------
@@ -86,6 +107,8 @@ class FineTuned(nn.Module):
             B bins of L slots, their token types where examples are pairs.
         firsts
             (S,) integers: the numbers of the B·L slots that sequences begin at; behind a pooler alone.
+        given
+            What a head over groups knows of the slots; in evaluation it is asked for its ``predict``.
 
         Raises
         ------
@@ -95,8 +118,9 @@ class FineTuned(nn.Module):
         hidden: Tensor = self.encoder(batch)
         if self.pooler is not None and firsts is not None:
             hidden = self.pooler(hidden.index_select(0, firsts))
-        scores: Tensor = self.head(hidden)
-        return scores
+        if given is None:
+            return self.head(hidden)
+        return self.head(hidden, given) if self.training else self.head.predict(hidden, given)  # type: ignore[operator] # nn.Module
 
 
 def span_losses(scores: Tensor, sequences: Tensor, starts: Tensor, ends: Tensor) -> Tensor:

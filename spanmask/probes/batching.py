@@ -1,9 +1,10 @@
-"""Examples into bins, as pre-training packs its rows: which examples an update takes, and batches of them as tensors."""
+"""Examples into bins, as pre-training packs its rows, or by groups: which ones an update takes, and batches of them as tensors."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -24,7 +25,8 @@ class Batch(NamedTuple):
     """n examples in B bins of L slots.
 
     packed: without targets of pre-training. firsts: (n,) the number of the B·L slots at which each example begins. owners: (B·L,) which of
-    the n examples a slot belongs to, n in padding. targets: (n, …) each. which: (n,) the examples' numbers, on the host.
+    the n examples a slot belongs to, n in padding. targets: (n, …) each. which: (n,) the examples' numbers, on the host. units: of how
+    many examples, or groups, it is.
     """
 
     packed: PackedTensors
@@ -32,12 +34,29 @@ class Batch(NamedTuple):
     owners: Tensor
     targets: dict[str, Tensor]
     which: Offsets
+    units: int
 
     def to(self, device: torch.device) -> Self:
         """Return the batch on a device."""
         targets = {name: values.to(device) for name, values in self.targets.items()}
         firsts, owners = self.firsts.to(device), self.owners.to(device)
         return self._replace(packed=self.packed.to(device), firsts=firsts, owners=owners, targets=targets)
+
+
+class Packing(Protocol):
+    """What makes batches of the units of a set: its examples, or groups of them.
+
+    examples: the set. lengths: (U,) tokens of each unit.
+    """
+
+    examples: Examples
+    lengths: Offsets
+
+    def __len__(self) -> int:
+        """Return how many units there are."""
+
+    def batches(self, which: Offsets, key: tuple[int, int] | None = None) -> Iterator[Batch]:
+        """Yield units, (n,) by their numbers, each in one batch. key: of what is drawn, seed and update; None: nothing is."""
 
 
 class Packer:
@@ -68,41 +87,106 @@ class Packer:
     """
 
     def __init__(self, examples: Examples, *, width: int, pad_id: int, bins: int) -> None:
-        lengths = examples.input_ids.lengths
-        if len(lengths) and not 1 <= int(lengths.min()) <= int(lengths.max()) <= width:
-            raise ConfigError(
-                f"examples have {lengths.min()} to {lengths.max()} tokens, and a bin {width} slots: cut them to that"
-            )
-        self.examples, self.lengths = examples, lengths
+        _require_fit(examples, width)
+        self.examples, self.lengths = examples, examples.input_ids.lengths
         self._width, self._pad_id, self._bins = width, pad_id, bins
 
     def __len__(self) -> int:
         return len(self.examples)
 
-    def batches(self, which: Offsets) -> Iterator[Batch]:
+    def batches(self, which: Offsets, key: tuple[int, int] | None = None) -> Iterator[Batch]:  # noqa: ARG002 - nothing is drawn
         """Yield examples, (n,) by their numbers, each in one batch; the fewer bins, the fewer batches."""
         bins = assign(self.lengths[which], Capacities(tokens=self._width, sequences=min(len(which), self._width)))
         for start in range(0, len(bins), self._bins):
             part = bins.slice(start, start + self._bins)
             counted = Bins(offsets=part.offsets, members=np.arange(len(part.members)))
-            yield self._batch(which[part.members], counted)
+            numbers = which[part.members]
+            yield _batch(self.examples.take(numbers), numbers, counted, width=self._width, pad_id=self._pad_id)
 
-    def _batch(self, which: Offsets, bins: Bins) -> Batch:
-        taken = self.examples.take(which)
-        packed = _filled(taken, bins, self._width, self._pad_id)
-        index = packed.sequence_index.astype(np.int64)
-        inside = index > 0
-        owners = np.where(inside, index - 1 + bins.offsets[:-1, None], len(which))
-        firsts = np.flatnonzero(inside & (packed.positions == 0))
-        seconds = np.append(taken.second_starts, self._width)
-        types = (inside & (packed.positions >= seconds[owners])).astype(np.int64)
-        return Batch(
-            packed=packed_tensors(packed)._replace(token_types=torch.from_numpy(types)),
-            firsts=torch.from_numpy(firsts),
-            owners=torch.from_numpy(owners.reshape(-1)),
-            targets={name: torch.from_numpy(values) for name, values in taken.targets.items()},
-            which=which,
+
+class GroupPacker:
+    """Packs groups of examples of one set: a group a batch, in order, each example a bin of its own, no wider than the longest.
+
+    Parameters
+    ----------
+    examples
+        The set, those of a group together.
+    width
+        The longest example there may be.
+    pad_id
+        What empty slots hold.
+    most
+        Examples of a group at most where something is drawn: neighbours, from one on that is drawn; None: any number.
+
+    Attributes
+    ----------
+    examples
+        The set.
+    lengths
+        (G,) tokens of each group.
+
+    Raises
+    ------
+    ConfigError
+        An example is longer than a bin, or has no token.
+    """
+
+    def __init__(self, examples: Examples, *, width: int, pad_id: int, most: int | None = None) -> None:
+        _require_fit(examples, width)
+        _, counts = np.unique(examples.groups, return_counts=True)
+        self.examples, self._pad_id, self._most = examples, pad_id, most
+        self._bounds = offsets_of(counts)
+        tokens = examples.input_ids.offsets
+        self.lengths: Offsets = np.diff(tokens[self._bounds])
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def batches(self, which: Offsets, key: tuple[int, int] | None = None) -> Iterator[Batch]:
+        """Yield groups, (n,) by their numbers, a batch each; see `Packing`."""
+        for group in which.tolist():
+            start, end = self._bounds[group : group + 2].tolist()
+            if key is not None and self._most is not None and end - start > self._most:
+                start += _drawn((*key, group), end - start - self._most + 1)
+                end = start + self._most
+            numbers = np.arange(start, end)
+            taken = self.examples.take(numbers)
+            bins = Bins(offsets=np.arange(len(numbers) + 1), members=np.arange(len(numbers)))
+            width = int(taken.input_ids.lengths.max())
+            yield _batch(taken, numbers, bins, width=width, pad_id=self._pad_id)._replace(units=1)
+
+
+def _drawn(key: tuple[int, ...], count: int) -> int:
+    """Return a number below ``count`` that is a function of a key."""
+    digest = hashlib.blake2b(" ".join(map(str, key)).encode(), digest_size=8, person=b"neighbours").digest()
+    return int.from_bytes(digest) % count
+
+
+def _require_fit(examples: Examples, width: int) -> None:
+    lengths = examples.input_ids.lengths
+    if len(lengths) and not 1 <= int(lengths.min()) <= int(lengths.max()) <= width:
+        raise ConfigError(
+            f"examples have {lengths.min()} to {lengths.max()} tokens, and a bin {width} slots: cut them to that"
         )
+
+
+def _batch(taken: Examples, which: Offsets, bins: Bins, *, width: int, pad_id: int) -> Batch:
+    """Return examples, in the order of the bins that they are in, as a batch. which: their numbers."""
+    packed = _filled(taken, bins, width, pad_id)
+    index = packed.sequence_index.astype(np.int64)
+    inside = index > 0
+    owners = np.where(inside, index - 1 + bins.offsets[:-1, None], len(which))
+    firsts = np.flatnonzero(inside & (packed.positions == 0))
+    seconds = np.append(taken.second_starts, width)
+    types = (inside & (packed.positions >= seconds[owners])).astype(np.int64)
+    return Batch(
+        packed=packed_tensors(packed)._replace(token_types=torch.from_numpy(types)),
+        firsts=torch.from_numpy(firsts),
+        owners=torch.from_numpy(owners.reshape(-1)),
+        targets={name: torch.from_numpy(values) for name, values in taken.targets.items()},
+        which=which,
+        units=len(which),
+    )
 
 
 def _filled(taken: Examples, bins: Bins, width: int, pad_id: int) -> PackedBatch:
@@ -132,7 +216,9 @@ def _filled(taken: Examples, bins: Bins, width: int, pad_id: int) -> PackedBatch
 
 
 def examples_of(update: int, *, count: int, batch_size: int, seed: int) -> Offsets:
-    """Return the examples of an update, (batch_size,) of ``count``: the next ones of all epochs, each shuffled anew, laid end to end.
+    """Return the examples, or groups, of an update, (batch_size,) of ``count``: all epochs' next ones.
+
+    Each epoch is shuffled anew, and they are laid end to end.
 
     Parameters
     ----------

@@ -8,7 +8,10 @@ from spanmask.escaping import code_span, fact_table
 from spanmask.probes.record import ProbeRun
 from spanmask.probes.results import Named, SeedResult
 
-_LOADING = {"qa": ("question-answering", "AutoModelForQuestionAnswering")}
+_LOADING = {
+    "coref": ("feature-extraction", "AutoModel"),
+    "qa": ("question-answering", "AutoModelForQuestionAnswering"),
+}
 _CLASSES = ("text-classification", "AutoModelForSequenceClassification")
 
 

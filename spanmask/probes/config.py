@@ -1,8 +1,9 @@
 """Everything that decides how an encoder is fine-tuned, whatever the task; no torch.
 
-Preset ``paper`` is the grid of the paper (Joshi et al. 2020, arXiv 1907.10529, appendix B): five learning rates, two batches, 4 epochs.
-Without it there is one point, the middle of what BERT's own authors fine-tune by (Devlin et al. 2019, appendix A.3: 2e-5 to 5e-5, 16 or
-32): learning rate 3e-5, batch 16. A model of a few million parameters, or one that was hardly pre-trained, wants more: 1e-4 to 1e-3.
+Presets ``paper`` (question answering), ``paper-sentences`` (relations, GLUE) and ``paper-coref`` are the grids of the paper (Joshi et al.
+2020, arXiv 1907.10529, appendix B). Without one there is one point, the middle of what BERT's own authors fine-tune by (Devlin et al.
+2019, appendix A.3: 2e-5 to 5e-5, 16 or 32): learning rate 3e-5, batch 16. A model of a few million parameters, or one that was hardly
+pre-trained, wants more: 1e-4 to 1e-3.
 
 What the paper does not mention is that of its released code: warm-up over a tenth of the updates, then down to 0; weight decay 0.01, not
 of biases and norms; gradients of norm 1 at most; dropout 0.1. Its Adam has no bias correction, which made short trainings fail now and
@@ -12,15 +13,19 @@ then (Mosbach et al. 2021, arXiv 2006.04884); here it is corrected, with the sam
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Annotated, Any, NamedTuple, Self
 
 from spanmask.options import Form, Options, look_up
 from spanmask.train.config import Decay, Device, Precision, TrainConfig
 
+_RATES = (5e-6, 1e-5, 2e-5, 3e-5, 5e-5)
 #: What each preset changes of the defaults.
 PRESETS: dict[str, dict[str, Any]] = {
     "single": {},
-    "paper": {"lr": (5e-6, 1e-5, 2e-5, 3e-5, 5e-5), "batch_size": (16, 32), "epochs": 4},
+    "paper": {"lr": _RATES, "batch_size": (16, 32), "epochs": 4},
+    "paper-sentences": {"lr": _RATES, "batch_size": (16, 32), "epochs": 10},
+    "paper-coref": {"lr": (1e-5, 2e-5), "head_lr": (1e-4, 2e-4, 3e-4), "batch_size": (1,), "epochs": 20},
 }
 #: More seeds than anybody has time for, or a typing error.
 _SEEDS = 1000
@@ -31,11 +36,18 @@ class GridPoint(NamedTuple):
 
     lr: float
     batch_size: int
+    head_lr: float | None = None
+
+    @property
+    def given(self) -> dict[str, float]:
+        """The options that it is of, by name."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
 
     @property
     def name(self) -> str:
         """Its folder's name."""
-        return f"lr-{self.lr}-batch-{self.batch_size}"
+        head = "" if self.head_lr is None else f"-head-{self.head_lr}"
+        return f"lr-{self.lr}-batch-{self.batch_size}{head}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +58,10 @@ class FinetuneConfig(Options):
     --------
     lr
         Peak of the learning rate; several make a grid. [3e-05; preset paper: five]
+    head_lr
+        Peak for all but the encoder; several make a grid. [lr]
     batch_size
-        Examples of an update; several make a grid. [16; preset paper: 16 and 32]
+        Examples, or documents of a task of such, of an update; several make a grid. [16; preset paper: 16 and 32]
     epochs
         Passes over the training examples.
     warmup
@@ -65,6 +79,8 @@ class FinetuneConfig(Options):
         Largest norm of the gradient; 0: any.
     dropout
         Share of values set to 0, in attention too.
+    frozen
+        Leave the encoder as it is, and train on its states what stands on them.
 
     Choice
     ------
@@ -95,6 +111,7 @@ class FinetuneConfig(Options):
     """
 
     lr: tuple[float, ...] = (3e-5,)
+    head_lr: tuple[float, ...] = ()
     batch_size: tuple[int, ...] = (16,)
     epochs: int = 4
     warmup: float = 0.1
@@ -105,6 +122,7 @@ class FinetuneConfig(Options):
     weight_decay: float = 0.01
     clip: float = 1.0
     dropout: float = 0.1
+    frozen: bool = False
     selection: float = 0.05
     evals_per_epoch: int = 1
     save_every: int = 0
@@ -131,6 +149,11 @@ class FinetuneConfig(Options):
         self._require(
             lambda value: _each(value, lambda one: 0 < one < 1), "numbers above 0 and below 1, each once", "lr"
         )
+        self._require(
+            lambda value: not value or _each(value, lambda one: 0 < one < 1),
+            "numbers above 0 and below 1, each once",
+            "head_lr",
+        )
         self._require(lambda value: _each(value, lambda one: one >= 1), "numbers of 1 or more, each once", "batch_size")
         self._require(
             lambda value: bool(seed_numbers(value)), "how many seeds, or which ones, each once, as in 1,2,5", "seeds"
@@ -154,7 +177,8 @@ class FinetuneConfig(Options):
     @property
     def grid(self) -> tuple[GridPoint, ...]:
         """The points of the grid, in order."""
-        return tuple(GridPoint(lr, batch_size) for batch_size in self.batch_size for lr in self.lr)
+        rates = product(self.batch_size, self.lr, self.head_lr or (None,))
+        return tuple(GridPoint(lr, batch_size, head_lr) for batch_size, lr, head_lr in rates)
 
     def updates(self, point: GridPoint, examples: int) -> int:
         """Return how many updates a training makes: what is left of the last epoch beside whole batches makes none."""

@@ -20,20 +20,20 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from spanmask.config import fingerprint
 from spanmask.errors import ConfigError
 from spanmask.folders import retract_folder
 from spanmask.model.finetuned_folder import export_finetuned
-from spanmask.probes.batching import Packer
+from spanmask.probes.batching import GroupPacker, Packer, Packing
 from spanmask.probes.card import finetuned_card
 from spanmask.probes.config import FinetuneConfig, GridPoint
 from spanmask.probes.examples import Examples
 from spanmask.probes.record import RECORD, ProbeRun, read_probe_run
 from spanmask.probes.results import RESULTS, Results, SeedResult, joined, write_questions, write_results
 from spanmask.probes.starting import Source
-from spanmask.probes.tasks import Task
+from spanmask.probes.tasks import GroupTask, Rows, Task
 from spanmask.probes.training import Ground, Selected, Training, TrainingPlan, judge
 from spanmask.probes.watching import ProbePlan, Watch
 from spanmask.storage import make_folder, publish_bytes, remove_temporaries
@@ -130,10 +130,10 @@ class _Run:
             world=world,
             watch=watch,
             dtype=precision_of(self._config.dtype, world.device),
-            training=self._packer(task.training),
-            selection=self._packer(task.selection.examples),
+            training=self._packing(task.training),
+            selection=self._packing(task.selection.examples),
         )
-        self._evaluations = [(held, self._packer(held.examples)) for held in task.evaluations]
+        self._evaluations = [(held, self._packing(held.examples)) for held in task.evaluations]
 
     def _require_room(self) -> None:
         width, there = self._task.width, self._source.positions
@@ -152,9 +152,11 @@ class _Run:
                 options=("selection",),
             )
 
-    def _packer(self, examples: Examples) -> Packer:
-        pad = self._source.vocabulary.special.pad
-        return Packer(examples, width=self._task.width, pad_id=pad, bins=self._config.bins)
+    def _packing(self, examples: Examples) -> Packing:
+        task, pad = self._task, self._source.vocabulary.special.pad
+        if task.rows is Rows.GROUP:
+            return GroupPacker(examples, width=task.width, pad_id=pad, most=cast(GroupTask, task).most_examples)
+        return Packer(examples, width=task.width, pad_id=pad, bins=self._config.bins)
 
     def go(self) -> Finished:
         """Train, choose, score."""
@@ -207,10 +209,10 @@ class _Run:
             precision=str(self._ground.dtype).removeprefix("torch."),
             parameters=sum(parameter.numel() for parameter in model.parameters()),
             initialised=self._source.initialised,
-            examples=len(task.training),
+            examples=len(self._ground.training),
             tokens=len(task.training.input_ids.values),
-            selection=len(task.selection.examples),
-            evaluation=sum(len(held.examples) for held in task.evaluations),
+            selection=len(self._ground.selection),
+            evaluation=sum(len(packing) for _, packing in self._evaluations),
             trainings=len(plans),
             step=sum(self._done(plan) for plan in plans),
             steps=plans[-1].overall,
@@ -223,7 +225,7 @@ class _Run:
         return max(checkpoints_in(plan.folder / "checkpoints"), default=0)
 
     def _training(self, seed: int, point: GridPoint) -> TrainingPlan:
-        config, examples = self._config, len(self._task.training)
+        config, examples = self._config, len(self._ground.training)
         sizes = [config.updates(one, examples) for one in config.grid]
         whole = config.seed_numbers.index(seed) * sum(sizes)
         return TrainingPlan(
@@ -233,6 +235,7 @@ class _Run:
             evaluations=config.epochs * config.evals_per_epoch,
             before=whole + sum(sizes[: config.grid.index(point)]),
             overall=len(config.seed_numbers) * sum(sizes),
+            head_lr=point.head_lr,
         )
 
     def _seed(self, seed: int) -> SeedResult | None:
@@ -286,9 +289,9 @@ class _Run:
         model.load_state_dict(read_checkpoint(best, optimizer=False).model)
         model.to(self._world.device)
         judged = {}
-        for held, packer in self._evaluations:
+        for held, packing in self._evaluations:
             self._watch.scoring(held.name)
-            judged[held.name] = judge(model, self._ground, held, packer, chosen.settings)
+            judged[held.name] = judge(model, self._ground, held, packing, chosen.settings)
         folder = self._out / f"seed-{seed}"
         for name, one in judged.items():
             make_folder(folder / name)
@@ -297,7 +300,7 @@ class _Run:
         told = [one.questions for one in judged.values() if one.questions is not None]
         if told:
             write_questions(self._out, seed, joined(told))
-        grid = {"lr": point.lr, "batch_size": point.batch_size, "epoch": chosen.epoch, "step": chosen.step}
+        grid = {**point.given, "epoch": chosen.epoch, "step": chosen.step}
         result = SeedResult(
             seed=seed,
             chosen={**grid, **chosen.settings, "selection": chosen.figures[self._task.metric]},

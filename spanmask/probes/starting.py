@@ -15,7 +15,7 @@ from spanmask.model.encoders import LoadedEncoder
 from spanmask.model.finetuning import FineTuned
 from spanmask.probes.results import Named
 from spanmask.probes.sources import load_encoder
-from spanmask.probes.tasks import Task
+from spanmask.probes.tasks import Rows, Task
 from spanmask.vocab import Vocabulary
 
 
@@ -32,6 +32,8 @@ class Source:
         Of a run, which checkpoint; by default its latest.
     vocabulary
         The model's own, where no tokenizer lies beside it.
+    frozen
+        Whether the encoder stays as it is.
 
     Attributes
     ----------
@@ -46,9 +48,15 @@ class Source:
     """
 
     def __init__(
-        self, path: str | Path, *, dropout: float = 0.1, step: int | None = None, vocabulary: Vocabulary | None = None
+        self,
+        path: str | Path,
+        *,
+        dropout: float = 0.1,
+        step: int | None = None,
+        vocabulary: Vocabulary | None = None,
+        frozen: bool = False,
     ) -> None:
-        self._path = Path(path)
+        self._path, self._frozen = Path(path), frozen
         dropouts = {"hidden_dropout": dropout, "attention_dropout": dropout}
         self._options: dict[str, Any] = {"step": step, "vocabulary": vocabulary, **dropouts}
         self.named: Named
@@ -76,14 +84,14 @@ class Source:
             The folder has other weights by now.
         """
         torch.manual_seed(seed)
-        loaded = self._load(pooler=not task.tokenwise)
+        loaded = self._load(pooler=task.rows is Rows.EXAMPLE)
         found = _digest(loaded)
         if found != self.named.sha256:
             raise MismatchError(
                 f"{self._path}: its weights hash to {short_digest(found)}, and to {short_digest(self.named.sha256)} when the run began: "
                 "give a folder that nobody writes, or --step of a run that still trains"
             )
-        model = FineTuned(loaded.encoder, task.head(loaded.encoder.config), loaded.pooler)
+        model = FineTuned(loaded.encoder, task.head(loaded.encoder.config), loaded.pooler, frozen=self._frozen)
         heads = tuple(f"head.{name}" for name, _ in model.head.named_parameters())
         self.initialised = (*loaded.initialised, *heads)
         return model

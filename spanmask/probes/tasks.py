@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from enum import Enum, auto
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor, nn
 
 from spanmask.model.config import SpanBertConfig
@@ -15,10 +17,22 @@ from spanmask.probes.batching import Batch
 from spanmask.probes.examples import Examples
 from spanmask.probes.results import Figures, Named, Questions
 
-#: What a model says of N examples of T tokens, one after another: (T, K) of each token, or (N, K) of each example.
+#: What a model says of N examples of T tokens, one after another, as `Rows` has it.
 Outputs = npt.NDArray[np.float32]
 #: What is chosen by predictions beside grid point and epoch: thresholds, by name.
 Settings = Mapping[str, float]
+
+
+class Rows(Enum):
+    """What a head's outputs are rows of.
+
+    TOKEN: each token, (T, K). EXAMPLE: each example, by what a pooler makes of it, (N, K). GROUP: whatever the head finds in a group of
+    examples, which it sees at once, (R, 1 + K), the group's number first; see `GroupTask`.
+    """
+
+    TOKEN = auto()
+    EXAMPLE = auto()
+    GROUP = auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +84,8 @@ class Task(Protocol):
         """Slots of a bin; no example is longer."""
 
     @property
-    def tokenwise(self) -> bool:
-        """Whether the head scores each token; else what a pooler makes of each example."""
+    def rows(self) -> Rows:
+        """What the head's outputs are rows of."""
 
     @property
     def train_files(self) -> tuple[Named, ...]:
@@ -97,4 +111,27 @@ class Task(Protocol):
         """Return a new head, its weights drawn from torch's global generator."""
 
     def loss(self, scores: Tensor, batch: Batch) -> Tensor:
-        """Return the loss of a batch, summed over its examples, (). scores: (B·L, K) or (n, K)."""
+        """Return the loss of a batch, summed over its examples or groups, (). scores: (B·L, K), (n, K), or what a head over groups says."""
+
+
+class GroupTask(Task, Protocol):
+    """A task whose examples are seen in groups, such as the segments of a document: a batch is a group, each example a bin of its own.
+
+    Its head maps hidden states (B·L, H) and what is given to what `loss` takes, and has a method ``predict`` that maps the same to rows,
+    (r, K).
+    """
+
+    @property
+    def most_examples(self) -> int | None:
+        """How many neighbouring examples of a group are trained on at once; None: all."""
+
+    def given(self, batch: Batch) -> dict[str, Tensor]:
+        """Return what the head knows of a batch's slots, on the host. batch: n examples of one group, in order."""
+
+
+def arguments(task: Task, batch: Batch, device: torch.device) -> tuple[Any, ...]:
+    """Return what a model reads of a batch that is on its device."""
+    if task.rows is not Rows.GROUP:
+        return batch.packed, batch.firsts
+    given = cast(GroupTask, task).given(batch)
+    return batch.packed, batch.firsts, {name: value.to(device) for name, value in given.items()}

@@ -21,9 +21,9 @@ import torch
 
 from spanmask.errors import MismatchError, SpanmaskError
 from spanmask.model.finetuning import FineTuned
-from spanmask.probes.batching import Batch, Packer, examples_of
+from spanmask.probes.batching import Batch, Packing, examples_of
 from spanmask.probes.predicting import predict
-from spanmask.probes.tasks import HeldOut, Judged, Settings, Task
+from spanmask.probes.tasks import HeldOut, Judged, Settings, Task, arguments
 from spanmask.probes.watching import Watch
 from spanmask.records import Offsets
 from spanmask.storage import make_folder
@@ -41,7 +41,7 @@ from spanmask.train.distributed import World
 from spanmask.train.evaluation import AbandonedError
 from spanmask.train.lines import JsonLines
 from spanmask.train.metrics import peak_memory
-from spanmask.train.optimizer import learning_rate
+from spanmask.train.optimizer import learning_rate, trained
 from spanmask.train.updating import Updater, forward_of, precision_of
 from spanmask.train.watching import Progress
 
@@ -66,7 +66,7 @@ class TrainingPlan:
     """What one training is.
 
     folder: its own. identity: a digest of all that decides it. evaluations: how many. before, overall: updates of the run's trainings
-    before this one, and of all.
+    before this one, and of all. head_lr: peak of the learning rate of all but the encoder, where it is another.
     """
 
     folder: Path
@@ -75,6 +75,7 @@ class TrainingPlan:
     evaluations: int
     before: int
     overall: int
+    head_lr: float | None = None
 
     def is_due(self, step: int) -> bool:
         """Tell whether the model is scored after a step: evaluations divide the updates evenly, and the last comes at the end."""
@@ -84,31 +85,37 @@ class TrainingPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """What the trainings of a run share. dtype: what is computed in. training, selection: what packs the two sets of examples."""
+    """What the trainings of a run share. dtype: what is computed in. training, selection: what makes batches of the two sets."""
 
     task: Task
     world: World
     watch: Watch
     dtype: torch.dtype
-    training: Packer
-    selection: Packer
+    training: Packing
+    selection: Packing
 
 
 class FinetuneStep(Updater):
-    """A model with its optimizer; called with a step's number, from 1, and the passes over its examples."""
+    """A model with its optimizer; called with a step's number, from 1, and the passes over its examples.
 
-    def __init__(self, model: FineTuned, task: Task, config: TrainConfig, world: World) -> None:
-        super().__init__(model, config, world, 1)
+    head_lr: peak of the learning rate of all but the encoder, where it is another.
+    """
+
+    def __init__(
+        self, model: FineTuned, task: Task, config: TrainConfig, world: World, head_lr: float | None = None
+    ) -> None:
+        times = 1.0 if head_lr is None else head_lr / config.lr
+        super().__init__(model, config, world, 1, lambda name: 1.0 if name.startswith("encoder.") else times)
         self._task = task
         self._forward = forward_of(model, precision_of(config.dtype, world.device))
 
     def __call__(self, number: int, passes: Sequence[Batch]) -> None:
-        """Update the parameters by the mean loss over the examples of all passes."""
+        """Update the parameters by the mean loss over the examples, or groups, of all passes."""
         self.begin()
-        count = sum(len(batch.which) for batch in passes)
+        count = sum(batch.units for batch in passes)
         for place, batch in enumerate(passes):
             self.seed(number, place)
-            total = self._task.loss(self._forward(batch.packed, batch.firsts), batch)
+            total = self._task.loss(self._forward(*arguments(self._task, batch, self._world.device)), batch)
             self.add(total / count, [total.detach()])
         self.end(number)
 
@@ -129,7 +136,7 @@ class Training:
 
     def __init__(self, plan: TrainingPlan, ground: Ground, model: FineTuned) -> None:
         self._plan, self._ground, self._config, self._model = plan, ground, plan.config, model.train()
-        self._update = FinetuneStep(model, ground.task, plan.config, ground.world)
+        self._update = FinetuneStep(model, ground.task, plan.config, ground.world, plan.head_lr)
         self._step, self._evaluated = 0, 0
         self._best: Selected | None = None
         self._meter = _Meter()
@@ -154,7 +161,7 @@ class Training:
                 f"{folder / STATE}: it is another training's than this run's; remove its folder to train anew"
             )
         shapes = {name: tuple(tensor.shape) for name, tensor in self._model.state_dict().items()}
-        require_tensors(folder, checkpoint, shapes, "the run")
+        require_tensors(folder, checkpoint, shapes, "the run", trained={name for name, _ in trained(self._model)})
         self._model.load_state_dict(checkpoint.model)
         self._update.resume(checkpoint.step, checkpoint.optimizer)
         self._step, self._evaluated = checkpoint.step, int(state["evaluated"])
@@ -193,7 +200,7 @@ class Training:
         config, ground = self._config, self._ground
         self._step += 1
         which = self._examples(self._step)
-        passes = [batch.to(ground.world.device) for batch in ground.training.batches(which)]
+        passes = [batch.to(ground.world.device) for batch in ground.training.batches(which, (config.seed, self._step))]
         self._update(self._step, passes)
         self._meter.add(len(which), int(ground.training.lengths[which].sum()))
         line = self._tell() if self._step == config.steps or self._step % config.log_every == 0 else None
@@ -285,7 +292,9 @@ class Training:
         self._writer.begin(self._update.checkpoint(state), () if best is None else (best.step,))
 
 
-def judge(model: FineTuned, ground: Ground, held: HeldOut, packer: Packer, settings: Settings | None = None) -> Judged:
+def judge(
+    model: FineTuned, ground: Ground, held: HeldOut, packing: Packing, settings: Settings | None = None
+) -> Judged:
     """Return what examples that are not trained on find in a model; raises as `spanmask.probes.predicting.predict` does.
 
     Parameters
@@ -294,12 +303,12 @@ def judge(model: FineTuned, ground: Ground, held: HeldOut, packer: Packer, setti
         The model.
     ground
         Of the run.
-    held, packer
-        The examples, and what packs them.
+    held, packing
+        The examples, and what makes batches of them.
     settings
         Those chosen before; None: they are chosen now.
     """
-    outputs = predict(model, packer, tokenwise=ground.task.tokenwise, dtype=ground.dtype, watch=ground.watch)
+    outputs = predict(model, ground.task, packing, dtype=ground.dtype, watch=ground.watch)
     return held.judge(outputs, settings)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,18 @@ def read_run_checkpoint(folder: Path, *, optimizer: bool = True) -> Checkpoint:
     return checkpoint
 
 
-def require_tensors(folder: Path, checkpoint: Checkpoint, shapes: Shapes, said: str, *, optimizer: bool = True) -> None:
-    """Refuse a checkpoint that is none of a model of these shapes. said: what states them; optimizer: whether that part was read.
+def require_tensors(
+    folder: Path,
+    checkpoint: Checkpoint,
+    shapes: Shapes,
+    said: str,
+    *,
+    optimizer: bool = True,
+    trained: Collection[str] | None = None,
+) -> None:
+    """Refuse a checkpoint that is none of a model of these shapes.
+
+    said: what states them. optimizer: whether that part was read. trained: names of the tensors that updates change; None: all.
 
     Raises
     ------
@@ -49,7 +59,12 @@ def require_tensors(folder: Path, checkpoint: Checkpoint, shapes: Shapes, said: 
     """
     _require(folder / MODEL, checkpoint.model, shapes, said)
     if optimizer:
-        of_moments = {f"{name}.{moment}": shape for name, shape in shapes.items() for moment in MOMENTS}
+        of_moments = {
+            f"{name}.{moment}": shape
+            for name, shape in shapes.items()
+            if trained is None or name in trained
+            for moment in MOMENTS
+        }
         _require(folder / OPTIMIZER, checkpoint.optimizer, of_moments, said)
         _require_squares(folder / OPTIMIZER, checkpoint.optimizer)
 

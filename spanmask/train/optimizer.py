@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -15,7 +17,7 @@ _ALIGNMENT = 64
 
 
 class FlatGradients:
-    """One float32 buffer whose views are the parameters' gradients; backward passes add to them in place.
+    """One float32 buffer whose views are the gradients of what is trained; backward passes add to them in place.
 
     Behind them are ``extra`` numbers that ride along when ranks add up.
 
@@ -30,7 +32,7 @@ class FlatGradients:
     """
 
     def __init__(self, model: nn.Module, extra: int) -> None:
-        parameters = list(model.parameters())
+        parameters = [parameter for _, parameter in trained(model)]
         starts, total = [], 0
         for parameter in parameters:
             starts.append(total)
@@ -45,16 +47,31 @@ class FlatGradients:
         self.everything.zero_()
 
 
-def make_optimizer(model: nn.Module, config: TrainConfig) -> AdamW:
-    """Return AdamW with decoupled weight decay in one fused kernel; its learning rate is a 0-d tensor on the device."""
-    parameters = list(model.parameters())
-    rate = torch.tensor(config.lr, device=parameters[0].device)
-    decayed = [p for p in parameters if config.decay is Decay.ALL or p.ndim > 1]
-    plain = [p for p in parameters if config.decay is Decay.MATRICES and p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+def trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """Return the parameters that updates change, with their names."""
+    return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+def make_optimizer(model: nn.Module, config: TrainConfig, share: Callable[[str], float] | None = None) -> AdamW:
+    """Return AdamW with decoupled weight decay in one fused kernel; learning rates are 0-d tensors on the device.
+
+    share: how many times the learning rate a parameter has, by its name; None: once. Each group of parameters tells its own.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in trained(model):
+        decayed = config.decay is Decay.ALL or parameter.ndim > 1
+        times = 1.0 if share is None else share(name)
+        groups.setdefault((times, config.weight_decay if decayed else 0.0), []).append(parameter)
     return AdamW(
-        [group for group in groups if group["params"]],
-        lr=rate,
+        [
+            {
+                "params": parameters,
+                "weight_decay": decay,
+                "share": times,
+                "lr": torch.tensor(times * config.lr, device=parameters[0].device),
+            }
+            for (times, decay), parameters in groups.items()
+        ],
         betas=(config.beta1, config.beta2),
         eps=config.epsilon,
         fused=True,
@@ -81,8 +98,8 @@ def moments(model: nn.Module, optimizer: AdamW) -> dict[str, Tensor]:
 
 
 def begin_moments(model: nn.Module, optimizer: AdamW, updates: int) -> dict[str, Tensor]:
-    """Give each parameter moments of zero after so many updates, and return them as `moments` does, to be filled."""
-    for parameter in model.parameters():
+    """Give each parameter that is trained moments of zero after so many updates, and return them as `moments` does, to be filled."""
+    for _, parameter in trained(model):
         optimizer.state[parameter] = {
             "step": torch.tensor(float(updates), device=parameter.device),
             **{moment: torch.zeros_like(parameter) for moment in MOMENTS},

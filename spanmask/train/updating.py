@@ -47,6 +47,8 @@ class Updater:
         Which ranks add up.
     sums
         How many figures of the passes are added up beside the gradients.
+    share
+        How many times the learning rate a parameter has, by its name. [once]
 
     Attributes
     ----------
@@ -58,14 +60,20 @@ class Updater:
         What ranks wish.
     """
 
-    def __init__(self, model: nn.Module, config: TrainConfig, world: World, sums: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        config: TrainConfig,
+        world: World,
+        sums: int,
+        share: Callable[[str], float] | None = None,
+    ) -> None:
         self.model = model
         self._config, self._world = config, world
         self._flat = FlatGradients(model, sums + WISHES)
         self._sums = self._flat.extra[:sums]
         self.agreement = Agreement(self._flat.extra[sums:], world)
-        self.optimizer = make_optimizer(model, config)
-        self._rate: Tensor = self.optimizer.param_groups[0]["lr"]
+        self.optimizer = make_optimizer(model, config, share)
         device = world.device
         self._totals = torch.zeros(sums, dtype=torch.float64, device=device)
         self._norm = torch.zeros((), device=device)
@@ -100,7 +108,8 @@ class Updater:
         self._failed = torch.where((self._failed == 0) & ~finite, self._number, self._failed)
         if self._config.clip:
             flat.gradients.mul_((self._config.clip / (self._norm + 1e-6)).clamp(max=1.0))
-        self._rate.fill_(learning_rate(number, self._config))
+        for group in self.optimizer.param_groups:
+            group["lr"].fill_(group["share"] * learning_rate(number, self._config))
         # What torch's own GradScaler sets: the fused kernel then leaves everything as it is where the flag is not 0.
         self.optimizer.found_inf = (self._failed != 0).float()  # type: ignore[attr-defined]
         self.optimizer.step()

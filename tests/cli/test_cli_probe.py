@@ -18,7 +18,7 @@ from probes.asked import paragraphs, write_questions
 from probes.ordering import small_model
 from spanmask_cli.commands import LazyGroup, cli
 from spanmask_cli.probe_display import result_lines
-from spanmask_cli.probe_qa import _configs
+from spanmask_cli.probing import _configs
 
 from spanmask.errors import ConfigError
 from spanmask.model import load_finetuned
@@ -31,15 +31,19 @@ COMMAND = [sys.executable, "-c", "from spanmask_cli.main import run; run()"]
 #: Of windows that most passages need two of, and of the smallest run.
 ASKING = ["--window", 40, "--stride", 16, "--max-question", 16, "--max-answer", 8]
 TUNING = ["--epochs", 1, "--batch-size", 8, "--selection", 0.2, "--log-every", 4, "--threads", 1, "--device", "cpu"]
+#: Options that every task has, with what they can be.
+SHARED: dict[str, Any] = (
+    dict.fromkeys(["--out", "--config", "--resume", "--step", "--vocab", "--json", "--cased", "--uncased"])
+    | {"--preset": ["single", "paper", "paper-sentences", "paper-coref"], "--on-error": ["fail", "skip"]}
+    | dict.fromkeys(["--lr", "--head-lr", "--batch-size", "--epochs", "--warmup", "--seeds", "--beta1", "--beta2"])
+    | dict.fromkeys(["--epsilon", "--weight-decay", "--clip", "--dropout", "--frozen", "--selection"])
+    | dict.fromkeys(["--evals-per-epoch", "--save-every", "--save-minutes", "--log-every", "--bins", "--threads"])
+    | {"--device": ["auto", "cpu", "cuda"], "--dtype": ["auto", "bf16", "fp32"]}
+)
 TASKS = {
-    "qa": dict.fromkeys(["--train", "--eval", "--out", "--config", "--resume", "--step", "--vocab", "--json"])
-    | dict.fromkeys(["--cased", "--uncased"])
-    | {"--preset": ["single", "paper"], "--on-error": ["fail", "skip"], "--stride-is": ["step", "overlap"]}
-    | dict.fromkeys(["--window", "--stride", "--max-question", "--n-best", "--max-answer"])
-    | dict.fromkeys(["--lr", "--batch-size", "--epochs", "--warmup", "--seeds", "--beta1", "--beta2", "--epsilon"])
-    | dict.fromkeys(["--weight-decay", "--clip", "--dropout", "--selection", "--evals-per-epoch", "--save-every"])
-    | dict.fromkeys(["--save-minutes", "--log-every", "--bins", "--threads"])
-    | {"--device": ["auto", "cpu", "cuda"], "--dtype": ["auto", "bf16", "fp32"]},
+    "qa": SHARED
+    | dict.fromkeys(["--train", "--eval", "--window", "--stride", "--max-question", "--n-best", "--max-answer"])
+    | {"--stride-is": ["step", "overlap"]},
 }
 
 
@@ -120,16 +124,16 @@ def test_questions_that_were_learnt_are_answered(shell: Any, model: Path, tell: 
 
 
 def test_options_come_from_flags_over_a_file_over_a_preset(shell: Any) -> None:
-    own = {"config_file": None, "preset": "paper"}
-    config, asking = _configs("run", own, {"epochs": 1}, resume=False)
+    own = {"config_file": None, "preset": None, "resume": False}
+    config, asking = _configs("run", {**own, "preset": "paper"}, {"epochs": 1}, QaConfig)
     assert (len(config.grid), config.epochs, asking) == (10, 1, QaConfig())
     toml = shell.write("probe.toml", 'preset = "paper"\nlr = [1e-4]\nwindow = 100\nseeds = "2"\n')
-    config, asking = _configs("run", {"config_file": toml, "preset": None}, {"stride": 20}, resume=False)
+    config, asking = _configs("run", {**own, "config_file": toml}, {"stride": 20}, QaConfig)
     assert (config.lr, config.batch_size, config.seed_numbers) == ((1e-4,), (16, 32), (1, 2))
     assert (asking.window, asking.stride) == (100, 20)
     wrong = shell.write("wrong.toml", "windw = 3\n")
     with pytest.raises(ConfigError, match="unknown option 'windw'; did you mean 'window'"):
-        _configs("run", {"config_file": wrong, "preset": None}, {}, resume=False)
+        _configs("run", {**own, "config_file": wrong}, {}, QaConfig)
 
 
 def test_what_a_run_of_counts_and_rates_found_is_told_in_a_line_a_file() -> None:

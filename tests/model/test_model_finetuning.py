@@ -20,6 +20,7 @@ from small import VOCABULARY
 from torch import Tensor
 from torch.nn import functional
 from transformers import (
+    AutoModel,
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
@@ -408,12 +409,16 @@ def test_labels_that_transformers_names_itself_are_read(tmp_path: Path, count: i
     assert torch.equal(head.dense.weight, bert.classifier.weight)
 
 
-def test_a_head_that_transformers_has_not_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_a_head_that_transformers_has_not_lies_beside_the_encoder_which_it_loads(tmp_path: Path) -> None:
     model = _model(SpanHead)
     model.head = torch.nn.Linear(32, 5)
-    with pytest.raises(ConfigError, match=r"Linear: transformers' BERTs have no such head; keep the run's checkpoint"):
-        export_finetuned(model, tmp_path / "out", VOCABULARY)
-    assert not (tmp_path / "out").exists()
+    export_finetuned(model, tmp_path / "out", VOCABULARY)
+    theirs = AutoModel.from_pretrained(tmp_path / "out", add_pooling_layer=False).state_dict()
+    ours = model.encoder.embeddings.positions.weight
+    assert torch.equal(theirs["embeddings.position_embeddings.weight"], ours)
+    stored = load_file(tmp_path / "out" / "model.safetensors")
+    assert torch.equal(stored["head.weight"], model.head.weight)
+    assert torch.equal(stored["head.bias"], model.head.bias)
 
 
 @pytest.mark.parametrize(

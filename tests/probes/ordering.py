@@ -23,7 +23,7 @@ from spanmask.probes.finetune import Finished, fine_tune
 from spanmask.probes.results import Named, Questions
 from spanmask.probes.selection import selected
 from spanmask.probes.starting import Source
-from spanmask.probes.tasks import Judged, Outputs, Settings
+from spanmask.probes.tasks import Judged, Outputs, Rows, Settings
 from spanmask.records import Ragged
 from spanmask.vocab import Vocabulary
 
@@ -107,7 +107,7 @@ class Ordering:
     name: str = "ordering"
     metric: str = "accuracy"
     width: int = WIDTH
-    tokenwise: bool = False
+    rows: Rows = Rows.EXAMPLE
     train_files: tuple[Named, ...] = (Named(name="poe.txt", sha256="0" * 64),)
     eval_files: tuple[Named, ...] = (Named(name="one", sha256="1" * 64), Named(name="two", sha256="2" * 64))
 

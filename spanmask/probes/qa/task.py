@@ -6,10 +6,8 @@ null odds above which a question is said to have no answer. The best threshold o
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from spanmask.model.finetuning import SpanHead, span_losses
 from spanmask.probes import results
 from spanmask.probes.batching import Batch
 from spanmask.probes.examples import Examples
+from spanmask.probes.files import Paths, evaluation_files, training_files
 from spanmask.probes.qa.config import QaConfig
 from spanmask.probes.qa.decoding import decode
 from spanmask.probes.qa.predictions import (
@@ -35,18 +34,13 @@ from spanmask.probes.qa.predictions import (
 from spanmask.probes.qa.questions import Layout, Questions, joined
 from spanmask.probes.qa.reading import read_questions
 from spanmask.probes.qa.windows import cut_windows
-from spanmask.probes.results import Named
 from spanmask.probes.scores import squad, squad2
 from spanmask.probes.selection import selected
-from spanmask.probes.tasks import Judged, Outputs, Settings
-from spanmask.storage import digest
+from spanmask.probes.tasks import Judged, Outputs, Rows, Settings
 from spanmask.tokenization import Tokenizer
 from spanmask.vocab import Vocabulary
 
 THRESHOLD = "null_threshold"
-_SUFFIXES = (".gz", ".zst", ".bz2", ".xz", ".json", ".jsonl")
-
-Paths = Sequence[str | PathLike[str]]
 #: Exact match and F1 by question.
 _Pairs = Mapping[str, tuple[int, float]]
 
@@ -146,7 +140,7 @@ class QuestionAnswering:
         A file cannot be read.
     """
 
-    name, metric, tokenwise = "qa", "f1", True
+    name, metric, rows = "qa", "f1", Rows.TOKEN
 
     def __init__(
         self,
@@ -159,8 +153,7 @@ class QuestionAnswering:
         on_error: OnError = OnError.FAIL,
     ) -> None:
         self._config, tokenizer = config, Tokenizer(vocabulary)
-        self.eval_files = _named(evaluate)
-        self.train_files = tuple(Named(name=Path(path).name, sha256=digest(path)) for path in train)
+        self.eval_files, self.train_files = evaluation_files(evaluate), training_files(train)
         read = [[read_questions(path, on_error) for path in paths] for paths in (train, evaluate)]
         #: What was left out, by file.
         self.left_out = {
@@ -208,17 +201,3 @@ class QuestionAnswering:
         """Return the summed loss of n windows, each the mean of the cross entropies of its start and its end."""
         starts, ends = (batch.firsts + batch.targets[name] for name in ("starts", "ends"))
         return span_losses(scores, batch.owners, starts, ends).sum()
-
-
-def _named(paths: Paths) -> tuple[Named, ...]:
-    """Return evaluation files by their names without suffixes, which are folders' in a run."""
-    names = [_stem(Path(path).name) for path in paths]
-    for name, count in Counter(names).items():
-        if count > 1 or name == "model" or name.startswith("lr-"):
-            raise ConfigError(f"an evaluation file is named {name!r}, as another or a folder of the run is; rename it")
-    return tuple(Named(name=name, sha256=digest(path)) for name, path in zip(names, paths, strict=True))
-
-
-def _stem(name: str) -> str:
-    path = Path(name)
-    return _stem(path.stem) if path.suffix in _SUFFIXES else name

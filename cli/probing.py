@@ -1,0 +1,200 @@
+"""What the commands that fine-tune a model on a task share: arguments, options, how they are put together, and what is told at the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from spanmask.config import OnError
+from spanmask.escaping import counted
+from spanmask.options import Options, look_up
+from spanmask.probes.config import PRESETS, FinetuneConfig
+
+from .commands import say
+from .ending import Request
+from .options import Function, GroupedCommand, config_options, given
+from .summary import print_json
+
+if TYPE_CHECKING:
+    from spanmask.probes.finetune import Finished
+    from spanmask.probes.tasks import Task
+    from spanmask.vocab import Vocabulary
+
+TaskConfig = TypeVar("TaskConfig", bound=Options)
+#: Names of the command's own options, which are no configuration's.
+_OWN = ("preset", "config_file", "on_error", "vocab", "cased", "step", "resume", "as_json")
+
+
+class FilesCommand(GroupedCommand):
+    """A command that takes several files after one ``--train`` or ``--eval``, as shells expand them."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the command line."""
+        flag, spread = "", list[str]()
+        for place, text in enumerate(args):
+            if text.startswith("-"):
+                flag = text if text in ("--train", "--eval") else ""
+            elif flag and args[place - 1] != flag:
+                spread.append(flag)
+            spread.append(text)
+        return super().parse_args(ctx, spread)
+
+
+def model_and_files(trained_on: str, scored: str) -> Callable[[Function], Function]:
+    """Add MODEL, ``--train``, ``--eval`` and ``--out``; the texts say what files are."""
+    return _all(
+        click.argument("model", metavar="MODEL", type=click.Path()),
+        click.option("--train", multiple=True, required=True, metavar="FILE…", help=trained_on),
+        click.option("--eval", "evaluate", multiple=True, required=True, metavar="FILE…", help=scored),
+        click.option("--out", type=click.Path(), required=True, metavar="RUN", help="The run's folder."),
+    )
+
+
+def probe_options(asking: type[Options], faulty: str) -> Callable[[Function], Function]:
+    """Add the options of every such command, those of fine-tuning and those of the task. faulty: such as “a question”."""
+    return _all(
+        click.option("--preset", type=click.Choice(list(PRESETS)), help="Values to begin with. [single]"),
+        click.option("--config", "config_file", metavar="FILE.toml", help="Options by name; flags go over them."),
+        click.option("--resume", is_flag=True, help="Go on with the run in RUN, with its options and those given."),
+        click.option(
+            "--step", type=click.IntRange(min=1), help="Of a run of spanmask train, which checkpoint. [the latest]"
+        ),
+        click.option(
+            "--vocab", metavar="cased|uncased|PATH", help="The model's vocabulary, where none lies beside it."
+        ),
+        click.option("--cased/--uncased", default=None, help="Casing of a vocabulary given as a vocab.txt."),
+        click.option(
+            "--on-error",
+            type=click.Choice(["fail", "skip"]),
+            default="fail",
+            help=f"What {faulty} that is not usable does: end it, or be counted.",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
+        config_options(FinetuneConfig),
+        config_options(asking),
+    )
+
+
+def _all(*options: Callable[[Function], Function]) -> Callable[[Function], Function]:
+    def add(function: Function) -> Function:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What a task is made with. vocabulary: the model's. selection: share of what is trained on that chooses."""
+
+    vocabulary: Vocabulary
+    selection: float
+    on_error: OnError
+
+
+def run_probe(
+    model: str,
+    out: str,
+    asking: type[TaskConfig],
+    make: Callable[[Prepared, TaskConfig], Task],
+    options: dict[str, Any],
+    *,
+    noun: str,
+) -> None:
+    """Fine-tune a model and tell what it found; end the process where it was asked to stop before.
+
+    Parameters
+    ----------
+    model, out
+        Folders.
+    asking
+        The task's configuration.
+    make
+        Reads the task's files; what it returns tells under ``left_out`` what was left out, by file and fault.
+    options
+        What `probe_options` added, as click has it.
+    noun
+        What is left out, such as ``question``.
+    """
+    from .probe_display import ProbeDisplay
+    from .train_display import screen
+
+    own = {name: options.pop(name) for name in _OWN}
+    config, asked = _configs(out, own, given(options), asking)
+    request = Request()
+    with screen(sys.stderr) as shown, ExitStack() as stack:
+        shown.show(["loading PyTorch"])
+        from spanmask.probes.finetune import fine_tune
+        from spanmask.probes.starting import Source
+
+        def prepare(vocabulary: Vocabulary) -> Task:
+            shown.show([f"reading {noun}s"])
+            on_error = OnError(own["on_error"])
+            task = make(Prepared(vocabulary=vocabulary, selection=config.selection, on_error=on_error), asked)
+            for line in _left_out(getattr(task, "left_out", {}), noun):
+                shown.say(line)
+            return task
+
+        source = Source(
+            model, dropout=config.dropout, step=own["step"], vocabulary=_vocabulary(own), frozen=config.frozen
+        )
+        watch = ProbeDisplay(shown, request, stack)
+        finished = fine_tune(source, prepare, out, config, resume=own["resume"], watch=watch)
+    _deliver(finished, out, as_json=own["as_json"])
+    if finished.results is None:
+        sys.exit(request.code or 0)
+
+
+def _configs(
+    out: str, own: Mapping[str, Any], flags: dict[str, Any], asking: type[TaskConfig]
+) -> tuple[FinetuneConfig, TaskConfig]:
+    """Return flags over a file over a preset; of a run to be resumed, over what it was started with."""
+    file, asked = own["config_file"], asking.option_names()
+    options = (
+        (FinetuneConfig.read_toml(file, "preset", *asked) if file else {}) | flags | given({"preset": own["preset"]})
+    )
+    options = look_up(PRESETS, options.pop("preset", "single"), "preset") | options
+    task = {name: options.pop(name) for name in asked if name in options}
+    if not own["resume"]:
+        return FinetuneConfig.of(**options), asking.of(**task)
+    from spanmask.probes.record import read_probe_run
+
+    run = read_probe_run(out)
+    before = asking.of(**{name: run.protocol[name] for name in asked if name in run.protocol})
+    return run.config.changed(**options), before.changed(**task)
+
+
+def _vocabulary(own: Mapping[str, Any]) -> Vocabulary | None:
+    if own["vocab"] is None:
+        return None
+    from spanmask.config import VocabularyConfig
+    from spanmask.vocab import load_vocabulary
+
+    return load_vocabulary(VocabularyConfig(vocab=own["vocab"], cased=own["cased"]))
+
+
+def _left_out(left_out: Mapping[str, Mapping[Any, int]], noun: str) -> list[str]:
+    return [
+        f"{path}: {counted(sum(faults.values()), noun)} left out: "
+        + ", ".join(f"{fault.replace('_', ' ')} {count:,}" for fault, count in faults.items())
+        for path, faults in left_out.items()
+    ]
+
+
+def _deliver(finished: Finished, out: str, *, as_json: bool) -> None:
+    from .probe_display import result_lines
+
+    results = finished.results
+    if as_json:
+        print_json({"out": out, "stopped": results is None, **({} if results is None else results.to_json())})
+    elif results is None:
+        say("stopped; --resume goes on", err=True)
+    else:
+        say("\n".join(result_lines(results)))
+        say(f"wrote {out}: results.json, and of each seed predictions and the model")
