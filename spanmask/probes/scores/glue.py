@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite, nan, sqrt
 from pathlib import Path
 
@@ -54,25 +54,45 @@ Metric = Callable[[Sequence[str], Sequence[str]], float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GlueTask:
-    """A task: the column of its labels in the gold file (a number where that has no header), its labels, none for numbers; its metrics."""
+    """A task as the official download has it.
 
-    column: str | int = "label"
-    labels: tuple[str, ...] = _BINARY
+    folder: its folder there, and the file of its predictions in a submission. texts: the columns of a text, or of a pair of them. column:
+    that of labels. header: the columns of files with labels, where these do not begin with a header. labels: in the order of a head's
+    scores, none for numbers. parts: what the names of its files to score and to submit end with, ``dev_matched.tsv`` and ``MNLI-m.tsv``.
+    """
+
+    folder: str
     metrics: Mapping[str, Metric]
+    texts: tuple[str, ...] = ("sentence1", "sentence2")
+    column: str = "label"
+    header: tuple[str, ...] = ()
+    labels: tuple[str, ...] = _BINARY
+    parts: Mapping[str, str] = field(default_factory=lambda: {"": ""})
 
 
 _ACCURACY: dict[str, Metric] = {"accuracy": accuracy}
 _BOTH: dict[str, Metric] = {"f1": f1, "accuracy": accuracy}
 TASKS = {
-    "cola": GlueTask(column=1, metrics={"matthews_correlation": matthews}),
-    "sst2": GlueTask(metrics=_ACCURACY),
-    "mrpc": GlueTask(column="Quality", metrics=_BOTH),
-    "stsb": GlueTask(column="score", labels=(), metrics={"pearson": pearson, "spearman": spearman}),
-    "qqp": GlueTask(column="is_duplicate", metrics=_BOTH),
-    "mnli": GlueTask(column="gold_label", labels=_NLI, metrics=_ACCURACY),
-    "qnli": GlueTask(labels=_ENTAILS, metrics=_ACCURACY),
-    "rte": GlueTask(labels=_ENTAILS, metrics=_ACCURACY),
-    "wnli": GlueTask(metrics=_ACCURACY),
+    "cola": GlueTask(
+        folder="CoLA",
+        texts=("sentence",),
+        header=("source", "label", "star", "sentence"),
+        metrics={"matthews_correlation": matthews},
+    ),
+    "sst2": GlueTask(folder="SST-2", texts=("sentence",), metrics=_ACCURACY),
+    "mrpc": GlueTask(folder="MRPC", texts=("#1 String", "#2 String"), column="Quality", metrics=_BOTH),
+    "stsb": GlueTask(folder="STS-B", column="score", labels=(), metrics={"pearson": pearson, "spearman": spearman}),
+    "qqp": GlueTask(folder="QQP", texts=("question1", "question2"), column="is_duplicate", metrics=_BOTH),
+    "mnli": GlueTask(
+        folder="MNLI",
+        column="gold_label",
+        labels=_NLI,
+        parts={"_matched": "-m", "_mismatched": "-mm"},
+        metrics=_ACCURACY,
+    ),
+    "qnli": GlueTask(folder="QNLI", texts=("question", "sentence"), labels=_ENTAILS, metrics=_ACCURACY),
+    "rte": GlueTask(folder="RTE", labels=_ENTAILS, metrics=_ACCURACY),
+    "wnli": GlueTask(folder="WNLI", metrics=_ACCURACY),
 }
 
 
@@ -98,8 +118,8 @@ def score(gold: str | Path, predictions: str | Path, *, task: str) -> dict[str, 
     if task not in TASKS:
         raise ConfigError(f"no task {task!r} of GLUE, expected one of {', '.join(TASKS)}")
     chosen = TASKS[task]
-    wanted = _labels(gold, chosen, chosen.column)
-    found = _labels(predictions, chosen, "prediction", indexed=True)
+    wanted = _labels(gold, chosen, chosen.column, chosen.header)
+    found = _labels(predictions, chosen, "prediction")
     if wanted.keys() != found.keys():
         odd = sorted(wanted.keys() ^ found.keys())
         message = f"{len(found):,} predictions, {gold} has {len(wanted):,} labels, and index {odd[0]} is in one alone; give one for each"
@@ -112,26 +132,26 @@ def score(gold: str | Path, predictions: str | Path, *, task: str) -> dict[str, 
     return figures
 
 
-def _labels(path: str | Path, task: GlueTask, column: str | int, *, indexed: bool = False) -> dict[str, str]:
-    """Return labels by index. column: where they stand. indexed: whether there must be a column ``index``."""
+def _labels(path: str | Path, task: GlueTask, column: str, header: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return labels by index. column: where they stand. header: the columns, where the file does not begin with them."""
     rows = [line.split("\t") for line in lines_of(read_text(path))]
-    names = rows.pop(0) if isinstance(column, str) and rows else []
-    needed = {column, "index"} if indexed else {column}
-    if isinstance(column, str) and not needed <= set(names):
+    names = list(header) or (rows.pop(0) if rows else [])
+    needed = {column, "index"} if column == "prediction" else {column}
+    if not needed <= set(names):
         expected = " and ".join(sorted(map(repr, needed)))
         raise ConfigError(
             f"{path}: the first line is {names!s:.80}, expected tab-separated columns, {expected} among them"
         )
     if not rows:
         raise ConfigError(f"{path}: no labels; is it the right file?")
-    place = names.index(column) if isinstance(column, str) else column
+    place = names.index(column)
     index = names.index("index") if "index" in names else None
     labels: dict[str, str] = {}
     for number, row in enumerate(rows):
         name = str(number) if index is None else row[index] if index < len(row) else ""
-        line = number + 1 + bool(names)
+        line = number + 1 + (not header)
         label = row[place] if place < len(row) else ""
-        if not _fits(label, task.labels):
+        if not fits(label, task.labels):
             expected = " or ".join(task.labels) or "a number"
             raise CorpusError(f"{label[:40]!r}, expected {expected}", path=str(path), line=line)
         if name in labels:
@@ -140,7 +160,8 @@ def _labels(path: str | Path, task: GlueTask, column: str | int, *, indexed: boo
     return labels
 
 
-def _fits(label: str, labels: tuple[str, ...]) -> bool:
+def fits(label: str, labels: tuple[str, ...]) -> bool:
+    """Tell whether a text is one of a task's labels, or, where it has none, a number."""
     if labels:
         return label in labels
     try:

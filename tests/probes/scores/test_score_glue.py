@@ -85,7 +85,7 @@ def test_cases_worked_by_hand_score_as_derived(tmp_path: Path) -> None:
         ("str.__eq__, gold, predicted)) / len(gold)", "str.__eq__, gold, reversed(predicted))) / len(gold)"),
         ("in_order = [found[index] for index in wanted]", "in_order = [*found.values()]"),
         ('_correlation("spearmanr"', '_correlation("pearsonr"'),
-        ("GlueTask(column=1,", "GlueTask(column=0,"),
+        ('header=("source", "label"', 'header=("label", "source"'),
         ('column="is_duplicate"', 'column="qid1"'),
         ('name = str(number) if index is None', 'name = str(number + 1) if index is None'),
     ],
@@ -116,7 +116,7 @@ def test_official_files_score_as_their_labels_are_counted(
     """Whoever says the same of all has the share of that label; F1 is of the label 1. Gold scores all against itself."""
     gold = GLUE / folder / "dev.tsv"
     chosen = glue.TASKS[task]
-    own = glue._labels(gold, chosen, chosen.column)
+    own = glue._labels(gold, chosen, chosen.column, chosen.header)
     perfect, same = (
         lines("index prediction", *(f"{index} {says or label}" for index, label in own.items()))
         for says in (None, says)
