@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 from spanmask.corpus.compressed import ByteStream, open_compressed
+from spanmask.probes.scores.reading import decoded
+from spanmask.storage import reporting, require_file
 
 #: How compressed files begin.
 _COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2", b"\xfd7zXZ": "xz"}
+#: Bytes read at once.
+_PIECE = 1 << 22
 _HEAD_BYTES = max(map(len, _COMPRESSIONS))
 
 
@@ -32,3 +37,21 @@ def opened(path: str) -> Iterator[ByteStream]:
             return
         with open_compressed(path, compression, raw) as stream:
             yield stream
+
+
+def text_of(path: str) -> str:
+    """Return a file's whole text, decompressed, without a byte order mark.
+
+    Raises
+    ------
+    ConfigError
+        There is no such file.
+    CorpusError
+        It is not UTF-8, or its compressed stream is damaged.
+    StorageError
+        It cannot be read.
+    """
+    require_file(Path(path))
+    with reporting(path, "read"), opened(path) as stream:
+        data = b"".join(iter(lambda: stream.read(_PIECE), b""))
+    return decoded(data, path)

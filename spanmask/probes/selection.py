@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -21,7 +21,16 @@ def selected(paragraphs: Iterable[bytes], share: float) -> Flags:
         About how large a part is wanted, from 0 to 1.
     """
     limit = int(share * (1 << 64))
-    numbers = [
-        int.from_bytes(hashlib.blake2b(text, digest_size=8, person=b"selection").digest()) for text in paragraphs
-    ]
-    return np.array([number < limit for number in numbers], np.bool_)
+    return np.array([number < limit for number in _numbers(paragraphs, b"selection")], np.bool_)
+
+
+def lowest(texts: Iterable[bytes], most: int) -> Flags:
+    """Tell of each text, (N,), whether it is among so many that stay: those of the lowest hashes, which say nothing of what chooses."""
+    numbers = np.array(list(_numbers(texts, b"lowest")), np.uint64)
+    flags = np.zeros(len(numbers), np.bool_)
+    flags[np.argsort(numbers, kind="stable")[:most]] = True
+    return flags
+
+
+def _numbers(texts: Iterable[bytes], purpose: bytes) -> Iterator[int]:
+    return (int.from_bytes(hashlib.blake2b(text, digest_size=8, person=purpose).digest()) for text in texts)

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 QA = Path(__file__).resolve().parents[3] / "shared" / "data" / "qa"
+GLUE = QA.parent / "glue"
+needs_glue = pytest.mark.skipif(not GLUE.is_dir(), reason=f"needs the files of GLUE in {GLUE}, which are not there")
 needs_qa = pytest.mark.skipif(not QA.is_dir(), reason=f"needs the questions in {QA}, which are not there")
 
 

@@ -30,6 +30,17 @@ def read_text(path: str | Path) -> str:
     require_file(Path(path))
     with reporting(path, "read"):
         data = Path(path).read_bytes()
+    return decoded(data, path)
+
+
+def decoded(data: bytes, path: str | Path) -> str:
+    """Return bytes as text, without a byte order mark; path: the file they come from.
+
+    Raises
+    ------
+    CorpusError
+        They are not UTF-8.
+    """
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

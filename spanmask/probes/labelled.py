@@ -1,0 +1,154 @@
+"""Texts, or pairs of texts, with their labels: what files of GLUE and of users come to, whatever their layout."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import compress
+
+from spanmask.config import OnError
+from spanmask.errors import ConfigError, CorpusError
+from spanmask.probes.selection import lowest, selected
+from spanmask.records import Flags
+
+_ADVICE = "mend the file, or leave such rows out with --on-error skip"
+
+
+class Fault(StrEnum):
+    """What is wrong with a row that is left out."""
+
+    COLUMNS = "columns"
+    JSON = "malformed_json"
+    FIELD = "field"
+    EMPTY_TEXT = "empty_text"
+    LABEL = "label"
+    UNKNOWN_LABEL = "label_not_in_training"
+    INDEX_TWICE = "index_twice"
+
+
+class FaultError(Exception):
+    """A row that cannot be used. fault: of which kind it is."""
+
+    def __init__(self, fault: Fault, message: str) -> None:
+        super().__init__(message)
+        self.fault = fault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledTexts:
+    """N texts, or pairs of them, in the order of their file.
+
+    texts: N times one text or two. labels: N, as the file has them; None where nothing is said of them. names: N, what predictions are
+    listed by. left_out: how many rows were left out, by fault.
+    """
+
+    texts: tuple[tuple[str, ...], ...]
+    labels: tuple[str, ...] | None
+    names: tuple[str, ...]
+    left_out: dict[Fault, int]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def keys(self) -> list[bytes]:
+        """What tells each from others wherever it stands: its texts."""
+        return ["\t".join(row).encode() for row in self.texts]
+
+    def only(self, flags: Flags) -> LabelledTexts:
+        """Return those that are flagged, (N,); nothing is left out of these."""
+        labels = None if self.labels is None else tuple(compress(self.labels, flags))
+        texts, names = tuple(compress(self.texts, flags)), tuple(compress(self.names, flags))
+        return LabelledTexts(texts=texts, labels=labels, names=names, left_out={})
+
+
+def joined(parts: Sequence[LabelledTexts]) -> LabelledTexts:
+    """Return the labelled texts of several files, one or more, as one; names get the file's number in front."""
+    return LabelledTexts(
+        texts=tuple(row for part in parts for row in part.texts),
+        labels=tuple(label for part in parts for label in part.labels or ()),
+        names=tuple(f"{number}:{name}" for number, part in enumerate(parts) for name in part.names),
+        left_out=dict(sum((Counter(part.left_out) for part in parts), Counter[Fault]())),
+    )
+
+
+def divided(whole: LabelledTexts, share: float, most: int | None) -> tuple[LabelledTexts, LabelledTexts]:
+    """Return what is trained on, and what chooses: by a hash of each row's texts, so that equal ones stay together.
+
+    Parameters
+    ----------
+    whole
+        All rows with labels.
+    share
+        About how large a part chooses.
+    most
+        Rows that both are made of, those of the lowest hashes; None: all.
+
+    Raises
+    ------
+    ConfigError
+        No row is left to train on or to choose by.
+    """
+    if most is not None:
+        whole = whole.only(lowest(whole.keys, most))
+    chosen = selected(whole.keys, share)
+    trained, choosing = whole.only(~chosen), whole.only(chosen)
+    if not len(trained) or not len(choosing):
+        raise ConfigError(
+            f"of {len(whole):,} training rows {len(choosing):,} choose and {len(trained):,} are trained on; give more rows, or another "
+            "--selection",
+            options=("selection",),
+        )
+    return trained, choosing
+
+
+class Collected:
+    """What was read of a file so far; rows that are not usable end reading, or are counted."""
+
+    def __init__(self, path: str, on_error: OnError, *, labelled: bool) -> None:
+        self._path, self._on_error, self._labelled = path, on_error, labelled
+        self._texts: list[tuple[str, ...]] = []
+        self._labels: list[str] = []
+        self._names: dict[str, None] = {}
+        self._left_out = Counter[Fault]()
+
+    def add(self, name: str, texts: tuple[str, ...], label: str | None) -> None:
+        """Add a row."""
+        if name in self._names:
+            raise FaultError(Fault.INDEX_TWICE, f"index {name[:40]!r} stands twice, expected another in each row")
+        self._names[name] = None
+        self._texts.append(texts)
+        if label is not None:
+            self._labels.append(label)
+
+    @contextlib.contextmanager
+    def refusing(self, line: int) -> Iterator[None]:
+        """Take a row's fault for an error of the file, or count it."""
+        try:
+            yield
+        except FaultError as error:
+            if self._on_error is OnError.FAIL:
+                message = f"{error} ({error.fault}); {_ADVICE}"
+                raise CorpusError(message, path=self._path, line=line) from None
+            self._left_out[error.fault] += 1
+
+    def labelled_texts(self) -> LabelledTexts:
+        """Return what was read.
+
+        Raises
+        ------
+        ConfigError
+            No row is left.
+        """
+        if not self._texts:
+            left = ", ".join(f"{fault}: {count}" for fault, count in self._left_out.items())
+            raise ConfigError(f"{self._path}: no row is left of it ({left or 'it has none'}); give another file")
+        return LabelledTexts(
+            texts=tuple(self._texts),
+            labels=tuple(self._labels) if self._labelled else None,
+            names=tuple(self._names),
+            left_out=dict(self._left_out),
+        )
