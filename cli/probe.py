@@ -8,6 +8,8 @@ from .commands import LazyGroup, examples
 
 _SECTIONS = {
     "Tasks": {
+        "classify": "Labels, or numbers, of your own texts or pairs of texts: TSV and JSON lines.",
+        "glue": "The nine tasks of GLUE, with the files that one submits.",
         "qa": "Extractive question answering: SQuAD 1.1, SQuAD 2.0 and MRQA files.",
     },
     "Finished runs": {

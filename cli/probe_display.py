@@ -38,7 +38,7 @@ class ProbeDisplay(Display, Watch):
         self._pace.restart()
         best = "; the best so far" if line["best"] == line["step"] else ""
         self._shown.say(
-            f"epoch {line['epoch']:.2f}: {self._metric} {line['figures'][self._metric]:.2f} on the share that chooses{best}"
+            f"epoch {line['epoch']:.2f}: {self._metric} {_number(line['figures'][self._metric])} on the share that chooses{best}"
         )
 
     def scoring(self, name: str) -> None:
@@ -71,26 +71,33 @@ def seed_lines(result: SeedResult) -> list[str]:
 
 
 def result_lines(results: Results) -> list[str]:
-    """Return what a run found as lines: of one seed its figures, of several their means and standard deviations."""
-    first, *others = results.seeds
-    if not others:
-        return [f"{name}: {_figures(figures)}" for name, figures in first.scores.items()]
+    """Return what a run found as lines: figures of one seed, means and standard deviations of several, and the floor beside them."""
+    scores, count = results.seeds[0].scores, len(results.seeds)
+    if count == 1:
+        lines = [f"{name}: {_figures(figures)}" for name, figures in scores.items()]
+    else:
+        spreads = {name: ", ".join(f"{one} {_spread(results, name, one)}" for one in scores[name]) for name in scores}
+        lines = [f"{name}: {told} (mean ± standard deviation of {count} seeds)" for name, told in spreads.items()]
+    return lines + majority_lines(results)
+
+
+def majority_lines(results: Results) -> list[str]:
+    """Return what the most frequent label would score if it were always told, where the task has reckoned that."""
+    told = results.protocol.get("majority") or {}
     return [
-        f"{name}: "
-        + ", ".join(f"{figure} {_spread(results, name, figure)}" for figure in figures)
-        + f" (mean ± standard deviation of {len(results.seeds)} seeds)"
-        for name, figures in first.scores.items()
+        f"{name}: {_figures(figures)} if all were told to be {told['label']!r}"
+        for name, figures in told.items()
+        if name != "label"
     ]
 
 
 def _spread(results: Results, name: str, figure: str) -> str:
     """Return a figure's mean and deviation; of a count, which is every seed's, that alone."""
     found = results.seeds[0].scores[name][figure]
-    return (
-        _number(found)
-        if isinstance(found, int)
-        else f"{results.mean[name][figure]:.2f} ± {results.deviation[name][figure]:.2f}"
-    )
+    if isinstance(found, int):
+        return _number(found)
+    mean = results.mean[name][figure]
+    return f"{_number(mean)} ± {results.deviation[name][figure]:.{_digits(mean)}f}"
 
 
 def _figures(figures: Mapping[str, float]) -> str:
@@ -98,7 +105,12 @@ def _figures(figures: Mapping[str, float]) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.{_digits(value)}f}"
+
+
+def _digits(value: float) -> int:
+    """Return how many digits of a figure are shown: more of one in [-1, 1], of which two would say little."""
+    return 4 if abs(value) <= 1 else 2
 
 
 def _shown(value: Any) -> str:

@@ -103,11 +103,28 @@ def run_probe(
     out: str,
     asking: type[TaskConfig],
     make: Callable[[Prepared, TaskConfig], Task],
-    options: dict[str, Any],
+    options: Mapping[str, Any],
     *,
     noun: str,
 ) -> None:
-    """Fine-tune a model and tell what it found; end the process where it was asked to stop before.
+    """Fine-tune a model and tell what it found; end the process where it was asked to stop before. Arguments are those of `probe`."""
+    finished, code = probe(model, out, asking, make, options, noun=noun)
+    _deliver(finished, out, as_json=options["as_json"])
+    if finished.results is None:
+        sys.exit(code)
+
+
+def probe(
+    model: str,
+    out: str,
+    asking: type[TaskConfig],
+    make: Callable[[Prepared, TaskConfig], Task],
+    options: Mapping[str, Any],
+    *,
+    noun: str,
+    like: str | None = None,
+) -> tuple[Finished, int]:
+    """Fine-tune a model; return what it found, and the exit code of a signal that asked it to stop before.
 
     Parameters
     ----------
@@ -121,12 +138,15 @@ def run_probe(
         What `probe_options` added, as click has it.
     noun
         What is left out, such as ``question``.
+    like
+        The folder of another run that is gone on with: this one begins, with the options of that one.
     """
     from .probe_display import ProbeDisplay
     from .train_display import screen
 
-    own = {name: options.pop(name) for name in _OWN}
-    config, asked = _configs(out, own, given(options), asking)
+    own = {name: options[name] for name in _OWN}
+    rest = {name: value for name, value in options.items() if name not in own}
+    config, asked = _configs(like or out, own, given(rest), asking)
     request = Request()
     with screen(sys.stderr) as shown, ExitStack() as stack:
         shown.show(["loading PyTorch"])
@@ -145,10 +165,8 @@ def run_probe(
             model, dropout=config.dropout, step=own["step"], vocabulary=_vocabulary(own), frozen=config.frozen
         )
         watch = ProbeDisplay(shown, request, stack)
-        finished = fine_tune(source, prepare, out, config, resume=own["resume"], watch=watch)
-    _deliver(finished, out, as_json=own["as_json"])
-    if finished.results is None:
-        sys.exit(request.code or 0)
+        resume = own["resume"] and like is None
+        return fine_tune(source, prepare, out, config, resume=resume, watch=watch), request.code or 0
 
 
 def _configs(

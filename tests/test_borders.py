@@ -141,6 +141,10 @@ def test_kernels_know_arrays_only() -> None:
             {"torch", "tokenizers"},
         ),
         (
+            "from spanmask.probes.classify import ClassifyConfig, read_labelled; from spanmask.probes.glue import GlueConfig, read_glue",
+            {"numba", "torch", "tokenizers"},
+        ),
+        (
             "import spanmask_cli.score; from spanmask.probes.scores import coref, squad",
             {"numba", "pyarrow", "torch", "numpy", "rich", "scipy"},
         ),

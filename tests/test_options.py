@@ -48,6 +48,8 @@ CONFIGS = sorted(
 )
 #: What is out of range, by option. An option whose every number is right has none.
 BEYOND: dict[str, dict[str, tuple[Any, ...]]] = {
+    "ClassifyConfig": dict.fromkeys(("text_field", "second_field", "label_field"), ("", " "))
+    | {"max_tokens": (4, (1 << 14) + 1), "examples": (1, 0)},
     "Capacities": dict.fromkeys(("tokens", "sequences"), (0, -1)),
     "CorpusConfig": {
         "text_field": ("",),
@@ -68,6 +70,7 @@ BEYOND: dict[str, dict[str, tuple[Any, ...]]] = {
         "seeds": ("", "0", "1,1", "-1", "x"),
     }
     | {"warmup": (-0.1, 1.5), "save_every": (-1,)},
+    "GlueConfig": {"max_tokens": (4, (1 << 14) + 1), "examples": (1, 0)},
     "LoadConfig": dict.fromkeys(("batch_size", "window", "width", "shuffle_blocks", "max_span_offset"), (0, -1))
     | {"seed": (), "weights": ()},
     "MaskingConfig": {

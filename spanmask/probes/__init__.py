@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from spanmask._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from spanmask.probes import qa, scores
+    from spanmask.probes import classify, glue, qa, scores
     from spanmask.probes.config import FinetuneConfig
     from spanmask.probes.examples import Examples
     from spanmask.probes.finetune import Finished, fine_tune
@@ -32,7 +32,9 @@ __all__ = [
     "Results",
     "Source",
     "Task",
+    "classify",
     "fine_tune",
+    "glue",
     "qa",
     "read_questions",
     "read_results",
@@ -49,7 +51,9 @@ _HOMES = {
     "Results": "results",
     "Source": "starting",
     "Task": "tasks",
+    "classify": "",
     "fine_tune": "finetune",
+    "glue": "",
     "qa": "",
     "read_questions": "results",
     "read_results": "results",

@@ -304,7 +304,7 @@ class _Run:
         result = SeedResult(
             seed=seed,
             chosen={**grid, **chosen.settings, "selection": chosen.figures[self._task.metric]},
-            scores={name: dict(one.figures) for name, one in judged.items()},
+            scores={name: dict(one.figures) for name, one in judged.items() if one.figures},
         )
         card = finetuned_card(self._run, result)
         export_finetuned(model, folder / "model", self._source.vocabulary, card=card, overwrite=True)

@@ -39,7 +39,8 @@ class Rows(Enum):
 class Judged:
     """What predictions are worth.
 
-    figures: as the official program has them. settings: those that applied. files: predictions in official layouts, by name.
+    figures: as the official program has them; none of examples without labels, whose predictions are written alone. settings: those that
+    applied. files: predictions in official layouts, by name.
     questions: what was right of each, None where the task has none.
     """
 
@@ -93,7 +94,7 @@ class Task(Protocol):
 
     @property
     def eval_files(self) -> tuple[Named, ...]:
-        """What evaluations come from, named like them."""
+        """What evaluations that have figures come from, named like them."""
 
     @property
     def training(self) -> Examples:
@@ -105,7 +106,7 @@ class Task(Protocol):
 
     @property
     def evaluations(self) -> tuple[HeldOut, ...]:
-        """What is scored once."""
+        """What is scored, or predicted alone, once."""
 
     def head(self, config: SpanBertConfig) -> nn.Module:
         """Return a new head, its weights drawn from torch's global generator."""

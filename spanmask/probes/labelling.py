@@ -1,0 +1,142 @@
+"""Texts into labels, or into numbers, as a task of the engine: what GLUE's tasks and a user's own have in common.
+
+A pooler's output of each text goes through a `ClassHead`: one score for each label and their cross entropy, or one number and its squared
+error, as transformers' ``BertForSequenceClassification`` has them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spanmask.errors import ConfigError
+from spanmask.model.config import SpanBertConfig
+from spanmask.model.finetuning import ClassHead
+from spanmask.probes.batching import Batch
+from spanmask.probes.examples import Examples
+from spanmask.probes.labelled import LabelledTexts
+from spanmask.probes.results import Figures
+from spanmask.probes.sentences import sentence_examples
+from spanmask.probes.tasks import Judged, Outputs, Rows, Settings
+from spanmask.tokenization import Tokenizer
+
+#: What a head that tells numbers has for its only label.
+NUMBER = "number"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sets:
+    """What a task is made of. evaluations: by name; those without labels are predicted alone."""
+
+    training: LabelledTexts
+    choosing: LabelledTexts
+    evaluations: Mapping[str, LabelledTexts]
+
+
+class HeldTexts:
+    """Texts that are labelled and not trained on. name: what results call them."""
+
+    def __init__(self, name: str, texts: LabelledTexts, task: Labelling) -> None:
+        self.name, self.texts, self._task = name, texts, task
+        self.examples: Examples = task.examples_of(texts)
+
+    def judge(self, outputs: Outputs, settings: Settings | None) -> Judged:
+        """Score the labels that scores, (N, K), come to; see `spanmask.probes.tasks.HeldOut`."""
+        task, gold = self._task, self.texts.labels
+        return Judged(
+            figures={} if gold is None else task.figures(gold, task.answers(outputs)),
+            files={} if settings is None else task.files(self, outputs),
+        )
+
+
+class Labelling(ABC):
+    """Texts into labels, or into numbers; see `spanmask.probes.tasks.Task`.
+
+    Parameters
+    ----------
+    tokenizer
+        The model's.
+    sets
+        What is trained on, what chooses, and what is scored.
+    labels
+        In the order of scores; none for numbers.
+    max_tokens
+        Of an example.
+    """
+
+    rows = Rows.EXAMPLE
+
+    def __init__(self, tokenizer: Tokenizer, sets: Sets, labels: Sequence[str], max_tokens: int) -> None:
+        self._tokenizer, self._sets, self.labels, self.width = tokenizer, sets, tuple(labels), max_tokens
+        self.training = self.examples_of(sets.training)
+        self.selection = HeldTexts("selection", sets.choosing, self)
+        self.evaluations = tuple(HeldTexts(name, texts, self) for name, texts in sets.evaluations.items())
+
+    @abstractmethod
+    def figures(self, gold: Sequence[str], predicted: Sequence[str]) -> Figures:
+        """Return what predictions are worth, the metric that chooses among it."""
+
+    @abstractmethod
+    def files(self, held: HeldTexts, outputs: Outputs) -> Mapping[str, bytes]:
+        """Return files of what scores, (N, K), come to, by name."""
+
+    def examples_of(self, texts: LabelledTexts) -> Examples:
+        """Return texts as a model reads them, with what is to be learnt where labels are known."""
+        columns = list(zip(*texts.texts, strict=True))
+        return sentence_examples(columns, self._tokenizer, self.width, self._targets(texts.labels))
+
+    def _targets(self, told: Sequence[str] | None) -> dict[str, Any]:
+        if told is None:
+            return {}
+        if not self.labels:
+            return {"numbers": np.array(told, np.float32)}
+        places = {label: place for place, label in enumerate(self.labels)}
+        return {"labels": np.array([places[label] for label in told], np.int64)}
+
+    def head(self, config: SpanBertConfig) -> nn.Module:
+        """Return a new head: a score for each label, or a number."""
+        return ClassHead(config, self.labels or (NUMBER,))
+
+    def loss(self, scores: Tensor, batch: Batch) -> Tensor:
+        """Return the summed loss of n texts: of each the cross entropy of its label, or the squared error of its number."""
+        wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        if self.labels:
+            return functional.cross_entropy(wide, batch.targets["labels"], reduction="sum")
+        return functional.mse_loss(wide[:, 0], batch.targets["numbers"].to(wide.dtype), reduction="sum")
+
+    def answers(self, outputs: Outputs) -> list[str]:
+        """Return the label of the highest score of each of N texts, or its number, as texts that files have.
+
+        Raises
+        ------
+        ConfigError
+            A score is no finite number.
+        """
+        if not np.isfinite(outputs).all():
+            raise ConfigError(
+                "the model's scores are not all finite, so no label can be told; fine-tune with a lower lr"
+            )
+        if self.labels:
+            return [self.labels[place] for place in outputs.argmax(1).tolist()]
+        return [f"{value:.9g}" for value in outputs[:, 0].tolist()]
+
+    @property
+    def majority(self) -> dict[str, Any]:
+        """The most frequent label of the training files, and what it would score if it were always told; nothing where there are numbers.
+
+        ``{"label": "1", "dev": {"accuracy": 0.5}}``, by evaluation file.
+        """
+        if not self.labels:
+            return {}
+        counted = Counter((*(self._sets.training.labels or ()), *(self._sets.choosing.labels or ())))
+        label = max(self.labels, key=lambda one: counted[one])
+        told = ((name, texts.labels) for name, texts in self._sets.evaluations.items())
+        return {"label": label} | {name: dict(self.figures(gold, [label] * len(gold))) for name, gold in told if gold}
