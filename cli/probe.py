@@ -11,6 +11,7 @@ _SECTIONS = {
         "classify": "Labels, or numbers, of your own texts or pairs of texts: TSV and JSON lines.",
         "glue": "The nine tasks of GLUE, with the files that one submits.",
         "qa": "Extractive question answering: SQuAD 1.1, SQuAD 2.0 and MRQA files.",
+        "relation": "Relations between two entities: TACRED, SemEval-2010 task 8 and OpenNRE files.",
     },
     "Finished runs": {
         "compare": "Put runs side by side, paired by seed.",

@@ -133,7 +133,8 @@ def probe(
     asking
         The task's configuration.
     make
-        Reads the task's files; what it returns tells under ``left_out`` what was left out, by file and fault.
+        Reads the task's files; what it returns tells under ``left_out`` what was left out, by file and fault, and under ``notes``
+        more, in lines.
     options
         What `probe_options` added, as click has it.
     noun
@@ -157,7 +158,7 @@ def probe(
             shown.show([f"reading {noun}s"])
             on_error = OnError(own["on_error"])
             task = make(Prepared(vocabulary=vocabulary, selection=config.selection, on_error=on_error), asked)
-            for line in _left_out(getattr(task, "left_out", {}), noun):
+            for line in [*_left_out(getattr(task, "left_out", {}), noun), *getattr(task, "notes", ())]:
                 shown.say(line)
             return task
 

@@ -204,6 +204,11 @@ class Vocabulary:
         return np.array(ordinary, dtype=self.dtype)
 
     @cached_property
+    def unused_ids(self) -> npt.NDArray[Any]:
+        """Ascending ids of unused entries, ``[unusedN]``, which no text becomes and a task may give a meaning."""
+        return np.array([number for number, entry in enumerate(self.entries) if _UNUSED.fullmatch(entry)], self.dtype)
+
+    @cached_property
     def counted_ids(self) -> npt.NDArray[Any]:
         """Ascending ids that may replace a token in proportion to their counts: ordinary ones, and unk, which occurs in text as they do."""
         unk, *others = (self.special.as_dict()[role] for role in ("unk", "pad", "cls", "sep", "mask"))

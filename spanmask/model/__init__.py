@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from spanmask.model.convert import Imported, export, import_model, load
     from spanmask.model.encoder import SpanBertEncoder
     from spanmask.model.encoders import LoadedEncoder, read_encoder
-    from spanmask.model.finetuned_folder import export_finetuned, load_finetuned
+    from spanmask.model.finetuned_folder import export_finetuned, load_finetuned, read_recipe
     from spanmask.model.finetuning import ClassHead, FineTuned, Pooler, SpanHead, TokenClassHead, span_losses
     from spanmask.model.infilling import Infilled, infill
     from spanmask.model.inputs import PackedTensors, SboTensors, packed_tensors, padded_tensors
@@ -55,6 +55,7 @@ __all__ = [
     "packed_tensors",
     "padded_tensors",
     "read_encoder",
+    "read_recipe",
     "read_tokenizer",
     "span_losses",
     "write_tokenizer",
@@ -87,6 +88,7 @@ _HOMES = {
     "packed_tensors": "inputs",
     "padded_tensors": "inputs",
     "read_encoder": "encoders",
+    "read_recipe": "finetuned_folder",
     "read_tokenizer": "tokenizer_files",
     "span_losses": "finetuning",
     "write_tokenizer": "tokenizer_files",

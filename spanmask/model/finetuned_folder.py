@@ -22,6 +22,7 @@ from spanmask.model.encoder import SpanBertEncoder
 from spanmask.model.finetuning import ClassHead, FineTuned, Pooler, SpanHead, TokenClassHead
 from spanmask.model.fitting import module_shapes, require_memory, require_whole
 from spanmask.model.naming import CLASS_NAMES, POOLER_NAMES, SPAN_NAMES, Names, encoder_names, to_theirs
+from spanmask.tokenizer_folder import read_json
 from spanmask.vocab import Vocabulary
 
 _ENCODER = "BertModel"
@@ -30,6 +31,8 @@ _ANSWERS, _CLASSES, _TOKENS = (
 )
 #: What holds each head.
 _ARCHITECTURES: dict[type, str] = {SpanHead: _ANSWERS, ClassHead: _CLASSES, TokenClassHead: _TOKENS}
+#: Where transformers has had what tasks want of a model.
+_RECIPES = "task_specific_params"
 #: The names of what is there beside the encoder.
 _NAMES: dict[str, Names] = {_ANSWERS: SPAN_NAMES, _CLASSES: POOLER_NAMES | CLASS_NAMES, _TOKENS: CLASS_NAMES}
 
@@ -39,6 +42,7 @@ def export_finetuned(
     folder: str | Path,
     vocabulary: Vocabulary,
     *,
+    recipes: Mapping[str, Any] | None = None,
     card: str | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -53,6 +57,8 @@ def export_finetuned(
         It is new or empty, or holds a model.
     vocabulary
         What its ids mean.
+    recipes
+        By task, as plain JSON values, how texts become what it reads: ``task_specific_params`` in config.json.
     card
         A text of Markdown about it.
     overwrite
@@ -75,6 +81,8 @@ def export_finetuned(
     content = bert_config(config, vocabulary, architectures=[architecture], **labels)
     own: Names = {f"head.{name}": (f"head.{name}",) for name in head.state_dict()}
     names = encoder_names(config) | _NAMES.get(architecture, own)
+    if recipes:
+        content[_RECIPES] = dict(recipes)
     states = {MODEL: to_theirs(model.state_dict(), names, config)}
     publish_model(Path(folder), vocabulary, content, states, card=card, overwrite=overwrite)
 
@@ -108,6 +116,26 @@ def load_finetuned(folder: str | Path, **changes: Any) -> FineTuned:
     model = make()
     model.load_state_dict(state)
     return model
+
+
+def read_recipe(folder: str | Path, task: str) -> Mapping[str, Any]:
+    """Return how texts become what a model reads, as a task stored it with the model.
+
+    Raises
+    ------
+    ConfigError
+        There is no such model, or nothing of that task is stored with it.
+    StorageError
+        The file system refused.
+    """
+    path = Path(folder) / CONFIG
+    told = read_json(path).get(_RECIPES)
+    recipe = told.get(task) if isinstance(told, dict) else None
+    if not isinstance(recipe, dict):
+        raise ConfigError(
+            f"{path}: {_RECIPES} holds nothing of {task!r}; give a model that spanmask probe {task} wrote"
+        )
+    return recipe
 
 
 def _made(config: SpanBertConfig, architecture: str, labels: tuple[str, ...]) -> FineTuned:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from spanmask._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from spanmask.probes import classify, glue, qa, scores
+    from spanmask.probes import classify, glue, qa, relation, scores
     from spanmask.probes.config import FinetuneConfig
     from spanmask.probes.examples import Examples
     from spanmask.probes.finetune import Finished, fine_tune
@@ -38,6 +38,7 @@ __all__ = [
     "qa",
     "read_questions",
     "read_results",
+    "relation",
     "scores",
 ]
 
@@ -57,6 +58,7 @@ _HOMES = {
     "qa": "",
     "read_questions": "results",
     "read_results": "results",
+    "relation": "",
     "scores": "",
 }
 

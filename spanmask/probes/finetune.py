@@ -33,7 +33,7 @@ from spanmask.probes.examples import Examples
 from spanmask.probes.record import RECORD, ProbeRun, read_probe_run
 from spanmask.probes.results import RESULTS, Results, SeedResult, joined, write_questions, write_results
 from spanmask.probes.starting import Source
-from spanmask.probes.tasks import GroupTask, Rows, Task
+from spanmask.probes.tasks import GroupTask, Recipe, Rows, Task
 from spanmask.probes.training import Ground, Selected, Training, TrainingPlan, judge
 from spanmask.probes.watching import ProbePlan, Watch
 from spanmask.storage import make_folder, publish_bytes, remove_temporaries
@@ -307,7 +307,9 @@ class _Run:
             scores={name: dict(one.figures) for name, one in judged.items() if one.figures},
         )
         card = finetuned_card(self._run, result)
-        export_finetuned(model, folder / "model", self._source.vocabulary, card=card, overwrite=True)
+        task = self._task
+        recipes = {task.name: dict(task.recipe)} if isinstance(task, Recipe) else {}
+        export_finetuned(model, folder / "model", self._source.vocabulary, recipes=recipes, card=card, overwrite=True)
         return result
 
 

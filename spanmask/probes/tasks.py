@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -113,6 +113,15 @@ class Task(Protocol):
 
     def loss(self, scores: Tensor, batch: Batch) -> Tensor:
         """Return the loss of a batch, summed over its examples or groups, (). scores: (B·L, K), (n, K), or what a head over groups says."""
+
+
+@runtime_checkable
+class Recipe(Protocol):
+    """A task whose models read more than texts as they stand, such as tokens that stand for something."""
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """Plain JSON values by which texts become what a model reads; stored with it, under the task's name."""
 
 
 class GroupTask(Task, Protocol):

@@ -44,6 +44,9 @@ TASKS = {
     "qa": SHARED
     | dict.fromkeys(["--train", "--eval", "--window", "--stride", "--max-question", "--n-best", "--max-answer"])
     | {"--stride-is": ["step", "overlap"]},
+    "relation": SHARED
+    | dict.fromkeys(["--train", "--eval", "--window"])
+    | {"--entities": ["auto", "types", "markers"], "--marks": ["unused", "words"]},
 }
 
 

@@ -1,0 +1,174 @@
+"""Read relations: a file of TACRED, OpenNRE or SemEval-2010 task 8 flows in, `Relations` flow out.
+
+TACRED's files are a JSON array; OpenNRE's are JSON lines, as wiki80 and tokenized copies of SemEval-2010 are; TACRED's objects a line each
+are read too. Which of them a file is, its first object says, or its first line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spanmask.config import OnError
+from spanmask.corpus.streams import lines
+from spanmask.errors import ConfigError, CorpusError
+from spanmask.probes.opening import opened
+from spanmask.probes.relation.parsing import FaultError, Pair, is_semeval, opennre_pair, semeval_pair, tacred_pair
+from spanmask.probes.relation.relations import Fault, Layout, Relations
+from spanmask.probes.scores.reading import lines_of, parse_json
+from spanmask.storage import reporting, require_file
+
+#: Bytes of a line at most.
+_LINE_LIMIT = 1 << 30
+#: Characters of a text that an error shows.
+_SHOWN = 60
+_WANTED = (
+    'expected TACRED\'s JSON, [{"token", "subj_start", …}, …], OpenNRE\'s JSON lines, {"token", "h", "t", "relation"}, '
+    'or SemEval-2010\'s text, a number, a tab and "a sentence with <e1>…</e1> and <e2>…</e2>"'
+)
+_ADVICE = "mend the file, or leave such pairs out with --on-error skip"
+
+
+def read_relations(path: str | PathLike[str], on_error: OnError = OnError.FAIL) -> Relations:
+    """Read the pairs of entities of a file.
+
+    Parameters
+    ----------
+    path
+        A file of one of the three layouts, known by its contents; gzip, zstd, bz2 or xz by its first bytes.
+    on_error
+        Whether the first pair that is not usable (see `Fault`) ends reading, or all such are left out and counted.
+
+    Raises
+    ------
+    ConfigError
+        There is no such file, it has another layout, or no pair is left of it.
+    CorpusError
+        It is no UTF-8, no JSON where it begins as such, its compressed stream is damaged, or a pair is not usable.
+    StorageError
+        It cannot be read.
+    """
+    name = fspath(path)
+    text = _text_of(name)
+    head = text.lstrip()[:1]
+    if head in ("[", "{"):
+        entries = _array(text, name) if head == "[" else _objects(text, name)
+        layout = _layout(name, entries)
+        parse = tacred_pair if layout is Layout.TACRED else opennre_pair
+        collected = _Collected(name, layout, on_error)
+        for number, (line, entry) in enumerate(entries):
+            collected.add(partial(parse, entry), line, _place(entry, number, line))
+    else:
+        collected = _Collected(name, Layout.SEMEVAL, on_error)
+        for line, sentence, label in _blocks(text, name):
+            collected.add(partial(semeval_pair, sentence, label), line, "")
+    return collected.relations()
+
+
+def _text_of(name: str) -> str:
+    """Return what a file holds as text."""
+    require_file(Path(name))
+    with reporting(name, "read"), opened(name) as stream:
+        data = b"".join(chunk.data for chunk in lines(stream, 0, _LINE_LIMIT))
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise CorpusError(f"no UTF-8 at byte {error.start:,}; write it as UTF-8", path=name, line=line) from None
+
+
+#: Lines of the file, where they are known, with what stands there.
+_Entries = list[tuple[int | None, Any]]
+
+
+def _array(text: str, name: str) -> _Entries:
+    return [(None, entry) for entry in parse_json(text, name)]
+
+
+def _objects(text: str, name: str) -> _Entries:
+    return [(line, parse_json(told, name, line)) for line, told in enumerate(lines_of(text), 1) if told.strip()]
+
+
+def _layout(name: str, entries: _Entries) -> Layout:
+    first = entries[0][1] if entries else None
+    if isinstance(first, dict) and "subj_start" in first:
+        return Layout.TACRED
+    if isinstance(first, dict) and isinstance(first.get("h"), dict):
+        return Layout.OPENNRE
+    raise ConfigError(f"{name}: it begins with {json.dumps(first)[:_SHOWN] if entries else 'nothing'}; {_WANTED}")
+
+
+def _place(entry: Any, number: int, line: int | None) -> str:
+    """Return what an entry is called in an error: its id, or its number; nothing where its line is known."""
+    identity = entry.get("id") if isinstance(entry, dict) else None
+    if isinstance(identity, str):
+        return f"{identity[:_SHOWN]!r}: "
+    return "" if line else f"[{number}]: "
+
+
+def _blocks(text: str, name: str) -> Iterator[tuple[int, str, str | None]]:
+    """Yield the blocks of SemEval's layout: where each begins, its sentence, and the line behind that."""
+    told = lines_of(text)
+    first = next((line for line in told if line.strip()), "")
+    if not is_semeval(first):
+        raise ConfigError(f"{name}: it begins with {first[:_SHOWN]!r}; {_WANTED}")
+    place = 0
+    while place < len(told):
+        block = place
+        while place < len(told) and told[place].strip():
+            place += 1
+        if place > block:
+            label = told[block + 1].strip() if place > block + 1 else None
+            yield block + 1, told[block].strip(), label
+        place += 1
+
+
+class _Collected:
+    """What was read of a file so far."""
+
+    def __init__(self, path: str, layout: Layout, on_error: OnError) -> None:
+        self._path, self._layout, self._on_error = path, layout, on_error
+        self._pairs: list[Pair] = []
+        self._ids: set[str] = set()
+        self._left_out = Counter[Fault]()
+
+    def add(self, make: Callable[[], Pair], line: int | None, place: str) -> None:
+        """Add a pair. line, place: where it stands, for errors."""
+        with self._refusing(line, place):
+            pair = make()
+            if pair.identity is not None and pair.identity in self._ids:
+                raise FaultError(Fault.ID_TWICE, "another pair has the same id; expected one of each")
+            self._ids.add(pair.identity or "")
+            self._pairs.append(pair)
+
+    @contextlib.contextmanager
+    def _refusing(self, line: int | None, place: str) -> Iterator[None]:
+        try:
+            yield
+        except FaultError as error:
+            if self._on_error is OnError.FAIL:
+                raise CorpusError(f"{place}{error} ({error.fault}); {_ADVICE}", path=self._path, line=line) from None
+            self._left_out[error.fault] += 1
+
+    def relations(self) -> Relations:
+        """Return what was read."""
+        if not self._pairs:
+            left = ", ".join(f"{fault}: {count}" for fault, count in self._left_out.items())
+            raise ConfigError(f"{self._path}: no pair is left of it ({left or 'it has none'}); give another file")
+        return Relations(
+            layout=self._layout,
+            sentences=tuple(pair.sentence for pair in self._pairs),
+            spans=np.array([pair.spans for pair in self._pairs], np.int64),
+            types=tuple(pair.types for pair in self._pairs),
+            labels=tuple(pair.label for pair in self._pairs),
+            ids=tuple(pair.identity or str(number) for number, pair in enumerate(self._pairs, 1)),
+            left_out=dict(self._left_out),
+        )

@@ -1,0 +1,254 @@
+"""Relation extraction as a task to fine-tune on: files in, and of each model the figures that TACRED's or SemEval's program computes.
+
+As in the paper, a label is read off the first token's state, behind a pooler and dropout; a pooler that a model lacks is drawn anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spanmask.config import OnError
+from spanmask.errors import ConfigError
+from spanmask.escaping import counted
+from spanmask.model.config import SpanBertConfig
+from spanmask.model.finetuning import ClassHead
+from spanmask.probes.batching import Batch
+from spanmask.probes.examples import Examples
+from spanmask.probes.files import Paths, evaluation_files, training_files
+from spanmask.probes.relation.config import Entities, RelationConfig
+from spanmask.probes.relation.encoding import Encoded, encode
+from spanmask.probes.relation.marking import mark
+from spanmask.probes.relation.reading import read_relations
+from spanmask.probes.relation.relations import Layout, Relations, joined
+from spanmask.probes.relation.scoring import Rules, figures, label_files, require_scored, rules_of
+from spanmask.probes.selection import selected
+from spanmask.probes.tasks import Judged, Outputs, Rows, Settings
+from spanmask.tokenization import Tokenizer
+from spanmask.vocab import Vocabulary
+
+
+class HeldPairs:
+    """Pairs whose relations are predicted and not trained on. name: what results call them. labels: in the order of scores."""
+
+    def __init__(self, name: str, relations: Relations, encoded: Encoded, rules: Rules, labels: Sequence[str]) -> None:
+        require_scored(rules, name, relations)
+        self.name, self.encoded = name, encoded
+        self._relations, self._rules, self._labels = relations, rules, labels
+
+    @property
+    def examples(self) -> Examples:
+        """The pairs as a model reads them."""
+        return self.encoded.examples
+
+    def judge(self, outputs: Outputs, settings: Settings | None) -> Judged:
+        """Score the labels of the highest scores, (N, K); of equals the first. See `spanmask.probes.tasks.HeldOut`."""
+        if not np.isfinite(outputs).all():
+            raise ConfigError(
+                "the model's scores are not all finite, so no label can be told; fine-tune with a lower lr"
+            )
+        predicted = [self._labels[number] for number in outputs.argmax(1).tolist()]
+        files = {} if settings is None else self._files(predicted, outputs)
+        return Judged(figures=figures(self._rules, self._relations.labels, predicted), files=files)
+
+    def _files(self, predicted: Sequence[str], outputs: Outputs) -> dict[str, bytes]:
+        # The highest score's share of the softmax.
+        odds = np.exp(outputs.astype(np.float64) - outputs.max(1, keepdims=True)).sum(1)
+        told = {
+            "pairs": len(self.examples),
+            "cut": {str(cut): count for cut, count in self.encoded.cut.items()},
+            "unknown_types": self.encoded.unknown_types,
+            "unknown_labels": self.encoded.unknown_labels,
+        }
+        relations = self._relations
+        return {
+            "counts.json": (json.dumps(told, indent=2) + "\n").encode(),
+            **label_files(self._rules, relations.ids, relations.labels, predicted, (1 / odds).tolist()),
+        }
+
+
+class RelationExtraction:
+    """Relations between two entities of a sentence, with their files read and made examples; see `spanmask.probes.tasks.Task`.
+
+    Parameters
+    ----------
+    vocabulary
+        The model's.
+    train, evaluate
+        Files of TACRED, OpenNRE or SemEval-2010 task 8.
+    config
+        What is seen of entities, and how much of a sentence.
+    selection
+        Share of the training sentences that chooses.
+    on_error
+        Whether a pair that is not usable ends reading, or is left out and counted.
+
+    Attributes
+    ----------
+    labels
+        Those that training files have, sorted: the order of scores.
+    rules
+        By which predictions are scored.
+    marking
+        What stands for entities.
+    left_out
+        How many pairs were left out, by file and fault.
+    notes
+        What was cut or is not known to training, in lines.
+
+    Raises
+    ------
+    ConfigError
+        A file is missing or has another layout, two evaluation files have one name, training files have one label alone, no pair is left to
+        train on or to choose by, the vocabulary has nothing that could stand for entities, or there are no types to be seen.
+    CorpusError
+        Something in a file is not what it should be.
+    StorageError
+        A file cannot be read.
+    """
+
+    name, rows = "relation", Rows.EXAMPLE
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        train: Paths,
+        evaluate: Paths,
+        config: RelationConfig,
+        *,
+        selection: float,
+        on_error: OnError = OnError.FAIL,
+    ) -> None:
+        self._config, self._vocabulary, tokenizer = config, vocabulary, Tokenizer(vocabulary)
+        self.eval_files, self.train_files = evaluation_files(evaluate), training_files(train)
+        trained, scored = ([read_relations(path, on_error) for path in paths] for paths in (train, evaluate))
+        self.left_out = {
+            f"{path}": one.left_out
+            for path, one in zip([*train, *evaluate], trained + scored, strict=True)
+            if one.left_out
+        }
+        whole = joined(trained)
+        self.labels = _labels(whole)
+        self.rules = rules_of({one.layout for one in trained}, self.labels)
+        self.marking = mark(whole.types, _seen(config, trained), config.marks, tokenizer)
+
+        def held(name: str, relations: Relations) -> HeldPairs:
+            return HeldPairs(name, relations, self._encoded(relations, tokenizer), self.rules, self.labels)
+
+        learnt, choosing = _divided(whole, selection)
+        self._learnt = self._encoded(learnt, tokenizer)
+        self.selection = held("selection", choosing)
+        self.evaluations = tuple(held(file.name, one) for file, one in zip(self.eval_files, scored, strict=True))
+        self.notes = [
+            line
+            for name, one in {
+                "training": self._learnt,
+                **{one.name: one.encoded for one in (self.selection, *self.evaluations)},
+            }.items()
+            for line in _notes(name, one, config.window)
+        ]
+
+    def _encoded(self, relations: Relations, tokenizer: Tokenizer) -> Encoded:
+        return encode(relations, tokenizer, self.marking, self.labels, self._config.window)
+
+    @property
+    def metric(self) -> str:
+        """The figure that chooses: F1, or accuracy where no label is apart from the others."""
+        return self.rules.metric
+
+    @property
+    def training(self) -> Examples:
+        """What is trained on."""
+        return self._learnt.examples
+
+    @property
+    def width(self) -> int:
+        """Slots of a bin: a longest example's."""
+        return self._config.window
+
+    @property
+    def protocol(self) -> Mapping[str, Any]:
+        """The options, by which rules is scored, what was left out, and labels that training lacks; nothing that a vocabulary decides."""
+        left = {
+            Path(path).name: {str(fault): count for fault, count in held.items()}
+            for path, held in self.left_out.items()
+        }
+        unknown = {held.name: held.encoded.unknown_labels for held in self.evaluations}
+        return {**self._config.to_json(), "rules": str(self.rules), "left_out": left, "unknown_labels": unknown}
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """How a sentence becomes what the model reads; see `spanmask.probes.tasks.Recipe`."""
+        return {"window": self._config.window, **self.marking.to_json(self._vocabulary)}
+
+    def head(self, config: SpanBertConfig) -> nn.Module:
+        """Return a new head: a score a label."""
+        return ClassHead(config, self.labels)
+
+    @staticmethod
+    def loss(scores: Tensor, batch: Batch) -> Tensor:
+        """Return the summed cross entropy of n pairs, in nats."""
+        wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        return functional.cross_entropy(wide, batch.targets["label"], reduction="sum")
+
+
+def _labels(whole: Relations) -> tuple[str, ...]:
+    labels = tuple(sorted(set(whole.labels)))
+    if len(labels) < 2:
+        raise ConfigError(
+            f"the training files have the label {labels[0]!r} alone, and nothing is to be learnt of one; give more"
+        )
+    return labels
+
+
+def _seen(config: RelationConfig, trained: Sequence[Relations]) -> Entities:
+    """Return what is seen of entities once the training files are known."""
+    if config.entities is Entities.AUTO:
+        return Entities.TYPES if all(one.layout is Layout.TACRED for one in trained) else Entities.MARKERS
+    if config.entities is Entities.TYPES and not any(any(pair) for one in trained for pair in one.types):
+        raise ConfigError(
+            "no entity of the training files has a type to be seen; keep them between markers (--entities markers)",
+            options=("entities",),
+        )
+    return config.entities
+
+
+def _divided(whole: Relations, share: float) -> tuple[Relations, Relations]:
+    """Return what is trained on, and what chooses: sentences by their hash, each with all its pairs."""
+    chosen = selected((sentence.encode() for sentence in whole.sentences), share)
+    trained, choosing = (np.flatnonzero(flags) for flags in (~chosen, chosen))
+    if not len(trained) or not len(choosing):
+        raise ConfigError(
+            f"of {len(whole):,} training pairs {len(choosing):,} choose and {len(trained):,} are trained on; "
+            "give more sentences, or another --selection",
+            options=("selection",),
+        )
+    return whole.take(trained), whole.take(choosing)
+
+
+_CUTS = {
+    "end": "their end was left out",
+    "moved": "the window begins later",
+    "middle": "the middle between entities was left out",
+}
+
+
+def _notes(name: str, encoded: Encoded, window: int) -> list[str]:
+    lines = []
+    if encoded.cut:
+        cuts = ", ".join(f"{_CUTS[cut]} {count:,}" for cut, count in encoded.cut.items())
+        lines.append(f"{name}: {counted(sum(encoded.cut.values()), 'sentence')} of more than {window} tokens: {cuts}")
+    if encoded.unknown_types:
+        lines.append(
+            f"{name}: {counted(encoded.unknown_types, 'pair')} with a type that training lacks: the same stands for any such"
+        )
+    if encoded.unknown_labels:
+        lines.append(f"{name}: {counted(encoded.unknown_labels, 'pair')} with a label that training lacks: never right")
+    return lines
