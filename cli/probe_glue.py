@@ -37,7 +37,7 @@ class _TaskName(click.Choice):  # type: ignore[type-arg] # generic from click 8.
     cls=GroupedCommand,
     epilog=examples(
         "spanmask probe glue run --data glue --task cola --out cola --seeds 3",
-        "spanmask probe glue run --data glue --task all --preset paper --out glue-run",
+        "spanmask probe glue run --data glue --task all --preset paper-sentences --out glue-run",
     ),
 )
 @click.argument("model", metavar="MODEL", type=click.Path())

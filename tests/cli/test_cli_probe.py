@@ -41,6 +41,14 @@ SHARED: dict[str, Any] = (
     | {"--device": ["auto", "cpu", "cuda"], "--dtype": ["auto", "bf16", "fp32"]}
 )
 TASKS = {
+    "classify": SHARED
+    | dict.fromkeys(
+        ["--train", "--eval", "--text-field", "--second-field", "--label-field", "--max-tokens", "--examples"]
+    )
+    | {"--target": ["labels", "numbers"]},
+    "glue": SHARED
+    | dict.fromkeys(["--data", "--max-tokens", "--examples"])
+    | {"--task": ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli", "all"]},
     "qa": SHARED
     | dict.fromkeys(["--train", "--eval", "--window", "--stride", "--max-question", "--n-best", "--max-answer"])
     | {"--stride-is": ["step", "overlap"]},

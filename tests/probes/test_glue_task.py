@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from probes.conftest import GLUE, needs_glue
 from probes.glue_files import rows, some_labels, some_texts, write_task
 from probes.ordering import SMALL, small_model, vocabulary
 from transformers import AutoModelForSequenceClassification
 
-from spanmask.config import OnError
+from spanmask.config import OnError, VocabularyConfig
 from spanmask.errors import ConfigError, CorpusError
 from spanmask.model import load_finetuned
 from spanmask.model.finetuned_folder import export_finetuned
@@ -28,6 +29,7 @@ from spanmask.probes.scores.glue import TASKS
 from spanmask.probes.starting import Source
 from spanmask.probes.watching import Watch
 from spanmask.train.watching import Progress
+from spanmask.vocab import load_vocabulary
 
 SHORT = GlueConfig(max_tokens=24)
 SETTING: dict[str, Any] = {**SMALL, "lr": (1e-3,), "seeds": "1", "epochs": 1, "selection": 0.25}
@@ -179,6 +181,33 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_figures_and_files(model: Pat
     assert json.loads((parts / "results.json").read_bytes()) == json.loads((whole / "results.json").read_bytes())
     for path in whole.glob("seed-1/*/*.tsv"):
         assert (parts / path.relative_to(whole)).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.data
+@needs_glue
+@pytest.mark.parametrize(
+    ("task", "figures"),
+    [
+        ("cola", {"matthews_correlation": 0.0}),
+        ("mrpc", {"f1": 2 * 279 / (279 + 408), "accuracy": 279 / 408}),
+        ("rte", {"accuracy": 146 / 277}),
+        ("wnli", {"accuracy": 40 / 71}),
+        ("stsb", None),
+    ],
+)
+def test_official_tasks_become_examples_with_the_floor_that_their_labels_are_counted_to(
+    task: str, figures: dict[str, float] | None
+) -> None:
+    """Floors are counted from dev.tsv: what the most frequent label of train.tsv gets there."""
+    prepared = Glue(load_vocabulary(VocabularyConfig(vocab="uncased")), GLUE, task, GlueConfig(), selection=0.05)
+    lengths = prepared.training.input_ids.lengths
+    assert 3 <= lengths.min() < lengths.max() <= 128
+    assert (lengths.max() == 128) == (task == "rte")
+    share = len(prepared.selection.examples) / (len(prepared.training) + len(prepared.selection.examples))
+    assert abs(share - 0.05) < 0.02
+    majority = prepared.protocol["majority"].get("dev")
+    means = {"mean": sum(figures.values()) / 2} if figures and len(figures) == 2 else {}
+    assert majority == (None if figures is None else pytest.approx({**figures, **means}))
 
 
 @pytest.mark.slow
