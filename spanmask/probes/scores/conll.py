@@ -20,6 +20,7 @@ from pathlib import Path
 
 from spanmask.errors import ConfigError, CorpusError
 from spanmask.probes.scores.conll_files import files
+from spanmask.probes.scores.conll_words import Sentences
 from spanmask.storage import publish_bytes
 
 #: First and last token of a mention, 0-based in its document, both within.
@@ -49,15 +50,18 @@ class Document:
         of a line that open and close there come first.
     unpaired
         Brackets without their other half, which were left out.
+    sentences
+        The words of each sentence; none where they were not asked for. A file without blank lines has one sentence a document.
     """
 
     place: tuple[str, int]
     tokens: int
     entities: Entities
     unpaired: int = 0
+    sentences: Sequence[Sequence[str]] = ()
 
 
-def read_conll(path: str | os.PathLike[str], *, on_error: str = "fail") -> dict[str, Document]:
+def read_conll(path: str | os.PathLike[str], *, on_error: str = "fail", words: bool = False) -> dict[str, Document]:
     """Read the documents of a file, of all files of a folder or tar archive whose names end in ``conll``, gzipped (``.gz``) or not.
 
     Parameters
@@ -66,6 +70,8 @@ def read_conll(path: str | os.PathLike[str], *, on_error: str = "fail") -> dict[
         The file, folder or archive.
     on_error
         What is done about a bracket that has no other half: ``fail``, or ``skip``, which leaves it out and counts it.
+    words
+        Whether to read the words and the ends of sentences too, for which columns must be those that `conll_words` knows.
 
     Returns
     -------
@@ -86,7 +92,7 @@ def read_conll(path: str | os.PathLike[str], *, on_error: str = "fail") -> dict[
     for unnamed, place, data in files(Path(path)):
         if not _ANY_DOCUMENT.search(data):
             raise ConfigError(f"{place}: no document, expected lines from '#begin document NAME' to '#end document'")
-        for name, document in _documents(data, place, skip=on_error == "skip"):
+        for name, document in _documents(data, place, skip=on_error == "skip", words=words):
             other = found.setdefault(name or unnamed, document)
             if other is not document:
                 raise CorpusError(
@@ -98,12 +104,23 @@ def read_conll(path: str | os.PathLike[str], *, on_error: str = "fail") -> dict[
 
 
 def write_conll(path: Path, documents: Mapping[str, tuple[Sequence[Sequence[str]], Entities]]) -> None:
-    """Write documents as five columns, parted by tabs: document, part, number of the token in its sentence, word, mentions.
+    """Write what `conll_bytes` returns, as a file that appears whole or not at all.
+
+    Raises
+    ------
+    ConfigError
+        As of `conll_bytes`.
+    StorageError
+        The file system refused.
+    """
+    publish_bytes(path, conll_bytes(documents))
+
+
+def conll_bytes(documents: Mapping[str, tuple[Sequence[Sequence[str]], Entities]]) -> bytes:
+    """Return documents as five columns, parted by tabs: document, part, number of the token in its sentence, word, mentions.
 
     Parameters
     ----------
-    path
-        The file, which appears whole or not at all.
     documents
         Sentences of words, and mentions by entity, of each document, by what stands behind ``#begin document``, as `read_conll` has it.
 
@@ -112,19 +129,22 @@ def write_conll(path: Path, documents: Mapping[str, tuple[Sequence[Sequence[str]
     ConfigError
         A word is empty or holds white space, or the format cannot tell the mentions: they cross within one entity, repeat, or lie
         outside the document.
-    StorageError
-        The file system refused.
     """
     lines: list[str] = []
     for name, (sentences, entities) in documents.items():
         lines += [f"#begin document {name}".rstrip(), *_lines(name, sentences, entities), "#end document"]
-    publish_bytes(path, "".join(f"{line}\n" for line in lines).encode())
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def split_name(name: str) -> tuple[str, int]:
+    """Return the document and the part of it that a name is of: ``(a/b); part 002`` is part 2 of ``a/b``."""
+    known = _PART.fullmatch(name)
+    return (known["document"], int(known["part"])) if known else (name, 0)
 
 
 def _lines(name: str, sentences: Sequence[Sequence[str]], entities: Entities) -> Iterator[str]:
     cells = _cells(name, sum(map(len, sentences)), entities)
-    known = _PART.fullmatch(name)
-    document, part = (known["document"], int(known["part"])) if known else (name, 0)
+    document, part = split_name(name)
     place = 0
     for sentence in sentences:
         for index, word in enumerate(sentence):
@@ -196,13 +216,13 @@ def _turn(bracket: tuple[bytes, bytes, bytes]) -> int:
     return 0 if opens and closes else 1 if opens else 2
 
 
-def _documents(data: bytes, place: str, *, skip: bool) -> Iterator[tuple[str, Document]]:
+def _documents(data: bytes, place: str, *, skip: bool, words: bool = False) -> Iterator[tuple[str, Document]]:
     lines = enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1)
     for number, line in lines:
         marker = _MARKER.match(line)
         if marker and not marker["end"]:
             name = marker["name"].rstrip().decode(errors="backslashreplace")
-            yield name, _document(lines, (place, number), skip=skip)
+            yield name, _document(lines, (place, number), Sentences(wanted=words), skip=skip)
         elif marker or (line.strip() and not _is_comment(line)):
             shown = line[:40].decode(errors="backslashreplace").strip()
             raise CorpusError(
@@ -214,7 +234,9 @@ def _is_comment(line: bytes) -> bool:
     return line.startswith(b"#") and b"\t" not in line
 
 
-def _document(lines: Iterator[tuple[int, bytes]], place: tuple[str, int], *, skip: bool) -> Document:
+def _document(
+    lines: Iterator[tuple[int, bytes]], place: tuple[str, int], sentences: Sentences, *, skip: bool
+) -> Document:
     """Read on to the end of a document."""
     brackets, tokens, unopened = _Brackets(), 0, 0
     for number, line in lines:
@@ -230,12 +252,14 @@ def _document(lines: Iterator[tuple[int, bytes]], place: tuple[str, int], *, ski
                 continue
         columns = line.rsplit(None, 1)
         if not columns:
+            sentences.end()
             continue
         if columns[-1] not in _NO_MENTION and _has_brackets(line, columns[-1], place[0], number):
             for name in brackets.take(columns[-1], tokens, number):
                 unopened += _count_unpaired(
                     f"{name.decode()}) closes what nothing opened", (place[0], number), skip=skip
                 )
+        sentences.add(line, place[0], number)
         tokens += 1
     else:
         raise CorpusError(
@@ -246,7 +270,13 @@ def _document(lines: Iterator[tuple[int, bytes]], place: tuple[str, int], *, ski
         for number, name in brackets.unclosed()
     ]
     entities = [mentions for mentions in brackets.entities.values() if mentions]
-    return Document(place=place, tokens=tokens, entities=entities, unpaired=unopened + len(unclosed))
+    return Document(
+        place=place,
+        tokens=tokens,
+        entities=entities,
+        unpaired=unopened + len(unclosed),
+        sentences=sentences.all(),
+    )
 
 
 def _has_brackets(line: bytes, cell: bytes, path: str, number: int) -> bool:
