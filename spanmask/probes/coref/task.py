@@ -1,0 +1,264 @@
+"""Coreference as a task to fine-tune on: documents in segments, entities and their figures out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spanmask.blocks import offsets_of
+from spanmask.config import OnError
+from spanmask.errors import ConfigError
+from spanmask.model.config import SpanBertConfig
+from spanmask.model.coreference import CorefHead, CorefShape
+from spanmask.probes.batching import Batch
+from spanmask.probes.coref.config import CorefConfig, Singletons
+from spanmask.probes.coref.decoding import entities_of, equal_strings
+from spanmask.probes.coref.documents import Fault, Text, Texts, fold, read_texts
+from spanmask.probes.coref.figures import METRIC, figures_of
+from spanmask.probes.coref.segments import Segments, candidates, cut_texts, unreached
+from spanmask.probes.examples import Examples
+from spanmask.probes.files import Paths, evaluation_files, training_files
+from spanmask.probes.results import Named
+from spanmask.probes.scores.conll import conll_bytes
+from spanmask.probes.selection import selected
+from spanmask.probes.tasks import Judged, Outputs, Rows, Settings
+from spanmask.records import Offsets
+from spanmask.tokenization import Tokenizer
+from spanmask.vocab import Vocabulary
+
+PREDICTIONS = "predictions.conll"
+#: Mentions that were predicted and left out since they cross others of their entity.
+CROSSING = "crossing_left_out"
+
+
+class HeldTexts:
+    """Documents whose entities are predicted.
+
+    name: what results call them. numbers: (D,) of the documents, in the groups of the examples. singletons: whether they are told.
+    """
+
+    def __init__(
+        self, name: str, texts: Sequence[Text], numbers: Offsets, segments: Segments, *, singletons: bool
+    ) -> None:
+        self.name, self.examples = name, _of(segments, numbers)
+        self._texts, self._numbers, self._singletons = texts, numbers, singletons
+
+    def judge(self, outputs: Outputs, settings: Settings | None) -> Judged:
+        """Score the entities that rows, (R, 6), come to; see `spanmask.probes.tasks.HeldOut` and `CorefHead.predict`."""
+        groups = outputs[:, 0] if outputs.size else np.empty(0, np.float32)
+        told, left = [], 0
+        for number in self._numbers.tolist():
+            rows = outputs[np.searchsorted(groups, number) : np.searchsorted(groups, number, side="right"), 1:]
+            entities, crossing = entities_of(rows.reshape(-1, 5), singletons=self._singletons)
+            told.append(entities)
+            left += crossing
+        held = list(zip(self._texts, told, strict=True))
+        figures = figures_of(
+            [(text.entities, entities) for text, entities in held],
+            [
+                (text.entities, equal_strings(entities, text.words, singletons=self._singletons))
+                for text, entities in held
+            ],
+        )
+        written = {text.name: (_writable(text), entities) for text, entities in held}
+        files = {} if settings is None else {PREDICTIONS: conll_bytes(written)}
+        return Judged(figures={**figures, CROSSING: left}, files=files)
+
+
+class Coreference:
+    """Coreference with its files read and cut into segments; see `spanmask.probes.tasks.GroupTask`.
+
+    Parameters
+    ----------
+    vocabulary
+        The model's.
+    train, evaluate
+        Files, folders or archives of CoNLL-2012, as `read_texts` takes them.
+    config
+        Segments, spans, and the fold by which files given to both are divided; `CorefConfig.settled` says what a frozen encoder wants.
+    selection
+        Share of the training documents that chooses.
+    on_error
+        Whether a bracket without its other half ends reading, or is left out and counted.
+
+    Attributes
+    ----------
+    left_out, beyond
+        By file, how often something of it was left out, and how often something is beyond what a model of ours finds or reads.
+
+    Raises
+    ------
+    ConfigError
+        A file is missing or has no document; files are given to both and not divided, or a fold without any; no document is left to train
+        on, to choose by or to evaluate.
+    CorpusError
+        Something in a file is not what it should be.
+    MissingExtraError
+        SciPy, of the extra ``probes``, is not installed.
+    StorageError
+        A file cannot be read.
+    """
+
+    name, metric, rows = "coref", METRIC, Rows.GROUP
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        train: Paths,
+        evaluate: Paths,
+        config: CorefConfig,
+        *,
+        selection: float,
+        on_error: OnError = OnError.FAIL,
+    ) -> None:
+        # That SciPy is missing is told before anything is trained.
+        figures_of([([[(0, 0)]], [[(0, 0)]])], [])
+        self._config = config.settled()
+        self.train_files, self.eval_files = training_files(train), evaluation_files(evaluate)
+        read = self._read(train, evaluate, on_error)
+        learning, held = self._divided(read)
+        self._singletons = self._learns_singletons(learning)
+        texts = [*learning, *chain.from_iterable(held)]
+        self._segments = cut_texts(texts, Tokenizer(vocabulary), self._config)
+        paths = list(zip((*self.train_files, *self.eval_files), (*train, *evaluate), strict=True))
+        self.left_out = _counted({str(path): read[file.sha256].left_out for file, path in paths})
+        beyond = self._beyond(texts)
+        self.beyond = _counted(
+            {str(path): sum((beyond[id(text)] for text in read[file.sha256].texts), Counter()) for file, path in paths}
+        )
+        chosen = selected((_content(text) for text in learning), selection)
+        trained, choosing = (np.flatnonzero(flags) for flags in (~chosen, chosen))
+        if not len(trained) or not len(choosing):
+            raise ConfigError(
+                f"of {len(learning):,} training documents {len(choosing):,} choose and {len(trained):,} are trained on; "
+                "give more documents, or another --selection",
+                options=("selection",),
+            )
+        self.training = _of(self._segments, trained)
+        self.selection = self._held("selection", [learning[number] for number in choosing.tolist()], choosing)
+        bounds = offsets_of([len(learning), *map(len, held)])[1:-1].tolist()
+        self.evaluations = tuple(
+            self._held(file.name, part, np.arange(begin, begin + len(part)))
+            for file, part, begin in zip(self.eval_files, held, bounds, strict=True)
+        )
+
+    def _read(self, train: Paths, evaluate: Paths, on_error: OnError) -> dict[str, Texts]:
+        """Return the documents of all files by the files' digests, each read once."""
+        found: dict[str, Texts] = {}
+        for file, path in zip((*self.train_files, *self.eval_files), (*train, *evaluate), strict=True):
+            if file.sha256 not in found:
+                found[file.sha256] = read_texts(path, on_error)
+        return found
+
+    def _divided(self, read: Mapping[str, Texts]) -> tuple[list[Text], list[list[Text]]]:
+        """Return the documents to learn from, and those of each evaluation file; of a file in both, by their folds."""
+        both = {file.sha256 for file in self.train_files} & {file.sha256 for file in self.eval_files}
+        folds = self._config.folds
+        if bool(both) != (folds is not None):
+            shared = next((file.name for file in self.eval_files if file.sha256 in both), "")
+            raise ConfigError(
+                f"{shared} is given to train on and to evaluate; say which part of its documents is evaluated, as in --fold 1/10"
+                if both
+                else "a fold divides files that are given both to train on and to evaluate, and there is none; leave out --fold",
+                options=("fold",),
+            )
+
+        def part(file: Named, *, held: bool) -> list[Text]:
+            texts = read[file.sha256].texts
+            if folds is None or file.sha256 not in both:
+                return [*texts]
+            return [text for text in texts if (fold(text.name, folds[1]) == folds[0]) is held]
+
+        held = [part(file, held=True) for file in self.eval_files]
+        for file, texts in zip(self.eval_files, held, strict=True):
+            if not texts:
+                raise ConfigError(f"{file.name}: no document of it is in fold {self._config.fold}; give another --fold")
+        return [text for file in self.train_files for text in part(file, held=False)], held
+
+    def _learns_singletons(self, texts: Sequence[Text]) -> bool:
+        wanted = self._config.singletons
+        return any(text.singletons for text in texts) if wanted is Singletons.AUTO else wanted is Singletons.LEARN
+
+    def _held(self, name: str, texts: Sequence[Text], numbers: Offsets) -> HeldTexts:
+        return HeldTexts(name, texts, numbers, self._segments, singletons=self._singletons)
+
+    def _beyond(self, texts: Sequence[Text]) -> dict[int, Counter[Fault]]:
+        """Return what of each document is beyond a model, by the document's identity in this process."""
+        found = {}
+        for text, cut, unknown in zip(texts, self._segments.cut, self._segments.unknown.tolist(), strict=True):
+            found[id(text)] = unreached(cut, self._config.max_span) + Counter({Fault.DROPPED: unknown})
+        return found
+
+    @property
+    def width(self) -> int:
+        """Tokens of the longest segment."""
+        return self._config.segment
+
+    @property
+    def most_examples(self) -> int | None:
+        """How many neighbouring segments of a document are trained on at once; None: all."""
+        return self._config.max_segments or None
+
+    @property
+    def protocol(self) -> Mapping[str, Any]:
+        """The options, whether singletons are learnt, and what was left out."""
+        told = {"left_out": _by_name(self.left_out), "beyond": _by_name(self.beyond)}
+        return {**self._config.to_json(), "singletons_learnt": self._singletons, **told}
+
+    def head(self, config: SpanBertConfig) -> nn.Module:
+        """Return a new head."""
+        own = self._config
+        shape = CorefShape(ffnn=own.ffnn or 0, dropout=own.head_dropout, top=own.top_spans, singletons=self._singletons)
+        return CorefHead(config, shape)
+
+    def given(self, batch: Batch) -> dict[str, Tensor]:
+        """Return what a head knows of neighbouring segments of a document, n examples; see `CorefHead`."""
+        number, place = (int(batch.targets[name][0]) for name in ("documents", "segments"))
+        text = self._segments.cut[number]
+        bounds = text.bounds[place : place + len(batch.which) + 1]
+        begin = int(np.searchsorted(text.first, bounds[0]))
+        end = int(np.searchsorted(text.last, bounds[-1]))
+        # A word that segments cut is whole where both are there; one cut by the first or the last bound is left out.
+        slots = batch.firsts.cpu().numpy() + 1 - bounds[:-1]
+        first, last = (
+            pieces[begin:end] + slots[np.searchsorted(bounds, pieces[begin:end], side="right") - 1]
+            for pieces in (text.first, text.last)
+        )
+        spans = candidates(text, begin, end, self._config.max_span)
+        arrays = {"first": first, "last": last, "starts": spans.starts, "ends": spans.ends, "entities": spans.entities}
+        arrays["pieces"] = np.array(bounds[-1] - bounds[0])
+        return {name: torch.from_numpy(values) for name, values in arrays.items()}
+
+    @staticmethod
+    def loss(scores: Tensor, batch: Batch) -> Tensor:  # noqa: ARG004 - the head was given what it needs of it
+        """Return the loss of a document, which the head has told already."""
+        return scores
+
+
+def _counted(found: Mapping[str, Mapping[Fault, int]]) -> dict[str, dict[Fault, int]]:
+    return {path: dict(faults) for path, faults in found.items() if faults}
+
+
+def _by_name(found: Mapping[str, Mapping[Fault, int]]) -> dict[str, dict[str, int]]:
+    return {Path(path).name: {str(fault): count for fault, count in faults.items()} for path, faults in found.items()}
+
+
+def _of(segments: Segments, documents: Offsets) -> Examples:
+    """Return the segments of some documents, ascending."""
+    return segments.examples.take(np.flatnonzero(np.isin(segments.examples.groups, documents)))
+
+
+def _content(text: Text) -> bytes:
+    return "\n".join(map(" ".join, text.sentences)).encode()
+
+
+def _writable(text: Text) -> list[list[str]]:
+    """Return the words of each sentence as columns can hold them: nothing, and white space, is an underscore."""
+    return [["_".join(word.split()) or "_" for word in sentence] for sentence in text.sentences]

@@ -1,0 +1,113 @@
+"""A literal, slow twin of the coreference head on documents of a few sentences, in float64; it imports nothing of ours.
+
+A document is sentences of words, each word the number of its pieces; states are those of the pieces alone, in order. Everything is written
+out pair by pair as the definition has it: no matrix but the weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+Weights = dict[str, np.ndarray]
+Span = tuple[int, int]
+
+
+def _read(weights: Weights, name: str, state: np.ndarray) -> np.ndarray:
+    """LayerNorm(GELU(W·x + b)); the state itself where there is no layer."""
+    if f"{name}.layers.0.weight" not in weights:
+        return state
+    inner = weights[f"{name}.layers.0.weight"] @ state + weights[f"{name}.layers.0.bias"]
+    active = np.array([value * 0.5 * (1 + math.erf(value / math.sqrt(2))) for value in inner])
+    normed = (active - active.mean()) / math.sqrt(active.var() + 1e-12)
+    return weights[f"{name}.layers.2.weight"] * normed + weights[f"{name}.layers.2.bias"]
+
+
+class LiteralHead:
+    """The head on one document, as its definition reads."""
+
+    def __init__(self, weights: Weights, states: np.ndarray, sentences: Sequence[Sequence[int]]) -> None:
+        self.weights, self.states = weights, states
+        self.firsts, self.lasts, self.sentence = [], [], []
+        piece = 0
+        for number, words in enumerate(sentences):
+            for pieces in words:
+                self.firsts.append(piece)
+                piece += pieces
+                self.lasts.append(piece - 1)
+                self.sentence.append(number)
+        self.pieces = piece
+
+    def candidates(self, max_span: int) -> list[Span]:
+        words = range(len(self.firsts))
+        return [
+            (start, end)
+            for start in words
+            for end in words
+            if start <= end
+            and self.sentence[start] == self.sentence[end]
+            and self.lasts[end] - self.firsts[start] + 1 <= max_span
+        ]
+
+    def mention(self, span: Span) -> float:
+        weights = self.weights
+        start = _read(weights, "mention_starts", self.states[self.firsts[span[0]]])
+        end = _read(weights, "mention_ends", self.states[self.lasts[span[1]]])
+        alone = weights["start_score.weight"][0] @ start + weights["end_score.weight"][0] @ end
+        biases = weights["start_score.bias"][0] + weights["end_score.bias"][0]
+        return alone + biases + (weights["mention_pair.weight"] @ start + weights["mention_pair.bias"]) @ end
+
+    def antecedent(self, span: Span, earlier: Span) -> float:
+        """The four bilinear scores, each by its own quarter of the weights, and what is said of the earlier one alone."""
+        weights = self.weights
+        one, other = (
+            [
+                _read(weights, "starts", self.states[self.firsts[start]]),
+                _read(weights, "ends", self.states[self.lasts[end]]),
+            ]
+            for start, end in (span, earlier)
+        )
+        size = len(one[0])
+        total = 0.0
+        for row in range(2):
+            total += weights["antecedent_pair.bias"][row * size : (row + 1) * size] @ other[row]
+            for column in range(2):
+                quarter = weights["antecedent_pair.weight"][
+                    row * size : (row + 1) * size, column * size : (column + 1) * size
+                ]
+                total += other[row] @ quarter @ one[column]
+        return total + self.mention(span) + self.mention(earlier)
+
+    def kept(self, max_span: int, top: float) -> list[Span]:
+        found = self.candidates(max_span)
+        count = max(int(top * self.pieces), 1)
+        return sorted(sorted(found, key=self.mention, reverse=True)[:count])
+
+    def loss(self, max_span: int, top: float, entities: Sequence[Sequence[Span]], *, singletons: bool) -> float:
+        whose = {mention: number for number, mentions in enumerate(entities) for mention in mentions}
+        kept = self.kept(max_span, top)
+        losses = []
+        for place, span in enumerate(kept):
+            weights = {earlier: math.exp(self.antecedent(span, earlier)) for earlier in kept[:place]}
+            gold = [earlier for earlier in kept[:place] if span in whose and whose.get(earlier) == whose[span]]
+            right = sum(weights[earlier] for earlier in gold) if gold else 1.0
+            losses.append(-math.log(right / (1.0 + sum(weights.values()))))
+        total = sum(losses) / len(kept)
+        if singletons:
+            crossed = 0.0
+            for span in self.candidates(max_span):
+                chance = 1 / (1 + math.exp(-self.mention(span)))
+                crossed -= math.log(chance if span in whose else 1 - chance)
+            total += crossed / len(kept)
+        return total
+
+    def rows(self, max_span: int, top: float) -> list[tuple[int, int, int, float, float]]:
+        kept = self.kept(max_span, top)
+        rows = []
+        for place, span in enumerate(kept):
+            scores = [self.antecedent(span, earlier) for earlier in kept[:place]]
+            best = max(scores, default=0.0)
+            rows.append((*span, scores.index(best) if best > 0 else -1, self.mention(span), best))
+        return rows

@@ -1,0 +1,170 @@
+"""The coreference head beside its literal twin, in float64: spans, pruning, losses, gradients' reach, antecedents in parts."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from planted import plant
+from probes.coref_oracle import LiteralHead
+
+from spanmask.model import SpanBertConfig, coreference
+from spanmask.model.coreference import CorefShape, banded
+from spanmask.probes.coref.segments import CutText, candidates
+
+CONFIG = SpanBertConfig.of(vocab_size=9, hidden=6, layers=1, heads=1, intermediate=8, max_positions=16)
+MAX_SPAN, TOP = 5, 0.6
+#: Pieces of the words of each sentence, and mentions by entity, some of them not to be found: too long, or across sentences.
+DOCUMENTS: dict[str, tuple[list[list[int]], list[list[tuple[int, int]]]]] = {
+    "three sentences": (
+        [[1, 2, 1, 1], [3, 1, 1], [1, 1, 1, 2, 1]],
+        [[(0, 0), (4, 4), (7, 8)], [(1, 2), (9, 9)], [(5, 6)]],
+    ),
+    "nested and crossing": ([[1, 1, 1, 1, 1, 1]], [[(0, 2), (4, 4)], [(1, 3), (5, 5)], [(1, 1), (3, 3)]]),
+    "a mention too long and one across": ([[2, 2, 2], [1, 1]], [[(0, 2), (3, 3)], [(2, 3), (4, 4)]]),
+    "no mention": ([[1, 1], [1, 2]], []),
+    "one word": ([[1]], [[(0, 0)]]),
+    "a word longer than any span": ([[1, 6, 1]], [[(0, 0), (2, 2)]]),
+}
+
+
+def cut_of(sentences: list[list[int]], entities: list[list[tuple[int, int]]]) -> CutText:
+    counts = np.array([count for words in sentences for count in words])
+    ends = np.cumsum(counts)
+    mentions = sorted((*mention, number) for number, held in enumerate(entities) for mention in held)
+    return CutText(
+        pieces=np.zeros(ends[-1], np.uint16),
+        first=ends - counts,
+        last=ends - 1,
+        sentences=np.repeat(np.arange(len(sentences)), [len(words) for words in sentences]),
+        bounds=np.array([0, ends[-1]]),
+        mentions=np.array(mentions, np.int64).reshape(-1, 3),
+    )
+
+
+def given_of(cut: CutText) -> dict[str, torch.Tensor]:
+    found = candidates(cut, 0, len(cut.first), MAX_SPAN)
+    arrays = {"first": cut.first, "last": cut.last, "starts": found.starts, "ends": found.ends}
+    arrays |= {"entities": found.entities, "pieces": np.array(len(cut.pieces))}
+    return {name: torch.from_numpy(values) for name, values in arrays.items()}
+
+
+def head_of(ffnn: int = 0, *, singletons: bool = False, seed: int = 0) -> coreference.CorefHead:
+    """A head with large weights and biases, so that scores differ and a wrong one is seen."""
+    head = (
+        coreference.CorefHead(CONFIG, CorefShape(ffnn=ffnn, dropout=0.3, top=TOP, singletons=singletons))
+        .double()
+        .eval()
+    )
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in head.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64) / 2
+    return head
+
+
+def literal(head: coreference.CorefHead, states: torch.Tensor, sentences: list[list[int]]) -> LiteralHead:
+    weights = {name: value.numpy() for name, value in head.state_dict().items()}
+    return LiteralHead(weights, states.numpy(), sentences)
+
+
+def compare(name: str, ffnn: int, *, singletons: bool) -> None:
+    sentences, entities = DOCUMENTS[name]
+    head, cut = head_of(ffnn, singletons=singletons), cut_of(sentences, entities)
+    states = torch.randn(len(cut.pieces), 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    twin, given = literal(head, states, sentences), given_of(cut)
+    spans = list(zip(given["starts"].tolist(), given["ends"].tolist(), strict=True))
+    assert spans == twin.candidates(MAX_SPAN)
+    with torch.no_grad():
+        loss, rows = float(head(states, given)), head.predict(states, given)
+    assert abs(loss - twin.loss(MAX_SPAN, TOP, entities, singletons=singletons)) < 1e-8
+    wanted = np.array(twin.rows(MAX_SPAN, TOP)).reshape(-1, 5)
+    assert rows.shape == wanted.shape
+    assert np.abs(rows.numpy() - wanted).max() < 1e-8
+
+
+@pytest.mark.parametrize("singletons", [False, True])
+@pytest.mark.parametrize("ffnn", [0, 7])
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_the_head_is_its_literal_twin(name: str, ffnn: int, singletons: bool) -> None:
+    compare(name, ffnn, singletons=singletons)
+
+
+def _compare_some() -> None:
+    for name in ("three sentences", "nested and crossing"):
+        compare(name, 7, singletons=True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (
+            'self.mention_ends(hidden.index_select(0, given["last"]))',
+            'self.mention_ends(hidden.index_select(0, given["first"]))',
+        ),
+        ("order[:count].sort().values", "order[:count]"),
+        ("order[:count].sort().values", "order[1 : count + 1].sort().values"),
+        ("mentions[start : start + count, None] + mentions", "mentions"),
+        ("dtype=torch.bool).triu(start)", "dtype=torch.bool).triu(start + 1)"),
+        ("none = torch.where(gold.any(1), -torch.inf, 0.0)", "none = torch.where(gold.any(1), 0.0, 0.0)"),
+        ("functional.pad(scores, (1, 0)).logsumexp(1)", "scores.logsumexp(1)"),
+        ('reduction="sum") / len(kept)', 'reduction="mean")'),
+        ("which[best <= 0] = -1", "pass"),
+        ("mentions, 0), entities).mean()", "mentions, 0), entities).sum()"),
+    ],
+)
+def test_the_comparison_catches_a_planted_wrong(old: str, new: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, coreference, old, new)
+    with pytest.raises((AssertionError, RuntimeError, ValueError)):
+        _compare_some()
+
+
+def test_bands_are_the_products_of_all_pairs_close_by() -> None:
+    generator = torch.Generator().manual_seed(1)
+    for count, width in ((1, 1), (63, 5), (64, 30), (65, 30), (200, 64), (3, 9)):
+        rows, columns = (torch.randn(count, 4, generator=generator, dtype=torch.float64) for _ in range(2))
+        found, whole = banded(rows, columns, width), rows @ columns.T
+        for row in range(count):
+            own = whole[row, row : row + width]
+            assert (found[row, : len(own)] - own).abs().max() < 1e-12
+            assert not found[row, len(own) :].any()
+
+
+def test_antecedents_looked_for_in_parts_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(1)
+    cut = cut_of([[rng.randint(1, 2) for _ in range(rng.randint(1, 9))] for _ in range(12)], [])
+    states = torch.randn(len(cut.pieces), 6, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    head, given = head_of(5), given_of(cut)
+    with torch.no_grad():
+        whole = head.predict(states, given)
+        for rows in (1, 7, len(whole)):
+            monkeypatch.setattr(coreference, "_ROWS", rows)
+            assert (head.predict(states, given) - whole).abs().max() < 1e-12
+    assert len(whole) > 20
+    assert {-1} < set(whole[:, 2].tolist())
+
+
+def test_all_weights_learn_and_a_part_without_candidates_has_a_loss_without_effect() -> None:
+    sentences, entities = DOCUMENTS["three sentences"]
+    head, cut = head_of(7, singletons=True).train(), cut_of(sentences, entities)
+    states = torch.randn(len(cut.pieces), 6, dtype=torch.float64, requires_grad=True)
+    head(states, given_of(cut)).backward()
+    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in head.parameters())
+    assert states.grad is not None
+    head.zero_grad()
+    empty = cut_of([[9]], [[(0, 0)]])
+    loss = head(states[:9], given_of(empty))
+    loss.backward()
+    assert loss.item() == 0
+    assert not any(parameter.grad.abs().sum() for parameter in head.parameters() if parameter.grad is not None)
+    assert head.eval().predict(states[:9], given_of(empty)).shape == (0, 5)
+
+
+def test_the_head_of_facts_has_as_many_weights_as_told() -> None:
+    config = SpanBertConfig.of(vocab_size=9, hidden=768, layers=1, heads=12, intermediate=8, max_positions=16)
+    with torch.device("meta"):
+        heads = {ffnn: coreference.CorefHead(config, CorefShape(ffnn=ffnn)) for ffnn in (0, 1024)}
+    count = {ffnn: sum(weights.numel() for weights in head.parameters()) for ffnn, head in heads.items()}
+    assert round(count[1024] / 1e6, 1) == 8.4
+    assert round(count[0] / 1e6, 1) == 3.0
