@@ -9,6 +9,7 @@ from .commands import LazyGroup, examples
 _SECTIONS = {
     "Tasks": {
         "classify": "Labels, or numbers, of your own texts or pairs of texts: TSV and JSON lines.",
+        "coref": "Coreference: CoNLL-2012 files, LitBank's and OntoGUM's among them.",
         "glue": "The nine tasks of GLUE, with the files that one submits.",
         "qa": "Extractive question answering: SQuAD 1.1, SQuAD 2.0 and MRQA files.",
         "relation": "Relations between two entities: TACRED, SemEval-2010 task 8 and OpenNRE files.",

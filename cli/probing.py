@@ -57,8 +57,9 @@ def model_and_files(trained_on: str, scored: str) -> Callable[[Function], Functi
 
 def probe_options(asking: type[Options], faulty: str) -> Callable[[Function], Function]:
     """Add the options of every such command, those of fine-tuning and those of the task. faulty: such as “a question”."""
+    preset = _begins_with(asking)
     return _all(
-        click.option("--preset", type=click.Choice(list(PRESETS)), help="Values to begin with. [single]"),
+        click.option("--preset", type=click.Choice(list(PRESETS)), help=f"Values to begin with. [{preset}]"),
         click.option("--config", "config_file", metavar="FILE.toml", help="Options by name; flags go over them."),
         click.option("--resume", is_flag=True, help="Go on with the run in RUN, with its options and those given."),
         click.option(
@@ -80,6 +81,11 @@ def probe_options(asking: type[Options], faulty: str) -> Callable[[Function], Fu
     )
 
 
+def _begins_with(asking: type[Options]) -> str:
+    """Return the preset that a new run begins with, where its task's configuration names one."""
+    return str(getattr(asking, "PRESET", "single"))
+
+
 def _all(*options: Callable[[Function], Function]) -> Callable[[Function], Function]:
     def add(function: Function) -> Function:
         for option in reversed(options):
@@ -91,10 +97,14 @@ def _all(*options: Callable[[Function], Function]) -> Callable[[Function], Funct
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """What a task is made with. vocabulary: the model's. selection: share of what is trained on that chooses."""
+    """What a task is made with.
+
+    vocabulary: the model's. selection: share of what is trained on that chooses. frozen: whether the encoder stays as it is.
+    """
 
     vocabulary: Vocabulary
     selection: float
+    frozen: bool
     on_error: OnError
 
 
@@ -157,7 +167,10 @@ def probe(
         def prepare(vocabulary: Vocabulary) -> Task:
             shown.show([f"reading {noun}s"])
             on_error = OnError(own["on_error"])
-            task = make(Prepared(vocabulary=vocabulary, selection=config.selection, on_error=on_error), asked)
+            prepared = Prepared(
+                vocabulary=vocabulary, selection=config.selection, frozen=config.frozen, on_error=on_error
+            )
+            task = make(prepared, asked)
             for line in [*_left_out(getattr(task, "left_out", {}), noun), *getattr(task, "notes", ())]:
                 shown.say(line)
             return task
@@ -178,7 +191,8 @@ def _configs(
     options = (
         (FinetuneConfig.read_toml(file, "preset", *asked) if file else {}) | flags | given({"preset": own["preset"]})
     )
-    options = look_up(PRESETS, options.pop("preset", "single"), "preset") | options
+    begins = "single" if own["resume"] else _begins_with(asking)
+    options = look_up(PRESETS, options.pop("preset", begins), "preset") | options
     task = {name: options.pop(name) for name in asked if name in options}
     if not own["resume"]:
         return FinetuneConfig.of(**options), asking.of(**task)

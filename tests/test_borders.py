@@ -46,7 +46,8 @@ def test_only_kernels_import_numba_and_only_tokenization_the_tokenizers() -> Non
     }
     assert importers["tokenizers"] == tokenizing
     assert {
-        Path(name).parts[:2] for name in importers["torch"] - {f"probes/{task}/task.py" for task in ("qa", "relation")}
+        Path(name).parts[:2]
+        for name in importers["torch"] - {f"probes/{task}/task.py" for task in ("coref", "qa", "relation")}
     } <= {("loading", "torch_dataset")} | {
         (folder, path.name) for folder in ("model", "probes", "train") for path in (PACKAGE / folder).glob("*.py")
     }
@@ -145,6 +146,10 @@ def test_kernels_know_arrays_only() -> None:
         (
             "from spanmask.probes.classify import ClassifyConfig, read_labelled; from spanmask.probes.glue import GlueConfig, read_glue",
             {"numba", "torch", "tokenizers"},
+        ),
+        (
+            "from spanmask.probes.coref import CorefConfig, cut_texts, entities_of, equal_strings, read_texts",
+            {"torch", "tokenizers"},
         ),
         (
             "import spanmask_cli.score; from spanmask.probes.scores import coref, squad",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from spanmask._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from spanmask.probes import classify, glue, qa, relation, scores
+    from spanmask.probes import classify, coref, glue, qa, relation, scores
     from spanmask.probes.config import FinetuneConfig
     from spanmask.probes.examples import Examples
     from spanmask.probes.finetune import Finished, fine_tune
@@ -33,6 +33,7 @@ __all__ = [
     "Source",
     "Task",
     "classify",
+    "coref",
     "fine_tune",
     "glue",
     "qa",
@@ -53,6 +54,7 @@ _HOMES = {
     "Source": "starting",
     "Task": "tasks",
     "classify": "",
+    "coref": "",
     "fine_tune": "finetune",
     "glue": "",
     "qa": "",

@@ -1,9 +1,9 @@
 """Everything that decides how an encoder is fine-tuned, whatever the task; no torch.
 
 Presets ``paper`` (question answering), ``paper-sentences`` (relations, GLUE) and ``paper-coref`` are the grids of the paper (Joshi et al.
-2020, arXiv 1907.10529, appendix B). Without one there is one point, the middle of what BERT's own authors fine-tune by (Devlin et al.
-2019, appendix A.3: 2e-5 to 5e-5, 16 or 32): learning rate 3e-5, batch 16. A model of a few million parameters, or one that was hardly
-pre-trained, wants more: 1e-4 to 1e-3.
+2020, arXiv 1907.10529, appendix B); ``coref`` is a point of the last, which coreference begins with. Without one there is one point, the
+middle of what BERT's own authors fine-tune by (Devlin et al. 2019, appendix A.3: 2e-5 to 5e-5, 16 or 32): learning rate 3e-5, batch 16. A
+model of a few million parameters, or one that was hardly pre-trained, wants more: 1e-4 to 1e-3.
 
 What the paper does not mention is that of its released code: warm-up over a tenth of the updates, then down to 0; weight decay 0.01, not
 of biases and norms; gradients of norm 1 at most; dropout 0.1. Its Adam has no bias correction, which made short trainings fail now and
@@ -25,6 +25,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "single": {},
     "paper": {"lr": _RATES, "batch_size": (16, 32), "epochs": 4},
     "paper-sentences": {"lr": _RATES, "batch_size": (16, 32), "epochs": 10},
+    "coref": {"lr": (2e-5,), "head_lr": (3e-4,), "batch_size": (1,), "epochs": 20},
     "paper-coref": {"lr": (1e-5, 2e-5), "head_lr": (1e-4, 2e-4, 3e-4), "batch_size": (1,), "epochs": 20},
 }
 #: More seeds than anybody has time for, or a typing error.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections import Counter
 from collections.abc import Sequence
 from os import PathLike
@@ -17,12 +19,12 @@ _SUFFIXES = (".gz", ".zst", ".bz2", ".xz", ".json", ".jsonl", ".tsv", ".txt", ".
 
 
 def training_files(paths: Paths) -> tuple[Named, ...]:
-    """Return files that are trained on by their names; errors are those of `spanmask.storage.digest`."""
-    return tuple(Named(name=Path(path).name, sha256=digest(path)) for path in paths)
+    """Return files, or folders, that are trained on by their names; errors are those of `spanmask.storage.digest`."""
+    return tuple(Named(name=Path(path).name, sha256=_digest(path)) for path in paths)
 
 
 def evaluation_files(paths: Paths) -> tuple[Named, ...]:
-    """Return files that are scored by their names without suffixes, which are folders' in a run.
+    """Return files, or folders, that are scored by their names without suffixes, which are folders' in a run.
 
     Raises
     ------
@@ -35,7 +37,17 @@ def evaluation_files(paths: Paths) -> tuple[Named, ...]:
     for name, count in Counter(names).items():
         if count > 1 or name == "model" or name.startswith("lr-"):
             raise ConfigError(f"an evaluation file is named {name!r}, as another or a folder of the run is; rename it")
-    return tuple(Named(name=name, sha256=digest(path)) for name, path in zip(names, paths, strict=True))
+    return tuple(Named(name=name, sha256=_digest(path)) for name, path in zip(names, paths, strict=True))
+
+
+def _digest(path: str | PathLike[str]) -> str:
+    """Return a file's SHA-256; of a folder, that of the names and digests of all files in it."""
+    folder = Path(path)
+    if not folder.is_dir():
+        return digest(path)
+    held = sorted(os.fsencode(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+    lines = [b"%s %s\n" % (digest(folder / os.fsdecode(name)).encode(), name) for name in held]
+    return hashlib.sha256(b"".join(lines)).hexdigest()
 
 
 def _stem(name: str) -> str:

@@ -34,7 +34,7 @@ TUNING = ["--epochs", 1, "--batch-size", 8, "--selection", 0.2, "--log-every", 4
 #: Options that every task has, with what they can be.
 SHARED: dict[str, Any] = (
     dict.fromkeys(["--out", "--config", "--resume", "--step", "--vocab", "--json", "--cased", "--uncased"])
-    | {"--preset": ["single", "paper", "paper-sentences", "paper-coref"], "--on-error": ["fail", "skip"]}
+    | {"--preset": ["single", "paper", "paper-sentences", "coref", "paper-coref"], "--on-error": ["fail", "skip"]}
     | dict.fromkeys(["--lr", "--head-lr", "--batch-size", "--epochs", "--warmup", "--seeds", "--beta1", "--beta2"])
     | dict.fromkeys(["--epsilon", "--weight-decay", "--clip", "--dropout", "--frozen", "--selection"])
     | dict.fromkeys(["--evals-per-epoch", "--save-every", "--save-minutes", "--log-every", "--bins", "--threads"])
@@ -49,6 +49,10 @@ TASKS = {
     "glue": SHARED
     | dict.fromkeys(["--data", "--max-tokens", "--examples"])
     | {"--task": ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli", "all"]},
+    "coref": SHARED
+    | dict.fromkeys(["--train", "--eval", "--segment", "--max-segments", "--max-span", "--top-spans", "--ffnn"])
+    | dict.fromkeys(["--head-dropout", "--fold"])
+    | {"--singletons": ["auto", "learn", "ignore"]},
     "qa": SHARED
     | dict.fromkeys(["--train", "--eval", "--window", "--stride", "--max-question", "--n-best", "--max-answer"])
     | {"--stride-is": ["step", "overlap"]},

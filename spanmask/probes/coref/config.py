@@ -59,6 +59,9 @@ class CorefConfig(Options):
     singletons: Singletons = Singletons.AUTO
     fold: Annotated[str, Form("K/N, such as 1/10", "K/N")] = ""
 
+    #: What options of fine-tuning begin with.
+    PRESET = "coref"
+
     def _check(self) -> None:
         least = SPECIAL_TOKENS + 1
         self._require(

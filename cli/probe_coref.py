@@ -1,0 +1,50 @@
+"""`spanmask probe coref`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from spanmask.probes.coref.config import CorefConfig
+
+from .commands import examples
+from .probing import FilesCommand, Prepared, model_and_files, probe_options, run_probe
+
+
+@click.command(
+    name="coref",
+    cls=FilesCommand,
+    epilog=examples(
+        "spanmask probe coref run --train litbank.tar.gz --eval litbank.tar.gz --fold 1/10 --out coref",
+        "spanmask probe coref run --train ontonotes/train --eval ontonotes/test --out boundaries --frozen --lr 1e-3",
+    ),
+)
+@model_and_files(
+    "Files to train on, of CoNLL-2012, or folders or tar archives of them.",
+    "Files, folders or archives to score, once a seed.",
+)
+@probe_options(CorefConfig, "a bracket without its other half")
+def command(model: str, train: tuple[str, ...], evaluate: tuple[str, ...], out: str, **options: Any) -> None:
+    """Fine-tune MODEL on coreference, and tell how well it finds the entities of other documents.
+
+    MODEL is a run of spanmask train, what export-model wrote, or any BERT that transformers saved. Documents are read in segments, each
+    encoded by itself; mentions and antecedents follow from the states of their first and last pieces. Grid point and epoch are chosen on a
+    share of the training documents. RUN gets results.json, and of each seed predictions.conll of each evaluation file, which spanmask score
+    coref and the official scorer take. An interrupt or SIGTERM ends it after the update under way, with a checkpoint that --resume goes on
+    from; a second one at once.
+    """
+
+    def make(prepared: Prepared, config: CorefConfig) -> Any:
+        from spanmask.probes.coref.task import Coreference
+
+        return Coreference(
+            prepared.vocabulary,
+            train,
+            evaluate,
+            config.settled(frozen=prepared.frozen),
+            selection=prepared.selection,
+            on_error=prepared.on_error,
+        )
+
+    run_probe(model, out, CorefConfig, make, options, noun="mention")

@@ -1,0 +1,277 @@
+"""Coreference through the engine: from files to figures that the scorer gives for the files it writes."""
+
+from __future__ import annotations
+
+import tarfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from probes.coref_oracle import LiteralHead
+from probes.coref_stories import story, write_stories
+from probes.ordering import SMALL, small_model, vocabulary
+
+from spanmask.config import OnError
+from spanmask.errors import ConfigError, CorpusError
+from spanmask.probes.batching import GroupPacker
+from spanmask.probes.config import FinetuneConfig
+from spanmask.probes.coref import CorefConfig, Coreference, fold, read_texts
+from spanmask.probes.coref.documents import Fault
+from spanmask.probes.coref.figures import WITHOUT
+from spanmask.probes.finetune import fine_tune
+from spanmask.probes.results import read_results
+from spanmask.probes.scores import coref
+from spanmask.probes.scores.conll import read_conll, write_conll
+from spanmask.probes.starting import Source
+from spanmask.probes.tasks import arguments
+from spanmask.probes.watching import Watch
+from spanmask.train.watching import Progress
+
+CONFIG = CorefConfig(segment=20, max_segments=2, max_span=4, ffnn=12)
+SETTING: dict[str, Any] = {**SMALL, "lr": (1e-3,), "batch_size": (1,), "seeds": "1", "epochs": 1, "selection": 0.3}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_model(tmp_path_factory.mktemp("model") / "model")
+
+
+def task_of(train: list[Path], evaluate: list[Path], config: CorefConfig = CONFIG, **options: Any) -> Coreference:
+    return Coreference(vocabulary(), train, evaluate, config, **{"selection": 0.3, **options})
+
+
+def run_of(model: Path, out: Path, make: Callable[[], Coreference], watch: Watch | None = None, **options: Any) -> Path:
+    config = FinetuneConfig.of(**{**SETTING, **options})
+    fine_tune(Source(model), lambda _: make(), out, config, watch=watch, resume=(out / "probe.json").exists())
+    return out
+
+
+def test_rows_are_judged_as_the_scorer_scores_the_file_of_them(tmp_path: Path) -> None:
+    """Of random rows: links, singletons and mentions that cross; documents without mentions, without words, and with a word of blanks."""
+    train = write_stories(tmp_path / "train.conll", 0, 6)
+    stories = {f"d{seed}": story(seed) for seed in range(20, 24)}
+    write_conll(
+        tmp_path / "dev.conll", {**stories, "none": (story(30)[0], []), "empty": ([], []), "last": story(31, 1)}
+    )
+    gold = tmp_path / "dev.conll"
+    gold.write_bytes(gold.read_bytes().replace(b"\tsaw\t", b"\tsaw\xc2\xa0it\t"))
+    for wanted in ("learn", "ignore"):
+        (held,) = task_of([train], [gold], CONFIG.changed(singletons=wanted)).evaluations
+        rng, rows = np.random.default_rng(4), []
+        for number, text in zip(held._numbers.tolist(), read_texts(gold).texts, strict=True):
+            spans = {*[mention for mentions in text.entities for mention in mentions][:8]}
+            spans |= {(start, start + 2) for start in range(len(text.words) - 2) if rng.random() < 0.3}
+            for row, span in enumerate(sorted(spans)):
+                antecedent = rng.integers(row) if row and rng.random() < 0.6 else -1
+                rows.append([number, *span, antecedent, rng.normal(), 0.5])
+        judged = held.judge(np.array(rows, np.float32), {})
+        (tmp_path / "told.conll").write_bytes(judged.files["predictions.conll"])
+        told = read_texts(tmp_path / "told.conll").texts
+        assert [text.name for text in told] == [text.name for text in read_texts(gold).texts]
+        assert [list(map(len, text.sentences)) for text in told] == [
+            list(map(len, text.sentences)) for text in read_texts(gold).texts
+        ]
+        assert sum(text.singletons for text in told) > 0 if wanted == "learn" else all(not t.singletons for t in told)
+        figures = dict(judged.figures)
+        assert figures.pop("crossing_left_out") > 0
+        for policy, suffix in (("keep", ""), ("drop", WITHOUT)):
+            official = coref.score(gold, tmp_path / "told.conll", singletons=policy)
+            assert figures.pop(f"conll_f1{suffix}") == pytest.approx(100 * official.pop("conll_f1"), rel=1e-12)
+            for metric, values in official.items():
+                for one, value in values.items():
+                    assert figures.pop(f"{metric}_{one}{suffix}") == pytest.approx(100 * value, rel=1e-12)
+        assert figures.keys() == {"equal_strings_conll_f1", f"equal_strings_conll_f1{WITHOUT}"}
+        assert all(figures.values())
+        assert not held.judge(np.array(rows, np.float32), None).files
+
+
+def test_a_run_scores_as_the_scorer_scores_its_files(model: Path, tmp_path: Path) -> None:
+    train, dev = write_stories(tmp_path / "train.conll", 0, 8), write_stories(tmp_path / "dev.conll", 20, 3)
+    out = run_of(model, tmp_path / "run", lambda: task_of([train], [dev], CONFIG.changed(singletons="ignore")))
+    (seed,) = read_results(out).seeds
+    told = out / "seed-1" / "dev" / "predictions.conll"
+    assert read_conll(told).keys() == read_conll(dev).keys()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        official = coref.score(dev, told)
+    assert seed.scores["dev"]["conll_f1"] == pytest.approx(100 * official["conll_f1"])
+    protocol = read_results(out).protocol
+    assert (protocol["segment"], protocol["ffnn"], protocol["singletons_learnt"]) == (20, 12, False)
+
+
+def test_what_the_head_sees_of_segments_is_what_its_twin_sees_of_each_encoded_alone(
+    model: Path, tmp_path: Path
+) -> None:
+    """Whole documents, and the windows that training draws; in float64."""
+    train = write_stories(tmp_path / "train.conll", 0, 6)
+    task = task_of([train], [write_stories(tmp_path / "dev.conll", 50, 2)])
+    source = Source(model, dropout=0.0)
+    source.begin()
+    made = source.model(task, seed=1).double().eval()
+    for parameter in made.head.parameters():
+        parameter.data = (
+            torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64) / 3
+        )
+    weights = {name: value.numpy() for name, value in made.head.state_dict().items()}
+    packer = GroupPacker(task.training, width=20, pad_id=0, most=2)
+    sizes = set()
+    for batch in [*packer.batches(np.arange(2)), *packer.batches(np.arange(2), (1, 5))]:
+        states = []
+        for number in batch.which.tolist():
+            alone = next(GroupPacker(task.training.take(np.array([number])), width=20, pad_id=0).batches(np.array([0])))
+            with torch.no_grad():
+                states.append(made.encoder(alone.packed)[1:-1].numpy())
+        given = task.given(batch)
+        counts, sentences = word_pieces(task, batch)
+        twin = LiteralHead(weights, np.concatenate(states), sentences)
+        with torch.no_grad():
+            rows = made(*arguments(task, batch, torch.device("cpu"))).numpy()
+        assert len(given["first"]) == counts
+        assert np.abs(rows - np.array(twin.rows(CONFIG.max_span, CONFIG.top_spans))).max() < 1e-8
+        sizes.add(len(batch.which))
+    assert len(sizes) > 1
+
+
+def word_pieces(task: Coreference, batch: Any) -> tuple[int, list[list[int]]]:
+    """Return how many words neighbouring segments hold, and the pieces of the words of each sentence; of words that are not cut."""
+    number, place = (int(batch.targets[name][0]) for name in ("documents", "segments"))
+    cut = task._segments.cut[number]
+    begin, end = cut.bounds[place], cut.bounds[place + len(batch.which)]
+    inside = np.flatnonzero((cut.first >= begin) & (cut.last < end))
+    sentences: dict[int, list[int]] = {}
+    for word in inside.tolist():
+        sentences.setdefault(int(cut.sentences[word]), []).append(int(cut.last[word] - cut.first[word] + 1))
+    return len(inside), list(sentences.values())
+
+
+def test_a_stopped_run_goes_on_to_the_same_figures(model: Path, tmp_path: Path) -> None:
+    class Stopping(Watch):
+        def __init__(self, after: int) -> None:
+            self.after, self.step_seen = after, 0
+
+        def step(self, progress: Progress) -> None:
+            self.step_seen = progress.step
+
+        def stopping(self) -> bool:
+            return self.step_seen >= self.after
+
+    train, dev = write_stories(tmp_path / "train.conll", 0, 6), write_stories(tmp_path / "dev.conll", 50, 2)
+
+    def make() -> Coreference:
+        return task_of([train], [dev])
+
+    whole = run_of(model, tmp_path / "whole", make)
+    parts = tmp_path / "parts"
+    run_of(model, parts, make, Stopping(2))
+    assert not (parts / "results.json").exists()
+    run_of(model, parts, make)
+    assert (parts / "results.json").read_bytes() == (whole / "results.json").read_bytes()
+    name = Path("seed-1") / "dev" / "predictions.conll"
+    assert (parts / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_file_given_to_both_is_divided_by_folds_of_names_and_refused_without(tmp_path: Path) -> None:
+    both, other = write_stories(tmp_path / "both.conll", 0, 12), write_stories(tmp_path / "other.conll", 50, 2)
+    with pytest.raises(ConfigError, match=r"both is given to train on and to evaluate; .*--fold 1/10"):
+        task_of([both], [both])
+    with pytest.raises(ConfigError, match="leave out --fold"):
+        task_of([both], [other], CONFIG.changed(fold="1/3"))
+    task = task_of([both], [both, other], CONFIG.changed(fold="2/3"))
+    names = [text.name for text in read_texts(both).texts]
+    mine = {name for name in names if fold(name, 3) == 2}
+    assert 0 < len(mine) < len(names)
+    held, whole = task.evaluations
+    assert {text.name for text in held._texts} == mine
+    assert len(whole._texts) == 2
+    learning = {*task.training.groups.tolist(), *task.selection.examples.groups.tolist()}
+    assert len(learning) == len(names) - len(mine)
+    assert not learning & {*held.examples.groups.tolist(), *whole.examples.groups.tolist()}
+    with pytest.raises(ConfigError, match="K/N with K from 1 to N"):
+        CorefConfig(fold="3/2")
+    one = write_stories(tmp_path / "one.conll", 7, 1)
+    with pytest.raises(ConfigError, match=r"one: no document of it is in fold"):
+        task_of([one, both], [one], CONFIG.changed(fold=f"{1 + fold('(story_7); part 000', 2) % 2}/2"))
+
+
+def test_folders_and_archives_are_read_as_the_scorer_reads_them(tmp_path: Path) -> None:
+    folder = tmp_path / "train"
+    folder.mkdir()
+    write_stories(folder / "a.conll", 0, 4)
+    write_stories(folder / "b.conll", 4, 4)
+    with tarfile.open(tmp_path / "train.tar.gz", "w:gz") as archive:
+        archive.add(folder, "train")
+    dev = write_stories(tmp_path / "dev.conll", 50, 1)
+    tasks = [task_of([path], [dev]) for path in (folder, tmp_path / "train.tar.gz")]
+    assert (tasks[0].training.input_ids.values == tasks[1].training.input_ids.values).all()
+    write_stories(folder / "b.conll", 4, 3)
+    (before,), (after,) = tasks[0].train_files, task_of([folder], [dev]).train_files
+    assert before.name == after.name == "train"
+    assert before.sha256 != after.sha256
+
+
+def test_faults_end_reading_or_are_counted_and_what_is_beyond_the_model_is_told(tmp_path: Path) -> None:
+    train, dev = write_stories(tmp_path / "train.conll", 0, 6), tmp_path / "dev.conll"
+    cells = ["(1", "1)|(2", "(1)|(3)", "4)", "(6", "-", "-", "-", "6)|(7", "", "7)"]
+    lines = [f"{number}\t{'cat' if number != 5 else chr(0xFFFD)}\t{cell}\n" for number, cell in enumerate(cells)]
+    lines[9] = "\n"
+    dev.write_text(f"#begin document d\n{''.join(lines)}#end document\n", "utf-8")
+    with pytest.raises(CorpusError, match="nothing opened"):
+        task_of([train], [dev])
+    task = task_of([train], [dev], on_error=OnError.SKIP)
+    assert task.left_out == {str(dev): {Fault.UNPAIRED: 2, Fault.REPEATED: 1}}
+    assert task.beyond == {str(dev): {Fault.ACROSS: 1, Fault.LONG: 1, Fault.DROPPED: 1}}
+    assert task.protocol["beyond"] == {
+        "dev.conll": {"mention_across_sentences": 1, "mention_too_long": 1, "word_read_as_unknown": 1}
+    }
+
+
+def test_singletons_are_learnt_where_there_are_some_unless_said_otherwise(tmp_path: Path) -> None:
+    some, none = (write_stories(tmp_path / f"{kept}.conll", 0, 6, singletons=kept) for kept in (True, False))
+    dev = write_stories(tmp_path / "dev.conll", 50, 1)
+    assert task_of([some], [dev]).protocol["singletons_learnt"]
+    assert not task_of([none], [dev]).protocol["singletons_learnt"]
+    assert not task_of([some], [dev], CONFIG.changed(singletons="ignore")).protocol["singletons_learnt"]
+    assert task_of([none], [dev], CONFIG.changed(singletons="learn")).protocol["singletons_learnt"]
+
+
+def test_a_frozen_encoder_wants_no_hidden_layer_unless_asked_for_one() -> None:
+    assert [CorefConfig().settled(frozen=frozen).ffnn for frozen in (True, False)] == [0, 1024]
+    assert [CorefConfig(ffnn=5).settled(frozen=frozen).ffnn for frozen in (True, False)] == [5, 5]
+
+
+def test_what_chooses_is_whole_documents_that_are_not_trained_on(tmp_path: Path) -> None:
+    task = task_of([write_stories(tmp_path / "train.conll", 0, 12)], [write_stories(tmp_path / "dev.conll", 50, 1)])
+    chosen, trained = ({*examples.groups.tolist()} for examples in (task.selection.examples, task.training))
+    assert chosen | trained == set(range(12))
+    assert not chosen & trained
+    with pytest.raises(ConfigError, match="0 choose"):
+        task_of([tmp_path / "train.conll"], [tmp_path / "dev.conll"], selection=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_small_model_learns_who_is_who(
+    model: Path, tmp_path: Path, tell: Callable[[str], None], frozen: bool
+) -> None:
+    train, dev = write_stories(tmp_path / "train.conll", 0, 60), write_stories(tmp_path / "dev.conll", 200, 12)
+    config = CorefConfig(segment=60, max_span=4, ffnn=0 if frozen else 32, head_dropout=0.0)
+    options = {"epochs": 6, "lr": (2e-3,), "head_lr": (5e-3,), "selection": 0.1, "dropout": 0.0, "frozen": frozen}
+    tuning = FinetuneConfig.of(**{**SETTING, **options})
+    source = Source(model, dropout=0.0, frozen=frozen)
+    fine_tune(source, lambda _: task_of([train], [dev], config, selection=0.1), tmp_path / "run", tuning)
+    (seed,) = read_results(tmp_path / "run").seeds
+    figures = seed.scores["dev"]
+    tell(f"frozen {frozen}: CoNLL F1 {figures['conll_f1']:.1f}, mentions {figures['mentions_f1']:.1f}")
+    assert figures["conll_f1"] > 80
