@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spanmask.config import OnError
 from spanmask.errors import ConfigError
 from spanmask.probes.glue.config import GlueConfig
 from spanmask.probes.scores.glue import TASKS
@@ -83,6 +84,7 @@ def _run_all(model: str, data: Path, out: Path, options: dict[str, Any]) -> None
     begun = _begun(folders, out, resume=options["resume"])
     for words in lacking.values():
         say(f"left out: {words}", err=True)
+    _require_sound(data, list(folders), OnError(options["on_error"]))
     found: dict[str, Results] = {}
     for task, folder in folders.items():
         say(f"{folder.name} into {folder}", err=True)
@@ -93,6 +95,15 @@ def _run_all(model: str, data: Path, out: Path, options: dict[str, Any]) -> None
             sys.exit(code)
         found[folder.name] = finished.results
     _deliver(found, lacking, out, as_json=options["as_json"], stopped=False)
+
+
+def _require_sound(data: Path, tasks: list[str], on_error: OnError) -> None:
+    """Read all files before the first training, so that none ends hours later by a row of a later task."""
+    from spanmask.probes.glue.files import find_files
+    from spanmask.probes.glue.reading import read_files
+
+    for task in tasks:
+        read_files(find_files(data, task), TASKS[task], on_error)
 
 
 def _begun(folders: dict[str, Path], out: Path, *, resume: bool) -> list[Path]:

@@ -97,7 +97,7 @@ class Labelling(ABC):
         if told is None:
             return {}
         if not self.labels:
-            return {"numbers": np.array(told, np.float32)}
+            return {"numbers": np.array([*map(float, told)], np.float32)}
         places = {label: place for place, label in enumerate(self.labels)}
         return {"labels": np.array([places[label] for label in told], np.int64)}
 

@@ -68,6 +68,18 @@ def test_all_tasks_that_are_there_run_and_what_is_not_is_told(shell: Any, model:
     assert "no QNLI/train.tsv" in told["left_out"]
 
 
+def test_a_row_of_a_later_task_ends_all_before_the_first_training(shell: Any, model: Path) -> None:
+    for task in ("sst2", "rte"):
+        write_task(shell.folder / "glue", task)
+    with (shell.folder / "glue" / "RTE" / "dev.tsv").open("a") as file:
+        file.write("12\tone\ttwo\n")
+    line = ["probe", "glue", model, "--data", "glue", "--task", "all", "--out", "run", *SHORT]
+    ended = shell(*line)
+    assert ended.code == 5
+    assert "glue/RTE/dev.tsv:14: 3 columns, expected 4 (columns); mend the file" in ended.error.splitlines()[-1]
+    assert not Path("run").exists()
+
+
 def test_a_users_texts_are_labelled_from_a_tsv(shell: Any, model: Path) -> None:
     for name, first, count in (("train", 0, 40), ("dev", 100, 8)):
         rows = [f"{a}\t{'long' if len(a) > 40 else 'short'}\n" for a, _ in some_texts(first, count)]

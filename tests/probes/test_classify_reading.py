@@ -78,6 +78,7 @@ def test_labels_may_be_any_plain_value_and_numbers_any_number(tmp_path: Path) ->
         ("one\tmaybe", "label_not_in_training", "'maybe', which no training row has", {"labels": {"pos", "neg"}}),
         ("one\tpos", "label", "'pos', expected a number", {"numbers": True}),
         ("one\tinf", "label", "'inf', expected a number", {"numbers": True}),
+        ("one\t-1e16", "label", "'-1e16', expected a number, at most 1e[+]15", {"numbers": True}),
     ],
 )
 def test_a_row_that_is_not_usable_is_told_with_its_line_or_counted(

@@ -23,6 +23,8 @@ from spanmask.probes.scores.reading import kind, lines_of
 
 _TEXTS, _SECOND = ("text", "sentence"), "text_b"
 _SHOWN = 60
+#: Of a number, whose square a model computes in single precision.
+_LARGEST = 1e15
 
 #: A row by its columns or fields.
 _Record = dict[str, Any]
@@ -163,8 +165,10 @@ def _label(value: object, labels: Collection[str] | None, *, numbers: bool) -> s
         value = json.dumps(value)
     if not isinstance(value, str):
         raise FaultError(Fault.LABEL, f"the label is {kind(value)}, expected a string or a whole number")
-    if numbers and not fits(value, ()):
-        raise FaultError(Fault.LABEL, f"the label is {value[:_SHOWN]!r}, expected a number")
+    if numbers and not (fits(value, ()) and abs(float(value)) <= _LARGEST):
+        raise FaultError(
+            Fault.LABEL, f"the label is {value[:_SHOWN]!r}, expected a number, at most {_LARGEST:g} in size"
+        )
     if not value.strip() or re.search("[\t\r\n]", value):
         raise FaultError(Fault.LABEL, f"the label is {value[:_SHOWN]!r}, expected a text of one line without tabs")
     if labels is not None and value not in labels:

@@ -10,6 +10,7 @@ from os import PathLike, fspath
 
 from spanmask.config import OnError
 from spanmask.errors import ConfigError
+from spanmask.probes.glue.files import GlueFiles
 from spanmask.probes.labelled import Collected, Fault, FaultError, LabelledTexts
 from spanmask.probes.opening import text_of
 from spanmask.probes.scores.glue import GlueTask, fits
@@ -57,6 +58,14 @@ def read_glue(
         with collected.refusing(number + before):
             collected.add(*row_of(line.split("\t"), number))
     return collected.labelled_texts()
+
+
+def read_files(files: GlueFiles, task: GlueTask, on_error: OnError = OnError.FAIL) -> dict[str, LabelledTexts]:
+    """Read all files of a task: ``train``, and the others by their names; errors are those of `read_glue`."""
+    labelled = {"train": files.train, **files.evaluations}
+    told = {name: read_glue(path, task, on_error=on_error) for name, path in labelled.items()}
+    asked = {name: read_glue(path, task, labelled=False, on_error=on_error) for name, path in files.tests.items()}
+    return told | asked
 
 
 class _Layout:

@@ -10,7 +10,7 @@ from typing import Any
 from spanmask.config import OnError
 from spanmask.probes.glue.config import GlueConfig
 from spanmask.probes.glue.files import find_files
-from spanmask.probes.glue.reading import read_glue
+from spanmask.probes.glue.reading import read_files
 from spanmask.probes.labelled import divided
 from spanmask.probes.labelling import HeldTexts, Labelling, Sets
 from spanmask.probes.results import Figures, Named
@@ -78,10 +78,7 @@ class Glue(Labelling):
         self.train_files = (Named(name=files.train.name, sha256=digest(files.train)),)
         self.eval_files = tuple(Named(name=name, sha256=digest(path)) for name, path in files.evaluations.items())
         paths = {"train": files.train, **files.evaluations, **files.tests}
-        read = {
-            name: read_glue(path, self._task, labelled=name not in files.tests, on_error=on_error)
-            for name, path in paths.items()
-        }
+        read = read_files(files, self._task, on_error)
         #: What was left out, by file.
         self.left_out = {f"{paths[name]}": texts.left_out for name, texts in read.items() if texts.left_out}
         training, choosing = divided(read.pop("train"), selection, config.examples)
