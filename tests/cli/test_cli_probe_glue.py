@@ -126,15 +126,20 @@ def test_all_tasks_killed_anywhere_go_on_to_the_figures_of_those_that_were_not(
         line = [*COMMAND, "probe", "glue", model, "--data", data, "--task", "all", "--out", out, *options]
         return subprocess.Popen(list(map(str, line)), stderr=subprocess.DEVNULL)
 
-    options = ["--lr", 1e-3, "--save-every", 1, *SHORT]
+    options = ["--lr", 1e-3, "--save-every", 1, *SHORT, "--epochs", 4]
     assert begun(tmp_path / "whole", *options).wait() == 0
     parts = tmp_path / "parts"
-    for pattern in ("SST-2/seed-1/*/checkpoints/step-*", "SST-2/results.json", "STS-B/seed-1/dev/*"):
+    moments = [
+        ("SST-2/seed-1/*/checkpoints/step-*", signal.SIGTERM),
+        ("SST-2/results.json", signal.SIGKILL),
+        ("STS-B/seed-1/dev/*", signal.SIGKILL),
+    ]
+    for pattern, number in moments:
         process = begun(parts, *(["--resume"] if parts.exists() else options))
         while process.poll() is None and not any(parts.glob(pattern)):
             time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.send_signal(number)
+        assert process.wait() in (128 + number, -number), pattern
     assert begun(parts, "--resume").wait() == 0
     for path in (tmp_path / "whole").glob("*/results.json"):
         assert (parts / path.relative_to(tmp_path / "whole")).read_bytes() == path.read_bytes()
