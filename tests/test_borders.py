@@ -147,6 +147,7 @@ def test_kernels_know_arrays_only() -> None:
             "from spanmask.probes.classify import ClassifyConfig, read_labelled; from spanmask.probes.glue import GlueConfig, read_glue",
             {"numba", "torch", "tokenizers"},
         ),
+        ("from spanmask.probes.relation import RelationConfig, encode, mark, read_relations", {"torch", "tokenizers"}),
         (
             "from spanmask.probes.coref import CorefConfig, cut_texts, entities_of, equal_strings, read_texts",
             {"torch", "tokenizers"},
