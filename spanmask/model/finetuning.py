@@ -19,7 +19,10 @@ from torch import Tensor, nn
 from spanmask.model.config import SpanBertConfig
 from spanmask.model.dropout import Dropout
 from spanmask.model.encoder import SpanBertEncoder, initialise
-from spanmask.model.inputs import PackedTensors
+from spanmask.model.inputs import PackedTensors, bins_of
+
+#: Bins of a group that are encoded at once where none of it is trained on.
+_BINS = 16
 
 
 class Pooler(nn.Module):
@@ -115,12 +118,18 @@ class FineTuned(nn.Module):
         ConfigError
             Bins are wider than there are positions, or attention cannot be computed as asked.
         """
+        if given is not None and not self.training:
+            return self.head.predict(self._encoded(batch), given)  # type: ignore[operator] # nn.Module
         hidden: Tensor = self.encoder(batch)
         if self.pooler is not None and firsts is not None:
             hidden = self.pooler(hidden.index_select(0, firsts))
-        if given is None:
-            return self.head(hidden)
-        return self.head(hidden, given) if self.training else self.head.predict(hidden, given)  # type: ignore[operator] # nn.Module
+        return self.head(hidden) if given is None else self.head(hidden, given)
+
+    def _encoded(self, batch: PackedTensors) -> Tensor:
+        """Return hidden states (B·L, H), some bins at a time: of a document of any length, no more than these is held beside them."""
+        bins = len(batch.input_ids)
+        parts = [bins_of(batch, begin, min(begin + _BINS, bins)) for begin in range(0, bins, _BINS)]
+        return torch.cat([self.encoder(part) for part in parts])
 
 
 def span_losses(scores: Tensor, sequences: Tensor, starts: Tensor, ends: Tensor) -> Tensor:

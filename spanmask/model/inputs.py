@@ -47,6 +47,21 @@ class PackedTensors(NamedTuple):
         return self._replace(**moved, sbo=sbo)
 
 
+def bins_of(batch: PackedTensors, begin: int, end: int) -> PackedTensors:
+    """Return the bins [begin, end) of a batch without targets of pre-training, in which bins begin runs of slots."""
+    width = batch.input_ids.shape[1]
+    runs = batch.cu_seqlens
+    inside = (runs >= begin * width) & (runs <= end * width)
+    types = None if batch.token_types is None else batch.token_types[begin:end]
+    return batch._replace(
+        input_ids=batch.input_ids[begin:end],
+        sequence_index=batch.sequence_index[begin:end],
+        positions=batch.positions[begin:end],
+        cu_seqlens=runs[inside] - begin * width,
+        token_types=types,
+    )
+
+
 def packed_tensors(batch: PackedBatch) -> PackedTensors:
     """Return a packed batch's arrays as tensors over the same memory."""
     sbo = SboTensors(*(torch.from_numpy(getattr(batch.sbo, name)) for name in SboTensors._fields))

@@ -137,10 +137,11 @@ class _Run:
 
     def _require_room(self) -> None:
         width, there = self._task.width, self._source.positions
+        option = "segment" if self._task.rows is Rows.GROUP else "window"
         if width > there:
             raise ConfigError(
-                f"windows of {width} tokens, and the model has {there} positions: give shorter ones",
-                options=("window",),
+                f"{option}s of {width} tokens, and the model has {there} positions: give shorter ones",
+                options=(option,),
             )
 
     def _require_examples(self) -> None:

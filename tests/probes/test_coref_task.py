@@ -17,6 +17,7 @@ from probes.ordering import SMALL, small_model, vocabulary
 
 from spanmask.config import OnError
 from spanmask.errors import ConfigError, CorpusError
+from spanmask.model import finetuning
 from spanmask.probes.batching import GroupPacker
 from spanmask.probes.config import FinetuneConfig
 from spanmask.probes.coref import CorefConfig, Coreference, fold, read_texts
@@ -142,6 +143,30 @@ def test_what_the_head_sees_of_segments_is_what_its_twin_sees_of_each_encoded_al
         assert np.abs(rows - np.array(twin.rows(CONFIG.max_span, CONFIG.top_spans))).max() < 1e-8
         sizes.add(len(batch.which))
     assert len(sizes) > 1
+
+
+def test_a_document_encoded_in_parts_is_that_encoded_whole(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = task_of_long(model.parent)
+    source = Source(model)
+    source.begin()
+    made = source.model(task, seed=1).double().eval()
+    (batch,) = GroupPacker(task.evaluations[0].examples, width=20, pad_id=0).batches(np.array([0]))
+    given = arguments(task, batch, torch.device("cpu"))
+    with torch.no_grad():
+        whole = made(*given)
+        seen = []
+        made.encoder.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0].input_ids)))
+        for bins in (1, 3):
+            monkeypatch.setattr(finetuning, "_BINS", bins)
+            assert (made(*given) - whole).abs().max() < 1e-12
+    count = len(batch.which)
+    assert count > 4
+    assert seen == [1] * count + [3] * (count // 3) + [count % 3] * (count % 3 > 0)
+
+
+def task_of_long(folder: Path) -> Coreference:
+    write_conll(folder / "long.conll", {"long": story(3, 20)})
+    return task_of([write_stories(folder / "train.conll", 0, 6)], [folder / "long.conll"])
 
 
 def word_pieces(task: Coreference, batch: Any) -> tuple[int, list[list[int]]]:
