@@ -80,6 +80,7 @@ BEYOND: dict[str, dict[str, tuple[Any, ...]]] = {
         "max_words": (0, 1001),
         "mask_epoch": (-1, 1 << 16),
     },
+    "NerConfig": {"window": (0, 3, 1 << 15)},
     "OutputConfig": {"holdout": (-0.1, 1), "shard_bytes": (1023, "3 M", "2GiB", (1 << 30) + 1)},
     "OverlapConfig": {"n": (0, 1001), "least": (0,)},
     "QaConfig": dict.fromkeys(("stride", "max_question", "n_best", "max_answer"), (0, -1)) | {"window": (0, 67)},

@@ -1,0 +1,107 @@
+"""Read tagged sentences: a file of columns flows in, `Tagged` flows out.
+
+What columns are says `spanmask.probes.scores.columns`. A file may be compressed. Whichever scheme its tags are, spans are read by the rules
+that score them (`spanmask.probes.scores.ner`), so that an I behind O begins one in IOB2 too, and the tags are written anew in IOB2.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from os import PathLike, fspath
+from pathlib import Path
+
+from spanmask.config import OnError
+from spanmask.errors import ConfigError, CorpusError
+from spanmask.probes.ner.config import TagScheme
+from spanmask.probes.ner.tags import ALLOWED, irregular, scheme_of, tags_of
+from spanmask.probes.opening import opened
+from spanmask.probes.scores.columns import Columns, Fault, FaultError, Sentence, part_columns
+from spanmask.probes.scores.ner import spans_of
+from spanmask.probes.scores.reading import decoded
+from spanmask.storage import reporting, require_file
+
+_ADVICE = "mend the file, or leave such sentences out with --on-error skip"
+_CHUNK = 1 << 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tagged:
+    """A file's sentences, their tags in IOB2.
+
+    scheme: what its own tags are, or were said to be. irregular: words whose tag that scheme has otherwise. left_out: how many sentences
+    were left out, by fault.
+    """
+
+    sentences: tuple[Sentence, ...]
+    scheme: TagScheme
+    irregular: int
+    left_out: dict[Fault, int]
+
+    @property
+    def kinds(self) -> set[str]:
+        """The types of its spans."""
+        return {tag[2:] for sentence in self.sentences for tag in sentence.tags if tag[2:]}
+
+
+def read_tagged(
+    path: str | PathLike[str], scheme: TagScheme = TagScheme.AUTO, on_error: OnError = OnError.FAIL
+) -> Tagged:
+    """Read the sentences of a file.
+
+    Parameters
+    ----------
+    path
+        A file of columns; gzip, zstd, bz2 or xz by its first bytes.
+    scheme
+        What its tags are; a tag that begins with what the scheme does not have is a fault.
+    on_error
+        Whether the first sentence that is not usable (see `Fault`) ends reading, or all such are left out and counted.
+
+    Raises
+    ------
+    ConfigError
+        There is no such file, it has no words or no tags, or no sentence is left of it.
+    CorpusError
+        It is not UTF-8, its compressed stream is damaged, or a sentence is not usable.
+    StorageError
+        It cannot be read.
+    """
+    name = fspath(path)
+    columns = _columns(name)
+    sentences, left_out = _usable(name, columns, scheme, on_error)
+    if not sentences:
+        told = ", ".join(f"{fault}: {count}" for fault, count in left_out.items())
+        raise ConfigError(f"{name}: no sentence is left of it ({told}); give another file")
+    if scheme is TagScheme.AUTO:
+        scheme, odd = scheme_of(sentence.tags for sentence in sentences)
+    else:
+        odd = sum(irregular(sentence.tags, spans_of(sentence.tags), scheme) for sentence in sentences)
+    return Tagged(sentences=tuple(map(_in_iob2, sentences)), scheme=scheme, irregular=odd, left_out=dict(left_out))
+
+
+def _columns(name: str) -> Columns:
+    require_file(Path(name))
+    with reporting(name, "read"), opened(name) as stream:
+        data = b"".join(iter(lambda: stream.read(_CHUNK), b""))
+    columns = part_columns(decoded(data, name))
+    if columns.width < 2:
+        found = "one column a line" if columns.width else "no words"
+        raise ConfigError(f"{name}: {found}, expected a word a line, its tag in the last column; give another file")
+    return columns
+
+
+def _usable(name: str, columns: Columns, scheme: TagScheme, on_error: OnError) -> tuple[list[Sentence], Counter[Fault]]:
+    sentences, left_out = [], Counter[Fault]()
+    for number in range(len(columns.rows)):
+        try:
+            sentences.append(columns.sentence(number, ALLOWED[scheme]))
+        except FaultError as error:
+            if on_error is OnError.FAIL:
+                raise CorpusError(f"{error} ({error.fault}); {_ADVICE}", path=name, line=error.line) from None
+            left_out[error.fault] += 1
+    return sentences, left_out
+
+
+def _in_iob2(sentence: Sentence) -> Sentence:
+    return replace(sentence, tags=tuple(tags_of(spans_of(sentence.tags), len(sentence.tags))))
