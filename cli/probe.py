@@ -11,6 +11,7 @@ _SECTIONS = {
         "classify": "Labels, or numbers, of your own texts or pairs of texts: TSV and JSON lines.",
         "coref": "Coreference: CoNLL-2012 files, LitBank's and OntoGUM's among them.",
         "glue": "The nine tasks of GLUE, with the files that one submits.",
+        "ner": "Names and other spans with a type: CoNLL columns.",
         "qa": "Extractive question answering: SQuAD 1.1, SQuAD 2.0 and MRQA files.",
         "relation": "Relations between two entities: TACRED, SemEval-2010 task 8 and OpenNRE files.",
     },

@@ -47,7 +47,7 @@ def test_only_kernels_import_numba_and_only_tokenization_the_tokenizers() -> Non
     assert importers["tokenizers"] == tokenizing
     assert {
         Path(name).parts[:2]
-        for name in importers["torch"] - {f"probes/{task}/task.py" for task in ("coref", "qa", "relation")}
+        for name in importers["torch"] - {f"probes/{task}/task.py" for task in ("coref", "ner", "qa", "relation")}
     } <= {("loading", "torch_dataset")} | {
         (folder, path.name) for folder in ("model", "probes", "train") for path in (PACKAGE / folder).glob("*.py")
     }
@@ -139,6 +139,10 @@ def test_kernels_know_arrays_only() -> None:
         ("import spanmask.loading.stream", {"numba", "torch", "tokenizers"}),
         ("from spanmask.loading import ShardLoader, ShardDataset, Collator", {"numba", "tokenizers"}),
         ("import spanmask_cli.commands", {"numba", "pyarrow", "torch", "numpy", "rich"}),
+        (
+            "from spanmask.probes.ner import NerConfig, cut_sentences, most_frequent_tags, read_tagged",
+            {"torch", "tokenizers"},
+        ),
         (
             "from spanmask.probes.qa import QaConfig, cut_windows, decode, prediction_files, read_questions",
             {"torch", "tokenizers"},

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from spanmask._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from spanmask.probes import classify, coref, glue, qa, relation, scores
+    from spanmask.probes import classify, coref, glue, ner, qa, relation, scores
     from spanmask.probes.config import FinetuneConfig
     from spanmask.probes.examples import Examples
     from spanmask.probes.finetune import Finished, fine_tune
@@ -36,6 +36,7 @@ __all__ = [
     "coref",
     "fine_tune",
     "glue",
+    "ner",
     "qa",
     "read_questions",
     "read_results",
@@ -57,6 +58,7 @@ _HOMES = {
     "coref": "",
     "fine_tune": "finetune",
     "glue": "",
+    "ner": "",
     "qa": "",
     "read_questions": "results",
     "read_results": "results",

@@ -10,6 +10,7 @@ from spanmask.probes.results import Named, SeedResult
 
 _LOADING = {
     "coref": ("feature-extraction", "AutoModel"),
+    "ner": ("token-classification", "AutoModelForTokenClassification"),
     "qa": ("question-answering", "AutoModelForQuestionAnswering"),
 }
 _CLASSES = ("text-classification", "AutoModelForSequenceClassification")

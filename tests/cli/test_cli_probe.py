@@ -53,6 +53,7 @@ TASKS = {
     | dict.fromkeys(["--train", "--eval", "--segment", "--max-segments", "--max-span", "--top-spans", "--ffnn"])
     | dict.fromkeys(["--head-dropout", "--fold"])
     | {"--singletons": ["auto", "learn", "ignore"]},
+    "ner": SHARED | dict.fromkeys(["--train", "--eval", "--window"]) | {"--tags": ["auto", "iob1", "iob2", "iobes"]},
     "qa": SHARED
     | dict.fromkeys(["--train", "--eval", "--window", "--stride", "--max-question", "--n-best", "--max-answer"])
     | {"--stride-is": ["step", "overlap"]},
