@@ -14,6 +14,7 @@ from spanmask.storage import publish_bytes
 
 from . import (
     answering,
+    boundaries,
     engines,
     faults,
     finetuning,
@@ -61,6 +62,7 @@ TABLES: dict[Path, dict[str, Callable[[Results], str]]] = {
         "scoring": _measured("scoring", scoring),
         "finetuning": _measured("finetuning", finetuning),
         "answering": _measured("answering", answering),
+        "boundaries": _measured("boundaries", boundaries),
         "windows": _measured("windows", windows),
         "engines": _measured("engines", engines),
         "remote": _measured("remote", remote),

@@ -15,6 +15,9 @@ _SECTIONS = {
         "qa": "Extractive question answering: SQuAD 1.1, SQuAD 2.0 and MRQA files.",
         "relation": "Relations between two entities: TACRED, SemEval-2010 task 8 and OpenNRE files.",
     },
+    "Without a task": {
+        "boundaries": "How well the states at a span's boundaries tell what is in it; no labels.",
+    },
     "Finished runs": {
         "compare": "Put runs side by side, paired by seed.",
     },
@@ -33,4 +36,4 @@ PROBES = {name: told for group in _SECTIONS.values() for name, told in group.ite
     ),
 )
 def command() -> None:
-    """Fine-tune a model on a task's training files, and score its predictions on files that it never saw."""
+    """Fine-tune a model on a task's training files, and score its predictions on files that it never saw; or look at its states."""

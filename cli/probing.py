@@ -176,7 +176,11 @@ def probe(
             return task
 
         source = Source(
-            model, dropout=config.dropout, step=own["step"], vocabulary=_vocabulary(own), frozen=config.frozen
+            model,
+            dropout=config.dropout,
+            step=own["step"],
+            vocabulary=given_vocabulary(own["vocab"], own["cased"]),
+            frozen=config.frozen,
         )
         watch = ProbeDisplay(shown, request, stack)
         resume = own["resume"] and like is None
@@ -203,13 +207,14 @@ def _configs(
     return run.config.changed(**options), before.changed(**task)
 
 
-def _vocabulary(own: Mapping[str, Any]) -> Vocabulary | None:
-    if own["vocab"] is None:
+def given_vocabulary(vocab: str | None, cased: bool | None) -> Vocabulary | None:
+    """Return the vocabulary that ``--vocab`` and ``--cased`` name; None where none is given."""
+    if vocab is None:
         return None
     from spanmask.config import VocabularyConfig
     from spanmask.vocab import load_vocabulary
 
-    return load_vocabulary(VocabularyConfig(vocab=own["vocab"], cased=own["cased"]))
+    return load_vocabulary(VocabularyConfig(vocab=vocab, cased=cased))
 
 
 def _left_out(left_out: Mapping[str, Mapping[Any, int]], noun: str) -> list[str]:

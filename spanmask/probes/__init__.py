@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from spanmask._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from spanmask.probes import classify, coref, glue, ner, qa, relation, scores
+    from spanmask.probes import boundaries, classify, coref, glue, ner, qa, relation, scores
     from spanmask.probes.config import FinetuneConfig
     from spanmask.probes.examples import Examples
     from spanmask.probes.finetune import Finished, fine_tune
@@ -32,6 +32,7 @@ __all__ = [
     "Results",
     "Source",
     "Task",
+    "boundaries",
     "classify",
     "coref",
     "fine_tune",
@@ -54,6 +55,7 @@ _HOMES = {
     "Results": "results",
     "Source": "starting",
     "Task": "tasks",
+    "boundaries": "",
     "classify": "",
     "coref": "",
     "fine_tune": "finetune",

@@ -35,6 +35,7 @@ def test_every_result_is_reproduced_by_one_command():
         "engines",
         "faults",
         "answering",
+        "boundaries",
         "finetuning",
         "pretraining",
         "remote",

@@ -274,7 +274,7 @@ HELP = "; spanmask {} --help tells more"
         ("bench zzz", "no command 'zzz'; known: load, masking, preshard, tokenize, train"),
         ("bench it's", 'no command "it\'s"; known: load, masking, preshard, tokenize, train'),
         ("bench a\\b", "no command 'a\\\\b'; known: load, masking, preshard, tokenize, train"),
-        ("probe it's", 'no command "it\'s"; known: classify, compare, coref, glue, ner, qa, relation'),
+        ("probe it's", 'no command "it\'s"; known: boundaries, classify, compare, coref, glue, ner, qa, relation'),
         ("verify --hlep", "no option --hlep; did you mean '--help'?"),
     ],
 )

@@ -1,0 +1,313 @@
+"""The question: do boundary states tell more of what is between them where that was trained.
+
+    python -m spanmask_bench.boundaries TEXT.jsonl.zst… --work DIR --json FILE
+
+Tiny models are trained with masked tokens alone and with span boundaries too, for the same tokens: of each pair of a seed the encoder
+begins with the same weights by name, and reads the same masks in the same order. ``spanmask probe boundaries`` asks all of them on the
+held-out split, and what is told are paired differences over the seeds, whichever way they fall. Every step is a command as a user would
+give it, and goes on where a killed one was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from . import markdown, protocol
+from .command_runs import COMMAND
+
+QUESTION = "Do boundary states tell more of what is between them where that was trained?"
+OBJECTIVES = ("mlm", "mlm+sbo")
+PLACES, INSIDES = ("first", "last", "inner"), ("masked", "visible")
+THREADS, SEED = 2, 7
+_LONGEST, _HOLDOUT, _EVALUATED = 128, 0.05, 1000
+
+
+def measure(texts: Sequence[Path], work: Path, *, seeds: int, steps: int, entries: int, spans: int) -> dict[str, Any]:
+    """Run what is not done yet, and return the figures of all of it.
+
+    Parameters
+    ----------
+    texts
+        What models are trained on, but for a share of the documents.
+    work
+        A folder for everything; a run that was killed goes on in it.
+    seeds
+        Trainings with each objective.
+    steps
+        Updates of each.
+    entries
+        Of the vocabulary.
+    spans
+        Spans that are asked for.
+
+    Raises
+    ------
+    RuntimeError
+        A command failed.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    shards = _sharded(texts, work, entries)
+    numbers = range(1, seeds + 1)
+    alike = {str(seed): _same_start(shards, _training(steps, seed)) for seed in numbers}
+    for seed in numbers:
+        for objective in OBJECTIVES:
+            _train(shards, work / f"{objective}-{seed}", objective, _training(steps, seed))
+    found = {objective: _asked(shards, work, objective, numbers, spans) for objective in OBJECTIVES}
+    findings = {
+        "input": _input(shards),
+        "models": {objective: [_trained(work / f"{objective}-{seed}") for seed in numbers] for objective in OBJECTIVES},
+        "same_start": alike,
+        "pairs": _pairs([found[objective] for objective in OBJECTIVES]),
+        "beside": {objective: _beside(found[objective], numbers) for objective in OBJECTIVES},
+        "lengths": _by_length(found, numbers),
+    }
+    parameters = {"seeds": seeds, "steps": steps, "entries": entries, "spans": spans, "holdout": _HOLDOUT}
+    return protocol.record(QUESTION, parameters, findings, ["torch"])
+
+
+# --- What is run
+
+
+def _run(*arguments: object) -> None:
+    done = subprocess.run([*COMMAND, *map(str, arguments)], stdout=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        raise RuntimeError(
+            f"spanmask {arguments[0]} ended with {done.returncode}; see above, mend it and start this again"
+        )
+
+
+def _sharded(texts: Sequence[Path], work: Path, entries: int) -> Path:
+    """Return the dataset, with a vocabulary of its own: few entries, which tiny models learn something of in minutes."""
+    vocabulary, shards = work / "vocabulary", work / "shards"
+    if not vocabulary.exists():
+        _run("vocab", *texts, "--kind", "wordpiece", "--uncased", "--size", entries, "--out", vocabulary)
+    options = ["--seed", SEED, "--max-tokens", _LONGEST, "--holdout", _HOLDOUT]
+    _run("preshard", *texts, "--out", shards, "--vocab", vocabulary, *options)
+    return shards
+
+
+def _training(steps: int, seed: int) -> dict[str, Any]:
+    """Return the options of a training but for its objective."""
+    return {"preset": "cpu", "steps": steps, "seed": seed, "max_positions": _LONGEST}
+
+
+def _train(shards: Path, run: Path, objective: str, options: Mapping[str, Any]) -> None:
+    """Train a model, or go on with that."""
+    done = run / "done"
+    if done.exists():
+        return
+    flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
+    begun = ["--objective", objective, *flags, "--threads", THREADS, "--eval", "--eval-sequences", _EVALUATED]
+    _run("train", shards, "--out", run, *(["--resume"] if (run / "run.json").exists() else begun))
+    done.touch()
+
+
+def _asked(shards: Path, work: Path, objective: str, seeds: Sequence[int], spans: int) -> Path:
+    """Return the probe's run of all models of an objective."""
+    out = work / f"{objective}-found"
+    if not (out / "results.json").exists():
+        models = [work / f"{objective}-{seed}" for seed in seeds]
+        options = ["--spans", spans, "--seeds", ",".join(map(str, seeds))]
+        resume = ["--resume"] if (out / "probe.json").exists() else []
+        _run("probe", "boundaries", *models, shards, "--out", out, "--threads", THREADS, *options, *resume)
+    return out
+
+
+# --- What is found
+
+
+def _same_start(shards: Path, options: Mapping[str, Any]) -> bool:
+    """Tell whether models of both objectives begin with the same weights, as far as both have them."""
+    import torch
+
+    import spanmask
+    from spanmask.train import TrainConfig
+    from spanmask.train.starting import initial_model
+
+    dataset = [spanmask.open(shards)]
+    one, other = (
+        initial_model(TrainConfig.of(**options, objective=objective), dataset).state_dict() for objective in OBJECTIVES
+    )
+    return one.keys() <= other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def _input(shards: Path) -> dict[str, Any]:
+    manifest = json.loads((shards / "manifest.json").read_bytes())
+    return {
+        "names": [one["name"] for one in manifest["inputs"]],
+        "fingerprint": manifest["fingerprint"],
+        "documents": manifest["conservation"]["documents_in"],
+        "rows": {name: counts["rows"] for name, counts in manifest["statistics"].items()},
+    }
+
+
+def _trained(run: Path) -> dict[str, Any]:
+    """Return how far a model was trained, and its loss on held-out text."""
+    line = json.loads((run / "metrics.jsonl").read_text("utf-8").splitlines()[-1])
+    evaluated = json.loads((run / "evaluation.jsonl").read_text("utf-8").splitlines()[-1])
+    known = json.loads((run / "run.json").read_bytes())
+    return {
+        "parameters": known["parameters"],
+        "step": line["step"],
+        "tokens": line["tokens"],
+        "held_out_mlm_loss": evaluated["mlm_loss"],
+    }
+
+
+def _pairs(runs: Sequence[Path]) -> list[dict[str, Any]]:
+    """Return the figures of both, and their differences paired by seed, as `spanmask probe compare` has them."""
+    from spanmask.probes.comparing import compare
+
+    comparison = compare([str(run) for run in runs])
+    one, other = comparison.runs
+    return [
+        {
+            "inside": pair.file,
+            "figure": pair.figure,
+            "means": [fmean(run.values(pair.file, pair.figure)) for run in (one, other)],
+            "differences": list(pair.differences),
+            "mean": pair.mean,
+            "interval": pair.over_seeds,
+            "verdict": pair.verdict,
+        }
+        for pair in comparison.pairs
+    ]
+
+
+def _founds(run: Path, seeds: Sequence[int]) -> list[Mapping[str, Any]]:
+    from spanmask.probes.boundaries.record import read_found
+
+    return [found for seed in seeds if (found := read_found(run, seed)) is not None]
+
+
+def _beside(run: Path, seeds: Sequence[int]) -> dict[str, Any]:
+    """Return the mean bits of every reader, and how often shuffled labels were off by more than chance has it."""
+    from spanmask.probes.boundaries.findings import complaints
+
+    found = _founds(run, seeds)
+    bits = {
+        inside: {
+            place: {
+                reader: fmean(one[inside][place]["readers"][reader]["bits"] for one in found)
+                for reader in found[0][inside][place]["readers"]
+            }
+            for place in found[0][inside]
+        }
+        for inside in INSIDES
+    }
+    return {"bits": bits, "complaints": [line for one in found for line in complaints(one)]}
+
+
+def _by_length(runs: Mapping[str, Path], seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """Return how many bits more are saved with span boundaries, by what is inside, place and length."""
+    from spanmask.probes.intervals import over_seeds
+
+    one, other = (_founds(runs[objective], seeds) for objective in OBJECTIVES)
+    rows = []
+    for inside in INSIDES:
+        for place, told in one[0][inside].items():
+            for length, there in told["lengths"].items():
+                saved = [
+                    [found[inside][place]["lengths"][length]["readers"]["model"]["saved"] for found in side]
+                    for side in (one, other)
+                ]
+                differences = [b - a for a, b in zip(*saved, strict=True)]
+                key = {"inside": inside, "place": place, "length": length, "tokens": there["tokens"]}
+                known = {"mean": fmean(differences), "interval": over_seeds(differences)}
+                rows.append({**key, "saved": [fmean(side) for side in saved], **known})
+    return rows
+
+
+# --- The table
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """Return a result as Markdown: bits saved by place, by length, and what stands beside."""
+    parts = [_saved(result), _beside_rows(result), _length_rows(result), f"{_told(result)}\n"]
+    return "\n\n".join(parts)
+
+
+def _saved(result: Mapping[str, Any]) -> str:
+    head = ["bits saved of", *OBJECTIVES, "difference", "95 % over seeds", "so it is"]
+    rows = []
+    for pair in result["pairs"]:
+        if pair["figure"] == "saved" or pair["figure"].removesuffix("_saved") in PLACES:
+            what = "all three" if pair["figure"] == "saved" else pair["figure"].removesuffix("_saved")
+            means = [f"{value:.3f}" for value in pair["means"]]
+            cells = [*means, f"{pair['mean']:+.3f}", _interval(pair), pair["verdict"]]
+            rows.append([f"{what}, inside {pair['inside']}", *cells])
+    return markdown.table(head, rows)
+
+
+def _beside_rows(result: Mapping[str, Any]) -> str:
+    head = ["bits a token", "unigram", "shuffled", "static", "random", "model"]
+    rows = []
+    for objective, beside in result["beside"].items():
+        for inside, places in beside["bits"].items():
+            for place, readers in places.items():
+                cells = [f"{readers[name]:.3f}" for name in head[1:]]
+                rows.append([f"{objective}: {place}, inside {inside}", *cells])
+    return markdown.table(head, rows)
+
+
+def _length_rows(result: Mapping[str, Any]) -> str:
+    head = ["token, inside, pieces of the span", "tokens", *OBJECTIVES, "difference", "95 % over seeds"]
+    rows = [
+        [
+            f"{one['place']}, {one['inside']}, {one['length']}",
+            f"{one['tokens']:,}",
+            *(f"{value:.3f}" for value in one["saved"]),
+            f"{one['mean']:+.3f}",
+            _interval(one),
+        ]
+        for one in result["lengths"]
+    ]
+    return markdown.table(head, rows)
+
+
+def _interval(known: Mapping[str, Any]) -> str:
+    return "-" if known["interval"] is None else "{:+.3f} to {:+.3f}".format(*known["interval"])
+
+
+def _told(result: Mapping[str, Any]) -> str:
+    models, parameters = result["models"], result["parameters"]
+    loss = {name: fmean(one["held_out_mlm_loss"] for one in each) for name, each in models.items()}
+    first = models[OBJECTIVES[0]][0]
+    alike = "the same weights by name" if all(result["same_start"].values()) else "OTHER WEIGHTS"
+    complaints = sum(len(beside["complaints"]) for beside in result["beside"].values())
+    return (
+        f"{parameters['seeds']} seeds of each, {first['parameters']:,} parameters, {first['tokens']:,} tokens, from {alike}; masked-token "
+        f"loss on held-out text {', '.join(f'{name} {value:.3f}' for name, value in loss.items())}. Shuffled labels are off by more than "
+        f"chance has it {complaints} times. {markdown.measured_on(result)}"
+    )
+
+
+def empty() -> str:
+    """Return what stands in the table's place before anything was measured."""
+    return "Not measured yet.\n"
+
+
+def main() -> None:
+    """Measure what the command line names, and print the table."""
+    parser = argparse.ArgumentParser(prog="spanmask_bench.boundaries", description=__doc__)
+    parser.add_argument("texts", type=Path, nargs="+", metavar="TEXT", help="what models are trained and asked on")
+    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="where everything is written")
+    parser.add_argument("--seeds", type=int, default=6, help="trainings with each objective")
+    parser.add_argument("--steps", type=int, default=4000, help="updates of each training")
+    parser.add_argument("--entries", type=int, default=4000, help="of the vocabulary")
+    parser.add_argument("--spans", type=int, default=20_000, help="spans that are asked for")
+    parser.add_argument("--json", metavar="FILE", help="write the result as JSON as well")
+    asked = parser.parse_args()
+    options = {name: getattr(asked, name) for name in ("seeds", "steps", "entries", "spans")}
+    result = measure(asked.texts, asked.work, **options)
+    protocol.deliver(result, table(result), asked.json)
+
+
+if __name__ == "__main__":
+    main()

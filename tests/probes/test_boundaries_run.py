@@ -1,0 +1,245 @@
+"""Boundary states of models, what a linear reader finds in them, and whole runs: known numbers first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from probes.ordering import small_model, vocabulary
+from probes.test_boundaries_parts import MASK, row
+
+import spanmask
+from spanmask import PreshardConfig, preshard
+from spanmask.blocks import block_of
+from spanmask.errors import ConfigError, MismatchError
+from spanmask.model import SpanBertConfig
+from spanmask.model.inputs import padded_tensors
+from spanmask.probes.boundaries import BoundariesConfig, Part, Place, Spans, classes_of, probe, read_spans
+from spanmask.probes.boundaries.findings import chance
+from spanmask.probes.boundaries.ground import Ground, Watch, _shuffled
+from spanmask.probes.boundaries.reader import read_tokens
+from spanmask.probes.boundaries.record import read_found
+from spanmask.probes.boundaries.spans import asked, spans_of
+from spanmask.probes.boundaries.states import boundary_states, random_encoder, static_states
+from spanmask.probes.comparing import compare
+from spanmask.probes.results import read_results
+from spanmask.probes.starting import Source
+
+STORIES = Path(spanmask.__file__).parent / "data" / "poe.txt"
+#: Of readers that are trained in moments.
+QUICK: dict[str, Any] = {"spans": 250, "decay": (0.1,), "epochs": 2, "device": "cpu", "threads": 1}
+TINY = SpanBertConfig(vocab_size=60, hidden=32, layers=2, heads=2, intermediate=48, max_positions=16)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_model(tmp_path_factory.mktemp("model") / "model")
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
+    return _preshard(tmp_path_factory.mktemp("shards"), model, holdout=0.5)
+
+
+def _preshard(folder: Path, vocab: object, **options: Any) -> Path:
+    config = PreshardConfig.of(vocab=str(vocab), seed=3, max_tokens=64, **options)
+    preshard([STORIES], folder / "shards", config, jobs=1)
+    return folder / "shards"
+
+
+# --- Known numbers
+
+
+def _made(count: int) -> Spans:
+    """Spans ``L first last R`` of which the first token is a function of L, and the last is any of 16 whatever stands beside."""
+    draw = np.random.default_rng(1)
+    left, right, last = draw.integers(10, 30, count), draw.integers(10, 30, count), draw.integers(40, 56, count)
+    rows = [
+        row([2, a, 30 + 3 * a % 10, z, b, 3], (2, 4), document=number)
+        for number, (a, b, z) in enumerate(zip(left.tolist(), right.tolist(), last.tolist(), strict=True))
+    ]
+    return spans_of(block_of(rows), mask=MASK, most=count)
+
+
+@pytest.fixture(scope="module")
+def made() -> Spans:
+    return _made(3000)
+
+
+def _told(spans: Spans, place: Place, states: Any, **options: Any) -> tuple[float, float, float]:
+    """Return a reader's bits, those without states, and what chance allows between them."""
+    config = BoundariesConfig.of(**QUICK | {"epochs": 15, "spans": len(spans), "lr": 0.02} | options)
+    numbers, targets = asked(spans, config)[place], spans.targets[place]
+    classes = classes_of(
+        targets[numbers[Part.TRAINING]], targets[numbers[Part.SELECTION]], entries=60, most=config.classes
+    )
+    told = read_tokens(states, numbers, targets, classes, config, seed=1)
+    unigram = classes.unigram_bits(targets[numbers[Part.MEASURED]])
+    return (
+        float(told.bits.mean()),
+        float(unigram.mean()),
+        chance(told.bits - unigram, len(numbers[Part.SELECTION])),
+    )
+
+
+def test_a_token_that_follows_from_the_boundary_is_told_and_one_that_does_not_costs_its_entropy(made: Spans) -> None:
+    states = static_states(random_encoder(TINY, 0), made)
+    bits, unigram, _ = _told(made, Place.FIRST, states)
+    assert bits < 0.05
+    assert unigram > 3
+    bits, unigram, limit = _told(made, Place.LAST, states)
+    assert unigram == pytest.approx(4, abs=0.02)
+    assert abs(bits - unigram) <= limit < 0.1
+    # What is told of few classes is a part of what is told of all: of 10 tokens two stand in the rest.
+    bits, _, _ = _told(made, Place.FIRST, states, classes=8)
+    assert 0.05 < bits < 1
+
+
+def test_shuffled_labels_cost_what_frequencies_do(made: Spans) -> None:
+    config = BoundariesConfig.of(**QUICK | {"spans": len(made)})
+    numbers = asked(made, config)[Place.FIRST]
+    shuffled = _shuffled(made.targets[Place.FIRST], numbers, 1)
+    for part, which in numbers.items():
+        before, after = made.targets[Place.FIRST][which], shuffled[which]
+        assert sorted(before) == sorted(after)
+        assert np.array_equal(before, after) is (part is Part.MEASURED)
+    states = static_states(random_encoder(TINY, 0), made)
+    bits, unigram, limit = _told(replace(made, targets={**made.targets, Place.FIRST: shuffled}), Place.FIRST, states)
+    assert abs(bits - unigram) <= limit < 0.2
+
+
+def test_a_reader_is_a_function_of_states_and_seed(made: Spans) -> None:
+    states = static_states(random_encoder(TINY, 0), made)
+    one, again = (_told(made, Place.FIRST, states, epochs=2, patience=2) for _ in range(2))
+    assert one == again
+    # States that tell nothing, and one that has no deviation, are frequencies.
+    bits, unigram, _ = _told(made, Place.FIRST, np.ones_like(states))
+    assert bits == pytest.approx(unigram, abs=0.01)
+
+
+# --- States
+
+
+def test_states_are_those_of_each_row_alone_in_the_spans_order(made: Spans) -> None:
+    draw = np.random.default_rng(2)
+    rows = [row([2, *draw.integers(10, 60, size).tolist(), 3], (1, 2), (3, 6)) for size in (5, 11, 8, 6, 13, 9)]
+    spans = spans_of(block_of(rows), mask=MASK, most=100)
+    encoder = random_encoder(TINY, 3)
+    found = boundary_states(encoder, spans, spans.masked, pad_id=0, bins=2)
+    with torch.no_grad():
+        for number in range(len(spans)):
+            ids = torch.from_numpy(spans.masked[spans.rows[number]])[None]
+            hidden = encoder.eval()(padded_tensors(ids, torch.ones_like(ids)))
+            alone = torch.cat([hidden[spans.lefts[number]], hidden[spans.rights[number]]])
+            assert torch.from_numpy(found[number]) == pytest.approx(alone, abs=1e-5)
+    assert not np.allclose(found, boundary_states(encoder, spans, spans.visible, pad_id=0, bins=2))
+    words = encoder.embeddings.words.weight.detach().numpy()
+    assert np.array_equal(
+        static_states(encoder, spans)[1], np.concatenate([words[one] for one in spans.boundaries()[1]])
+    )
+
+
+# --- Whole runs
+
+
+def test_a_run_that_was_ended_goes_on_to_the_same_figures_and_runs_are_compared_by_seed(
+    tmp_path: Path, model: Path, shards: Path
+) -> None:
+    other, config = small_model(tmp_path / "other", seed=1), BoundariesConfig.of(**QUICK)
+    whole = probe([Source(model), Source(other)], shards, config, out=tmp_path / "whole")
+    assert read_results(tmp_path / "whole") == whole.results
+    assert whole.results.task == "boundaries"
+    assert [one.name for one in whole.results.eval] == ["masked", "visible"]
+    assert whole.results.train[0].name == "shards, validation"
+    for one in whole.results.seeds:
+        assert {"saved", "bits", "accuracy", "first_saved", "inner_over_random"} <= one.scores["masked"].keys()
+    assert whole.found[1] != whole.found[2]
+
+    class Ended(Watch):
+        """Ends with the second model."""
+
+        def states(self, told: str, done: int, total: int) -> None:
+            if told.startswith("other"):
+                raise KeyboardInterrupt
+
+    models = [Source(model), Source(other)]
+    with pytest.raises(KeyboardInterrupt):
+        probe(models, shards, config, out=tmp_path / "ended", watch=Ended())
+    assert read_found(tmp_path / "ended", 1) == json.loads(json.dumps(whole.found[1]))
+    assert not (tmp_path / "ended" / "results.json").exists()
+    for changed, told in (
+        (config.changed(lr=0.1), "lr was 0.001, is 0.1"),
+        (config.changed(spans=200), "spans was 250"),
+    ):
+        with pytest.raises(MismatchError, match=f"the run differs: {told}"):
+            probe(models, shards, changed, out=tmp_path / "ended", resume=True)
+    with pytest.raises(ConfigError, match="holds a run already"):
+        probe(models, shards, config, out=tmp_path / "ended")
+    again = probe(models, shards, config, out=tmp_path / "ended", resume=True)
+    assert json.loads(json.dumps(again.found[2])) == json.loads(json.dumps(whole.found[2]))
+    assert again.results == whole.results
+
+    turned = probe([Source(other), Source(model)], shards, config, out=tmp_path / "turned")
+    comparison = compare([str(tmp_path / name) for name in ("whole", "turned")])
+    (pair,) = comparison.of("masked", "first_saved")
+    values = [[one.scores["masked"]["first_saved"] for one in run.seeds] for run in (whole.results, turned.results)]
+    assert pair.differences == pytest.approx([b - a for a, b in zip(*values, strict=True)])
+    assert pair.over_seeds is not None
+
+
+def test_rows_are_taken_in_one_order_and_masked_anew_where_that_is_asked(shards: Path) -> None:
+    split = spanmask.open(shards, "validation")
+    few, more = (read_spans(split, BoundariesConfig(spans=count)) for count in (50, 90))
+    assert np.array_equal(few.documents, more.documents[:50])
+    fresh = read_spans(split, BoundariesConfig(spans=50, mask_epoch=1))
+    assert not np.array_equal(few.lefts, fresh.lefts)
+    assert np.array_equal(few.visible[0], fresh.visible[0])
+    stored = read_spans(split, BoundariesConfig(spans=50, mask_epoch=0))
+    assert np.array_equal(few.lefts, stored.lefts)
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A dataset of another vocabulary, without a validation split."""
+    return _preshard(tmp_path_factory.mktemp("elsewhere"), "uncased")
+
+
+def test_what_does_not_fit_is_refused(tmp_path: Path, model: Path, shards: Path, elsewhere: Path) -> None:
+    config, out = BoundariesConfig.of(**QUICK), tmp_path / "run"
+    with (
+        pytest.warns(UserWarning, match="has no validation split: spans are those of train"),
+        pytest.raises(
+            MismatchError, match=r"model: its vocabulary hashes to .*: preshard held-out text with the model's own"
+        ),
+    ):
+        probe([Source(model)], elsewhere, config, out=out)
+    short = small_model(tmp_path / "short", max_positions=32)
+    with pytest.raises(ConfigError, match="rows have up to 64 tokens, and the model 32 positions: preshard"):
+        probe([Source(short)], shards, config, out=out)
+    with pytest.raises(ConfigError, match="has no split 'test'; it has train, validation"):
+        probe([Source(model)], shards, config.changed(split="test"), out=out)
+    with pytest.raises(ConfigError, match="leave nothing to"):
+        probe([Source(model)], shards, config.changed(spans=1), out=out)
+    # A run that was refused has begun nothing.
+    assert not (out / "probe.json").exists()
+
+
+def test_a_model_that_changes_while_it_is_asked_is_refused(tmp_path: Path, shards: Path) -> None:
+    folder = small_model(tmp_path / "model")
+    ground, source = Ground(spanmask.open(shards), BoundariesConfig.of(**QUICK), Watch()), Source(folder)
+    ground.look(source)
+    (folder / "model.safetensors").write_bytes(
+        (small_model(tmp_path / "new", seed=5) / "model.safetensors").read_bytes()
+    )
+    with pytest.raises(MismatchError, match="it has other weights than when the run began"):
+        ground.found(source, 1)
+
+
+def test_the_vocabulary_of_the_stories_is_that_of_the_dataset(shards: Path) -> None:
+    assert spanmask.open(shards).manifest.stated_vocabulary.sha256 == vocabulary().sha256
