@@ -11,6 +11,9 @@ from spanmask.probes.watching import ProbePlan, Watch
 
 from .train_display import Display
 
+#: Of more figures than so many, so many are shown.
+_MOST, _SHOWN = 12, 4
+
 
 class ProbeDisplay(Display, Watch):
     """Shows a run of trainings, and ends it in order when a signal asks for it."""
@@ -76,19 +79,15 @@ def result_lines(results: Results) -> list[str]:
     if count == 1:
         lines = [f"{name}: {_figures(figures)}" for name, figures in scores.items()]
     else:
-        spreads = {name: ", ".join(f"{one} {_spread(results, name, one)}" for one in scores[name]) for name in scores}
+        spreads = {name: _joined([f"{one} {_spread(results, name, one)}" for one in scores[name]]) for name in scores}
         lines = [f"{name}: {told} (mean ± standard deviation of {count} seeds)" for name, told in spreads.items()]
-    return lines + majority_lines(results)
+    return lines + floor_lines(results)
 
 
-def majority_lines(results: Results) -> list[str]:
-    """Return what the most frequent label would score if it were always told, where the task has reckoned that."""
-    told = results.protocol.get("majority") or {}
-    return [
-        f"{name}: {_figures(figures)} if all were told to be {told['label']!r}"
-        for name, figures in told.items()
-        if name != "label"
-    ]
+def floor_lines(results: Results) -> list[str]:
+    """Return what is reached without an encoder, where the task has reckoned that."""
+    floor = results.protocol.get("floor") or {"figures": {}}
+    return [f"{name}: {_figures(figures)} by {floor['by']}" for name, figures in floor["figures"].items()]
 
 
 def _spread(results: Results, name: str, figure: str) -> str:
@@ -101,7 +100,11 @@ def _spread(results: Results, name: str, figure: str) -> str:
 
 
 def _figures(figures: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {_number(value)}" for name, value in figures.items())
+    return _joined([f"{name} {_number(value)}" for name, value in figures.items()])
+
+
+def _joined(told: list[str]) -> str:
+    return ", ".join(told if len(told) <= _MOST else [*told[:_SHOWN], f"{len(told) - _SHOWN} more in results.json"])
 
 
 def _number(value: float) -> str:

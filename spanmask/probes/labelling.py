@@ -7,7 +7,6 @@ error, as transformers' ``BertForSequenceClassification`` has them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +21,7 @@ from spanmask.model.config import SpanBertConfig
 from spanmask.model.finetuning import ClassHead
 from spanmask.probes.batching import Batch
 from spanmask.probes.examples import Examples
+from spanmask.probes.floors import label_floor
 from spanmask.probes.labelled import LabelledTexts
 from spanmask.probes.results import Figures
 from spanmask.probes.sentences import sentence_examples
@@ -129,14 +129,10 @@ class Labelling(ABC):
         return [f"{value:.9g}" for value in outputs[:, 0].tolist()]
 
     @property
-    def majority(self) -> dict[str, Any]:
-        """The most frequent label of the training files, and what it would score if it were always told; nothing where there are numbers.
-
-        ``{"label": "1", "dev": {"accuracy": 0.5}}``, by evaluation file.
-        """
+    def floor(self) -> dict[str, Any]:
+        """What the most frequent label of the training files would score; nothing where there are numbers."""
         if not self.labels:
             return {}
-        counted = Counter((*(self._sets.training.labels or ()), *(self._sets.choosing.labels or ())))
-        label = max(self.labels, key=lambda one: counted[one])
         told = ((name, texts.labels) for name, texts in self._sets.evaluations.items())
-        return {"label": label} | {name: dict(self.figures(gold, [label] * len(gold))) for name, gold in told if gold}
+        training = (*(self._sets.training.labels or ()), *(self._sets.choosing.labels or ()))
+        return label_floor(training, self.labels, {name: gold for name, gold in told if gold}, self.figures)

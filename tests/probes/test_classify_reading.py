@@ -11,9 +11,10 @@ import pytest
 
 from spanmask.config import OnError
 from spanmask.errors import ConfigError, CorpusError
-from spanmask.probes.classify import ClassifyConfig, Columns, confusion, find_columns, macro_f1, read_labelled
+from spanmask.probes.classify import ClassifyConfig, Columns, confusion, find_columns, read_labelled
 from spanmask.probes.classify.figures import root_mean_squared_error
 from spanmask.probes.labelled import divided
+from spanmask.probes.scores.macro import macro_f1
 
 PLAIN = Columns(("text",), "label")
 

@@ -83,10 +83,11 @@ def test_figures_of_labels_are_those_of_the_predictions_that_are_written(tmp_pat
     assert results.metric == "macro_f1"
     assert results.protocol["labels"] == order
     assert load_finetuned(out / "seed-1" / "model").head.labels == tuple(order)
-    majority = results.protocol["majority"]
+    floor = results.protocol["floor"]
     known = [label_of(first) for first, _ in some_texts(0, 50)]
-    assert majority["label"] == max(order, key=known.count)
-    assert majority["held-out"]["accuracy"] == pytest.approx(gold.count(majority["label"]) / 15)
+    most = max(order, key=known.count)
+    assert floor["by"] == f"the most frequent label, {most!r}"
+    assert floor["figures"]["held-out"]["accuracy"] == pytest.approx(gold.count(most) / 15)
 
 
 def test_figures_of_numbers_are_those_of_the_predictions_that_are_written(tmp_path: Path) -> None:
@@ -103,7 +104,7 @@ def test_figures_of_numbers_are_those_of_the_predictions_that_are_written(tmp_pa
     squares = [(float(one) - float(other)) ** 2 for one, other in zip(gold, said, strict=True)]
     assert figures["rmse"] == pytest.approx((sum(squares) / 12) ** 0.5)
     assert results.metric == "mean"
-    assert results.protocol["majority"] == {}
+    assert results.protocol["floor"] == {}
     assert not (out / "seed-1" / "dev" / "confusion.tsv").exists()
 
 

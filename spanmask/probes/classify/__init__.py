@@ -15,7 +15,7 @@ from spanmask._lazy import lazy_names
 
 if TYPE_CHECKING:
     from spanmask.probes.classify.config import ClassifyConfig, Target
-    from spanmask.probes.classify.figures import confusion, macro_f1
+    from spanmask.probes.classify.figures import confusion
     from spanmask.probes.classify.reading import Columns, find_columns, read_labelled
     from spanmask.probes.classify.task import Classify
 
@@ -26,7 +26,6 @@ __all__ = [
     "Target",
     "confusion",
     "find_columns",
-    "macro_f1",
     "read_labelled",
 ]
 
@@ -37,7 +36,6 @@ _HOMES = {
     "Target": "config",
     "confusion": "figures",
     "find_columns": "reading",
-    "macro_f1": "figures",
     "read_labelled": "reading",
 }
 

@@ -13,13 +13,14 @@ import numpy as np
 from spanmask.config import OnError
 from spanmask.errors import ConfigError
 from spanmask.probes.classify.config import ClassifyConfig, Target
-from spanmask.probes.classify.figures import confusion, macro_f1, root_mean_squared_error
+from spanmask.probes.classify.figures import confusion, root_mean_squared_error
 from spanmask.probes.classify.reading import find_columns, read_labelled
 from spanmask.probes.files import evaluation_files, training_files
 from spanmask.probes.labelled import divided, joined
 from spanmask.probes.labelling import HeldTexts, Labelling, Sets
 from spanmask.probes.results import Figures
 from spanmask.probes.scores.glue import accuracy, pearson, spearman
+from spanmask.probes.scores.macro import macro_f1
 from spanmask.probes.tasks import Outputs
 from spanmask.tokenization import Tokenizer
 from spanmask.vocab import Vocabulary
@@ -99,7 +100,7 @@ class Classify(Labelling):
     def protocol(self) -> Mapping[str, Any]:
         """The options, the labels, what was left out, and what the most frequent label would score."""
         left = {Path(path).name: {str(f): n for f, n in held.items()} for path, held in self.left_out.items()}
-        return {**self._config.to_json(), "labels": list(self.labels), "left_out": left, "majority": self.majority}
+        return {**self._config.to_json(), "labels": list(self.labels), "left_out": left, "floor": self.floor}
 
     def figures(self, gold: Sequence[str], predicted: Sequence[str]) -> Figures:
         """Return accuracy and macro-averaged F1 in [0, 1]; of numbers correlations, their mean, and the root mean squared error."""

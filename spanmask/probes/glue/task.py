@@ -90,7 +90,7 @@ class Glue(Labelling):
         """The options, what was left out, what is predicted without labels, and what the most frequent label would score."""
         left = {path.rpartition("/")[2]: {str(f): n for f, n in held.items()} for path, held in self.left_out.items()}
         tests = {name: digest(path) for name, path in self._files.tests.items()}
-        return {**self._config.to_json(), "left_out": left, "tests": tests, "majority": self.majority}
+        return {**self._config.to_json(), "left_out": left, "tests": tests, "floor": self.floor}
 
     def figures(self, gold: Sequence[str], predicted: Sequence[str]) -> Figures:
         """Return the official figures, and their mean where there are two."""

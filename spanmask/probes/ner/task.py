@@ -26,6 +26,7 @@ from spanmask.model.finetuning import TokenClassHead
 from spanmask.probes.batching import Batch
 from spanmask.probes.examples import Examples
 from spanmask.probes.files import Paths, evaluation_files, training_files
+from spanmask.probes.floors import floor_of
 from spanmask.probes.ner.baseline import most_frequent_tags
 from spanmask.probes.ner.config import NerConfig
 from spanmask.probes.ner.reading import Tagged, read_tagged
@@ -70,10 +71,10 @@ class TaggedText:
         tags = iter([self._labels[number] for number in best.tolist()])
         return [[next(tags) for _ in range(count)] for count in counts]
 
-    def floor(self, train: Sequence[Sentence]) -> float:
+    def floor(self, train: Sequence[Sentence]) -> dict[str, float]:
         """Return F1 where each word has the tag that is its most frequent in training."""
         guessed = most_frequent_tags(train, self._sentences)
-        return float(span_scores((sentence.tags for sentence in self._sentences), guessed)["f1"])
+        return {"f1": float(span_scores((sentence.tags for sentence in self._sentences), guessed)["f1"])}
 
     @property
     def unknown(self) -> Counter[str]:
@@ -195,13 +196,15 @@ class NamedEntities:
 
     @property
     def protocol(self) -> Mapping[str, Any]:
-        """The options, and what was left out."""
+        """The options, what was left out, and the floor."""
         left = {path.rpartition("/")[2]: faults for path, faults in self.left_out.items()}
-        return {**self._config.to_json(), "left_out": left}
+        floors = {held.name: held.floor(self._whole) for held in self.evaluations}
+        floor = floor_of("each word's most frequent tag in training", floors)
+        return {**self._config.to_json(), "left_out": left, "floor": floor}
 
     @property
     def notes(self) -> Iterator[str]:
-        """What else is to be told: what files are, words that are predicted otherwise or not at all, and the floor."""
+        """What else is to be told: what files are, and words that are predicted otherwise or not at all."""
         for path, tagged in self._read.items():
             odd = f", {counted(tagged.irregular, 'tag')} otherwise than these would be" if tagged.irregular else ""
             yield f"{path}: {counted(len(tagged.sentences), 'sentence')}, tags {tagged.scheme}{odd}"
@@ -211,7 +214,6 @@ class NamedEntities:
             if held.unknown:
                 told = ", ".join(f"{kind} {count:,}" for kind, count in sorted(held.unknown.items()))
                 yield f"{held.name}: spans of types that training has not, which count as not found: {told}"
-            yield f"{held.name}: f1 {held.floor(self._whole):.4f} if each word had the tag that is its most frequent in training"
 
     def head(self, config: SpanBertConfig) -> nn.Module:
         """Return a new head: a score a label and token."""

@@ -7,13 +7,13 @@ labels are that task's; else each label is as good as another, as in wiki80.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 
 from spanmask.errors import ConfigError
 from spanmask.probes.relation.relations import Layout, Relations
 from spanmask.probes.scores.glue import accuracy
+from spanmask.probes.scores.macro import macro_f1
 from spanmask.probes.scores.semeval import LABELS, OTHER, macro_scores
 from spanmask.probes.scores.tacred import NO_RELATION, micro_scores
 
@@ -70,7 +70,7 @@ def figures(rules: Rules, gold: Sequence[str], predicted: Sequence[str]) -> dict
         return micro_scores(gold, predicted)
     if rules is Rules.SEMEVAL:
         return macro_scores(_numbered(gold), _numbered(predicted))
-    return {"accuracy": accuracy(gold, predicted), "macro_f1": _macro_f1(gold, predicted)}
+    return {"accuracy": accuracy(gold, predicted), "macro_f1": macro_f1(gold, predicted)}
 
 
 def label_files(
@@ -100,10 +100,3 @@ def _json_lines(columns: Mapping[str, Sequence[str | float]]) -> bytes:
 def _numbered(labels: Sequence[str]) -> dict[str, str]:
     """Return labels by numbers from 1 on, as texts."""
     return {str(number): label for number, label in enumerate(labels, 1)}
-
-
-def _macro_f1(gold: Sequence[str], predicted: Sequence[str]) -> float:
-    wanted, found = Counter(gold), Counter(predicted)
-    right = Counter(label for label, guess in zip(gold, predicted, strict=True) if label == guess)
-    names = wanted | found
-    return sum(2 * right[name] / (wanted[name] + found[name]) for name in names) / len(names)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from spanmask.model.finetuning import ClassHead
 from spanmask.probes.batching import Batch
 from spanmask.probes.examples import Examples
 from spanmask.probes.files import Paths, evaluation_files, training_files
+from spanmask.probes.floors import label_floor
 from spanmask.probes.relation.config import Entities, RelationConfig
 from spanmask.probes.relation.encoding import Encoded, encode
 from spanmask.probes.relation.marking import mark
@@ -146,6 +148,8 @@ class RelationExtraction:
         self._learnt = self._encoded(learnt, tokenizer)
         self.selection = held("selection", choosing)
         self.evaluations = tuple(held(file.name, one) for file, one in zip(self.eval_files, scored, strict=True))
+        gold = {file.name: one.labels for file, one in zip(self.eval_files, scored, strict=True)}
+        self._floor = label_floor(whole.labels, self.labels, gold, partial(figures, self.rules))
         self.notes = [
             line
             for name, one in {
@@ -175,13 +179,14 @@ class RelationExtraction:
 
     @property
     def protocol(self) -> Mapping[str, Any]:
-        """The options, by which rules is scored, what was left out, and labels that training lacks; nothing that a vocabulary decides."""
+        """The options, the rules, what was left out, labels that training lacks, and the floor; nothing that a vocabulary decides."""
         left = {
             Path(path).name: {str(fault): count for fault, count in held.items()}
             for path, held in self.left_out.items()
         }
         unknown = {held.name: held.encoded.unknown_labels for held in self.evaluations}
-        return {**self._config.to_json(), "rules": str(self.rules), "left_out": left, "unknown_labels": unknown}
+        told = {"rules": str(self.rules), "left_out": left, "unknown_labels": unknown, "floor": self._floor}
+        return {**self._config.to_json(), **told}
 
     @property
     def recipe(self) -> Mapping[str, Any]:
