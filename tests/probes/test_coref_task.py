@@ -107,7 +107,9 @@ def test_a_run_scores_as_the_scorer_scores_its_files(model: Path, tmp_path: Path
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         official = coref.score(dev, told)
+        own = coref.score(told.with_name("key.conll"), told)
     assert seed.scores["dev"]["conll_f1"] == pytest.approx(100 * official["conll_f1"])
+    assert own == official
     protocol = read_results(out).protocol
     assert (protocol["segment"], protocol["ffnn"], protocol["singletons_learnt"]) == (20, 12, False)
 

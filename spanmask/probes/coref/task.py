@@ -26,14 +26,15 @@ from spanmask.probes.coref.segments import Segments, candidates, cut_texts, unre
 from spanmask.probes.examples import Examples
 from spanmask.probes.files import Paths, evaluation_files, training_files
 from spanmask.probes.results import Named
-from spanmask.probes.scores.conll import conll_bytes
+from spanmask.probes.scores.conll import Entities, conll_bytes
+from spanmask.probes.scores.coref_metrics import distinct
 from spanmask.probes.selection import selected
 from spanmask.probes.tasks import Judged, Outputs, Rows, Settings
 from spanmask.records import Offsets
 from spanmask.tokenization import Tokenizer
 from spanmask.vocab import Vocabulary
 
-PREDICTIONS = "predictions.conll"
+PREDICTIONS, KEY = "predictions.conll", "key.conll"
 #: Mentions that were predicted and left out since they cross others of their entity.
 CROSSING = "crossing_left_out"
 
@@ -67,9 +68,18 @@ class HeldTexts:
                 for text, entities in held
             ],
         )
-        written = {text.name: (_writable(text), entities) for text, entities in held}
-        files = {} if settings is None else {PREDICTIONS: conll_bytes(written)}
+        files = {} if settings is None else self._files(told)
         return Judged(figures={**figures, CROSSING: left}, files=files)
+
+    def _files(self, told: Sequence[Entities]) -> dict[str, bytes]:
+        """Return the predictions, and the key of just these documents, in which no mention stands twice."""
+        keys = [distinct(text.entities) for text in self._texts]
+        return {
+            name: conll_bytes(
+                {text.name: (_writable(text), own) for text, own in zip(self._texts, entities, strict=True)}
+            )
+            for name, entities in ((PREDICTIONS, told), (KEY, keys))
+        }
 
 
 class Coreference:
