@@ -17,13 +17,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from . import markdown, protocol
-from .command_runs import COMMAND
+from .probe_runs import probed, random_twin, run
 
 QUESTION = "Does fine-tuning find what pre-training left?"
 THREADS, SEED = 2, 7
@@ -58,12 +57,9 @@ def measure(data: Path, bert: Path, work: Path) -> dict[str, Any]:
     """
     work.mkdir(parents=True, exist_ok=True)
     questions = data / "qa"
-    _answer(bert, work / "bert", questions, _CHECKED)
-    tiny = _pretrained(data, work)
-    _answer(tiny, work / "tiny-answers", questions, _TINY)
-    _answer(random_twin(bert, work / "random"), work / "random-answers", questions, _CHECKED)
-    check = {"pre-trained": _found(work / "bert"), "random": _found(work / "random-answers")}
-    ours = {"tiny": _found(work / "tiny-answers")}
+    check = {"pre-trained": _answer(bert, work / "bert", questions, _CHECKED)}
+    ours = {"tiny": _answer(_pretrained(data, work), work / "tiny-answers", questions, _TINY)}
+    check["random"] = _answer(random_twin(bert, work / "random"), work / "random-answers", questions, _CHECKED)
     above = {"pre-trained / random, points of F1": _f1(check["pre-trained"]) - _f1(check["random"])}
     findings = {
         "check": check,
@@ -77,67 +73,26 @@ def measure(data: Path, bert: Path, work: Path) -> dict[str, Any]:
     return protocol.record(QUESTION, parameters, findings, ["torch"])
 
 
-def _run(*arguments: object) -> bytes:
-    done = subprocess.run([*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, check=False)
-    if done.returncode:
-        raise RuntimeError(
-            f"spanmask {arguments[0]} ended with {done.returncode}; see above, mend it and start this again"
-        )
-    return done.stdout
-
-
-def _answer(model: Path, out: Path, questions: Path, options: Sequence[str]) -> None:
-    """Fine-tune a model and have it answer, or go on with that."""
-    if (out / "results.json").exists():
-        return
-    resume = ["--resume"] if (out / "probe.json").exists() else []
+def _answer(model: Path, out: Path, questions: Path, options: Sequence[str]) -> dict[str, Any]:
+    """Return what a model that is fine-tuned on the questions answers."""
     train = [argument for name in _TRAIN for argument in ("--train", questions / name)]
-    _run("probe", "qa", model, *train, "--eval", questions / _EVAL, "--out", out, *options, *resume)
+    return probed("qa", model, out, [*train, "--eval", questions / _EVAL, *options])
 
 
 def _pretrained(data: Path, work: Path) -> Path:
     """Return the run of a tiny model of ours, pre-trained without what it is evaluated on."""
     prose = [data / "prose" / name for name in _PROSE]
-    listed, told, shards, run = (work / name for name in ("seen.txt", "overlap.json", "shards", "tiny"))
+    listed, told, shards, trained = (work / name for name in ("seen.txt", "overlap.json", "shards", "tiny"))
     if not told.exists():
-        found = _run("overlap", data / "qa" / _EVAL, *prose, "--ids", f"id={listed}", "--json")
+        found = run("overlap", data / "qa" / _EVAL, *prose, "--ids", f"id={listed}", "--json")
         told.write_bytes(found)
     exclude = ["--exclude", f"id={listed}"]
-    _run("preshard", *prose, "--out", shards, "--seed", SEED, "--vocab", "uncased", "--max-tokens", _LONGEST, *exclude)
-    if not (run / "done").exists():
+    run("preshard", *prose, "--out", shards, "--seed", SEED, "--vocab", "uncased", "--max-tokens", _LONGEST, *exclude)
+    if not (trained / "done").exists():
         options = ["--preset", "cpu", "--steps", _STEPS, "--threads", THREADS]
-        _run("train", shards, "--out", run, *(["--resume"] if (run / "run.json").exists() else options))
-        (run / "done").touch()
-    return run
-
-
-def random_twin(bert: Path, out: Path) -> Path:
-    """Return a folder with a model of a BERT's shape and vocabulary, whose weights are drawn anew; written if it is not there.
-
-    Raises
-    ------
-    ConfigError
-        The BERT cannot be read.
-    """
-    import torch
-
-    from spanmask.config import VocabularyConfig
-    from spanmask.model import SpanBertForPreTraining
-    from spanmask.model.bert_folder import read_bert
-    from spanmask.model.convert import export
-    from spanmask.vocab import load_vocabulary
-
-    if not out.exists():
-        torch.manual_seed(SEED)
-        model = SpanBertForPreTraining(read_bert(bert).config)
-        export(model, out, load_vocabulary(VocabularyConfig(vocab=str(bert))))
-    return out
-
-
-def _found(run: Path) -> dict[str, Any]:
-    """Return what stands in a run of `spanmask probe qa`, but for the names of models, which are folders'."""
-    results = json.loads((run / "results.json").read_bytes())
-    return {key: results[key] for key in ("train", "eval", "seeds", "mean", "deviation", "protocol")}
+        run("train", shards, "--out", trained, *(["--resume"] if (trained / "run.json").exists() else options))
+        (trained / "done").touch()
+    return trained
 
 
 def _f1(found: Mapping[str, Any]) -> float:

@@ -1,4 +1,4 @@
-"""Writes the tables of both READMEs, ``docs/reliability.md`` and ``docs/scaling.md``, from ``results/*.json``.
+"""Writes the tables of both READMEs, and of ``reliability.md``, ``scaling.md`` and ``evaluating.md`` in ``docs/``, from ``results/*.json``.
 
 By ``python -m spanmask_bench.tables``.
 """
@@ -22,6 +22,7 @@ from . import (
     masking,
     performance,
     presharding,
+    probes,
     remote,
     revisions,
     scale,
@@ -34,7 +35,7 @@ from . import (
 README = Path(__file__).with_name("README.md")
 PACKAGE_README = Path(__file__).resolve().parent.parent / "README.md"
 RELIABILITY = PACKAGE_README.with_name("docs") / "reliability.md"
-SCALING = PACKAGE_README.parent / "docs" / "scaling.md"
+SCALING, EVALUATING = (PACKAGE_README.parent / "docs" / name for name in ("scaling.md", "evaluating.md"))
 RESULTS = Path(__file__).with_name("results")
 
 Results = Mapping[str, Mapping[str, Any]]
@@ -71,6 +72,7 @@ TABLES: dict[Path, dict[str, Callable[[Results], str]]] = {
     PACKAGE_README: {"performance": performance.table},
     RELIABILITY: {"faults": _measured("faults", faults)},
     SCALING: {"scale": _measured("scale", scale)},
+    EVALUATING: {"probes": _measured("probes", probes)},
 }
 
 

@@ -33,6 +33,17 @@ EXCEPTIONS: dict[str, tuple[str, str | None]] = {
         "two models worth comparing are days of training",
         "cp -r answers qa-words && cp -r answers qa-spans && spanmask probe compare qa-words qa-spans --html probes.html",
     ),
+    "spanmask probe glue run --data glue --task all --preset paper-sentences --seeds 3 --out glue-run": (
+        "ten trainings of ten epochs a task and seed",
+        "spanmask probe glue run --data glue --task all --epochs 1 --out glue-run",
+    ),
+    **{
+        f"spanmask probe boundaries {' '.join(f'{name}-{seed}' for seed in range(1, 7))} held-out --out {name}": (
+            "six models worth comparing are hours of training",
+            f"cp -r run {name}-1 && spanmask probe boundaries {name}-1 held-out --out {name} --spans 300 --classes 20",
+        )
+        for name in ("mlm", "sbo")
+    },
     **{
         f"python -m spanmask_bench.faults {arguments}": (
             "minutes of faults; tests/bench run what it makes of them",

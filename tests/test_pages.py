@@ -16,7 +16,7 @@ import click
 import pytest
 import trained
 from pages import EXCEPTIONS, PAGES, ROOT, Step, code_in_prose, pattern, steps
-from probes.asked import write_questions
+from probes.task_files import write_task_files
 from spanmask_cli.commands import COMMANDS, LazyGroup, cli
 from spanmask_cli.probe import PROBES
 
@@ -34,10 +34,10 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def write_texts(folder: Path) -> None:
     """Write what the pages take for granted: a reader's own files, made of the stories that ship."""
     stories = trained.stories().split("\n\n")[:6]
-    for name in ("YOUR-TEXTS", "NOTES"):
+    for name in ("YOUR-TEXTS", "YOUR-HELD-OUT-TEXTS", "NOTES"):
         (folder / name).mkdir()
         for number, story in enumerate(stories):
-            (folder / name / (f"{number}.txt" if name == "YOUR-TEXTS" else f"note{number}")).write_text(story)
+            (folder / name / (f"note{number}" if name == "NOTES" else f"{number}.txt")).write_text(story)
     names = {"text": "Ada Lovelace met Charles Babbage.", "names": [[0, 12], [17, 32]]}
     (folder / "NAMES.jsonl").write_text(json.dumps(names) + "\n")
     records = [{"body": story, "url": f"poe/{number}"} for number, story in enumerate(stories)]
@@ -50,8 +50,7 @@ def write_texts(folder: Path) -> None:
     (folder / "ANSWERS.json").write_text(json.dumps({"q1": "Blue sky!"}))
     (folder / "ANSWERS2.json").write_text(json.dumps({"q1": "Blue sky!", "q2": "sky", "q3": "sea"}))
     (folder / "ODDS.json").write_text(json.dumps({"q1": -1.5, "q2": 0.25, "q3": 0.5}))
-    write_questions(folder / "QUESTIONS.json", 0, 12)
-    write_questions(folder / "HELD-OUT.json", 120, 4)
+    write_task_files(folder)
     (folder / "YOUR-RECORDS").mkdir()
     (folder / "YOUR-RECORDS" / "0.jsonl").write_text(json.dumps({"id": "poe/0", "text": stories[0]}) + "\n")
 

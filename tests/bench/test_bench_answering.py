@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from spanmask_bench import answering, protocol
+from spanmask_bench.probe_runs import random_twin
 
 from spanmask.config import VocabularyConfig
 from spanmask.model import SpanBertConfig, SpanBertForPreTraining
@@ -21,14 +22,14 @@ def test_a_twin_has_the_shape_and_vocabulary_and_other_weights(tmp_path: Path) -
         SpanBertConfig(vocab_size=len(vocabulary), hidden=8, layers=1, heads=2, intermediate=16)
     )
     export(model, tmp_path / "bert", vocabulary)
-    twin = answering.random_twin(tmp_path / "bert", tmp_path / "twin")
+    twin = random_twin(tmp_path / "bert", tmp_path / "twin")
     known, drawn = (read_bert(folder) for folder in (tmp_path / "bert", twin))
     assert drawn.config == known.config
     assert (twin / "vocab.txt").read_bytes() == (tmp_path / "bert" / "vocab.txt").read_bytes()
     name = "bert.embeddings.word_embeddings.weight"
     assert not torch.equal(known.tensors[name], drawn.tensors[name])
     before = (twin / "model.safetensors").stat().st_mtime_ns
-    assert (answering.random_twin(tmp_path / "bert", twin) / "model.safetensors").stat().st_mtime_ns == before
+    assert (random_twin(tmp_path / "bert", twin) / "model.safetensors").stat().st_mtime_ns == before
 
 
 def _run(*f1: float, deviation: float | None = None) -> dict[str, Any]:
