@@ -48,9 +48,17 @@ CONFIGS = sorted(
 )
 #: What is out of range, by option. An option whose every number is right has none.
 BEYOND: dict[str, dict[str, tuple[Any, ...]]] = {
+    "BoundariesConfig": dict.fromkeys(
+        ("spans", "classes", "batch_size", "epochs", "patience", "bins", "threads"), (0, -1)
+    )
+    | dict.fromkeys(("selection", "measured", "lr"), (0, 1, float("nan")))
+    | {"mask_epoch": (-1, 1 << 32), "decay": ([-1], [101], []), "seeds": ("", "1,1", "x")},
     "ClassifyConfig": dict.fromkeys(("text_field", "second_field", "label_field"), ("", " "))
     | {"max_tokens": (4, (1 << 14) + 1), "examples": (1, 0)},
     "Capacities": dict.fromkeys(("tokens", "sequences"), (0, -1)),
+    "CorefConfig": dict.fromkeys(("max_segments", "ffnn"), (-1, 1 << 15))
+    | {"segment": (2, 1 << 15), "max_span": (0, 1001), "top_spans": (0, 11), "head_dropout": (1, -0.1)}
+    | {"fold": ("0/2", "3/2", "x")},
     "CorpusConfig": {
         "text_field": ("",),
         "spans_field": ("",),
@@ -84,6 +92,7 @@ BEYOND: dict[str, dict[str, tuple[Any, ...]]] = {
     "OutputConfig": {"holdout": (-0.1, 1), "shard_bytes": (1023, "3 M", "2GiB", (1 << 30) + 1)},
     "OverlapConfig": {"n": (0, 1001), "least": (0,)},
     "QaConfig": dict.fromkeys(("stride", "max_question", "n_best", "max_answer"), (0, -1)) | {"window": (0, 67)},
+    "RelationConfig": {"window": (9, (1 << 14) + 1)},
     "SboRule": {"max_span_offset": (0,)},
     "SentinelConfig": {"first_sentinel": (-1,)},
     "SequenceConfig": {"max_tokens": (2, 65_536), "min_tokens": (-1, 513)},
@@ -313,6 +322,7 @@ def test_defaults_and_ordinary_values_are_taken_alike_at_every_door(config: type
         "heads": 6,
         "window": 512,
         "seeds": "1,2,5",
+        "fold": "2/5",
         "shard_bytes": "4KiB",
         "exclude": "id=ids.txt",
         "encoding": "latin-1",
