@@ -33,11 +33,16 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 def write_texts(folder: Path) -> None:
     """Write what the pages take for granted: a reader's own files, made of the stories that ship."""
-    stories = trained.stories().split("\n\n")[:6]
-    for name in ("YOUR-TEXTS", "YOUR-HELD-OUT-TEXTS", "NOTES"):
+    parts = trained.stories().split("\n\n")
+    stories = parts[:6]
+    for name, texts, ending in (
+        ("YOUR-TEXTS", stories, ".txt"),
+        ("YOUR-HELD-OUT-TEXTS", parts[6:46], ".txt"),
+        ("NOTES", stories, ""),
+    ):
         (folder / name).mkdir()
-        for number, story in enumerate(stories):
-            (folder / name / (f"note{number}" if name == "NOTES" else f"{number}.txt")).write_text(story)
+        for number, text in enumerate(texts):
+            (folder / name / (f"{number}{ending}" if ending else f"note{number}")).write_text(text)
     names = {"text": "Ada Lovelace met Charles Babbage.", "names": [[0, 12], [17, 32]]}
     (folder / "NAMES.jsonl").write_text(json.dumps(names) + "\n")
     records = [{"body": story, "url": f"poe/{number}"} for number, story in enumerate(stories)]
