@@ -1,8 +1,9 @@
 """The question: does fine-tuning find what pre-training left.
 
-    python -m spanmask_bench.answering DATA --bert DIR --work DIR --json FILE
+    python -m spanmask_bench.answering DATA --bert DIR --work DIR --json FILE [--part random …]
 
-Every step is a command as a user would give it, each goes on where a killed one was, and all of them take three hours on two cores:
+Every step is a command as a user would give it, each goes on where a killed one was, and all of them take three hours on two cores; a part
+that is measured later joins those in FILE:
 
 - the engine is checked by a BERT that somebody else pre-trained, fine-tuned for one epoch on SquadShifts, beside the same shape from random
   weights: both answer SQuAD 1.1's development set;
@@ -17,15 +18,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from . import markdown, protocol
-from .probe_runs import probed, random_twin, run
+from .probe_runs import joined, probed, random_twin, run
 
 QUESTION = "Does fine-tuning find what pre-training left?"
 THREADS, SEED = 2, 7
+PARTS = ("pre-trained", "random", "tiny")
 #: What is asked of the check: so many points of F1 above the same shape from random weights.
 GOAL = {"pre-trained / random, points of F1": 20.0}
 _TRAIN = [f"squadshifts_{name}_v1.0.json" for name in ("amazon_reviews", "new_wiki", "reddit")]
@@ -36,8 +38,8 @@ _TINY = ["--epochs", "1", "--lr", "1e-3", "--seeds", "3", "--threads", str(THREA
 _LONGEST, _STEPS = 384, 3000
 
 
-def measure(data: Path, bert: Path, work: Path) -> dict[str, Any]:
-    """Run what is not done yet, and return the figures of all of it.
+def measure(data: Path, bert: Path, work: Path, parts: Iterable[str]) -> dict[str, Any]:
+    """Run what is not done yet of some parts, and return the record of each.
 
     Parameters
     ----------
@@ -47,6 +49,8 @@ def measure(data: Path, bert: Path, work: Path) -> dict[str, Any]:
         A BERT that transformers saved.
     work
         A folder for everything; a run that was killed goes on in it.
+    parts
+        Of `PARTS`.
 
     Raises
     ------
@@ -57,20 +61,25 @@ def measure(data: Path, bert: Path, work: Path) -> dict[str, Any]:
     """
     work.mkdir(parents=True, exist_ok=True)
     questions = data / "qa"
-    check = {"pre-trained": _answer(bert, work / "bert", questions, _CHECKED)}
-    ours = {"tiny": _answer(_pretrained(data, work), work / "tiny-answers", questions, _TINY)}
-    check["random"] = _answer(random_twin(bert, work / "random"), work / "random-answers", questions, _CHECKED)
-    above = {"pre-trained / random, points of F1": _f1(check["pre-trained"]) - _f1(check["random"])}
-    findings = {
-        "check": check,
-        "ours": ours,
-        "pretraining": _pretraining(work),
-        "overlap": _overlap(work),
-        "goals": protocol.goals(above, GOAL),
-        "points": above,
+    told: dict[str, Callable[[], tuple[dict[str, Any], dict[str, Any]]]] = {
+        "pre-trained": lambda: (_answer(bert, work / "bert", questions, _CHECKED), {}),
+        "random": lambda: (
+            _answer(random_twin(bert, work / "random"), work / "random-answers", questions, _CHECKED),
+            {},
+        ),
+        "tiny": lambda: (
+            _answer(_pretrained(data, work), work / "tiny-answers", questions, _TINY),
+            {"pretraining": _pretraining(work), "overlap": _overlap(work)},
+        ),
     }
-    parameters = {"train": _TRAIN, "eval": _EVAL, "prose": _PROSE, "check": _CHECKED, "ours": _TINY, "steps": _STEPS}
-    return protocol.record(QUESTION, parameters, findings, ["torch"])
+    found = {}
+    for part in parts:
+        answers, more = told[part]()
+        options = _TINY if part == "tiny" else _CHECKED
+        parameters: dict[str, Any] = {"train": _TRAIN, "eval": _EVAL, "options": options}
+        parameters |= {"prose": _PROSE, "steps": _STEPS} if part == "tiny" else {}
+        found[part] = protocol.record(QUESTION, parameters, {"found": answers, **more}, ["torch"])
+    return found
 
 
 def _answer(model: Path, out: Path, questions: Path, options: Sequence[str]) -> dict[str, Any]:
@@ -122,25 +131,37 @@ def _overlap(work: Path) -> dict[str, Any]:
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """Return a result as Markdown: the check, and apart from it what is ours."""
-    goals = [
-        f"- pre-trained above random: {result['points'][name]:.2f} points of F1; {told}."
-        for name, goal in result["goals"].items()
-        for told in markdown.asked(goal)
-    ]
-    tiny = result["pretraining"]
-    seen = (
+    """Return a result as Markdown: the check, and apart from it what is ours; parts that were not measured are left out."""
+    parts = result["parts"]
+    told = []
+    check = {name: parts[name]["found"] for name in ("pre-trained", "random") if name in parts}
+    if check:
+        told += [_rows(check), "\n".join(_verdict(check)), markdown.measured_on(parts[next(iter(check))])]
+    if "tiny" in parts:
+        told += [
+            _rows({"tiny": parts["tiny"]["found"]}),
+            f"{_told(parts['tiny'])} {markdown.measured_on(parts['tiny'])}",
+        ]
+    return "\n\n".join(told) + "\n"
+
+
+def _verdict(check: Mapping[str, Any]) -> Iterator[str]:
+    if len(check) < len(("pre-trained", "random")):
+        yield f"- pre-trained above random: not known, since only {next(iter(check))} was measured."
+        return
+    (name, _), *_ = GOAL.items()
+    above = {name: _f1(check["pre-trained"]) - _f1(check["random"])}
+    for told in markdown.asked(protocol.goals(above, GOAL)[name]):
+        yield f"- pre-trained above random: {above[name]:.2f} points of F1; {told}."
+
+
+def _told(record: Mapping[str, Any]) -> str:
+    tiny, overlap = record["pretraining"], record["overlap"]
+    return (
         f"Pre-training: {tiny['parameters']:,} parameters, {tiny['last']['tokens']:,} tokens of "
         f"{tiny['documents'] - tiny['documents_excluded']:,} documents ({tiny['documents_excluded']:,} left out, which share "
-        f"{result['overlap']['n']}-grams with what is answered), masked-token loss {tiny['last']['mlm_loss']:.2f}."
+        f"{overlap['n']}-grams with what is answered), masked-token loss {tiny['last']['mlm_loss']:.2f}."
     )
-    parts = [
-        _rows(result["check"]),
-        "\n".join(goals),
-        _rows(result["ours"]),
-        f"{seen} {markdown.measured_on(result)}\n",
-    ]
-    return "\n\n".join(parts)
 
 
 def _rows(models: Mapping[str, Mapping[str, Any]]) -> str:
@@ -169,9 +190,11 @@ def main() -> None:
     parser.add_argument("data", type=Path, metavar="DATA", help="with qa/ and prose/")
     parser.add_argument("--bert", type=Path, required=True, metavar="DIR", help="a BERT that transformers saved")
     parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="where everything is written")
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS, help="[all]")
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON as well")
     asked = parser.parse_args()
-    result = measure(asked.data, asked.bert, asked.work)
+    found = measure(asked.data, asked.bert, asked.work, asked.part)
+    result = {"question": QUESTION, "parts": joined(asked.json, "parts", found, PARTS)}
     protocol.deliver(result, table(result), asked.json)
 
 

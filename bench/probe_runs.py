@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +66,10 @@ def random_twin(bert: Path, out: Path) -> Path:
         model = SpanBertForPreTraining(read_bert(bert).config)
         export(model, out, load_vocabulary(VocabularyConfig(vocab=str(bert))))
     return out
+
+
+def joined(file: str | None, key: str, found: Mapping[str, Any], order: Iterable[str]) -> dict[str, Any]:
+    """Return records that were made now, over those that a result's file has under a key, in an order of their names."""
+    before = json.loads(Path(file).read_bytes())[key] if file and Path(file).exists() else {}
+    both = {**before, **found}
+    return {name: both[name] for name in order if name in both}

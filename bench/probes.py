@@ -10,14 +10,13 @@ weights; a killed run goes on where it was, and a family that is measured later 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from . import markdown, protocol
-from .probe_runs import probed, random_twin
+from .probe_runs import joined, probed, random_twin
 
 QUESTION = "What does an encoder reach on tasks, and what is reached without one?"
 SEEDS, EPOCHS, THREADS = 3, 3, 2
@@ -191,13 +190,6 @@ def empty() -> str:
     return "Not measured yet.\n"
 
 
-def joined(file: str | None, found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return families that were measured now, over those that a result has."""
-    before = json.loads(Path(file).read_bytes())["families"] if file and Path(file).exists() else {}
-    both = {**before, **found}
-    return {"question": QUESTION, "families": {family: both[family] for family in FAMILIES if family in both}}
-
-
 def main() -> None:
     """Measure what the command line names, and print the tables."""
     parser = argparse.ArgumentParser(prog="spanmask_bench.probes", description=__doc__)
@@ -207,7 +199,8 @@ def main() -> None:
     parser.add_argument("--family", nargs="+", choices=list(FAMILIES), default=list(FAMILIES), help="[all]")
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON as well")
     asked = parser.parse_args()
-    result = joined(asked.json, measure(asked.data, asked.bert, asked.work, asked.family))
+    found = measure(asked.data, asked.bert, asked.work, asked.family)
+    result = {"question": QUESTION, "families": joined(asked.json, "families", found, FAMILIES)}
     protocol.deliver(result, table(result), asked.json)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spanmask_bench import probes, protocol
+from spanmask_bench.probe_runs import joined
 
 
 def _found(figures: dict[str, float], metric: str, deviation: float | None = None, **protocol: Any) -> dict[str, Any]:
@@ -46,10 +47,11 @@ def test_coreference_stands_beside_equal_strings_and_says_by_how_much() -> None:
 
 def test_a_family_that_is_measured_later_joins_the_others(tmp_path: Path) -> None:
     path = tmp_path / "probes.json"
-    path.write_text(json.dumps(probes.joined(None, {"coref": {"old": 1}, "ner": {"old": 1}})))
-    found = probes.joined(f"{path}", {"relation": {"new": 1}, "ner": {"new": 1}})
-    assert found["families"] == {"relation": {"new": 1}, "ner": {"new": 1}, "coref": {"old": 1}}
-    assert list(found["families"]) == ["relation", "ner", "coref"]
+    first = joined(None, "families", {"coref": {"old": 1}, "ner": {"old": 1}}, probes.FAMILIES)
+    path.write_text(json.dumps({"families": first}))
+    found = joined(f"{path}", "families", {"relation": {"new": 1}, "ner": {"new": 1}}, probes.FAMILIES)
+    assert found == {"relation": {"new": 1}, "ner": {"new": 1}, "coref": {"old": 1}}
+    assert list(found) == ["relation", "ner", "coref"]
 
 
 def test_every_file_that_is_asked_for_is_named_below_the_data() -> None:
