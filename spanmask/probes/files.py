@@ -20,7 +20,7 @@ _SUFFIXES = (".gz", ".zst", ".bz2", ".xz", ".json", ".jsonl", ".tsv", ".txt", ".
 
 def training_files(paths: Paths) -> tuple[Named, ...]:
     """Return files, or folders, that are trained on by their names; errors are those of `spanmask.storage.digest`."""
-    return tuple(Named(name=Path(path).name, sha256=_digest(path)) for path in paths)
+    return tuple(Named(name=_name(path), sha256=_digest(path)) for path in paths)
 
 
 def evaluation_files(paths: Paths) -> tuple[Named, ...]:
@@ -33,7 +33,7 @@ def evaluation_files(paths: Paths) -> tuple[Named, ...]:
     StorageError
         A file cannot be read.
     """
-    names = [_stem(Path(path).name) for path in paths]
+    names = [_stem(_name(path)) for path in paths]
     for name, count in Counter(names).items():
         if count > 1 or name == "model" or name.startswith("lr-"):
             raise ConfigError(f"an evaluation file is named {name!r}, as another or a folder of the run is; rename it")
@@ -50,6 +50,11 @@ def _digest(path: str | PathLike[str]) -> str:
     return hashlib.sha256(b"".join(lines)).hexdigest()
 
 
+def _name(path: str | PathLike[str]) -> str:
+    """Return a file's name, or that of the folder that a path such as ``..`` leads to."""
+    return os.path.basename(os.path.abspath(path))
+
+
 def _stem(name: str) -> str:
     path = Path(name)
-    return _stem(path.stem) if path.suffix in _SUFFIXES and path.stem else name
+    return _stem(path.stem) if path.suffix.lower() in _SUFFIXES and path.stem else name
