@@ -78,6 +78,8 @@ def export_finetuned(
     labels: dict[str, Any] = {}
     if isinstance(head, ClassHead):
         labels = {"id2label": dict(enumerate(head.labels)), "label2id": {n: k for k, n in enumerate(head.labels)}}
+        # Else pipelines squash the number that a model with one label tells.
+        labels |= {"problem_type": "regression"} if len(head.labels) == 1 else {}
     content = bert_config(config, vocabulary, architectures=[architecture], **labels)
     own: Names = {f"head.{name}": (f"head.{name}",) for name in head.state_dict()}
     names = encoder_names(config) | _NAMES.get(architecture, own)

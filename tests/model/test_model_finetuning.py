@@ -20,6 +20,7 @@ from small import VOCABULARY
 from torch import Tensor
 from torch.nn import functional
 from transformers import (
+    AutoConfig,
     AutoModel,
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
@@ -31,6 +32,7 @@ from transformers import (
     BertForSequenceClassification,
     BertForTokenClassification,
     BertModel,
+    pipeline,
 )
 
 from spanmask.errors import ConfigError
@@ -407,6 +409,18 @@ def test_labels_that_transformers_names_itself_are_read(tmp_path: Path, count: i
     assert isinstance(head, ClassHead)
     assert head.labels == tuple(f"LABEL_{number}" for number in range(count))
     assert torch.equal(head.dense.weight, bert.classifier.weight)
+
+
+def test_a_number_is_told_as_it_is_by_transformers_pipelines(tmp_path: Path) -> None:
+    model = _model(SpanHead)
+    config = model.config
+    export_finetuned(FineTuned(model.encoder, ClassHead(config, ("number",)), Pooler(config)), tmp_path, VOCABULARY)
+    assert AutoConfig.from_pretrained(tmp_path).problem_type == "regression"
+    theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    theirs.classifier.weight.data.zero_()
+    theirs.classifier.bias.data.fill_(3.75)
+    told = pipeline("text-classification", model=theirs, tokenizer=AutoTokenizer.from_pretrained(tmp_path))("a")
+    assert told[0]["score"] == 3.75
 
 
 def test_a_head_that_transformers_has_not_lies_beside_the_encoder_which_it_loads(tmp_path: Path) -> None:
