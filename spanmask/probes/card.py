@@ -48,7 +48,7 @@ model = {loader}.from_pretrained("this folder")
 tokenizer = AutoTokenizer.from_pretrained("this folder")
 ```
 
-Grid point, epoch and thresholds were chosen on a share of the training paragraphs; the evaluation files were scored once. Files and the
+Grid point, epoch and thresholds were chosen on a share of the training texts; the evaluation files were scored once. Files and the
 model it began as are named with the first digits of their SHA-256. Who may use the data and what the model lacks, whoever trained it has to
 say.
 """

@@ -86,7 +86,7 @@ class FinetuneConfig(Options):
     Choice
     ------
     selection
-        Share of the training paragraphs, by a hash of each, that is not trained on: grid point, epoch and thresholds are chosen by it.
+        Share of the training texts, by a hash of each, that is not trained on: grid point, epoch and thresholds are chosen by it.
     evals_per_epoch
         How often in an epoch the model is scored on that share.
 

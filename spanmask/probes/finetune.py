@@ -10,7 +10,7 @@
     RUN/seed-K/result.json                what the seed came to; its checkpoints go then
     RUN/results.json                      the whole (`spanmask.probes.results`)
 
-Of each seed, grid point, epoch and thresholds are chosen on a share of the training paragraphs; what is chosen is then scored on the
+Of each seed, grid point, epoch and thresholds are chosen on a share of the training texts; what is chosen is then scored on the
 evaluation files, once. Of the trainings of a seed that are done, only the best one's best checkpoint stays.
 """
 
@@ -48,6 +48,8 @@ from spanmask.vocab import Vocabulary
 
 _OUTCOME, _RESULT = "outcome.json", "result.json"
 _T = TypeVar("_T")
+#: What examples are called by the option of a task that says how long they are.
+_WIDTHS = {"window": "windows", "segment": "segments", "max_tokens": "examples"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +98,8 @@ def fine_tune(
     StorageError
         The file system refused; earlier checkpoints are whole.
     """
+    if source.frozen != config.frozen:
+        raise ConfigError(f"frozen is {config.frozen}, and of the model that is given {source.frozen}: give both alike")
     out, watch = Path(out), watch or Watch()
     device = device_of(config.device)
     mine = [out / RESULTS, *out.glob("seed-*")]
@@ -137,10 +141,12 @@ class _Run:
 
     def _require_room(self) -> None:
         width, there = self._task.width, self._source.positions
-        option = "segment" if self._task.rows is Rows.GROUP else "window"
         if width > there:
+            option, noun = next(
+                (pair for pair in _WIDTHS.items() if pair[0] in self._task.protocol), ("window", "examples")
+            )
             raise ConfigError(
-                f"{option}s of {width} tokens, and the model has {there} positions: give shorter ones",
+                f"{noun} of {width} tokens, and the model has {there} positions: give shorter ones ({option})",
                 options=(option,),
             )
 
@@ -148,7 +154,7 @@ class _Run:
         training, selection = len(self._task.training), len(self._task.selection.examples)
         if not training or not selection:
             raise ConfigError(
-                f"of the training files {training:,} examples are trained on, and {selection:,} choose: give more paragraphs, "
+                f"of the training files {training:,} examples are trained on, and {selection:,} choose: give more texts, "
                 f"or another selection than {self._config.selection:g}",
                 options=("selection",),
             )

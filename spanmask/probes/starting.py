@@ -37,6 +37,8 @@ class Source:
 
     Attributes
     ----------
+    frozen
+        Whether the encoder stays as it is.
     named
         The folder's name, and a digest of the weights that were in it; once begun.
     vocabulary
@@ -56,7 +58,7 @@ class Source:
         vocabulary: Vocabulary | None = None,
         frozen: bool = False,
     ) -> None:
-        self._path, self._frozen = Path(path), frozen
+        self._path, self.frozen = Path(path), frozen
         dropouts = {"hidden_dropout": dropout, "attention_dropout": dropout}
         self._options: dict[str, Any] = {"step": step, "vocabulary": vocabulary, **dropouts}
         self.named: Named
@@ -91,7 +93,7 @@ class Source:
                 f"{self._path}: its weights hash to {short_digest(found)}, and to {short_digest(self.named.sha256)} when the run began: "
                 "give a folder that nobody writes, or --step of a run that still trains"
             )
-        model = FineTuned(loaded.encoder, task.head(loaded.encoder.config), loaded.pooler, frozen=self._frozen)
+        model = FineTuned(loaded.encoder, task.head(loaded.encoder.config), loaded.pooler, frozen=self.frozen)
         heads = tuple(f"head.{name}" for name, _ in model.head.named_parameters())
         self.initialised = (*loaded.initialised, *heads)
         return model

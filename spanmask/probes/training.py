@@ -202,7 +202,8 @@ class Training:
         which = self._examples(self._step)
         passes = [batch.to(ground.world.device) for batch in ground.training.batches(which, (config.seed, self._step))]
         self._update(self._step, passes)
-        self._meter.add(len(which), int(ground.training.lengths[which].sum()))
+        lengths = ground.training.examples.input_ids.lengths
+        self._meter.add(len(which), sum(int(lengths[batch.which].sum()) for batch in passes))
         line = self._tell() if self._step == config.steps or self._step % config.log_every == 0 else None
         ground.watch.step(
             Progress(

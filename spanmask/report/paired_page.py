@@ -29,9 +29,7 @@ def paired_page(comparison: Comparison) -> str:
         *(part for file in runs[0].files for part in _file(comparison, file)),
         *([heading(2, "How to read it"), *map(paragraph, explanation(comparison))] if len(runs) > 1 else []),
         heading(2, "What was chosen"),
-        folded(
-            "Grid point, epoch and thresholds of each seed, by a share of the training paragraphs", *map(_chosen, runs)
-        ),
+        folded("Grid point, epoch and thresholds of each seed, by a share of the training texts", *map(_chosen, runs)),
         element("footer", *(paragraph(f"{run.name}: model {run.model}, SHA-256 {run.digest}") for run in runs)),
     ]
     return page(title, body)

@@ -103,7 +103,7 @@ def test_a_users_texts_are_labelled_from_a_tsv(shell: Any, model: Path) -> None:
         (["--task", "all", "--data", "nowhere"], 2, "nowhere: none of CoLA/"),
         (["--task", "all", "--resume"], 2, "no task's run there to go on with"),
         (["--task", "SST-2", "--max-tokens", 4], 2, "--max-tokens is 4"),
-        (["--task", "sst2", "--max-tokens", 65], 2, "65 tokens, and the model has 64 positions"),
+        (["--task", "sst2", "--max-tokens", 65], 2, "examples of 65 tokens, and the model has 64 positions"),
         (["--task", "sst2", "--examples", 1], 2, "--examples is 1"),
         (["--task", "sst2", "--selection", 1e-9], 2, "--selection"),
     ],

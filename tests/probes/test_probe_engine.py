@@ -404,7 +404,7 @@ def test_what_cannot_begin_leaves_nothing(model: Path, tmp_path: Path, broken: s
     told = {
         "model": "none",
         "task": "no such file",
-        "selection": "0 choose: give more paragraphs",
+        "selection": "0 choose: give more texts",
         "device": "torch finds none",
     }
     with pytest.raises(ConfigError, match=told[broken]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,9 +15,10 @@ from probes.ordering import config_of, ordering, pairs, small_model, tune, vocab
 from torch import Tensor, nn
 
 from spanmask import Tokenizer
+from spanmask.errors import ConfigError
 from spanmask.model import SpanBertConfig
 from spanmask.probes import Examples
-from spanmask.probes.batching import GroupPacker, Packer
+from spanmask.probes.batching import GroupPacker, Packer, examples_of
 from spanmask.probes.config import FinetuneConfig, GridPoint
 from spanmask.probes.finetune import fine_tune
 from spanmask.probes.predicting import predict
@@ -166,6 +168,15 @@ def test_a_grouped_run_that_is_stopped_is_the_one_that_went_through(model: Path,
     assert whole.seeds[0].chosen["head_lr"] == 5e-3
     margins = [(tmp_path / name / "seed-1" / "one" / "margins.txt").read_bytes() for name in ("whole", "run")]
     assert margins[0] == margins[1]
+    (metrics,) = (tmp_path / "whole").glob("seed-1/*/metrics.jsonl")
+    last = json.loads(metrics.read_text().splitlines()[-1])
+    packing = GroupPacker(grouped(), width=64, pad_id=PAD, most=2)
+    seen = [
+        batch.which
+        for step in range(1, last["step"] + 1)
+        for batch in packing.batches(examples_of(step, count=len(SIZES), batch_size=2, seed=1), (1, step))
+    ]
+    assert last["tokens"] == grouped().input_ids.lengths[np.concatenate(seen)].sum()
 
 
 def test_a_group_is_scored_as_if_it_were_alone(model: Path) -> None:
@@ -200,6 +211,8 @@ def test_a_frozen_encoder_stays_as_it_is_and_what_stands_on_it_learns(model: Pat
     last = watch.seen[-1]
     moved = {name for name, tensor in last.items() if not torch.equal(tensor, began[name])}
     assert moved == {name for name in began if not name.startswith("encoder.")}
+    with pytest.raises(ConfigError, match="frozen is True, and of the model that is given False"):
+        tune(model, tmp_path / "unlike", config_of(**options))
     fine = tune(model, tmp_path / "fine", config_of(**{**options, "frozen": False})).results
     assert fine is not None
     assert fine.protocol != finished.results.protocol
