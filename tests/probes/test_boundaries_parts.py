@@ -166,13 +166,48 @@ def test_figures_are_means_by_length_and_over_places() -> None:
 
 def test_a_probe_that_finds_more_in_shuffled_labels_than_chance_has_it_complains() -> None:
     noise = np.random.default_rng(7).normal(size=4000)
-    limit = chance(noise, 2000)
-    assert limit == pytest.approx(4 * noise.std() * (1 / 4000 + 1 / 2000) ** 0.5)
+    documents = np.arange(4000)
+    limit = chance(noise, documents, 2000)
+    assert limit == pytest.approx(4 * noise.std(ddof=1) * (1 / 4000 + 1 / 2000) ** 0.5)
     for shift, lines in ((0.0, 0), (2 * limit, 1), (-2 * limit, 1)):
         said = {Reader.UNIGRAM: Said(np.full(4000, 8.0), noise > 0)}
         said |= {one: Said(8 + noise - noise.mean() + shift, noise > 0) for one in (Reader.SHUFFLED, Reader.MODEL)}
-        found = found_of(said, np.ones(4000, np.int64), np.arange(4000) // 200, choosing=2000, seed=1)
+        found = found_of(said, np.ones(4000, np.int64), documents, choosing=2000, seed=1)
         assert len(complaints({"masked": {"first": found}})) == lines
+
+
+def _checked(differences: np.ndarray, documents: np.ndarray) -> list[str]:
+    """Return what is said of shuffled labels that are off by so many bits."""
+    unigram, right = np.full(len(differences), 8.0), differences > 0
+    said = {reader: Said(unigram + differences, right) for reader in Reader} | {Reader.UNIGRAM: Said(unigram, right)}
+    found = found_of(said, np.ones(len(differences), np.int64), documents, choosing=len(differences), seed=1)
+    return complaints({"masked": {"first": found}})
+
+
+def test_rounding_is_no_complaint_however_many_spans_there_are() -> None:
+    """A bias in float32 beside frequencies in float64: some 1e-7 bits, the same for every token of a kind."""
+    rounded = 1e-7 + np.random.default_rng(9).normal(0, 1e-8, 50_000)
+    assert not _checked(rounded, np.arange(50_000) // 10)
+
+
+def test_chance_is_that_of_documents_whose_tokens_are_alike() -> None:
+    """40 documents of 100 tokens: as many tokens by themselves would vary a tenth as much."""
+    draw = np.random.default_rng(10)
+    of_document = draw.normal(size=40)
+    documents = np.repeat(np.arange(40), 100)
+    alike = np.repeat(of_document - of_document.mean(), 100)
+    limit = chance(alike, documents, 4000)
+    assert limit == pytest.approx(4 * of_document.std(ddof=1) * (2 / 40) ** 0.5)
+    assert limit > 9 * (chance(alike, np.arange(4000), 4000) or 0)
+    assert not _checked(alike + 0.5 * (limit or 0), documents)
+    assert _checked(alike + 2 * (limit or 0), documents)
+
+
+def test_few_documents_say_nothing_of_shuffled_labels() -> None:
+    noise = np.random.default_rng(11).normal(5, 0.01, size=700)
+    assert chance(noise, np.arange(700) // 100, 700) is None
+    assert not _checked(noise, np.arange(700) // 100)
+    assert len(_checked(noise, np.arange(700) // 70)) == 1
 
 
 # --- Options

@@ -84,7 +84,7 @@ def _told(spans: Spans, place: Place, states: Any, **options: Any) -> tuple[floa
     return (
         float(told.bits.mean()),
         float(unigram.mean()),
-        chance(told.bits - unigram, len(numbers[Part.SELECTION])),
+        chance(told.bits - unigram, spans.documents[numbers[Part.MEASURED]], len(numbers[Part.SELECTION])) or 0.0,
     )
 
 

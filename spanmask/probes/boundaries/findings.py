@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from spanmask.probes.intervals import over_paragraphs
 from spanmask.records import Offsets
 
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 LENGTHS = ((1, 1), (2, 2), (3, 3), (4, 4), (5, 6), (7, 9), (10, 1 << 16))
 #: Deviations of the mean that shuffled labels may be off by: of 15,000 checks of a sound probe one fails.
 _SURE = 4.0
+#: Bits that shuffled labels may always be off by: what is rounded costs about a thousandth of it.
+_ROUNDED = 1e-4
+#: Measured documents that tell a deviation, at least.
+_FEW = 8
 
 
 class Inside(StrEnum):
@@ -65,8 +71,8 @@ def found_of(
     -------
     dict
         ``tokens``; ``readers``: bits, bits saved of the unigram's, accuracy in per cent, and what was chosen, by reader; of the model
-        ``saved_interval``, 95 % over documents; ``shuffled_limit``: how many bits shuffled labels may be off by; ``lengths``: the same by
-        length.
+        ``saved_interval``, 95 % over documents; ``shuffled_limit``: how many bits shuffled labels may be off by, None of too few
+        documents to say; ``lengths``: the same by length.
     """
     unigram = said[Reader.UNIGRAM].bits
     readers: dict[str, dict[str, Any]] = {
@@ -77,17 +83,37 @@ def found_of(
         readers[Reader.MODEL]["saved_interval"] = [*over_paragraphs(saved, documents, seed=seed)]
     found: dict[str, Any] = {"tokens": len(sizes), "readers": readers}
     if Reader.SHUFFLED in said:
-        found["shuffled_limit"] = chance(said[Reader.SHUFFLED].bits - unigram, choosing)
+        found["shuffled_limit"] = chance(said[Reader.SHUFFLED].bits - unigram, documents, choosing)
     return found | {"lengths": dict(_by_length(said, sizes))}
 
 
-def chance(differences: Bits, choosing: int) -> float:
+def chance(differences: Bits, documents: Any, choosing: int) -> float | None:
     """Return how far from 0 the mean of differences may be by chance, if a reader that is right to know nothing was chosen by others.
 
-    Of n differences with deviation s that is 4·s·√(1/n + 1/m): the m targets that choose may prefer by chance what costs a little, as much
-    as their own mean is uncertain, and the mean of the n is uncertain itself.
+    Tokens of a document are alike, so that documents are what varies: of n differences in D documents, whose sums less n_d means are s_d,
+    the mean has the variance v = D/(D-1)·Σs_d²/n² (Cochran 1977, Sampling Techniques, §6.3), and that is 4·√(v·(1 + n/m)): the m targets
+    that choose may prefer by chance what costs a little, as much as their own mean is uncertain. Never less than what rounding explains.
+
+    Parameters
+    ----------
+    differences
+        (n,) bits.
+    documents
+        (n,) of which document each is.
+    choosing
+        m.
+
+    Returns
+    -------
+    float or None
+        Bits; None of fewer documents than tell how much they vary.
     """
-    return _SURE * float(differences.std()) * math.sqrt(1 / len(differences) + 1 / choosing)
+    _, which = np.unique(documents, return_inverse=True)
+    sums = np.bincount(which, differences - differences.mean())
+    if len(sums) < _FEW:
+        return None
+    variance = len(sums) / (len(sums) - 1) * float(np.square(sums).sum()) / len(differences) ** 2
+    return max(_SURE * math.sqrt(variance * (1 + len(differences) / choosing)), _ROUNDED)
 
 
 def _figures(one: Said, unigram: Bits, which: Any = slice(None)) -> dict[str, float]:
@@ -136,12 +162,15 @@ def scores_of(found: Mapping[str, Any]) -> dict[str, float]:
 
 
 def complaints(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return where shuffled labels were told better or worse than chance has it: the probe is then not to be believed."""
+    """Return where shuffled labels were told better or worse than chance has it: the probe is then not to be believed.
+
+    Nothing is said of what too few documents were measured of.
+    """
     lines = []
     for inside, places in found.items():
         for place, one in places.items():
             saved, limit = one["readers"][Reader.SHUFFLED]["saved"], one["shuffled_limit"]
-            if abs(saved) > limit:
+            if limit is not None and abs(saved) > limit:
                 lines.append(
                     f"{inside}, {place}: shuffled labels save {saved:+.4f} bits, and chance explains {limit:.4f}: the figures are not to "
                     "be believed; give more spans, or a lower --lr"
