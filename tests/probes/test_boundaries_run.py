@@ -13,6 +13,7 @@ import pytest
 import torch
 from probes.ordering import small_model, vocabulary
 from probes.test_boundaries_parts import MASK, row
+from safetensors.torch import load_file, save_file
 
 import spanmask
 from spanmask import PreshardConfig, preshard
@@ -238,6 +239,21 @@ def test_a_model_that_changes_while_it_is_asked_is_refused(tmp_path: Path, shard
     )
     with pytest.raises(MismatchError, match="it has other weights than when the run began"):
         ground.found(source, 1)
+
+
+def test_what_a_model_lacks_is_drawn_by_the_seed_whatever_was_drawn_before(tmp_path: Path, shards: Path) -> None:
+    folder = small_model(tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    del weights["bert.embeddings.token_type_embeddings.weight"]
+    save_file(weights, folder / "model.safetensors")
+    config = BoundariesConfig.of(**QUICK | {"epochs": 1, "spans": 100})
+    ground, source = Ground(spanmask.open(shards), config, Watch()), Source(folder)
+    ground.look(source)
+    found = []
+    for drawn in (1, 2):
+        torch.manual_seed(drawn)
+        found.append(ground.found(source, 3))
+    assert found[0] == found[1]
 
 
 def test_the_vocabulary_of_the_stories_is_that_of_the_dataset(shards: Path) -> None:
