@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
 from spanmask.errors import MismatchError
 from spanmask.escaping import short_digest
@@ -104,14 +105,17 @@ class Ground:
         model
             What it is.
         seed
-            Of order, shuffled labels and random weights.
+            Of order, shuffled labels, random weights, and of token types where the model has none.
 
         Raises
         ------
         MismatchError
             The folder has other weights than when it was looked at.
         """
-        before, encoder = model.named, model.begin().encoder
+        before = model.named
+        # What a folder lacks, as token types may be, is drawn with torch's generator: anew alike, whatever was computed before.
+        torch.manual_seed(seed)
+        encoder = model.begin().encoder
         if model.named != before:
             raise MismatchError(
                 f"{before.name}: it has other weights than when the run began: give a folder that nobody writes, or --step of a run that "
