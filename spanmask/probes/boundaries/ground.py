@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
 from spanmask.errors import MismatchError
 from spanmask.escaping import short_digest
@@ -21,6 +20,7 @@ from spanmask.probes.boundaries.spans import Ids, Part, Place, asked, read_spans
 from spanmask.probes.boundaries.states import (
     States,
     boundary_states,
+    draw_by,
     random_encoder,
     require_memory,
     require_room,
@@ -114,7 +114,7 @@ class Ground:
         """
         before = model.named
         # What a folder lacks, as token types may be, is drawn with torch's generator: anew alike, whatever was computed before.
-        torch.manual_seed(seed)
+        draw_by(seed)
         encoder = model.begin().encoder
         if model.named != before:
             raise MismatchError(

@@ -115,7 +115,12 @@ def static_states(encoder: SpanBertEncoder, spans: Spans) -> States:
     return found
 
 
+def draw_by(seed: int) -> None:
+    """Have what torch draws from here on be a function of a seed."""
+    torch.manual_seed(seed)
+
+
 def random_encoder(config: SpanBertConfig, seed: int) -> SpanBertEncoder:
     """Return an encoder of a shape whose weights are drawn anew, a function of the seed."""
-    torch.manual_seed(seed)
+    draw_by(seed)
     return SpanBertEncoder(config)
