@@ -120,6 +120,34 @@ def test_tags_of_semeval_are_taken_off_wherever_they_stand(write: Callable[..., 
         assert (found.labels, found.ids) == (("Message-Topic(e1,e2)", "Other"), ("8001", "8002"))
 
 
+def test_pairs_of_semeval_without_an_empty_line_between_are_all_read(write: Callable[..., Path]) -> None:
+    closed = SEMEVAL.replace("\n\n", "\n")
+    for text in (
+        closed,
+        closed.replace("Comment:\n", "").replace("Comment: Assuming an audit = an audit document.\n", ""),
+    ):
+        found = read_relations(write(text))
+        assert (found.ids, found.labels) == (("8001", "8002"), ("Message-Topic(e1,e2)", "Other"))
+
+
+@pytest.mark.parametrize(
+    ("line", "fault", "told"),
+    [
+        ('8003\t"A <e1>b</e1> <e2>c</e2>.', Fault.FIELD, "expected a number, a tab and a sentence"),
+        ('8003\t"A <e1>b</e1> <e2>c</e2>."', Fault.LABEL, "nothing behind the sentence"),
+        ("8003\tA <e1>b</e1>", Fault.FIELD, "expected a number, a tab and a sentence"),
+    ],
+)
+def test_what_looks_like_a_pair_behind_another_is_told_by_its_own_line(
+    write: Callable[..., Path], line: str, fault: Fault, told: str
+) -> None:
+    path = write(f"{SEMEVAL.rstrip()}\n{line}\n")
+    with pytest.raises(CorpusError, match=rf"file:8: .*{told}.* \({fault}\); mend"):
+        read_relations(path)
+    left = read_relations(path, OnError.SKIP)
+    assert (len(left), left.left_out) == (2, {fault: 1})
+
+
 def test_characters_of_a_text_are_places_too_and_files_may_be_compressed(write: Callable[..., Path]) -> None:
     content = {"text": "Zoë left Köln.", "h": {"pos": [0, 3]}, "t": {"pos": [9, 13]}, "relation": "from"}
     found = read_relations(write(gzip.compress(json.dumps(content).encode())))

@@ -26,6 +26,8 @@ from spanmask.probes.scores.semeval import LABELS
 
 _BRACKETS = {"-LRB-": "(", "-RRB-": ")", "-LSB-": "[", "-RSB-": "]", "-LCB-": "{", "-RCB-": "}"}
 _SEMEVAL = re.compile(r'([0-9]+)\s+"(.*)"\s*')
+#: What looks like a pair's first line, whole or not: no comment begins so.
+_BEGINNING = re.compile(r'[0-9]+(\t|\s+")')
 _TAG = re.compile("</?e[12]>")
 #: The tags of a sentence, whichever entity comes first.
 _ORDERS = (["<e1>", "</e1>", "<e2>", "</e2>"], ["<e2>", "</e2>", "<e1>", "</e1>"])
@@ -113,6 +115,11 @@ def semeval_pair(line: str, label: str | None) -> Pair:
 def is_semeval(line: str) -> bool:
     """Tell whether a line begins a pair of SemEval's layout."""
     return _SEMEVAL.fullmatch(line) is not None
+
+
+def begins_pair(line: str) -> bool:
+    """Tell whether a line looks as if it began a pair of SemEval's layout, be it one that cannot be used."""
+    return _BEGINNING.match(line) is not None
 
 
 def _untagged(text: str) -> tuple[str, tuple[Span, Span]]:

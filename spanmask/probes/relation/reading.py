@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import groupby, pairwise
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,15 @@ from spanmask.config import OnError
 from spanmask.corpus.streams import lines
 from spanmask.errors import ConfigError, CorpusError
 from spanmask.probes.opening import opened
-from spanmask.probes.relation.parsing import FaultError, Pair, is_semeval, opennre_pair, semeval_pair, tacred_pair
+from spanmask.probes.relation.parsing import (
+    FaultError,
+    Pair,
+    begins_pair,
+    is_semeval,
+    opennre_pair,
+    semeval_pair,
+    tacred_pair,
+)
 from spanmask.probes.relation.relations import Fault, Layout, Relations
 from spanmask.probes.scores.reading import lines_of, parse_json
 from spanmask.storage import reporting, require_file
@@ -115,20 +124,20 @@ def _place(entry: Any, number: int, line: int | None) -> str:
 
 
 def _blocks(text: str, name: str) -> Iterator[tuple[int, str, str | None]]:
-    """Yield the blocks of SemEval's layout: where each begins, its sentence, and the line behind that."""
+    """Yield the pairs of SemEval's layout: the line each begins at, its sentence, and the line behind that.
+
+    One begins behind an empty line, and where a line looks as if one did, so that none is lost where empty lines are missing.
+    """
     told = lines_of(text)
     first = next((line for line in told if line.strip()), "")
     if not is_semeval(first):
         raise ConfigError(f"{name}: it begins with {first[:_SHOWN]!r}; {_WANTED}")
-    place = 0
-    while place < len(told):
-        block = place
-        while place < len(told) and told[place].strip():
-            place += 1
-        if place > block:
-            label = told[block + 1].strip() if place > block + 1 else None
-            yield block + 1, told[block].strip(), label
-        place += 1
+    for _, block in groupby(enumerate(told, 1), key=lambda one: bool(one[1].strip())):
+        lines_told = [(line, text.strip()) for line, text in block if text.strip()]
+        starts = [place for place, (_, text) in enumerate(lines_told) if not place or begins_pair(text)]
+        for start, end in pairwise([*starts, len(lines_told)]):
+            line, sentence = lines_told[start]
+            yield line, sentence, lines_told[start + 1][1] if end > start + 1 else None
 
 
 class _Collected:
