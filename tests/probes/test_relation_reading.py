@@ -109,6 +109,12 @@ def test_brackets_are_undone_and_ends_are_inclusive_in_tacred_alone(write: Calla
     assert (entities(two), two.types, two.labels) == ([("Essen", "the Ruhr")], (("GPE", ""),), ("part of",))
 
 
+def test_pairs_without_ids_keep_the_number_that_they_have_in_their_file(write: Callable[..., Path]) -> None:
+    faulty = {**OPENNRE, "h": {"pos": [4, 6]}}
+    path = write("\n\n".join(map(json.dumps, (OPENNRE, faulty, OPENNRE))))
+    assert read_relations(path, OnError.SKIP).ids == ("1", "3")
+
+
 def test_tags_of_semeval_are_taken_off_wherever_they_stand(write: Callable[..., Path]) -> None:
     for text in (SEMEVAL, SEMEVAL.replace("\n", "\r\n"), SEMEVAL.rstrip("\n"), "\n" + SEMEVAL):
         found = read_relations(write(text))

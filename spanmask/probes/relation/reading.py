@@ -74,11 +74,11 @@ def read_relations(path: str | PathLike[str], on_error: OnError = OnError.FAIL) 
         parse = tacred_pair if layout is Layout.TACRED else opennre_pair
         collected = _Collected(name, layout, on_error)
         for number, (line, entry) in enumerate(entries):
-            collected.add(partial(parse, entry), line, _place(entry, number, line))
+            collected.add(partial(parse, entry), line, _place(entry, number, line), f"{number + 1}")
     else:
         collected = _Collected(name, Layout.SEMEVAL, on_error)
         for line, sentence, label in _blocks(text, name):
-            collected.add(partial(semeval_pair, sentence, label), line, "")
+            collected.add(partial(semeval_pair, sentence, label), line, "", "")
     return collected.relations()
 
 
@@ -146,16 +146,17 @@ class _Collected:
     def __init__(self, path: str, layout: Layout, on_error: OnError) -> None:
         self._path, self._layout, self._on_error = path, layout, on_error
         self._pairs: list[Pair] = []
-        self._ids: set[str] = set()
+        self._ids: dict[str, None] = {}
         self._left_out = Counter[Fault]()
 
-    def add(self, make: Callable[[], Pair], line: int | None, place: str) -> None:
-        """Add a pair. line, place: where it stands, for errors."""
+    def add(self, make: Callable[[], Pair], line: int | None, place: str, number: str) -> None:
+        """Add a pair. line, place: where it stands, for errors. number: what it is called where its layout has no ids."""
         with self._refusing(line, place):
             pair = make()
-            if pair.identity is not None and pair.identity in self._ids:
+            identity = number if pair.identity is None else pair.identity
+            if identity in self._ids:
                 raise FaultError(Fault.ID_TWICE, "another pair has the same id; expected one of each")
-            self._ids.add(pair.identity or "")
+            self._ids[identity] = None
             self._pairs.append(pair)
 
     @contextlib.contextmanager
@@ -178,6 +179,6 @@ class _Collected:
             spans=np.array([pair.spans for pair in self._pairs], np.int64),
             types=tuple(pair.types for pair in self._pairs),
             labels=tuple(pair.label for pair in self._pairs),
-            ids=tuple(pair.identity or str(number) for number, pair in enumerate(self._pairs, 1)),
+            ids=tuple(self._ids),
             left_out=dict(self._left_out),
         )

@@ -37,7 +37,8 @@ class Relations:
 
     sentences: N texts. spans: (N, 2, 2) int64, of subject (SemEval's e1, OpenNRE's head) and object the Unicode code points [start, end) in
     the sentence. types: of both the name, empty where the file has none. labels: N names of relations. ids: N, each once; those of the
-    file, or, where it has none, numbers from 1 on. left_out: how many pairs were left out, by fault.
+    file, or, where it has none, the numbers of its entries from 1 on, those left out counted too.
+    left_out: how many pairs were left out, by fault.
     """
 
     layout: Layout
