@@ -58,6 +58,11 @@ class LabelledTexts:
         """What tells each from others wherever it stands: its texts."""
         return ["\t".join(row).encode() for row in self.texts]
 
+    @property
+    def firsts(self) -> list[bytes]:
+        """What those have in common that should not be parted: the first text, such as a premise that many hypotheses follow."""
+        return [row[0].encode() for row in self.texts]
+
     def only(self, flags: Flags) -> LabelledTexts:
         """Return those that are flagged, (N,); nothing is left out of these."""
         labels = None if self.labels is None else tuple(compress(self.labels, flags))
@@ -76,7 +81,7 @@ def joined(parts: Sequence[LabelledTexts]) -> LabelledTexts:
 
 
 def divided(whole: LabelledTexts, share: float, most: int | None) -> tuple[LabelledTexts, LabelledTexts]:
-    """Return what is trained on, and what chooses: by a hash of each row's texts, so that equal ones stay together.
+    """Return what is trained on, and what chooses: by a hash of each row's first text, so that all rows with it stay together.
 
     Parameters
     ----------
@@ -85,7 +90,7 @@ def divided(whole: LabelledTexts, share: float, most: int | None) -> tuple[Label
     share
         About how large a part chooses.
     most
-        Rows that both are made of, those of the lowest hashes; None: all.
+        Rows that both are made of, those of the lowest hashes of all their texts; None: all.
 
     Raises
     ------
@@ -94,12 +99,12 @@ def divided(whole: LabelledTexts, share: float, most: int | None) -> tuple[Label
     """
     if most is not None:
         whole = whole.only(lowest(whole.keys, most))
-    chosen = selected(whole.keys, share)
+    chosen = selected(whole.firsts, share)
     trained, choosing = whole.only(~chosen), whole.only(chosen)
     if not len(trained) or not len(choosing):
         raise ConfigError(
-            f"of {len(whole):,} training rows {len(choosing):,} choose and {len(trained):,} are trained on; give more rows, or another "
-            "--selection",
+            f"of {len(whole):,} training rows {len(choosing):,} choose and {len(trained):,} are trained on, those with the same first text "
+            "together; give more rows, or another --selection",
             options=("selection",),
         )
     return trained, choosing

@@ -145,6 +145,16 @@ def test_what_chooses_and_what_stays_depend_on_texts_alone(tmp_path: Path) -> No
         divided(whole, 1e-9, None)
 
 
+def test_pairs_with_the_same_first_text_are_trained_on_or_choose_together(tmp_path: Path) -> None:
+    rows = [f"premise {number % 40}\thypothesis {number}\tx\n" for number in range(120)]
+    path = written(tmp_path / "a.tsv", "text\ttext_b\tlabel\n" + "".join(rows))
+    whole = read_labelled(path, Columns(("text", "text_b"), "label"))
+    for most in (None, 60):
+        trained, choosing = divided(whole, 0.3, most)
+        assert len(trained) + len(choosing) == (most or 120)
+        assert not {first for first, _ in trained.texts} & {first for first, _ in choosing.texts}
+
+
 def test_figures_of_cases_worked_by_hand() -> None:
     gold, said = list("aabbc"), list("abbba")
     assert confusion(gold, said, "abc") == [[1, 1, 0], [0, 2, 0], [1, 0, 0]]
