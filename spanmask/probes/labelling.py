@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spanmask.errors import ConfigError
 from spanmask.model.config import SpanBertConfig
 from spanmask.model.finetuning import ClassHead
 from spanmask.probes.batching import Batch
@@ -25,7 +24,7 @@ from spanmask.probes.floors import label_floor
 from spanmask.probes.labelled import LabelledTexts
 from spanmask.probes.results import Figures
 from spanmask.probes.sentences import sentence_examples
-from spanmask.probes.tasks import Judged, Outputs, Rows, Settings
+from spanmask.probes.tasks import Judged, Outputs, Rows, Settings, require_finite
 from spanmask.tokenization import Tokenizer
 
 #: What a head that tells numbers has for its only label.
@@ -120,10 +119,7 @@ class Labelling(ABC):
         ConfigError
             A score is no finite number.
         """
-        if not np.isfinite(outputs).all():
-            raise ConfigError(
-                "the model's scores are not all finite, so no label can be told; fine-tune with a lower lr"
-            )
+        require_finite(outputs)
         if self.labels:
             return [self.labels[place] for place in outputs.argmax(1).tolist()]
         return [f"{value:.9g}" for value in outputs[:, 0].tolist()]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from spanmask.errors import ConfigError
 from spanmask.model.config import SpanBertConfig
 from spanmask.probes.batching import Batch
 from spanmask.probes.examples import Examples
@@ -63,6 +64,18 @@ class HeldOut(Protocol):
 
     def judge(self, outputs: Outputs, settings: Settings | None) -> Judged:
         """Score outputs. settings: those chosen on the share that chooses; None: choose them by these outputs."""
+
+
+def require_finite(outputs: Outputs) -> None:
+    """Refuse what a model says where it is no number: a label would be told of it all the same.
+
+    Raises
+    ------
+    ConfigError
+        A value is no finite number.
+    """
+    if not np.isfinite(outputs).all():
+        raise ConfigError("the model's scores are not all finite, so nothing can be told; fine-tune with a lower lr")
 
 
 class Task(Protocol):

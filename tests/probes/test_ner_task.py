@@ -192,6 +192,15 @@ def test_faulty_sentences_stop_a_task_or_are_left_out_and_told(tmp_path: Path) -
     assert task.protocol["left_out"] == {"train.conll": {"tag": 1, "columns": 1}}
 
 
+def test_scores_that_are_not_finite_tell_no_tag(folder: Path) -> None:
+    task = task_of(folder)
+    wrong = np.zeros((len(task.selection.examples.input_ids.values), len(task.labels)), np.float32)
+    assert task.selection.judge(wrong, None).figures["f1"] == 0
+    wrong[3, 1] = np.nan
+    with pytest.raises(ConfigError, match="not all finite, so nothing can be told; fine-tune with a lower lr"):
+        task.selection.judge(wrong, None)
+
+
 def test_tasks_that_cannot_be_are_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "train.conll").write_text("a O\n\nb O\n", "utf-8")
     with pytest.raises(ConfigError, match="no span in it, all tags are O"):

@@ -34,7 +34,7 @@ from spanmask.probes.ner.windows import Windows, cut_sentences
 from spanmask.probes.scores.columns import OUTSIDE, Sentence
 from spanmask.probes.scores.ner import span_scores, spans_of
 from spanmask.probes.selection import selected
-from spanmask.probes.tasks import Judged, Outputs, Rows, Settings
+from spanmask.probes.tasks import Judged, Outputs, Rows, Settings, require_finite
 from spanmask.tokenization import Tokenizer
 from spanmask.vocab import Vocabulary
 
@@ -65,6 +65,7 @@ class TaggedText:
 
     def _tags(self, outputs: Outputs) -> list[list[str]]:
         """Return the tag of each word: the label that scores most; O where a word has no piece."""
+        require_finite(outputs)
         counts = [len(sentence.words) for sentence in self._sentences]
         best = np.full(sum(counts), self._labels.index(OUTSIDE))
         best[self.windows.words] = outputs[self.windows.slots].argmax(axis=1)

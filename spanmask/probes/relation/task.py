@@ -32,7 +32,7 @@ from spanmask.probes.relation.reading import read_relations
 from spanmask.probes.relation.relations import Layout, Relations, joined
 from spanmask.probes.relation.scoring import Rules, figures, label_files, require_scored, rules_of
 from spanmask.probes.selection import selected
-from spanmask.probes.tasks import Judged, Outputs, Rows, Settings
+from spanmask.probes.tasks import Judged, Outputs, Rows, Settings, require_finite
 from spanmask.tokenization import Tokenizer
 from spanmask.vocab import Vocabulary
 
@@ -52,10 +52,7 @@ class HeldPairs:
 
     def judge(self, outputs: Outputs, settings: Settings | None) -> Judged:
         """Score the labels of the highest scores, (N, K); of equals the first. See `spanmask.probes.tasks.HeldOut`."""
-        if not np.isfinite(outputs).all():
-            raise ConfigError(
-                "the model's scores are not all finite, so no label can be told; fine-tune with a lower lr"
-            )
+        require_finite(outputs)
         predicted = [self._labels[number] for number in outputs.argmax(1).tolist()]
         files = {} if settings is None else self._files(predicted, outputs)
         return Judged(figures=figures(self._rules, self._relations.labels, predicted), files=files)
