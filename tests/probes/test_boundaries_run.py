@@ -204,6 +204,36 @@ def test_rows_are_taken_in_one_order_and_masked_anew_where_that_is_asked(shards:
     assert np.array_equal(few.lefts, stored.lefts)
 
 
+def test_a_document_is_told_by_its_text_wherever_it_stands(tmp_path: Path) -> None:
+    lines = STORIES.read_text("utf-8").splitlines()
+    texts = [" ".join(lines[20 * number : 20 * number + 20]) for number in range(12)]
+    # Another file stands before the rest, and of one text there are two.
+    for folder, content in (("one", texts), ("other", ["It was a dull, dark day.", *texts[::-1], texts[3]])):
+        (tmp_path / folder).mkdir()
+        for number, text in enumerate(content):
+            (tmp_path / folder / f"{number:02}.txt").write_text(text, "utf-8")
+    found: list[dict[tuple[int, ...], set[int]]] = []
+    for folder in ("one", "other"):
+        preshard(
+            [tmp_path / folder],
+            tmp_path / f"{folder}-shards",
+            PreshardConfig.of(vocab="uncased", seed=3, max_tokens=32),
+            jobs=1,
+        )
+        spans = read_spans(spanmask.open(tmp_path / f"{folder}-shards"), BoundariesConfig())
+        found.append({})
+        for row_number, document in zip(spans.rows.tolist(), spans.documents.tolist(), strict=True):
+            found[-1].setdefault(tuple(spans.visible[row_number].tolist()), set()).add(document)
+    one, other = found
+    assert len({document for documents in one.values() for document in documents}) == 12
+    assert len({document for documents in other.values() for document in documents}) == 13
+    # Every row of a document is of the same document still, in spite of its place, and of its twin's.
+    assert all(len(documents) == 1 for documents in other.values())
+    assert all(other[text] == documents for text, documents in one.items())
+    few = read_spans(spanmask.open(tmp_path / "other-shards"), BoundariesConfig(spans=5, mask_epoch=3))
+    assert set(few.documents.tolist()) <= {document for documents in other.values() for document in documents}
+
+
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A dataset of another vocabulary, without a validation split."""

@@ -28,7 +28,7 @@ class BoundariesConfig(Options):
     Parts
     -----
     selection
-        Share of the documents, by a hash of each, that choose when a reader stops, and of several decays which.
+        Share of the documents, by a hash of each one's text, that choose when a reader stops, and of several decays which.
     measured
         Share of the documents, likewise, that the figures are of.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -60,7 +60,7 @@ class Spans:
 
     masked, visible: (T,) ids of the rows, special tokens included: the mask token under every span, and the original. rows: (N,) which row
     a span is in. lefts, rights: (N,) positions in it of the tokens before and behind the span. sizes: (N,) its pieces. documents: (N,)
-    uint64. targets: (N,) original ids by place; meaningless where a span is too short to have one.
+    uint64, by their text. targets: (N,) original ids by place; meaningless where a span is too short to have one.
     """
 
     masked: Ragged[Ids]
@@ -107,48 +107,83 @@ def read_spans(shards: ShardSet, config: BoundariesConfig) -> Spans:
     """
     fresh = config.mask_epoch is not None
     reader = RowReader([shards], masks=Masks.FRESH if fresh else Masks.STORED, backend=Backend.AUTO.resolved)
-    order, blocks, found = Permutation(len(shards), ["boundaries"]), list[MaskedBlock](), 0
+    order, blocks, taken, found = Permutation(len(shards), ["boundaries"]), list[MaskedBlock](), list[Offsets](), 0
     for first in range(0, len(shards), _ROWS):
-        rows = order(np.arange(first, min(first + _ROWS, len(shards))))
-        blocks.append(reader.read(np.zeros(len(rows), np.int64), rows, config.mask_epoch or 0))
+        taken.append(order(np.arange(first, min(first + _ROWS, len(shards)))))
+        blocks.append(_read(reader, taken[-1], config.mask_epoch or 0))
         found += len(blocks[-1].spans.starts)
         if found >= config.spans:
             break
-    return spans_of(join(blocks), mask=shards.manifest.stated_vocabulary.special.mask, most=config.spans)
+    block = join(blocks)
+    block = replace(block, document_ids=_by_text(reader, block, np.concatenate(taken), config.mask_epoch or 0))
+    return spans_of(block, mask=shards.manifest.stated_vocabulary.special.mask, most=config.spans)
+
+
+def _by_text(reader: RowReader, block: MaskedBlock, rows: Offsets, epoch: int) -> Identities:
+    """Return (S,) a hash, for each row of a block, of the text that its document's first row has: no matter where that stands.
+
+    An id of a dataset is a hash of file and place, by which equal texts were two documents, and a file put before others moved all.
+    """
+    # A document's rows stand together, in the order of their segments, some of which may have been left out.
+    firsts = np.maximum(rows - block.segments, 0)
+    unsure = np.flatnonzero(firsts < rows)
+    while len(unsure):
+        there = _read(reader, firsts[unsure], epoch).document_ids
+        unsure = unsure[there != block.document_ids[unsure]]
+        firsts[unsure] += 1
+    unique, which = np.unique(firsts, return_inverse=True)
+    digests = np.empty(len(unique), np.uint64)
+    for first in range(0, len(unique), _ROWS):
+        texts = _visible(_read(reader, unique[first : first + _ROWS], epoch))
+        digests[first : first + len(texts)] = [_hashed(texts[number]) for number in range(len(texts))]
+    return digests[which]
+
+
+def _read(reader: RowReader, rows: Offsets, epoch: int) -> MaskedBlock:
+    return reader.read(np.zeros(len(rows), np.int64), rows, epoch)
+
+
+def _hashed(ids: Ids) -> int:
+    return int.from_bytes(hashlib.blake2b(ids.astype("<i8").tobytes(), digest_size=8, person=b"text").digest())
+
+
+def _visible(block: MaskedBlock) -> Ragged[Ids]:
+    """Return the original ids of a block's rows."""
+    targets = list_targets(block, None)
+    visible = block.input_ids.values.astype(np.int64)
+    visible[block.input_ids.offsets[targets.row] + targets.position] = targets.labels
+    return Ragged(offsets=block.input_ids.offsets, values=visible)
 
 
 def spans_of(block: MaskedBlock, *, mask: int, most: int) -> Spans:
     """Return the first spans of a block, with its rows. mask: the mask token's id. most: how many at most."""
-    targets = list_targets(block, None)
-    visible = block.input_ids.values.astype(np.int64)
-    under = block.input_ids.offsets[targets.row] + targets.position
-    visible[under] = targets.labels
-    masked = visible.copy()
-    masked[under] = mask
+    targets, visible = list_targets(block, None), _visible(block)
+    offsets = visible.offsets
+    masked = visible.values.copy()
+    masked[offsets[targets.row] + targets.position] = mask
     starts = block.spans.starts[:most].astype(np.int64)
     sizes, rows = block.spans.sizes[:most], block.spans.owners[:most]
-    begins = block.input_ids.offsets[rows] + starts
-    offsets = block.input_ids.offsets
+    begins = offsets[rows] + starts
     inside: dict[Place, Offsets] = {Place.FIRST: 0 * sizes, Place.LAST: sizes - 1, Place.INNER: (sizes - 1) // 2}
     return Spans(
         masked=Ragged(offsets=offsets, values=masked),
-        visible=Ragged(offsets=offsets, values=visible),
+        visible=visible,
         rows=rows,
         lefts=starts - 1,
         rights=starts + sizes,
         sizes=sizes,
         documents=block.document_ids[rows],
-        targets={place: visible[begins + offset] for place, offset in inside.items()},
+        targets={place: visible.values[begins + offset] for place, offset in inside.items()},
     )
 
 
 def parts_of(documents: Identities, *, selection: float, measured: float) -> dict[Part, Flags]:
-    """Return (N,) flags of what each document is for, by a hash of its id: the same whatever else is there.
+    """Return (N,) flags of what each document is for, by a hash of its number: the same whatever else is there.
 
     Parameters
     ----------
     documents
-        (N,) ids.
+        (N,) by their text, as `Spans` has them.
     selection, measured
         About how large shares are wanted.
     """
