@@ -232,6 +232,28 @@ def test_a_file_given_to_both_is_divided_by_folds_of_names_and_refused_without(t
         task_of([one, both], [one], CONFIG.changed(fold=f"{1 + fold('(story_7); part 000', 2) % 2}/2"))
 
 
+def test_a_document_that_is_trained_on_is_not_evaluated_whatever_file_it_came_in(tmp_path: Path) -> None:
+    """Of an archive and what it holds, unpacked; and of a copy beside a file that is divided. Empty documents are nobody's."""
+    folder = tmp_path / "dev"
+    folder.mkdir()
+    both = write_stories(folder / "both.conll", 0, 12)
+    with tarfile.open(tmp_path / "train.tar.gz", "w:gz") as archive:
+        archive.add(folder, "train")
+    with pytest.raises(ConfigError, match=r"12 documents .* too, the first '\(story_0\); part 000'.*--fold") as error:
+        task_of([tmp_path / "train.tar.gz"], [folder])
+    assert error.value.options == ("fold",)
+    copy = write_stories(tmp_path / "copy.conll", 11, 6)
+    copy.write_text(copy.read_text("utf-8").replace("story_", "tale_"), "utf-8")
+    mine = fold("(story_11); part 000", 3)
+    for number in {1, 2, 3} - {mine}:
+        task_of([both, copy], [both], CONFIG.changed(fold=f"{number}/3"))
+    with pytest.raises(ConfigError, match=r"1 document to evaluate would .* '\(story_11\); part 000'"):
+        task_of([both, copy], [both], CONFIG.changed(fold=f"{mine}/3"))
+    for path, seed in ((both, 0), (copy, 20)):
+        write_conll(path, {"none": ([], []), **{f"d{number}": story(number) for number in range(seed, seed + 6)}})
+    task_of([both], [copy])
+
+
 def test_folders_and_archives_are_read_as_the_scorer_reads_them(tmp_path: Path) -> None:
     folder = tmp_path / "train"
     folder.mkdir()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from spanmask.blocks import offsets_of
 from spanmask.config import OnError
 from spanmask.errors import ConfigError
+from spanmask.escaping import counted
 from spanmask.model.config import SpanBertConfig
 from spanmask.model.coreference import CorefHead, CorefShape
 from spanmask.probes.batching import Batch
@@ -106,8 +107,8 @@ class Coreference:
     Raises
     ------
     ConfigError
-        A file is missing or has no document; files are given to both and not divided, or a fold without any; no document is left to train
-        on, to choose by or to evaluate.
+        A file is missing or has no document; files are given to both and not divided, or a fold without any; a document is trained on and
+        evaluated; none is left to train on, to choose by or to evaluate.
     CorpusError
         Something in a file is not what it should be.
     MissingExtraError
@@ -190,7 +191,9 @@ class Coreference:
         for file, texts in zip(self.eval_files, held, strict=True):
             if not texts:
                 raise ConfigError(f"{file.name}: no document of it is in fold {self._config.fold}; give another --fold")
-        return [text for file in self.train_files for text in part(file, held=False)], held
+        learning = [text for file in self.train_files for text in part(file, held=False)]
+        _require_unseen(learning, list(chain.from_iterable(held)))
+        return learning, held
 
     def _learns_singletons(self, texts: Sequence[Text]) -> bool:
         wanted = self._config.singletons
@@ -267,6 +270,18 @@ def _of(segments: Segments, documents: Offsets) -> Examples:
 
 def _content(text: Text) -> bytes:
     return "\n".join(map(" ".join, text.sentences)).encode()
+
+
+def _require_unseen(learning: Sequence[Text], held: Sequence[Text]) -> None:
+    """Refuse documents that are evaluated and trained on, whatever files they came in; one without words tells nothing."""
+    known = {_content(text) for text in learning if text.words}
+    seen = [text.name for text in held if text.words and _content(text) in known]
+    if seen:
+        raise ConfigError(
+            f"{counted(len(seen), 'document')} to evaluate would be trained on too, the first {seen[0]!r}; give them to train on or to "
+            "evaluate, or one and the same file to both, divided as by --fold 1/10",
+            options=("fold",),
+        )
 
 
 def _writable(text: Text) -> list[list[str]]:
