@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import tarfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from probes.coref_stories import story, write_stories
 from probes.ordering import SMALL, small_model, vocabulary
 
 from spanmask.config import OnError
-from spanmask.errors import ConfigError, CorpusError
+from spanmask.errors import ConfigError, CorpusError, MissingExtraError
 from spanmask.model import finetuning
 from spanmask.probes.batching import GroupPacker
 from spanmask.probes.config import FinetuneConfig
@@ -252,6 +254,20 @@ def test_a_document_that_is_trained_on_is_not_evaluated_whatever_file_it_came_in
     for path, seed in ((both, 0), (copy, 20)):
         write_conll(path, {"none": ([], []), **{f"d{number}": story(number) for number in range(seed, seed + 6)}})
     task_of([both], [copy])
+
+
+def _refuse_scipy(name: str, *_place: object) -> None:
+    if name == "scipy":
+        raise ModuleNotFoundError(name=name)
+
+
+def test_scipy_is_asked_for_before_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "scipy"]:
+        monkeypatch.delitem(sys.modules, name)
+    finder = SimpleNamespace(find_spec=_refuse_scipy)
+    monkeypatch.setattr(sys, "meta_path", [finder, *sys.meta_path])
+    with pytest.raises(MissingExtraError, match=r"needs SciPy.*pip install '\.\[probes\]'"):
+        task_of([tmp_path / "none.conll"], [tmp_path / "none.conll"])
 
 
 def test_folders_and_archives_are_read_as_the_scorer_reads_them(tmp_path: Path) -> None:

@@ -129,8 +129,8 @@ class Coreference:
         selection: float,
         on_error: OnError = OnError.FAIL,
     ) -> None:
-        # That SciPy is missing is told before anything is trained.
-        figures_of([([[(0, 0)]], [[(0, 0)]])], [])
+        # That SciPy is missing is told before anything is read: which two entities are which takes it, and one alone would not.
+        figures_of([([[(0, 0), (1, 1)], [(2, 2), (3, 3)]], [[(0, 0), (2, 2)], [(1, 1), (3, 3)]])], [])
         self._config = config.settled()
         self.train_files, self.eval_files = training_files(train), evaluation_files(evaluate)
         read = self._read(train, evaluate, on_error)
