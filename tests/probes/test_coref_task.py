@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import tarfile
 import warnings
@@ -17,6 +18,7 @@ from probes.coref_oracle import LiteralHead
 from probes.coref_stories import story, write_stories
 from probes.ordering import SMALL, small_model, vocabulary
 
+from spanmask import Tokenizer
 from spanmask.config import OnError
 from spanmask.errors import ConfigError, CorpusError, MissingExtraError
 from spanmask.model import finetuning
@@ -296,10 +298,29 @@ def test_faults_end_reading_or_are_counted_and_what_is_beyond_the_model_is_told(
         task_of([train], [dev])
     task = task_of([train], [dev], on_error=OnError.SKIP)
     assert task.left_out == {str(dev): {Fault.UNPAIRED: 2, Fault.REPEATED: 1}}
-    assert task.beyond == {str(dev): {Fault.ACROSS: 1, Fault.LONG: 1, Fault.DROPPED: 1}}
-    assert task.protocol["beyond"] == {
-        "dev.conll": {"mention_across_sentences": 1, "mention_too_long": 1, "word_read_as_unknown": 1}
+    assert task.notes == [
+        "dev: beyond the model: mentions across sentences 1, mentions too long 1, words read as unknown 1"
+    ]
+    counts = json.loads(task.evaluations[0].judge(np.empty((0, 6), np.float32), {}).files["counts.json"])
+    assert counts == {
+        "documents": 1,
+        "mentions": 4,
+        "mention_across_sentences": 1,
+        "mention_too_long": 1,
+        "word_read_as_unknown": 1,
     }
+
+
+def test_what_a_vocabulary_decides_is_no_protocol(tmp_path: Path) -> None:
+    """So that models of two vocabularies stay comparable: one reads all in pieces and mentions as too long, and a word less."""
+    train, dev = write_stories(tmp_path / "train.conll", 0, 6), write_stories(tmp_path / "dev.conll", 50, 2)
+    dev.write_text(dev.read_text("utf-8").replace("usher", "unaffableness"), "utf-8")
+    tasks = [
+        Coreference(known, [train], [dev], CONFIG, selection=0.3)
+        for known in (vocabulary(), Tokenizer("cased").vocabulary)
+    ]
+    assert tasks[0].evaluations[0].beyond != tasks[1].evaluations[0].beyond
+    assert tasks[0].protocol == tasks[1].protocol
 
 
 def test_singletons_are_learnt_where_there_are_some_unless_said_otherwise(tmp_path: Path) -> None:

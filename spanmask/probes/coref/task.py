@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -35,21 +36,35 @@ from spanmask.records import Offsets
 from spanmask.tokenization import Tokenizer
 from spanmask.vocab import Vocabulary
 
-PREDICTIONS, KEY = "predictions.conll", "key.conll"
+PREDICTIONS, KEY, COUNTS = "predictions.conll", "key.conll", "counts.json"
 #: Mentions that were predicted and left out since they cross others of their entity.
 CROSSING = "crossing_left_out"
+#: What is beyond a model, and how notes say it. How many pieces a word has, if any, is the vocabulary's.
+BEYOND = {
+    Fault.ACROSS: "mentions across sentences",
+    Fault.LONG: "mentions too long",
+    Fault.DROPPED: "words read as unknown",
+}
 
 
 class HeldTexts:
     """Documents whose entities are predicted.
 
-    name: what results call them. numbers: (D,) of the documents, in the groups of the examples. singletons: whether they are told.
+    name: what results call them. numbers: (D,) of the documents, in the groups of the examples. beyond: how often something of them is
+    beyond what the model finds or reads. singletons: whether they are told.
     """
 
     def __init__(
-        self, name: str, texts: Sequence[Text], numbers: Offsets, segments: Segments, *, singletons: bool
+        self,
+        name: str,
+        texts: Sequence[Text],
+        numbers: Offsets,
+        segments: Segments,
+        beyond: Counter[Fault],
+        *,
+        singletons: bool,
     ) -> None:
-        self.name, self.examples = name, _of(segments, numbers)
+        self.name, self.examples, self.beyond = name, _of(segments, numbers), beyond
         self._texts, self._numbers, self._singletons = texts, numbers, singletons
 
     def judge(self, outputs: Outputs, settings: Settings | None) -> Judged:
@@ -73,14 +88,20 @@ class HeldTexts:
         return Judged(figures={**figures, CROSSING: left}, files=files)
 
     def _files(self, told: Sequence[Entities]) -> dict[str, bytes]:
-        """Return the predictions, and the key of just these documents, in which no mention stands twice."""
+        """Return the predictions, the key of just these documents, in which no mention stands twice, and what is beyond the model."""
         keys = [distinct(text.entities) for text in self._texts]
-        return {
+        counts = {
+            "documents": len(self._texts),
+            "mentions": sum(len(mentions) for entities in keys for mentions in entities),
+            **{str(fault): self.beyond[fault] for fault in BEYOND},
+        }
+        columns = {
             name: conll_bytes(
                 {text.name: (_writable(text), own) for text, own in zip(self._texts, entities, strict=True)}
             )
             for name, entities in ((PREDICTIONS, told), (KEY, keys))
         }
+        return {**columns, COUNTS: (json.dumps(counts, indent=2) + "\n").encode()}
 
 
 class Coreference:
@@ -101,8 +122,10 @@ class Coreference:
 
     Attributes
     ----------
-    left_out, beyond
-        By file, how often something of it was left out, and how often something is beyond what a model of ours finds or reads.
+    left_out
+        By file, how often something of it was left out.
+    notes
+        What is beyond what the model finds or reads, in lines.
 
     Raises
     ------
@@ -140,10 +163,10 @@ class Coreference:
         self._segments = cut_texts(texts, Tokenizer(vocabulary), self._config)
         paths = list(zip((*self.train_files, *self.eval_files), (*train, *evaluate), strict=True))
         self.left_out = _counted({str(path): read[file.sha256].left_out for file, path in paths})
-        beyond = self._beyond(texts)
-        self.beyond = _counted(
-            {str(path): sum((beyond[id(text)] for text in read[file.sha256].texts), Counter()) for file, path in paths}
-        )
+        self._beyond = [
+            unreached(cut, self._config.max_span) + Counter({Fault.DROPPED: unknown})
+            for cut, unknown in zip(self._segments.cut, self._segments.unknown.tolist(), strict=True)
+        ]
         chosen = selected((_content(text) for text in learning), selection)
         trained, choosing = (np.flatnonzero(flags) for flags in (~chosen, chosen))
         if not len(trained) or not len(choosing):
@@ -159,6 +182,9 @@ class Coreference:
             self._held(file.name, part, np.arange(begin, begin + len(part)))
             for file, part, begin in zip(self.eval_files, held, bounds, strict=True)
         )
+        learnt = ("training", sum(self._beyond[: len(learning)], Counter[Fault]()))
+        told = [learnt, *((one.name, one.beyond) for one in self.evaluations)]
+        self.notes = [line for name, beyond in told for line in _notes(name, beyond)]
 
     def _read(self, train: Paths, evaluate: Paths, on_error: OnError) -> dict[str, Texts]:
         """Return the documents of all files by the files' digests, each read once."""
@@ -200,14 +226,8 @@ class Coreference:
         return any(text.singletons for text in texts) if wanted is Singletons.AUTO else wanted is Singletons.LEARN
 
     def _held(self, name: str, texts: Sequence[Text], numbers: Offsets) -> HeldTexts:
-        return HeldTexts(name, texts, numbers, self._segments, singletons=self._singletons)
-
-    def _beyond(self, texts: Sequence[Text]) -> dict[int, Counter[Fault]]:
-        """Return what of each document is beyond a model, by the document's identity in this process."""
-        found = {}
-        for text, cut, unknown in zip(texts, self._segments.cut, self._segments.unknown.tolist(), strict=True):
-            found[id(text)] = unreached(cut, self._config.max_span) + Counter({Fault.DROPPED: unknown})
-        return found
+        beyond = sum((self._beyond[number] for number in numbers.tolist()), Counter[Fault]())
+        return HeldTexts(name, texts, numbers, self._segments, beyond, singletons=self._singletons)
 
     @property
     def width(self) -> int:
@@ -221,9 +241,9 @@ class Coreference:
 
     @property
     def protocol(self) -> Mapping[str, Any]:
-        """The options, whether singletons are learnt, and what was left out."""
-        told = {"left_out": _by_name(self.left_out), "beyond": _by_name(self.beyond)}
-        return {**self._config.to_json(), "singletons_learnt": self._singletons, **told}
+        """The options, whether singletons are learnt, and what was left out; nothing that a vocabulary decides."""
+        told = {"singletons_learnt": self._singletons, "left_out": _by_name(self.left_out)}
+        return {**self._config.to_json(), **told}
 
     def head(self, config: SpanBertConfig) -> nn.Module:
         """Return a new head."""
@@ -261,6 +281,11 @@ def _counted(found: Mapping[str, Mapping[Fault, int]]) -> dict[str, dict[Fault, 
 
 def _by_name(found: Mapping[str, Mapping[Fault, int]]) -> dict[str, dict[str, int]]:
     return {Path(path).name: {str(fault): count for fault, count in faults.items()} for path, faults in found.items()}
+
+
+def _notes(name: str, beyond: Mapping[Fault, int]) -> list[str]:
+    told = ", ".join(f"{words} {beyond[fault]:,}" for fault, words in BEYOND.items() if beyond[fault])
+    return [f"{name}: beyond the model: {told}"] if told else []
 
 
 def _of(segments: Segments, documents: Offsets) -> Examples:
