@@ -25,7 +25,11 @@ QUESTION = "Do boundary states tell more of what is between them where that was 
 OBJECTIVES = ("mlm", "mlm+sbo")
 PLACES, INSIDES = ("first", "last", "inner"), ("masked", "visible")
 THREADS, SEED = 2, 7
-_LONGEST, _HOLDOUT, _EVALUATED = 128, 0.05, 1000
+_LONGEST, _HOLDOUT, _EVALUATED = 128, 0.2, 1000
+#: The one figure that the question is answered by, named before anything was measured: what stands inside, and the figure over all places.
+PRIMARY = ("masked", "saved")
+#: What a folder for everything was begun with.
+_BEGUN = "parameters.json"
 
 
 def measure(texts: Sequence[Path], work: Path, *, seeds: int, steps: int, entries: int, spans: int) -> dict[str, Any]:
@@ -49,29 +53,48 @@ def measure(texts: Sequence[Path], work: Path, *, seeds: int, steps: int, entrie
     Raises
     ------
     RuntimeError
-        A command failed.
+        A command failed, or what is there does not belong together: it was begun with other parameters, a seed was not asked, or models
+        were trained for other tokens.
     """
-    work.mkdir(parents=True, exist_ok=True)
+    parameters = {"seeds": seeds, "steps": steps, "entries": entries, "spans": spans, "holdout": _HOLDOUT}
+    _begin(work, {**parameters, "texts": [text.name for text in texts]})
     shards = _sharded(texts, work, entries)
     numbers = range(1, seeds + 1)
     alike = {str(seed): _same_start(shards, _training(steps, seed)) for seed in numbers}
     for seed in numbers:
         for objective in OBJECTIVES:
             _train(shards, work / f"{objective}-{seed}", objective, _training(steps, seed))
+    models = {objective: [_trained(work / f"{objective}-{seed}") for seed in numbers] for objective in OBJECTIVES}
+    require_alike(models)
     found = {objective: _asked(shards, work, objective, numbers, spans) for objective in OBJECTIVES}
     findings = {
         "input": _input(shards),
-        "models": {objective: [_trained(work / f"{objective}-{seed}") for seed in numbers] for objective in OBJECTIVES},
+        "models": models,
         "same_start": alike,
+        "primary": list(PRIMARY),
         "pairs": _pairs([found[objective] for objective in OBJECTIVES]),
         "beside": {objective: _beside(found[objective], numbers) for objective in OBJECTIVES},
         "lengths": _by_length(found, numbers),
     }
-    parameters = {"seeds": seeds, "steps": steps, "entries": entries, "spans": spans, "holdout": _HOLDOUT}
     return protocol.record(QUESTION, parameters, findings, ["torch"])
 
 
 # --- What is run
+
+
+def _begin(work: Path, parameters: Mapping[str, Any]) -> None:
+    """Keep what a folder is begun with, or hold what it was begun with against that: what is done is not done again."""
+    work.mkdir(parents=True, exist_ok=True)
+    kept = work / _BEGUN
+    if not kept.exists():
+        if any(work.iterdir()):
+            raise RuntimeError(f"{work} is not empty, and does not say what it was begun with: give another --work")
+        kept.write_text(json.dumps(parameters, indent=2) + "\n", "utf-8")
+    before = json.loads(kept.read_text("utf-8"))
+    unlike = [name for name in sorted(before.keys() | parameters) if before.get(name) != parameters.get(name)]
+    if unlike:
+        told = "; ".join(f"{name} was {before.get(name)}, is {parameters.get(name)}" for name in unlike)
+        raise RuntimeError(f"{work} was begun with other parameters: {told}: give those, or another --work")
 
 
 def _run(*arguments: object) -> None:
@@ -160,6 +183,20 @@ def _trained(run: Path) -> dict[str, Any]:
     }
 
 
+def require_alike(models: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Refuse models that are not trained alike.
+
+    Raises
+    ------
+    RuntimeError
+        Two differ in updates or tokens.
+    """
+    trained = {(one["step"], one["tokens"]) for each in models.values() for one in each}
+    if len(trained) > 1:
+        told = "; ".join(f"{step} updates, {tokens:,} tokens" for step, tokens in sorted(trained))
+        raise RuntimeError(f"models are trained for different lengths: {told}: remove those that differ from --work")
+
+
 def _pairs(runs: Sequence[Path]) -> list[dict[str, Any]]:
     """Return the figures of both, and their differences paired by seed, as `spanmask probe compare` has them."""
     from spanmask.probes.comparing import compare
@@ -180,17 +217,28 @@ def _pairs(runs: Sequence[Path]) -> list[dict[str, Any]]:
     ]
 
 
-def _founds(run: Path, seeds: Sequence[int]) -> list[Mapping[str, Any]]:
+def founds(run: Path, seeds: Sequence[int]) -> list[Mapping[str, Any]]:
+    """Return what was found by seed.
+
+    Raises
+    ------
+    RuntimeError
+        A seed has nothing.
+    """
     from spanmask.probes.boundaries.record import read_found
 
-    return [found for seed in seeds if (found := read_found(run, seed)) is not None]
+    found = [(seed, read_found(run, seed)) for seed in seeds]
+    missing = [str(seed) for seed, one in found if one is None]
+    if missing:
+        raise RuntimeError(f"{run} has nothing of seed {', '.join(missing)}: remove it, and start this again")
+    return [one for _, one in found if one is not None]
 
 
 def _beside(run: Path, seeds: Sequence[int]) -> dict[str, Any]:
     """Return the mean bits of every reader, and how often shuffled labels were off by more than chance has it."""
     from spanmask.probes.boundaries.findings import complaints
 
-    found = _founds(run, seeds)
+    found = founds(run, seeds)
     bits = {
         inside: {
             place: {
@@ -208,7 +256,7 @@ def _by_length(runs: Mapping[str, Path], seeds: Sequence[int]) -> list[dict[str,
     """Return how many bits more are saved with span boundaries, by what is inside, place and length."""
     from spanmask.probes.intervals import over_seeds
 
-    one, other = (_founds(runs[objective], seeds) for objective in OBJECTIVES)
+    one, other = (founds(runs[objective], seeds) for objective in OBJECTIVES)
     rows = []
     for inside in INSIDES:
         for place, told in one[0][inside].items():
@@ -229,7 +277,7 @@ def _by_length(runs: Mapping[str, Path], seeds: Sequence[int]) -> list[dict[str,
 
 def table(result: Mapping[str, Any]) -> str:
     """Return a result as Markdown: bits saved by place, by length, and what stands beside."""
-    parts = [_saved(result), _beside_rows(result), _length_rows(result), f"{_told(result)}\n"]
+    parts = [_saved(result), _answered(result), _beside_rows(result), _length_rows(result), f"{_told(result)}\n"]
     return "\n\n".join(parts)
 
 
@@ -243,6 +291,17 @@ def _saved(result: Mapping[str, Any]) -> str:
             cells = [*means, f"{pair['mean']:+.3f}", _interval(pair), pair["verdict"]]
             rows.append([f"{what}, inside {pair['inside']}", *cells])
     return markdown.table(head, rows)
+
+
+def _answered(result: Mapping[str, Any]) -> str:
+    """Return which figure answers the question, and how the others are to be read."""
+    inside, figure = PRIMARY
+    (pair,) = (one for one in result["pairs"] if (one["inside"], one["figure"]) == PRIMARY)
+    return (
+        f"The question is answered by one figure, named beforehand: bits {figure}, inside {inside}, all three places, which is "
+        f"{pair['mean']:+.3f} ({_interval(pair)}): {pair['verdict']}. All others are looked at each by itself: of twenty that are alike "
+        "one is called different."
+    )
 
 
 def _beside_rows(result: Mapping[str, Any]) -> str:
