@@ -98,10 +98,13 @@ def _run_all(model: str, data: Path, out: Path, options: dict[str, Any]) -> None
 
 
 def _require_sound(data: Path, tasks: list[str], on_error: OnError) -> None:
-    """Read all files before the first training, so that none ends hours later by a row of a later task."""
+    """Ask what all tasks need before the first training, so that none ends hours later by a row, or an extra, of a later task."""
     from spanmask.probes.glue.files import find_files
     from spanmask.probes.glue.reading import read_files
 
+    for told in map(TASKS.__getitem__, tasks):
+        for metric in told.metrics.values():
+            metric(*[told.labels or ("0", "1")] * 2)
     for task in tasks:
         read_files(find_files(data, task), TASKS[task], on_error)
 

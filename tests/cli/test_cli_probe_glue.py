@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -78,6 +79,24 @@ def test_a_row_of_a_later_task_ends_all_before_the_first_training(shell: Any, mo
     assert ended.code == 5
     assert "glue/RTE/dev.tsv:14: 3 columns, expected 4 (columns); mend the file" in ended.error.splitlines()[-1]
     assert not Path("run").exists()
+
+
+def test_an_extra_that_a_later_task_needs_is_told_before_the_first_training(
+    shell: Any, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """STS-B's correlations want SciPy; SST-2 comes before it."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "scipy"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [SimpleNamespace(find_spec=_refuse_scipy), *sys.meta_path])
+    ended = shell("probe", "glue", model, "--data", data, "--task", "all", "--out", "run", *SHORT)
+    assert ended.code != 0
+    assert "a correlation needs SciPy, which is not installed" in ended.error.splitlines()[-1]
+    assert not Path("run").exists()
+
+
+def _refuse_scipy(name: str, *_place: object) -> None:
+    if name == "scipy":
+        raise ModuleNotFoundError(name=name)
 
 
 def test_a_users_texts_are_labelled_from_a_tsv(shell: Any, model: Path) -> None:
