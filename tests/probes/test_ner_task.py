@@ -216,6 +216,24 @@ def test_tasks_that_cannot_be_are_refused(folder: Path, tmp_path: Path) -> None:
         task_of(folder, selection=1e-9)
 
 
+def test_sentences_are_counted_and_not_their_windows(tmp_path: Path) -> None:
+    long = [pair for sentence in tagged(0, 6) for pair in sentence]
+    (tmp_path / "train.conll").write_text(columns([long, *tagged(6, 5)]), "utf-8")
+    with pytest.raises(ConfigError, match="of 6 training sentences 0 choose and 6 are trained on; give more"):
+        task_of(tmp_path, selection=1e-9)
+
+
+@pytest.mark.parametrize(("selection", "told"), [(0.3, "choose"), (0.51, "are trained on")])
+def test_a_side_without_spans_is_refused_since_all_would_score_0(tmp_path: Path, selection: float, told: str) -> None:
+    """The one sentence with a span has a hash of 0.506."""
+    bare = [[(f"night{number}", "O")] for number in range(12)]
+    (tmp_path / "train.conll").write_text(columns([*bare, [("he", "B-WHO")]]), "utf-8")
+    with pytest.raises(
+        ConfigError, match=rf"of 13 training sentences \d+ choose .*, and those that {told} have no span"
+    ):
+        task_of(tmp_path, selection=selection)
+
+
 class StopAfter(Watch):
     """Asks for the end once some updates were made."""
 

@@ -53,6 +53,16 @@ class TaggedText:
         """Their windows."""
         return self.windows.examples
 
+    @property
+    def count(self) -> int:
+        """How many sentences have a piece that a model reads."""
+        return len(np.unique(self.examples.groups))
+
+    @property
+    def has_spans(self) -> bool:
+        """Whether there is any span to be learnt or found."""
+        return any(tag != OUTSIDE for sentence in self._sentences for tag in sentence.tags)
+
     def judge(self, outputs: Outputs, settings: Settings | None) -> Judged:
         """Score the tags that logits, (T, K), come to; see `spanmask.probes.tasks.HeldOut`."""
         predicted = self._tags(outputs)
@@ -104,8 +114,8 @@ class NamedEntities:
     Raises
     ------
     ConfigError
-        A file is missing, has no tags, or no span to be learnt or found; two evaluation files have one name; or no sentence is left to
-        train on or to choose by.
+        A file is missing, has no tags, or no span to be learnt or found; two evaluation files have one name; or no sentence, or none with
+        a span, is left to train on or to choose by.
     CorpusError
         Something in a file is not what it should be.
     StorageError
@@ -167,13 +177,17 @@ class NamedEntities:
         return held
 
     def _require_examples(self) -> None:
-        trained, choosing = (len(held.examples) for held in (self._trained, self.selection))
+        trained, choosing = (held.count for held in (self._trained, self.selection))
+        parted = f"of {len(self._whole):,} training sentences {choosing:,} choose and {trained:,} are trained on"
+        advice = "give more, or another --selection"
         if not trained or not choosing:
-            raise ConfigError(
-                f"of {len(self._whole):,} training sentences {choosing:,} choose and {trained:,} are trained on; "
-                "give more, or another --selection",
-                options=("selection",),
-            )
+            raise ConfigError(f"{parted}; {advice}", options=("selection",))
+        for held, what in ((self._trained, "are trained on"), (self.selection, "choose")):
+            if not held.has_spans:
+                raise ConfigError(
+                    f"{parted}, and those that {what} have no span, so that nothing can be told by them; {advice}",
+                    options=("selection",),
+                )
 
     def _with_targets(self, sentences: Sequence[Sentence]) -> Examples:
         """Return what is trained on, with the label of the word at each token."""
