@@ -1,9 +1,10 @@
 """Everything that decides how an encoder is fine-tuned, whatever the task; no torch.
 
 Presets ``paper`` (question answering), ``paper-sentences`` (relations, GLUE) and ``paper-coref`` are the grids of the paper (Joshi et al.
-2020, arXiv 1907.10529, appendix B); ``coref`` is a point of the last, which coreference begins with. Without one there is one point, the
-middle of what BERT's own authors fine-tune by (Devlin et al. 2019, appendix A.3: 2e-5 to 5e-5, 16 or 32): learning rate 3e-5, batch 16. A
-model of a few million parameters, or one that was hardly pre-trained, wants more: 1e-4 to 1e-3.
+2020, arXiv 1907.10529, appendix B), but that of CoLA it has 4 epochs, not 10: give ``--epochs 4`` there. ``coref`` is a point of the last,
+which coreference begins with. Without one there is one point, the middle of what BERT's own authors fine-tune by (Devlin et al. 2019,
+appendix A.3: 2e-5 to 5e-5, 16 or 32): learning rate 3e-5, batch 16. A model of a few million parameters, or one that was hardly
+pre-trained, wants more: 1e-4 to 1e-3.
 
 What the paper does not mention is that of its released code: warm-up over a tenth of the updates, then down to 0; weight decay 0.01, not
 of biases and norms; gradients of norm 1 at most; dropout 0.1. Its Adam has no bias correction, which made short trainings fail now and
