@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +23,12 @@ from spanmask.errors import ConfigError, MismatchError
 from spanmask.model import SpanBertConfig
 from spanmask.model.inputs import padded_tensors
 from spanmask.probes.boundaries import BoundariesConfig, Part, Place, Spans, classes_of, probe, read_spans
-from spanmask.probes.boundaries.findings import chance
+from spanmask.probes.boundaries.findings import Inside, Reader, chance
 from spanmask.probes.boundaries.ground import Ground, Watch, _shuffled
-from spanmask.probes.boundaries.reader import read_tokens
+from spanmask.probes.boundaries.reader import _scaled, read_tokens, scored_at_once
 from spanmask.probes.boundaries.record import read_found
 from spanmask.probes.boundaries.spans import asked, spans_of
-from spanmask.probes.boundaries.states import boundary_states, random_encoder, static_states
+from spanmask.probes.boundaries.states import boundary_states, random_encoder, require_memory, static_states
 from spanmask.probes.comparing import compare
 from spanmask.probes.results import read_results
 from spanmask.probes.starting import Source
@@ -124,7 +125,110 @@ def test_a_reader_is_a_function_of_states_and_seed(made: Spans) -> None:
     assert bits == pytest.approx(unigram, abs=0.01)
 
 
+def _classes(spans: Spans, config: BoundariesConfig, place: Place) -> tuple[Any, Any]:
+    numbers, targets = asked(spans, config)[place], spans.targets[place]
+    training, choosing = targets[numbers[Part.TRAINING]], targets[numbers[Part.SELECTION]]
+    return numbers, classes_of(training, choosing, entries=60, most=config.classes)
+
+
+def test_what_is_measured_decides_nothing_of_a_reader(made: Spans) -> None:
+    """Other labels of the measured spans: the same guesses of them, by as many epochs of the same decay."""
+    config = BoundariesConfig.of(**QUICK | {"spans": len(made), "epochs": 8, "lr": 0.02, "decay": (0.1, 1.0)})
+    numbers, classes = _classes(made, config, Place.FIRST)
+    states, targets = static_states(random_encoder(TINY, 0), made), made.targets[Place.FIRST]
+    other, measured = targets.copy(), numbers[Part.MEASURED]
+    other[measured] = np.random.default_rng(4).permutation(targets[measured])
+    one, two = (read_tokens(states, numbers, labels, classes, config, seed=1) for labels in (targets, other))
+    assert np.array_equal(one.guesses, two.guesses)
+    assert (one.epochs, one.decay) == (two.epochs, two.decay)
+    assert two.bits.mean() > one.bits.mean() + 1
+
+
+def test_a_trained_reader_tells_a_distribution_over_the_whole_vocabulary(made: Spans) -> None:
+    """One state, measured once with each token as its label: with a rest of many tokens, their shares sum to 1."""
+    config = BoundariesConfig.of(**QUICK | {"spans": len(made), "epochs": 4, "lr": 0.02, "classes": 8})
+    numbers, classes = _classes(made, config, Place.FIRST)
+    states = static_states(random_encoder(TINY, 0), made)
+    every = len(made) + np.arange(60)
+    states = np.concatenate([states, np.repeat(states[:1], 60, axis=0)])
+    targets = np.concatenate([made.targets[Place.FIRST], np.arange(60)])
+    told = read_tokens(states, {**numbers, Part.MEASURED: every}, targets, classes, config, seed=1)
+    assert told.epochs > 0
+    assert np.exp2(-told.bits).sum() == pytest.approx(1, abs=1e-9)
+    assert set(told.guesses.tolist()) == {int(told.bits.argmin())}
+
+
+def test_states_are_scaled_a_few_at_a_time() -> None:
+    draw = np.random.default_rng(5)
+    states = draw.normal(3, 2, size=(30_000, 64)).astype(np.float32)
+    numbers = dict(zip(Part, np.split(draw.permutation(30_000), [18_000, 22_000]), strict=True))
+    tracemalloc.start()
+    parts = _scaled(states, numbers, torch.device("cpu"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    training = states[numbers[Part.TRAINING]].astype(np.float64)
+    for part, which in numbers.items():
+        wanted = (states[which] - training.mean(axis=0)) / training.std(axis=0)
+        assert np.allclose(parts[part].numpy(), wanted, atol=1e-5)
+    # The scaled copy, and blocks of it in float64.
+    assert peak < states.nbytes + 4 * 4096 * 64 * 8
+    assert [scored_at_once(classes) for classes in (1000, 30_000, 1 << 40)] == [4194, 139, 1]
+
+
+def test_more_states_than_are_held_are_refused_with_their_scaled_copies(
+    made: Spans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spanmask.probes.boundaries.states._MOST", len(made) * 2 * 64 * 4)
+    require_memory(made, TINY)
+    monkeypatch.setattr("spanmask.probes.boundaries.states._MOST", len(made) * 2 * 64 * 4 - 1)
+    with pytest.raises(ConfigError, match=r"scaled ones too, and 0\.0 are held: give 2,999 spans or fewer"):
+        require_memory(made, TINY)
+
+
 # --- States
+
+
+def test_states_of_masked_spans_know_nothing_of_what_is_hidden() -> None:
+    draw, encoder = np.random.default_rng(2), random_encoder(TINY, 3)
+    ids = draw.integers(10, 60, (4, 9)).tolist()
+    hidden = [[*one[:2], *draw.integers(10, 60, 3).tolist(), *one[5:]] for one in ids]
+    one, other = (
+        spans_of(block_of([row([2, *i, 3], (3, 6)) for i in rows]), mask=MASK, most=9) for rows in (ids, hidden)
+    )
+    assert not np.array_equal(one.targets[Place.FIRST], other.targets[Place.FIRST])
+    states = [
+        [boundary_states(encoder, spans, rows, pad_id=0, bins=2) for rows in (spans.masked, spans.visible)]
+        for spans in (one, other)
+    ]
+    assert np.array_equal(states[0][0], states[1][0])
+    assert not np.allclose(states[0][1], states[1][1])
+
+
+def test_each_reader_reads_what_it_is_named_for(model: Path, shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """States that tell the token, of one encoder with one kind of rows alone: that reader saves bits, and no other does."""
+    config = BoundariesConfig.of(**QUICK | {"spans": 600, "epochs": 8, "lr": 0.05})
+    ground, source = Ground(spanmask.open(shards), config, Watch()), Source(model)
+    ground.look(source)
+    own, targets = source.begin().encoder.embeddings.words.weight.clone(), ground.spans.targets[Place.FIRST]
+    common = np.argsort(-np.bincount(targets))[:20]
+    telling = (targets[:, None] == common).astype(np.float32)
+    silent = np.random.default_rng(3).normal(size=telling.shape).astype(np.float32)
+    for reader, inside in ((Reader.MODEL, Inside.MASKED), (Reader.RANDOM, Inside.VISIBLE)):
+
+        def states(encoder: Any, spans: Spans, rows: Any, reader: Any = reader, inside: Any = inside, **_: Any) -> Any:
+            of = Reader.MODEL if torch.equal(encoder.embeddings.words.weight.cpu(), own) else Reader.RANDOM
+            read = Inside.MASKED if rows is spans.masked else Inside.VISIBLE
+            return telling if (of, read) == (reader, inside) else silent
+
+        monkeypatch.setattr("spanmask.probes.boundaries.ground.boundary_states", states)
+        found = ground.found(source, 1)
+        saved = {
+            (one, where): found[where]["first"]["readers"][one]["saved"]
+            for one in (Reader.MODEL, Reader.RANDOM, Reader.SHUFFLED)
+            for where in Inside
+        }
+        best = saved.pop((reader, inside))
+        assert best > max(saved.values()) + 0.3
 
 
 def test_states_are_those_of_each_row_alone_in_the_spans_order(made: Spans) -> None:

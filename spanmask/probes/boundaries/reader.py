@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -19,8 +20,8 @@ from spanmask.probes.boundaries.states import States
 from spanmask.records import Offsets
 from spanmask.train.distributed import device_of
 
-#: Spans that are scored at once.
-_SCORED = 4096
+#: Bytes of scores that are held at once, and spans that are scaled at once.
+_SCORES, _SCALED = 32 << 20, 4096
 #: What a feature's deviation is never divided by less than: one that is always the same tells nothing.
 _FLAT = 1e-6
 
@@ -89,13 +90,28 @@ def read_tokens(
 
 
 def _scaled(states: States, numbers: Mapping[Part, Offsets], device: torch.device) -> dict[Part, Tensor]:
-    training = states[numbers[Part.TRAINING]].astype(np.float64)
-    mean, deviation = training.mean(axis=0), training.std(axis=0)
+    """Return the states of each part by the mean and deviation of what is trained on, some at a time: no table is in float64."""
+    training = numbers[Part.TRAINING]
+    mean = sum(block.sum(axis=0) for block in _blocks(states, training)) / len(training)
+    deviation = np.sqrt(sum(np.square(block - mean).sum(axis=0) for block in _blocks(states, training)) / len(training))
     scale = np.where(deviation > _FLAT, 1 / np.maximum(deviation, _FLAT), 0)
-    return {
-        part: torch.from_numpy(((states[which] - mean) * scale).astype(np.float32)).to(device)
-        for part, which in numbers.items()
-    }
+    parts = {}
+    for part, which in numbers.items():
+        scaled = np.empty((len(which), states.shape[1]), np.float32)
+        for number, block in enumerate(_blocks(states, which)):
+            scaled[number * _SCALED :][: len(block)] = (block - mean) * scale
+        parts[part] = torch.from_numpy(scaled).to(device)
+    return parts
+
+
+def _blocks(states: States, which: Offsets) -> Iterator[npt.NDArray[np.float64]]:
+    for first in range(0, len(which), _SCALED):
+        yield states[which[first : first + _SCALED]].astype(np.float64)
+
+
+def scored_at_once(classes: int) -> int:
+    """Return how many spans are scored at once: many of few classes, few of many."""
+    return max(_SCORES // (8 * classes), 1)
 
 
 class _Kept(NamedTuple):
@@ -151,8 +167,9 @@ def _said(states: Tensor, labels: Tensor, weights: tuple[Tensor, Tensor], classe
     within = torch.from_numpy(classes.log_within[classes.likeliest]).to(states.device)
     bits, chosen = [], []
     with torch.no_grad():
-        for first in range(0, len(states), _SCORED):
-            part, own = (one[first : first + _SCORED] for one in (states, labels))
+        step = scored_at_once(len(classes))
+        for first in range(0, len(states), step):
+            part, own = (one[first : first + step] for one in (states, labels))
             logs = torch.addmm(bias, part, matrix).double().log_softmax(1) / math.log(2)
             bits.append(-logs.gather(1, own[:, None])[:, 0])
             chosen.append((logs + within).argmax(1))

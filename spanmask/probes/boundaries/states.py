@@ -20,8 +20,8 @@ from spanmask.records import Ragged
 
 #: (N, 2·H): the state before each span, then that behind it.
 States = npt.NDArray[np.float32]
-#: Bytes of states that are held, at most; there are two such tables at a time.
-_MOST = 4 << 30
+#: Bytes of states that are held, at most, and how many such tables there are at a time: as they come, and as a reader scales them.
+_MOST, _TABLES = 8 << 30, 2
 
 
 def require_memory(spans: Spans, config: SpanBertConfig) -> None:
@@ -32,11 +32,12 @@ def require_memory(spans: Spans, config: SpanBertConfig) -> None:
     ConfigError
         There would be.
     """
-    size = len(spans) * 2 * config.hidden * 4
+    each = _TABLES * 2 * config.hidden * 4
+    size = len(spans) * each
     if size > _MOST:
         raise ConfigError(
-            f"the states of {len(spans):,} spans, {2 * config.hidden} numbers each, take {size / 1e9:.1f} GB, and {_MOST / 1e9:.1f} are "
-            f"held: give {_MOST // (8 * config.hidden):,} spans or fewer",
+            f"the states of {len(spans):,} spans, {2 * config.hidden} numbers each, take {size / 1e9:.1f} GB, scaled ones too, and "
+            f"{_MOST / 1e9:.1f} are held: give {_MOST // each:,} spans or fewer",
             options=("spans",),
         )
 
