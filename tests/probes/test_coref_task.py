@@ -332,6 +332,20 @@ def test_singletons_are_learnt_where_there_are_some_unless_said_otherwise(tmp_pa
     assert task_of([none], [dev], CONFIG.changed(singletons="learn")).protocol["singletons_learnt"]
 
 
+def test_an_entity_that_mending_leaves_with_one_mention_makes_no_corpus_one_with_singletons(tmp_path: Path) -> None:
+    """One that lost its other mentions to the entity that opens first, among more than a hundred."""
+    stories = {f"d{seed}": story(seed, singletons=False) for seed in range(40)}
+    train, dev = tmp_path / "train.conll", write_stories(tmp_path / "dev.conll", 50, 1)
+    broken = ([["the", "cat", "saw"]], [[(0, 1), (2, 2)], [(0, 1)], [(1, 1), (0, 1)]])
+    write_conll(train, {**stories, "broken": broken})
+    texts = read_texts(train).texts
+    assert sum(len(text.entities) for text in texts) > 100
+    assert sum(text.singletons for text in texts) == 1
+    assert not task_of([train], [dev]).protocol["singletons_learnt"]
+    write_conll(train, {"broken": broken, **dict(list(stories.items())[:5])})
+    assert task_of([train], [dev]).protocol["singletons_learnt"]
+
+
 def test_a_frozen_encoder_wants_no_hidden_layer_unless_asked_for_one() -> None:
     assert [CorefConfig().settled(frozen=frozen).ffnn for frozen in (True, False)] == [0, 1024]
     assert [CorefConfig(ffnn=5).settled(frozen=frozen).ffnn for frozen in (True, False)] == [5, 5]

@@ -18,7 +18,7 @@ _FOLD = re.compile(r"([1-9]\d{0,3})/([1-9]\d{0,3})")
 
 
 class Singletons(StrEnum):
-    """Whether entities of one mention are learnt and told: where the training files have some, always, or never."""
+    """Whether entities of one mention are learnt and told: where the training files have enough, always, or never."""
 
     AUTO = "auto"
     LEARN = "learn"
@@ -44,7 +44,7 @@ class CorefConfig(Options):
     head_dropout
         Share of values set to 0 behind these.
     singletons
-        Whether entities of one mention are learnt and told: auto, where the training files have some.
+        Whether entities of one mention are learnt and told: auto, where they are 1 % of the training files' or more.
     fold
         K/N: of files given both to train on and to evaluate, documents of fold K, by a hash of their names, are evaluated, others trained
         on.
