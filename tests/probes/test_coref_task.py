@@ -232,8 +232,12 @@ def test_a_file_given_to_both_is_divided_by_folds_of_names_and_refused_without(t
     with pytest.raises(ConfigError, match="K/N with K from 1 to N"):
         CorefConfig(fold="3/2")
     one = write_stories(tmp_path / "one.conll", 7, 1)
-    with pytest.raises(ConfigError, match=r"one: no document of it is in fold"):
+    with pytest.raises(ConfigError, match=r"one: no document of it is in fold") as error:
         task_of([one, both], [one], CONFIG.changed(fold=f"{1 + fold('(story_7); part 000', 2) % 2}/2"))
+    assert error.value.options == ("fold",)
+    with pytest.raises(ConfigError, match=r"of 0 training documents .*, or another --fold") as error:
+        task_of([both], [both], CONFIG.changed(fold="1/1"))
+    assert "fold" in error.value.options
 
 
 def test_a_document_that_is_trained_on_is_not_evaluated_whatever_file_it_came_in(tmp_path: Path) -> None:

@@ -172,8 +172,8 @@ class Coreference:
         if not len(trained) or not len(choosing):
             raise ConfigError(
                 f"of {len(learning):,} training documents {len(choosing):,} choose and {len(trained):,} are trained on; "
-                "give more documents, or another --selection",
-                options=("selection",),
+                f"give more documents, or another {'--selection' if self._config.folds is None else '--fold or --selection'}",
+                options=("fold", "selection"),
             )
         self.training = _of(self._segments, trained)
         self.selection = self._held("selection", [learning[number] for number in choosing.tolist()], choosing)
@@ -216,7 +216,10 @@ class Coreference:
         held = [part(file, held=True) for file in self.eval_files]
         for file, texts in zip(self.eval_files, held, strict=True):
             if not texts:
-                raise ConfigError(f"{file.name}: no document of it is in fold {self._config.fold}; give another --fold")
+                raise ConfigError(
+                    f"{file.name}: no document of it is in fold {self._config.fold}; give another --fold",
+                    options=("fold",),
+                )
         learning = [text for file in self.train_files for text in part(file, held=False)]
         _require_unseen(learning, list(chain.from_iterable(held)))
         return learning, held
