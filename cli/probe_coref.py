@@ -17,7 +17,7 @@ from .probing import FilesCommand, Prepared, model_and_files, probe_options, run
     cls=FilesCommand,
     epilog=examples(
         "spanmask probe coref run --train litbank.tar.gz --eval litbank.tar.gz --fold 1/10 --out coref",
-        "spanmask probe coref run --train ontonotes/train --eval ontonotes/test --out boundaries --frozen --lr 1e-3",
+        "spanmask probe coref run --train ontonotes/train --eval ontonotes/test --out boundaries --frozen --head-lr 1e-3",
     ),
 )
 @model_and_files(

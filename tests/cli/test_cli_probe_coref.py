@@ -57,6 +57,11 @@ def test_a_frozen_encoder_is_read_linearly(shell: Any, model: Path) -> None:
     assert json.loads(Path("run/seed-1/model/config.json").read_text())["architectures"] == ["BertModel"]
 
 
+def test_the_example_of_a_frozen_encoder_sets_the_rate_that_then_counts(shell: Any) -> None:
+    told = shell("probe", "coref", "--help").out
+    assert "--frozen --head-lr 1e-3" in " ".join(told.split())
+
+
 _DOCUMENT = "#begin document d\n0\tthe\t(1\n1\tcat\t1)\n#end document\n"
 
 
