@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
+from rich.text import Text
 
 from spanmask.escaping import counted
 from spanmask.probes.boundaries.findings import Inside, Reader
@@ -65,8 +66,16 @@ def _parts(found: Sequence[Found]) -> Iterator[RenderableType]:
         yield title(f"{told}: bits a token, of which saved, and % told right{of}")
         heads = [head for name in names for head in (name, "saved", "right")]
         yield columns("", heads, ((label, _cells(places, names, reader)) for reader, label in _TOLD.items()))
+        yield Text(_rest(places))
         yield title(f"{told}: bits that the model saves, by pieces of the span{of}")
         yield columns("", names, _by_length(places, names))
+
+
+def _rest(places: Sequence[Mapping[str, Any]]) -> str:
+    """Return how many of the measured tokens are told as one of the rest only; of an earlier run that is not known."""
+    shares = [(name, one["rest"]) for name, one in places[0].items() if "rest" in one]
+    told = ", ".join(f"{name} {share:.1f} %" for name, share in shares)
+    return f"in the class of the rest: {told or 'not known'}"
 
 
 def _cells(places: Sequence[Mapping[str, Any]], names: Sequence[str], reader: Reader) -> list[str]:

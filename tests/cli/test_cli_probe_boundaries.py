@@ -59,6 +59,9 @@ def test_tables_json_and_a_folder_tell_the_same(shell: Any) -> None:
     assert found["seeds"][0]["scores"] == json.loads(json.dumps(scores))
     readers = json.loads((Path("run") / "seed-1" / "readers.json").read_text())["found"]
     assert found["found"] == {"1": readers}
+    shares = ", ".join(f"{place} {one['rest']:.1f} %" for place, one in readers["masked"].items())
+    assert f"in the class of the rest: {shares}\n" in told.out
+    assert 0 < readers["masked"]["first"]["rest"] < 100
     assert set(readers["masked"]["first"]["readers"]) == {"unigram", "shuffled", "static", "random", "model"}
     compared = shell("probe", "compare", "run")
     assert compared.code == 0

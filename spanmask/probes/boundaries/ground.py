@@ -169,15 +169,17 @@ class Ground:
         return self.spans.targets[place][self._asked[place][Part.MEASURED]]
 
     def _figures(self, place: Place, said: Mapping[Reader, _Said], seed: int) -> dict[str, Any]:
-        numbers = self._asked[place]
+        numbers, classes = self._asked[place], self._classes[place]
         measured = numbers[Part.MEASURED]
-        return found_of(
+        rest = classes.of[self._measured(place)] == len(classes) - 1
+        found = found_of(
             {reader: said[reader][place] for reader in Reader},
             self.spans.sizes[measured],
             self.spans.documents[measured],
             choosing=len(numbers[Part.SELECTION]),
             seed=seed,
         )
+        return found | {"rest": 100 * float(rest.mean())}
 
 
 def _shuffled(targets: Ids, numbers: Mapping[Part, Offsets], seed: int) -> Ids:
