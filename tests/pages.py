@@ -33,6 +33,10 @@ EXCEPTIONS: dict[str, tuple[str, str | None]] = {
         "two models worth comparing are days of training",
         "cp -r answers qa-words && cp -r answers qa-spans && spanmask probe compare qa-words qa-spans --html probes.html",
     ),
+    "spanmask probe coref run --train litbank_coref_conll.tar.gz --eval litbank_coref_conll.tar.gz --fold 1/10 --out coref": (
+        "twenty epochs",
+        "spanmask probe coref run --train litbank_coref_conll.tar.gz --eval litbank_coref_conll.tar.gz --fold 1/10 --epochs 1 --out coref",
+    ),
     "spanmask probe glue run --data glue --task all --preset paper-sentences --seeds 3 --out glue-run": (
         "ten trainings of ten epochs a task and seed",
         "spanmask probe glue run --data glue --task all --epochs 1 --out glue-run",

@@ -65,7 +65,7 @@ def run_command(line: str, folder: Path) -> str:
     _, line = EXCEPTIONS.get(line, ("", line))
     if line is None:
         return ""
-    if line.startswith("spanmask probe"):
+    if line.startswith("spanmask probe") and not line.startswith("spanmask probe compare"):
         line += _QUICK
     if line.startswith("spanmask train"):
         line += _SHORT + _SMALL * ("--model " in line)
