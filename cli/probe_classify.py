@@ -9,7 +9,7 @@ import click
 from spanmask.probes.classify.config import ClassifyConfig
 
 from .commands import examples
-from .probing import FilesCommand, Prepared, model_and_files, probe_options, run_probe
+from .probing import FilesCommand, FilesTask, model_and_files, on_files, probe_options, run_probe
 
 
 @click.command(
@@ -33,16 +33,10 @@ def command(model: str, train: tuple[str, ...], evaluate: tuple[str, ...], out: 
     interrupt or SIGTERM ends it after the update under way, with a checkpoint that --resume goes on from; a second one at once.
     """
 
-    def make(prepared: Prepared, config: ClassifyConfig) -> Any:
+    def load() -> FilesTask:
+        """Import the task."""
         from spanmask.probes.classify.task import Classify
 
-        return Classify(
-            prepared.vocabulary,
-            train,
-            evaluate,
-            config,
-            selection=prepared.selection,
-            on_error=prepared.on_error,
-        )
+        return Classify
 
-    run_probe(model, out, ClassifyConfig, make, options, noun="row")
+    run_probe(model, out, ClassifyConfig, on_files(load, train, evaluate), options, noun="row")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from spanmask.probes.coref.config import CorefConfig
 
 from .commands import examples
-from .probing import FilesCommand, Prepared, model_and_files, probe_options, run_probe
+from .probing import FilesCommand, FilesTask, Prepared, model_and_files, on_files, probe_options, run_probe
+
+if TYPE_CHECKING:
+    from spanmask.probes.tasks import Task
 
 
 @click.command(
@@ -35,16 +38,14 @@ def command(model: str, train: tuple[str, ...], evaluate: tuple[str, ...], out: 
     from; a second one at once.
     """
 
-    def make(prepared: Prepared, config: CorefConfig) -> Any:
+    def load() -> FilesTask:
+        """Import the task."""
         from spanmask.probes.coref.task import Coreference
 
-        return Coreference(
-            prepared.vocabulary,
-            train,
-            evaluate,
-            config.settled(frozen=prepared.frozen),
-            selection=prepared.selection,
-            on_error=prepared.on_error,
-        )
+        return Coreference
+
+    def make(prepared: Prepared, config: CorefConfig) -> Task:
+        """Read the files, with the head that a frozen encoder wants."""
+        return on_files(load, train, evaluate)(prepared, config.settled(frozen=prepared.frozen))
 
     run_probe(model, out, CorefConfig, make, options, noun="mention")

@@ -9,7 +9,7 @@ import click
 from spanmask.probes.ner.config import NerConfig
 
 from .commands import examples
-from .probing import FilesCommand, Prepared, model_and_files, probe_options, run_probe
+from .probing import FilesCommand, FilesTask, model_and_files, on_files, probe_options, run_probe
 
 
 @click.command(
@@ -31,16 +31,10 @@ def command(model: str, train: tuple[str, ...], evaluate: tuple[str, ...], out: 
     from; a second one at once.
     """
 
-    def make(prepared: Prepared, config: NerConfig) -> Any:
+    def load() -> FilesTask:
+        """Import the task."""
         from spanmask.probes.ner.task import NamedEntities
 
-        return NamedEntities(
-            prepared.vocabulary,
-            train,
-            evaluate,
-            config,
-            selection=prepared.selection,
-            on_error=prepared.on_error,
-        )
+        return NamedEntities
 
-    run_probe(model, out, NerConfig, make, options, noun="sentence")
+    run_probe(model, out, NerConfig, on_files(load, train, evaluate), options, noun="sentence")

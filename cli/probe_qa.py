@@ -9,7 +9,7 @@ import click
 from spanmask.probes.qa.config import QaConfig
 
 from .commands import examples
-from .probing import FilesCommand, Prepared, model_and_files, probe_options, run_probe
+from .probing import FilesCommand, FilesTask, model_and_files, on_files, probe_options, run_probe
 
 
 @click.command(
@@ -31,16 +31,10 @@ def command(model: str, train: tuple[str, ...], evaluate: tuple[str, ...], out: 
     checkpoint that --resume goes on from; a second one at once.
     """
 
-    def make(prepared: Prepared, config: QaConfig) -> Any:
+    def load() -> FilesTask:
+        """Import the task."""
         from spanmask.probes.qa.task import QuestionAnswering
 
-        return QuestionAnswering(
-            prepared.vocabulary,
-            train,
-            evaluate,
-            config,
-            selection=prepared.selection,
-            on_error=prepared.on_error,
-        )
+        return QuestionAnswering
 
-    run_probe(model, out, QaConfig, make, options, noun="question")
+    run_probe(model, out, QaConfig, on_files(load, train, evaluate), options, noun="question")

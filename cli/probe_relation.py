@@ -9,7 +9,7 @@ import click
 from spanmask.probes.relation.config import RelationConfig
 
 from .commands import examples
-from .probing import FilesCommand, Prepared, model_and_files, probe_options, run_probe
+from .probing import FilesCommand, FilesTask, model_and_files, on_files, probe_options, run_probe
 
 
 @click.command(
@@ -33,16 +33,10 @@ def command(model: str, train: tuple[str, ...], evaluate: tuple[str, ...], out: 
     second one at once.
     """
 
-    def make(prepared: Prepared, config: RelationConfig) -> Any:
+    def load() -> FilesTask:
+        """Import the task."""
         from spanmask.probes.relation.task import RelationExtraction
 
-        return RelationExtraction(
-            prepared.vocabulary,
-            train,
-            evaluate,
-            config,
-            selection=prepared.selection,
-            on_error=prepared.on_error,
-        )
+        return RelationExtraction
 
-    run_probe(model, out, RelationConfig, make, options, noun="pair")
+    run_probe(model, out, RelationConfig, on_files(load, train, evaluate), options, noun="pair")

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
@@ -95,6 +95,22 @@ def _all(*options: Callable[[Function], Function]) -> Callable[[Function], Funct
     return add
 
 
+class FilesTask(Protocol):
+    """What makes a task of its files: the class of one such as `spanmask.probes.qa.QuestionAnswering`."""
+
+    def __call__(
+        self,
+        vocabulary: Vocabulary,
+        train: tuple[str, ...],
+        evaluate: tuple[str, ...],
+        config: Any,
+        *,
+        selection: float,
+        on_error: OnError,
+    ) -> Task:
+        """Read the files."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
     """What a task is made with.
@@ -106,6 +122,19 @@ class Prepared:
     selection: float
     frozen: bool
     on_error: OnError
+
+
+def on_files(
+    load: Callable[[], FilesTask], train: tuple[str, ...], evaluate: tuple[str, ...]
+) -> Callable[[Prepared, Any], Task]:
+    """Return what makes a task of files to train on and to score. load: imports the task, and PyTorch with it, when it is wanted."""
+
+    def make(prepared: Prepared, config: Any) -> Task:
+        """Read the files."""
+        selection, on_error = prepared.selection, prepared.on_error
+        return load()(prepared.vocabulary, train, evaluate, config, selection=selection, on_error=on_error)
+
+    return make
 
 
 def run_probe(
