@@ -179,11 +179,6 @@ def _rows(models: Mapping[str, Mapping[str, Any]]) -> str:
     return markdown.table(head, rows)
 
 
-def empty() -> str:
-    """Return what stands in the table's place before anything was measured."""
-    return "Not measured yet.\n"
-
-
 def main() -> None:
     """Measure what the command line names, and print the table."""
     parser = argparse.ArgumentParser(prog="spanmask_bench.answering", description=__doc__)

@@ -347,11 +347,6 @@ def _told(result: Mapping[str, Any]) -> str:
     )
 
 
-def empty() -> str:
-    """Return what stands in the table's place before anything was measured."""
-    return "Not measured yet.\n"
-
-
 def main() -> None:
     """Measure what the command line names, and print the table."""
     parser = argparse.ArgumentParser(prog="spanmask_bench.boundaries", description=__doc__)

@@ -226,11 +226,6 @@ def _asked(found: Mapping[str, Any]) -> list[str]:
     return markdown.asked(*((found, None) if "goal" in found else (None, found)))
 
 
-def empty() -> str:
-    """Return what stands in the table's place before anything was measured."""
-    return "Not measured yet.\n"
-
-
 def main() -> None:
     """Measure what the command line names, and print the table."""
     parser = argparse.ArgumentParser(prog="spanmask_bench.engines", description=__doc__)

@@ -112,11 +112,6 @@ def table(result: Mapping[str, Any]) -> str:
     return f"{markdown.table(head, rows, texts=3)}\n\n{_footer(result)}\n"
 
 
-def empty() -> str:
-    """Return what stands in the table's place before anything was run."""
-    return "No run is recorded yet.\n"
-
-
 def _cells(result: Mapping[str, Any], row: Row, lane: str) -> list[str]:
     if not row.tests:
         return ["", "not built"]

@@ -261,11 +261,6 @@ def table(result: Mapping[str, Any]) -> str:
     return "\n\n".join([markdown.table(head, rows, texts=2), "\n".join(ratios), f"{_footer(result)}\n"])
 
 
-def empty() -> str:
-    """Return what stands in the table's place before anything was measured."""
-    return "Not measured yet.\n"
-
-
 def _footer(result: Mapping[str, Any]) -> str:
     parameters, found = result["parameters"], next(iter(result["models"].values()))
     products = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in result["ceilings"]["flops_per_second"].items())

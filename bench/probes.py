@@ -185,11 +185,6 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def empty() -> str:
-    """Return what stands in the table's place before anything was measured."""
-    return "Not measured yet.\n"
-
-
 def main() -> None:
     """Measure what the command line names, and print the tables."""
     parser = argparse.ArgumentParser(prog="spanmask_bench.probes", description=__doc__)

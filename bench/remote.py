@@ -236,11 +236,6 @@ def _figures(found: Mapping[str, Any]) -> list[str]:
     return [*markdown.megabytes(rate), f"{processor['median']:.2f}"]
 
 
-def empty() -> str:
-    """Return what stands in the table's place before anything was measured."""
-    return "Not measured yet.\n"
-
-
 def main() -> None:
     """Measure what the command line names, and print the table."""
     parser = argparse.ArgumentParser(prog="spanmask_bench.remote", description=__doc__)

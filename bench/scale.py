@@ -287,11 +287,6 @@ def table(result: Mapping[str, Any]) -> str:
     return scale_model.table(result)
 
 
-def empty() -> str:
-    """Return what stands in the table's place before anything was measured."""
-    return "Not measured yet.\n"
-
-
 def main() -> None:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser(prog="spanmask_bench.scale", description=__doc__)

@@ -212,11 +212,6 @@ def table(result: Mapping[str, Any]) -> str:
     return "\n\n".join([markdown.table(head, rows, texts=2), "\n".join([*ratios, *verdicts]), f"{_footer(result)}\n"])
 
 
-def empty() -> str:
-    """Return what stands in the table's place before anything was measured."""
-    return "Not measured yet.\n"
-
-
 def _footer(result: Mapping[str, Any]) -> str:
     names = ", ".join(described["name"] for inputs in result["inputs"].values() for described in inputs)
     return f"Inputs: {names}; {result['parameters']['rounds']} rounds. {markdown.measured_on(result)}"

@@ -45,9 +45,9 @@ def _training(results: Results, name: str, device: str) -> str:
     return training_table.table(results[name]) if name in results else training_table.empty(device)
 
 
-def _measured(name: str, question: Any) -> Callable[[Results], str]:
+def _measured(name: str, question: Any, empty: str = "Not measured yet.\n") -> Callable[[Results], str]:
     """Return what makes a question's table, or says that there is no result of it yet."""
-    return lambda results: question.table(results[name]) if name in results else question.empty()
+    return lambda results: question.table(results[name]) if name in results else empty
 
 
 #: What each page's tables are, by the name in their markers.
@@ -70,7 +70,7 @@ TABLES: dict[Path, dict[str, Callable[[Results], str]]] = {
         "train on a GPU": lambda results: _training(results, "train-cuda", "cuda"),
     },
     PACKAGE_README: {"performance": performance.table},
-    RELIABILITY: {"faults": _measured("faults", faults)},
+    RELIABILITY: {"faults": _measured("faults", faults, "No run is recorded yet.\n")},
     SCALING: {"scale": _measured("scale", scale)},
     EVALUATING: {"probes": _measured("probes", probes)},
 }

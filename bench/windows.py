@@ -170,11 +170,6 @@ def table(result: Mapping[str, Any]) -> str:
     return "\n\n".join([markdown.table(head, rows, texts=2), "\n".join(ratios), f"{_footer(result)}\n"])
 
 
-def empty() -> str:
-    """Return what stands in the table's place before anything was measured."""
-    return "Not measured yet.\n"
-
-
 def _footer(result: Mapping[str, Any]) -> str:
     case, parameters = next(iter(result["cases"].values())), result["parameters"]
     return (
