@@ -16,14 +16,13 @@ table of its own.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from . import markdown, protocol
-from .probe_runs import joined, probed, random_twin, run
+from .probe_runs import arguments, joined, probed, random_twin, run
 
 QUESTION = "Does fine-tuning find what pre-training left?"
 THREADS, SEED = 2, 7
@@ -181,12 +180,8 @@ def _rows(models: Mapping[str, Mapping[str, Any]]) -> str:
 
 def main() -> None:
     """Measure what the command line names, and print the table."""
-    parser = argparse.ArgumentParser(prog="spanmask_bench.answering", description=__doc__)
-    parser.add_argument("data", type=Path, metavar="DATA", help="with qa/ and prose/")
-    parser.add_argument("--bert", type=Path, required=True, metavar="DIR", help="a BERT that transformers saved")
-    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="where everything is written")
+    parser = arguments("answering", __doc__, "qa/ and prose/")
     parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS, help="[all]")
-    parser.add_argument("--json", metavar="FILE", help="write the result as JSON as well")
     asked = parser.parse_args()
     found = measure(asked.data, asked.bert, asked.work, asked.part)
     result = {"question": QUESTION, "parts": joined(asked.json, "parts", found, PARTS)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -73,3 +74,13 @@ def joined(file: str | None, key: str, found: Mapping[str, Any], order: Iterable
     before = json.loads(Path(file).read_bytes())[key] if file and Path(file).exists() else {}
     both = {**before, **found}
     return {name: both[name] for name in order if name in both}
+
+
+def arguments(prog: str, told: str | None, holds: str) -> argparse.ArgumentParser:
+    """Return a parser of what such benches take: DATA, which ``holds`` something, a BERT, a folder for everything, and a file."""
+    parser = argparse.ArgumentParser(prog=f"spanmask_bench.{prog}", description=told)
+    parser.add_argument("data", type=Path, metavar="DATA", help=f"with {holds}")
+    parser.add_argument("--bert", type=Path, required=True, metavar="DIR", help="a BERT that transformers saved")
+    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="where everything is written")
+    parser.add_argument("--json", metavar="FILE", help="write the result as JSON as well")
+    return parser

@@ -9,14 +9,13 @@ weights; a killed run goes on where it was, and a family that is measured later 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from . import markdown, protocol
-from .probe_runs import joined, probed, random_twin
+from .probe_runs import arguments, joined, probed, random_twin
 
 QUESTION = "What does an encoder reach on tasks, and what is reached without one?"
 SEEDS, EPOCHS, THREADS = 3, 3, 2
@@ -187,12 +186,8 @@ def _number(value: float | None) -> str:
 
 def main() -> None:
     """Measure what the command line names, and print the tables."""
-    parser = argparse.ArgumentParser(prog="spanmask_bench.probes", description=__doc__)
-    parser.add_argument("data", type=Path, metavar="DATA", help="with relation/, glue/, spans/ and coref/")
-    parser.add_argument("--bert", type=Path, required=True, metavar="DIR", help="a BERT that transformers saved")
-    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="where everything is written")
+    parser = arguments("probes", __doc__, "relation/, glue/, spans/ and coref/")
     parser.add_argument("--family", nargs="+", choices=list(FAMILIES), default=list(FAMILIES), help="[all]")
-    parser.add_argument("--json", metavar="FILE", help="write the result as JSON as well")
     asked = parser.parse_args()
     found = measure(asked.data, asked.bert, asked.work, asked.family)
     result = {"question": QUESTION, "families": joined(asked.json, "families", found, FAMILIES)}
