@@ -57,6 +57,8 @@ def test_a_frozen_encoder_is_read_linearly(shell: Any, model: Path) -> None:
     assert ended.code == 0, ended.error
     assert f"{train}: 1 mention left out: unpaired bracket 1\n" in ended.error
     assert read_results("run").protocol["ffnn"] == 0
+    config = read_results("run").protocol["fine_tuning"]
+    assert (config["lr"], config["head_lr"], config["batch_size"]) == ([2e-5], [3e-4], [1])
     assert json.loads(Path("run/seed-1/model/config.json").read_text())["architectures"] == ["BertModel"]
 
 
