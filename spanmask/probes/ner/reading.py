@@ -9,20 +9,16 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
-from pathlib import Path
 
 from spanmask.config import OnError
 from spanmask.errors import ConfigError, CorpusError
 from spanmask.probes.ner.config import TagScheme
 from spanmask.probes.ner.tags import ALLOWED, irregular, scheme_of, tags_of
-from spanmask.probes.opening import opened
+from spanmask.probes.opening import text_of
 from spanmask.probes.scores.columns import Columns, Fault, FaultError, Sentence, part_columns
 from spanmask.probes.scores.ner import spans_of
-from spanmask.probes.scores.reading import decoded
-from spanmask.storage import reporting, require_file
 
 _ADVICE = "mend the file, or leave such sentences out with --on-error skip"
-_CHUNK = 1 << 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,10 +77,7 @@ def read_tagged(
 
 
 def _columns(name: str) -> Columns:
-    require_file(Path(name))
-    with reporting(name, "read"), opened(name) as stream:
-        data = b"".join(iter(lambda: stream.read(_CHUNK), b""))
-    columns = part_columns(decoded(data, name))
+    columns = part_columns(text_of(name))
     if columns.width < 2:
         found = "one column a line" if columns.width else "no words"
         raise ConfigError(f"{name}: {found}, expected a word a line, its tag in the last column; give another file")

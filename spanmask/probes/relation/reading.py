@@ -13,15 +13,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import groupby, pairwise
 from os import PathLike, fspath
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spanmask.config import OnError
-from spanmask.corpus.streams import lines
 from spanmask.errors import ConfigError, CorpusError
-from spanmask.probes.opening import opened
+from spanmask.probes.opening import text_of
 from spanmask.probes.relation.parsing import (
     FaultError,
     Pair,
@@ -33,10 +31,7 @@ from spanmask.probes.relation.parsing import (
 )
 from spanmask.probes.relation.relations import Fault, Layout, Relations
 from spanmask.probes.scores.reading import lines_of, parse_json
-from spanmask.storage import reporting, require_file
 
-#: Bytes of a line at most.
-_LINE_LIMIT = 1 << 30
 #: Characters of a text that an error shows.
 _SHOWN = 60
 _WANTED = (
@@ -66,7 +61,7 @@ def read_relations(path: str | PathLike[str], on_error: OnError = OnError.FAIL) 
         It cannot be read.
     """
     name = fspath(path)
-    text = _text_of(name)
+    text = text_of(name)
     head = text.lstrip()[:1]
     if head in ("[", "{"):
         entries = _array(text, name) if head == "[" else _objects(text, name)
@@ -80,18 +75,6 @@ def read_relations(path: str | PathLike[str], on_error: OnError = OnError.FAIL) 
         for line, sentence, label in _blocks(text, name):
             collected.add(partial(semeval_pair, sentence, label), line, "", "")
     return collected.relations()
-
-
-def _text_of(name: str) -> str:
-    """Return what a file holds as text."""
-    require_file(Path(name))
-    with reporting(name, "read"), opened(name) as stream:
-        data = b"".join(chunk.data for chunk in lines(stream, 0, _LINE_LIMIT))
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise CorpusError(f"no UTF-8 at byte {error.start:,}; write it as UTF-8", path=name, line=line) from None
 
 
 #: Lines of the file, where they are known, with what stands there.
