@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import compress
 
 from spanmask.config import OnError
-from spanmask.errors import ConfigError, CorpusError
+from spanmask.errors import ConfigError
+from spanmask.probes.faults import FaultError, Faults
 from spanmask.probes.selection import lowest, selected
 from spanmask.records import Flags
-
-_ADVICE = "mend the file, or leave such rows out with --on-error skip"
 
 
 class Fault(StrEnum):
@@ -27,14 +26,6 @@ class Fault(StrEnum):
     LABEL = "label"
     UNKNOWN_LABEL = "label_not_in_training"
     INDEX_TWICE = "index_twice"
-
-
-class FaultError(Exception):
-    """A row that cannot be used. fault: of which kind it is."""
-
-    def __init__(self, fault: Fault, message: str) -> None:
-        super().__init__(message)
-        self.fault = fault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,11 +105,10 @@ class Collected:
     """What was read of a file so far; rows that are not usable end reading, or are counted."""
 
     def __init__(self, path: str, on_error: OnError, *, labelled: bool) -> None:
-        self._path, self._on_error, self._labelled = path, on_error, labelled
+        self._faults, self._labelled = Faults(path, on_error, "row"), labelled
         self._texts: list[tuple[str, ...]] = []
         self._labels: list[str] = []
         self._names: dict[str, None] = {}
-        self._left_out = Counter[Fault]()
 
     def add(self, name: str, texts: tuple[str, ...], label: str | None) -> None:
         """Add a row."""
@@ -129,16 +119,9 @@ class Collected:
         if label is not None:
             self._labels.append(label)
 
-    @contextlib.contextmanager
-    def refusing(self, line: int) -> Iterator[None]:
+    def refusing(self, line: int) -> AbstractContextManager[None]:
         """Take a row's fault for an error of the file, or count it."""
-        try:
-            yield
-        except FaultError as error:
-            if self._on_error is OnError.FAIL:
-                message = f"{error} ({error.fault}); {_ADVICE}"
-                raise CorpusError(message, path=self._path, line=line) from None
-            self._left_out[error.fault] += 1
+        return self._faults.refusing(line)
 
     def labelled_texts(self) -> LabelledTexts:
         """Return what was read.
@@ -148,12 +131,10 @@ class Collected:
         ConfigError
             No row is left.
         """
-        if not self._texts:
-            left = ", ".join(f"{fault}: {count}" for fault, count in self._left_out.items())
-            raise ConfigError(f"{self._path}: no row is left of it ({left or 'it has none'}); give another file")
+        self._faults.require(self._texts)
         return LabelledTexts(
             texts=tuple(self._texts),
             labels=tuple(self._labels) if self._labelled else None,
             names=tuple(self._names),
-            left_out=dict(self._left_out),
+            left_out=dict(self._faults.left_out),
         )

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 from spanmask.config import OnError
 from spanmask.errors import ConfigError
 from spanmask.probes.classify.config import ClassifyConfig
-from spanmask.probes.labelled import Collected, Fault, FaultError, LabelledTexts
+from spanmask.probes.faults import FaultError
+from spanmask.probes.labelled import Collected, Fault, LabelledTexts
 from spanmask.probes.opening import text_of
 from spanmask.probes.scores.glue import fits
 from spanmask.probes.scores.reading import kind, lines_of

@@ -10,8 +10,9 @@ from os import PathLike, fspath
 
 from spanmask.config import OnError
 from spanmask.errors import ConfigError
+from spanmask.probes.faults import FaultError
 from spanmask.probes.glue.files import GlueFiles
-from spanmask.probes.labelled import Collected, Fault, FaultError, LabelledTexts
+from spanmask.probes.labelled import Collected, Fault, LabelledTexts
 from spanmask.probes.opening import text_of
 from spanmask.probes.scores.glue import GlueTask, fits
 from spanmask.probes.scores.reading import lines_of

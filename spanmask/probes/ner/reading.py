@@ -6,19 +6,17 @@ that score them (`spanmask.probes.scores.ner`), so that an I behind O begins one
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 
 from spanmask.config import OnError
-from spanmask.errors import ConfigError, CorpusError
+from spanmask.errors import ConfigError
+from spanmask.probes.faults import Faults
 from spanmask.probes.ner.config import TagScheme
 from spanmask.probes.ner.tags import ALLOWED, irregular, scheme_of, tags_of
 from spanmask.probes.opening import text_of
 from spanmask.probes.scores.columns import Columns, Fault, FaultError, Sentence, part_columns
 from spanmask.probes.scores.ner import spans_of
-
-_ADVICE = "mend the file, or leave such sentences out with --on-error skip"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,15 +63,20 @@ def read_tagged(
     """
     name = fspath(path)
     columns = _columns(name)
-    sentences, left_out = _usable(name, columns, scheme, on_error)
-    if not sentences:
-        told = ", ".join(f"{fault}: {count}" for fault, count in left_out.items())
-        raise ConfigError(f"{name}: no sentence is left of it ({told}); give another file")
+    faults, sentences = Faults(name, on_error, "sentence"), []
+    for number in range(len(columns.rows)):
+        try:
+            sentences.append(columns.sentence(number, ALLOWED[scheme]))
+        except FaultError as error:
+            faults.found(error.fault, str(error), error.line)
+    faults.require(sentences)
     if scheme is TagScheme.AUTO:
         scheme, odd = scheme_of(sentence.tags for sentence in sentences)
     else:
         odd = sum(irregular(sentence.tags, spans_of(sentence.tags), scheme) for sentence in sentences)
-    return Tagged(sentences=tuple(map(_in_iob2, sentences)), scheme=scheme, irregular=odd, left_out=dict(left_out))
+    return Tagged(
+        sentences=tuple(map(_in_iob2, sentences)), scheme=scheme, irregular=odd, left_out=dict(faults.left_out)
+    )
 
 
 def _columns(name: str) -> Columns:
@@ -82,18 +85,6 @@ def _columns(name: str) -> Columns:
         found = "one column a line" if columns.width else "no words"
         raise ConfigError(f"{name}: {found}, expected a word a line, its tag in the last column; give another file")
     return columns
-
-
-def _usable(name: str, columns: Columns, scheme: TagScheme, on_error: OnError) -> tuple[list[Sentence], Counter[Fault]]:
-    sentences, left_out = [], Counter[Fault]()
-    for number in range(len(columns.rows)):
-        try:
-            sentences.append(columns.sentence(number, ALLOWED[scheme]))
-        except FaultError as error:
-            if on_error is OnError.FAIL:
-                raise CorpusError(f"{error} ({error.fault}); {_ADVICE}", path=name, line=error.line) from None
-            left_out[error.fault] += 1
-    return sentences, left_out
 
 
 def _in_iob2(sentence: Sentence) -> Sentence:

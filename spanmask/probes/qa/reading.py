@@ -10,11 +10,9 @@ its spelling: its text is what stands there, and ``answers`` are what scores are
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import chain
 from os import PathLike, fspath
@@ -27,6 +25,7 @@ import pyarrow as pa
 from spanmask.config import OnError
 from spanmask.corpus.streams import lines
 from spanmask.errors import ConfigError, CorpusError
+from spanmask.probes.faults import FaultError, Faults
 from spanmask.probes.opening import opened
 from spanmask.probes.qa.questions import Fault, Layout, Questions
 from spanmask.storage import reporting, require_file
@@ -35,21 +34,12 @@ _HEADER = re.compile(rb'\s*\{\s*"header"\s*:')
 #: Bytes of a line at most.
 _LINE_LIMIT = 1 << 30
 _WANTED = 'expected SQuAD\'s JSON, {"data": […]}, or MRQA\'s JSON lines, which begin with {"header": …}'
-_ADVICE = "mend the file, or leave such questions out with --on-error skip"
 _NO_SPAN = (-1, -1)
 #: Characters of a text that an error shows.
 _SHOWN = 60
 _KINDS = {str: "a string", bool: "true or false", list: "a list", dict: "an object"}
 
 _T = TypeVar("_T")
-
-
-class _FaultError(Exception):
-    """A question or passage that cannot be used. fault: of which kind it is."""
-
-    def __init__(self, fault: Fault, message: str) -> None:
-        super().__init__(message)
-        self.fault = fault
 
 
 class _Asked(NamedTuple):
@@ -103,45 +93,35 @@ class _Collected:
     """What was read of a file so far."""
 
     def __init__(self, path: str, layout: Layout, parse: _Parse, on_error: OnError) -> None:
-        self._path, self._layout, self._parse, self._on_error = path, layout, parse, on_error
+        self._path, self._layout, self._parse = path, layout, parse
+        self._faults = Faults(path, on_error, "question")
         self._passages: list[str] = []
         self._passage_of: list[int] = []
         self._asked: list[_Asked] = []
         self._ids: set[str] = set()
-        self._left_out = Counter[Fault]()
 
     def add(self, paragraph: object, line: int | None = None) -> None:
         """Add the questions of a passage. line: where it stands, if that is known."""
-        with self._refusing(None, line):
+        with self._faults.refusing(line):
             context, questions = _passage(paragraph)
             before = len(self._asked)
             for number, question in enumerate(questions):
-                with self._refusing(_name(question, number), line):
+                with self._faults.refusing(line, f"question {_name(question, number)}: "):
                     self._add(context, question)
             if len(self._asked) > before:
                 self._passages.append(context)
 
     def _add(self, context: str, question: object) -> None:
         if not isinstance(question, dict):
-            raise _FaultError(Fault.FIELD, f"{_told(question)}, expected an object")
+            raise FaultError(Fault.FIELD, f"{_told(question)}, expected an object")
         if not context.strip():
-            raise _FaultError(Fault.EMPTY_PASSAGE, "its passage is empty or white space only; expected text")
+            raise FaultError(Fault.EMPTY_PASSAGE, "its passage is empty or white space only; expected text")
         asked = self._parse(question, context)
         if asked.identity in self._ids:
-            raise _FaultError(Fault.ID_TWICE, "another question has the same id; expected one of each")
+            raise FaultError(Fault.ID_TWICE, "another question has the same id; expected one of each")
         self._ids.add(asked.identity)
         self._passage_of.append(len(self._passages))
         self._asked.append(asked)
-
-    @contextlib.contextmanager
-    def _refusing(self, name: str | None, line: int | None) -> Iterator[None]:
-        try:
-            yield
-        except _FaultError as error:
-            if self._on_error is OnError.FAIL:
-                place = f"question {name}: " if name else ""
-                raise CorpusError(f"{place}{error} ({error.fault}); {_ADVICE}", path=self._path, line=line) from None
-            self._left_out[error.fault] += 1
 
     def wrong(self, message: str, line: int | None = None) -> CorpusError:
         """Return an error of the file."""
@@ -153,9 +133,7 @@ class _Collected:
 
     def questions(self) -> Questions:
         """Return what was read."""
-        if not self._asked:
-            left = ", ".join(f"{fault}: {count}" for fault, count in self._left_out.items())
-            raise ConfigError(f"{self._path}: no question is left of it ({left or 'it has none'}); give another file")
+        self._faults.require(self._asked)
         squad2 = self._layout is Layout.SQUAD and any(asked.impossible for asked in self._asked)
         return Questions(
             layout=Layout.SQUAD2 if squad2 else self._layout,
@@ -165,7 +143,7 @@ class _Collected:
             passage_of=np.array(self._passage_of, np.int64),
             spans=np.array([asked.span for asked in self._asked], np.int64),
             answers=tuple(asked.answers for asked in self._asked),
-            left_out=dict(self._left_out),
+            left_out=dict(self._faults.left_out),
         )
 
 
@@ -204,7 +182,7 @@ def _parsed(collected: _Collected, data: bytes, line: int | None = None) -> obje
 
 def _passage(paragraph: object) -> tuple[str, list[Any]]:
     if not isinstance(paragraph, dict):
-        raise _FaultError(Fault.FIELD, f"{_told(paragraph)} for a passage, expected an object")
+        raise FaultError(Fault.FIELD, f"{_told(paragraph)} for a passage, expected an object")
     return _text(paragraph, "context"), _field(paragraph, "qas", list)
 
 
@@ -213,24 +191,22 @@ def _of_squad(question: dict[str, Any], context: str) -> _Asked:
     impossible = "is_impossible" in question and _field(question, "is_impossible", bool)
     answers = [_squad_answer(answer, context) for answer in _field(question, "answers", list)]
     if impossible and answers:
-        raise _FaultError(
-            Fault.ANSWERED_IMPOSSIBLE, "is_impossible is true and there are answers; expected one of both"
-        )
+        raise FaultError(Fault.ANSWERED_IMPOSSIBLE, "is_impossible is true and there are answers; expected one of both")
     if not impossible and not answers:
-        raise _FaultError(Fault.NO_ANSWER, "no answer, and is_impossible is not true; expected one of both")
+        raise FaultError(Fault.NO_ANSWER, "no answer, and is_impossible is not true; expected one of both")
     texts = tuple(context[start:end] for start, end in answers)
     return _Asked(identity, text, _NO_SPAN if impossible else answers[0], texts, impossible)
 
 
 def _squad_answer(answer: object, context: str) -> tuple[int, int]:
     if not isinstance(answer, dict):
-        raise _FaultError(Fault.FIELD, f"{_told(answer)} for an answer, expected an object")
+        raise FaultError(Fault.FIELD, f"{_told(answer)} for an answer, expected an object")
     text, start = _text(answer, "text"), _integer(answer.get("answer_start"), "answer_start")
     end = start + len(text)
     _require_inside(start, end, context, text)
     if context[start:end] != text:
         found = context[start:end][:_SHOWN]
-        raise _FaultError(Fault.ELSEWHERE, f"the answer {text[:_SHOWN]!r} is not at {start}, where {found!r} stands")
+        raise FaultError(Fault.ELSEWHERE, f"the answer {text[:_SHOWN]!r} is not at {start}, where {found!r} stands")
     return start, end
 
 
@@ -243,13 +219,13 @@ def _of_mrqa(question: dict[str, Any], context: str) -> _Asked:
         for span in _field(_object(detected), "char_spans", list)
     ]
     if not answers or not spans:
-        raise _FaultError(Fault.NO_ANSWER, "no answer or no detected answer; expected one of each at least")
+        raise FaultError(Fault.NO_ANSWER, "no answer or no detected answer; expected one of each at least")
     return _Asked(identity, text, min(spans), answers)
 
 
 def _mrqa_span(span: object, context: str) -> tuple[int, int]:
     if not isinstance(span, list) or len(span) != 2:
-        raise _FaultError(Fault.FIELD, f"{_told(span)} in 'char_spans', expected [start, end]")
+        raise FaultError(Fault.FIELD, f"{_told(span)} in 'char_spans', expected [start, end]")
     start, end = (_integer(place, "char_spans") for place in span)
     _require_inside(start, end + 1, context, context[max(start, 0) : max(end + 1, 0)])
     return start, end + 1
@@ -257,9 +233,9 @@ def _mrqa_span(span: object, context: str) -> tuple[int, int]:
 
 def _require_inside(start: int, end: int, context: str, text: str) -> None:
     if start < 0 or end > len(context) or end < start:
-        raise _FaultError(Fault.OUTSIDE, f"an answer at {start} to {end} of a passage of {len(context)} characters")
+        raise FaultError(Fault.OUTSIDE, f"an answer at {start} to {end} of a passage of {len(context)} characters")
     if not text.strip():
-        raise _FaultError(Fault.BLANK_ANSWER, f"the answer at {start} is empty or white space only")
+        raise FaultError(Fault.BLANK_ANSWER, f"the answer at {start} is empty or white space only")
 
 
 def _text(holder: dict[str, Any], name: str) -> str:
@@ -268,10 +244,10 @@ def _text(holder: dict[str, Any], name: str) -> str:
 
 def _encodable(text: object, name: str) -> str:
     if not isinstance(text, str):
-        raise _FaultError(Fault.FIELD, f"{name} is {_told(text)}, expected a string")
+        raise FaultError(Fault.FIELD, f"{name} is {_told(text)}, expected a string")
     # JSON may hold half of a surrogate pair, which is no text.
     if not text.isascii() and re.search("[\ud800-\udfff]", text):
-        raise _FaultError(Fault.FIELD, f"{name} holds half of a surrogate pair, expected text")
+        raise FaultError(Fault.FIELD, f"{name} holds half of a surrogate pair, expected text")
     return text
 
 
@@ -279,19 +255,19 @@ def _field(holder: dict[str, Any], name: str, kind: type[_T]) -> _T:
     value = holder.get(name)
     if not isinstance(value, kind):
         found = _told(value) if name in holder else "missing"
-        raise _FaultError(Fault.FIELD, f"{name!r} is {found}, expected {_KINDS[kind]}")
+        raise FaultError(Fault.FIELD, f"{name!r} is {found}, expected {_KINDS[kind]}")
     return value
 
 
 def _object(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise _FaultError(Fault.FIELD, f"{_told(value)} in 'detected_answers', expected an object")
+        raise FaultError(Fault.FIELD, f"{_told(value)} in 'detected_answers', expected an object")
     return value
 
 
 def _integer(value: object, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise _FaultError(Fault.FIELD, f"{name!r} is {_told(value)}, expected a whole number")
+        raise FaultError(Fault.FIELD, f"{name!r} is {_told(value)}, expected a whole number")
     return value
 
 

@@ -20,6 +20,7 @@ import re
 from itertools import accumulate
 from typing import Any, NamedTuple, TypeVar
 
+from spanmask.probes.faults import FaultError
 from spanmask.probes.relation.relations import Fault
 from spanmask.probes.scores.reading import kind
 from spanmask.probes.scores.semeval import LABELS
@@ -41,14 +42,6 @@ _T = TypeVar("_T")
 
 #: [start, end).
 Span = tuple[int, int]
-
-
-class FaultError(Exception):
-    """A pair that cannot be used. fault: of which kind it is."""
-
-    def __init__(self, fault: Fault, message: str) -> None:
-        super().__init__(message)
-        self.fault = fault
 
 
 class Pair(NamedTuple):

@@ -6,9 +6,7 @@ are read too. Which of them a file is, its first object says, or its first line.
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import groupby, pairwise
@@ -18,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from spanmask.config import OnError
-from spanmask.errors import ConfigError, CorpusError
+from spanmask.errors import ConfigError
+from spanmask.probes.faults import FaultError, Faults
 from spanmask.probes.opening import text_of
 from spanmask.probes.relation.parsing import (
-    FaultError,
     Pair,
     begins_pair,
     is_semeval,
@@ -38,7 +36,6 @@ _WANTED = (
     'expected TACRED\'s JSON, [{"token", "subj_start", …}, …], OpenNRE\'s JSON lines, {"token", "h", "t", "relation"}, '
     'or SemEval-2010\'s text, a number, a tab and "a sentence with <e1>…</e1> and <e2>…</e2>"'
 )
-_ADVICE = "mend the file, or leave such pairs out with --on-error skip"
 
 
 def read_relations(path: str | PathLike[str], on_error: OnError = OnError.FAIL) -> Relations:
@@ -127,14 +124,13 @@ class _Collected:
     """What was read of a file so far."""
 
     def __init__(self, path: str, layout: Layout, on_error: OnError) -> None:
-        self._path, self._layout, self._on_error = path, layout, on_error
+        self._faults, self._layout = Faults(path, on_error, "pair"), layout
         self._pairs: list[Pair] = []
         self._ids: dict[str, None] = {}
-        self._left_out = Counter[Fault]()
 
     def add(self, make: Callable[[], Pair], line: int | None, place: str, number: str) -> None:
         """Add a pair. line, place: where it stands, for errors. number: what it is called where its layout has no ids."""
-        with self._refusing(line, place):
+        with self._faults.refusing(line, place):
             pair = make()
             identity = number if pair.identity is None else pair.identity
             if identity in self._ids:
@@ -142,20 +138,9 @@ class _Collected:
             self._ids[identity] = None
             self._pairs.append(pair)
 
-    @contextlib.contextmanager
-    def _refusing(self, line: int | None, place: str) -> Iterator[None]:
-        try:
-            yield
-        except FaultError as error:
-            if self._on_error is OnError.FAIL:
-                raise CorpusError(f"{place}{error} ({error.fault}); {_ADVICE}", path=self._path, line=line) from None
-            self._left_out[error.fault] += 1
-
     def relations(self) -> Relations:
         """Return what was read."""
-        if not self._pairs:
-            left = ", ".join(f"{fault}: {count}" for fault, count in self._left_out.items())
-            raise ConfigError(f"{self._path}: no pair is left of it ({left or 'it has none'}); give another file")
+        self._faults.require(self._pairs)
         return Relations(
             layout=self._layout,
             sentences=tuple(pair.sentence for pair in self._pairs),
@@ -163,5 +148,5 @@ class _Collected:
             types=tuple(pair.types for pair in self._pairs),
             labels=tuple(pair.label for pair in self._pairs),
             ids=tuple(self._ids),
-            left_out=dict(self._left_out),
+            left_out=dict(self._faults.left_out),
         )

@@ -1,0 +1,76 @@
+"""What is wrong with some of a file's entries: it ends reading, or they are left out and counted."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator, Sized
+from enum import StrEnum
+from typing import Any
+
+from spanmask.config import OnError
+from spanmask.errors import ConfigError, CorpusError
+
+
+class FaultError(Exception):
+    """An entry that cannot be used. fault: of which kind it is."""
+
+    def __init__(self, fault: StrEnum, message: str) -> None:
+        super().__init__(message)
+        self.fault = fault
+
+
+class Faults:
+    """The faults of a file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    on_error
+        Whether the first one ends reading.
+    noun
+        What an entry is, such as ``question``.
+
+    Attributes
+    ----------
+    left_out
+        How many entries were left out, by fault.
+    """
+
+    def __init__(self, path: str, on_error: OnError, noun: str) -> None:
+        self._path, self._on_error, self._noun = path, on_error, noun
+        self.left_out = Counter[Any]()
+
+    @contextlib.contextmanager
+    def refusing(self, line: int | None, place: str = "") -> Iterator[None]:
+        """Take an entry's fault for an error of the file, or count it. line, place: where it stands, for errors.
+
+        Raises
+        ------
+        CorpusError
+            The entry is not usable, and none may be left out.
+        """
+        try:
+            yield
+        except FaultError as error:
+            self.found(error.fault, f"{place}{error}", line)
+
+    def found(self, fault: StrEnum, message: str, line: int | None) -> None:
+        """Raise the error of a fault, or count it, as `refusing` does."""
+        if self._on_error is OnError.FAIL:
+            advice = f"mend the file, or leave such {self._noun}s out with --on-error skip"
+            raise CorpusError(f"{message} ({fault}); {advice}", path=self._path, line=line) from None
+        self.left_out[fault] += 1
+
+    def require(self, kept: Sized) -> None:
+        """Refuse a file of which nothing is left.
+
+        Raises
+        ------
+        ConfigError
+            So it is.
+        """
+        if not kept:
+            left = ", ".join(f"{fault}: {count}" for fault, count in self.left_out.items()) or "it has none"
+            raise ConfigError(f"{self._path}: no {self._noun} is left of it ({left}); give another file")
