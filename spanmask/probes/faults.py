@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Mapping, Sized
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from spanmask.config import OnError
@@ -74,3 +75,8 @@ class Faults:
         if not kept:
             left = ", ".join(f"{fault}: {count}" for fault, count in self.left_out.items()) or "it has none"
             raise ConfigError(f"{self._path}: no {self._noun} is left of it ({left}); give another file")
+
+
+def by_name(left_out: Mapping[str, Mapping[Any, int]]) -> dict[str, dict[str, int]]:
+    """Return how often something was left out, by file and fault, as a protocol has it: by the files' names alone, as plain texts."""
+    return {Path(path).name: {str(fault): count for fault, count in held.items()} for path, held in left_out.items()}

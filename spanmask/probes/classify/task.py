@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from spanmask.errors import ConfigError
 from spanmask.probes.classify.config import ClassifyConfig, Target
 from spanmask.probes.classify.figures import confusion, root_mean_squared_error
 from spanmask.probes.classify.reading import find_columns, read_labelled
+from spanmask.probes.faults import by_name
 from spanmask.probes.files import evaluation_files, training_files
 from spanmask.probes.labelled import divided, joined
 from spanmask.probes.labelling import HeldTexts, Labelling, Sets
@@ -99,8 +99,12 @@ class Classify(Labelling):
     @property
     def protocol(self) -> Mapping[str, Any]:
         """The options, the labels, what was left out, and what the most frequent label would score."""
-        left = {Path(path).name: {str(f): n for f, n in held.items()} for path, held in self.left_out.items()}
-        return {**self._config.to_json(), "labels": list(self.labels), "left_out": left, "floor": self.floor}
+        return {
+            **self._config.to_json(),
+            "labels": list(self.labels),
+            "left_out": by_name(self.left_out),
+            "floor": self.floor,
+        }
 
     def figures(self, gold: Sequence[str], predicted: Sequence[str]) -> Figures:
         """Return accuracy and macro-averaged F1 in [0, 1]; of numbers correlations, their mean, and the root mean squared error."""

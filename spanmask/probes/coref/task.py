@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from spanmask.probes.coref.documents import Fault, Text, Texts, fold, read_texts
 from spanmask.probes.coref.figures import METRIC, figures_of
 from spanmask.probes.coref.segments import Segments, candidates, cut_texts, unreached
 from spanmask.probes.examples import Examples
+from spanmask.probes.faults import by_name
 from spanmask.probes.files import Paths, evaluation_files, training_files
 from spanmask.probes.results import Named
 from spanmask.probes.scores.conll import Entities, conll_bytes
@@ -248,7 +248,7 @@ class Coreference:
     @property
     def protocol(self) -> Mapping[str, Any]:
         """The options, whether singletons are learnt, and what was left out; nothing that a vocabulary decides."""
-        told = {"singletons_learnt": self._singletons, "left_out": _by_name(self.left_out)}
+        told = {"singletons_learnt": self._singletons, "left_out": by_name(self.left_out)}
         return {**self._config.to_json(), **told}
 
     def head(self, config: SpanBertConfig) -> nn.Module:
@@ -283,10 +283,6 @@ class Coreference:
 
 def _counted(found: Mapping[str, Mapping[Fault, int]]) -> dict[str, dict[Fault, int]]:
     return {path: dict(faults) for path, faults in found.items() if faults}
-
-
-def _by_name(found: Mapping[str, Mapping[Fault, int]]) -> dict[str, dict[str, int]]:
-    return {Path(path).name: {str(fault): count for fault, count in faults.items()} for path, faults in found.items()}
 
 
 def _notes(name: str, beyond: Mapping[Fault, int]) -> list[str]:

@@ -8,6 +8,7 @@ from os import PathLike
 from typing import Any
 
 from spanmask.config import OnError
+from spanmask.probes.faults import by_name
 from spanmask.probes.glue.config import GlueConfig
 from spanmask.probes.glue.files import find_files
 from spanmask.probes.glue.reading import read_files
@@ -88,9 +89,8 @@ class Glue(Labelling):
     @property
     def protocol(self) -> Mapping[str, Any]:
         """The options, what was left out, what is predicted without labels, and what the most frequent label would score."""
-        left = {path.rpartition("/")[2]: {str(f): n for f, n in held.items()} for path, held in self.left_out.items()}
         tests = {name: digest(path) for name, path in self._files.tests.items()}
-        return {**self._config.to_json(), "left_out": left, "tests": tests, "floor": self.floor}
+        return {**self._config.to_json(), "left_out": by_name(self.left_out), "tests": tests, "floor": self.floor}
 
     def figures(self, gold: Sequence[str], predicted: Sequence[str]) -> Figures:
         """Return the official figures, and their mean where there are two."""

@@ -25,6 +25,7 @@ from spanmask.model.config import SpanBertConfig
 from spanmask.model.finetuning import TokenClassHead
 from spanmask.probes.batching import Batch
 from spanmask.probes.examples import Examples
+from spanmask.probes.faults import by_name
 from spanmask.probes.files import Paths, evaluation_files, training_files
 from spanmask.probes.floors import floor_of
 from spanmask.probes.ner.baseline import most_frequent_tags
@@ -212,10 +213,9 @@ class NamedEntities:
     @property
     def protocol(self) -> Mapping[str, Any]:
         """The options, what was left out, and the floor."""
-        left = {path.rpartition("/")[2]: faults for path, faults in self.left_out.items()}
         floors = {held.name: held.floor(self._whole) for held in self.evaluations}
         floor = floor_of("each word's most frequent tag in training", floors)
-        return {**self._config.to_json(), "left_out": left, "floor": floor}
+        return {**self._config.to_json(), "left_out": by_name(self.left_out), "floor": floor}
 
     @property
     def notes(self) -> Iterator[str]:

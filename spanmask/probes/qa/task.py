@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from spanmask.model.finetuning import SpanHead, span_losses
 from spanmask.probes import results
 from spanmask.probes.batching import Batch
 from spanmask.probes.examples import Examples
+from spanmask.probes.faults import by_name
 from spanmask.probes.files import Paths, evaluation_files, training_files
 from spanmask.probes.qa.config import QaConfig
 from spanmask.probes.qa.decoding import decode
@@ -186,11 +186,7 @@ class QuestionAnswering:
     @property
     def protocol(self) -> Mapping[str, Any]:
         """The options, and what was left out."""
-        left = {
-            Path(path).name: {str(fault): count for fault, count in held.items()}
-            for path, held in self.left_out.items()
-        }
-        return {**self._config.to_json(), "left_out": left}
+        return {**self._config.to_json(), "left_out": by_name(self.left_out)}
 
     def head(self, config: SpanBertConfig) -> nn.Module:
         """Return a new head: two scores a token."""

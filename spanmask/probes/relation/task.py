@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from spanmask.model.config import SpanBertConfig
 from spanmask.model.finetuning import ClassHead
 from spanmask.probes.batching import Batch
 from spanmask.probes.examples import Examples
+from spanmask.probes.faults import by_name
 from spanmask.probes.files import Paths, evaluation_files, training_files
 from spanmask.probes.floors import label_floor
 from spanmask.probes.relation.config import Entities, RelationConfig
@@ -177,12 +177,13 @@ class RelationExtraction:
     @property
     def protocol(self) -> Mapping[str, Any]:
         """The options, the rules, what was left out, labels that training lacks, and the floor; nothing that a vocabulary decides."""
-        left = {
-            Path(path).name: {str(fault): count for fault, count in held.items()}
-            for path, held in self.left_out.items()
-        }
         unknown = {held.name: held.encoded.unknown_labels for held in self.evaluations}
-        told = {"rules": str(self.rules), "left_out": left, "unknown_labels": unknown, "floor": self._floor}
+        told = {
+            "rules": str(self.rules),
+            "left_out": by_name(self.left_out),
+            "unknown_labels": unknown,
+            "floor": self._floor,
+        }
         return {**self._config.to_json(), **told}
 
     @property
