@@ -38,7 +38,7 @@ from spanmask.exporting.config import ExportConfig
 from spanmask.exporting.run import export
 from spanmask.loading import LoadConfig, Position, Stream
 from spanmask.shard import manifest as manifests
-from spanmask.shard import reader, root, shard_file
+from spanmask.shard import reader, root, shard_file, structure
 from spanmask.shard import verify as verifying
 from spanmask.shard.framing import record_batches
 from spanmask.shard.manifest import read_manifest
@@ -655,6 +655,13 @@ def test_links_lead_nowhere(damage, fresh, opened):
     assert not any(Path(path).is_symlink() or Path(path).parent.is_symlink() for path in opened)
 
 
+def test_a_reader_that_follows_links_is_found(fresh, opened, monkeypatch):
+    """The defence taken out: a shard may be a link."""
+    plant(monkeypatch, root, "state = path.lstat() if stat.S_ISDIR(folder.st_mode) else folder", "state = path.stat()")
+    with pytest.raises(AssertionError):
+        test_links_lead_nowhere(link_outside, fresh, opened)
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -683,15 +690,19 @@ def test_what_is_no_manifest_is_refused(data, fresh):
     assert all(isinstance(error, ShardError) for error in use(folder))
 
 
+def _with_a_space(data: bytes) -> bytes:
+    return data.replace(b":", b": ", 1)
+
+
 @pytest.mark.parametrize(
     "change",
     [
+        _with_a_space,
         lambda data: data + b"\n",
         lambda data: data + data,
         lambda data: data[:-1],
         lambda data: b" " + data,
         lambda data: data.replace(b"\n", b"\r\n"),
-        lambda data: data.replace(b":", b": ", 1),
         lambda data: data.replace(b'"words":"table"', b'"words":"stored","words":"table"'),
         lambda data: data.replace(b"0.15", b"0.150"),
         lambda data: b"{" + data[1:].replace(b"{", b'{"zzz":0,', 1),
@@ -705,6 +716,13 @@ def test_a_manifest_in_other_words_is_refused(change, fresh):
     assert path.read_bytes() != before
     with pytest.raises(ShardError):
         read_manifest(folder)
+
+
+def test_a_reader_that_takes_other_words_is_found(fresh, monkeypatch):
+    """The defence taken out: JSON need not be canonical."""
+    plant(monkeypatch, manifests, "or canonical != data:", "or not canonical:")
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        test_a_manifest_in_other_words_is_refused(_with_a_space, fresh)
 
 
 def test_a_huge_manifest_is_not_read(fresh):
@@ -1048,20 +1066,39 @@ def test_a_shard_of_fewer_rows_than_stated_is_refused(fresh, replace_shard):
     assert_refused(folder, "other bytes than its rows and tokens take")
 
 
-@pytest.mark.parametrize("offset", [-1, 1 << 30, 2**31 - 1, 0])
-@pytest.mark.parametrize("column", ["input_ids", "span_starts", "labels"])
-def test_offsets_that_lie_never_reach_a_kernel(offset, column, fresh, replace_shard, monkeypatch):
-    folder = fresh("single")
+def lie(folder: Path, column: str, offset: int, replace_shard: Any) -> None:
+    """Put a lying offset into a dataset's only shard; its checksum is that of what it holds then, and all digests too."""
     table = table_of(folder)
     offsets = table.column(column).combine_chunks().offsets.to_numpy().astype("<i4")
     data = train_shard(folder).read_bytes()
     assert data.count(offsets.tobytes()) == (2 if column == "span_starts" else 1), "those of span_ends are the same"
     lying = offsets.copy()
     lying[3] = offset
-    replace_shard.bytes(folder, data.replace(offsets.tobytes(), lying.tobytes(), 1), table.num_rows)
+    data = data.replace(offsets.tobytes(), lying.tobytes(), 1)
+    batch, told = pa.ipc.open_file(pa.BufferReader(data)).get_batch_with_custom_metadata(0)
+    assert data.count(told[b"crc32"]) == 1
+    data = data.replace(told[b"crc32"], checksum(content_chunks(batch)))
+    replace_shard.bytes(folder, data, table.num_rows)
+
+
+@pytest.mark.parametrize("offset", [-1, 1 << 30, 2**31 - 1, 0])
+@pytest.mark.parametrize("column", ["input_ids", "span_starts", "labels"])
+def test_offsets_that_lie_never_reach_a_kernel(offset, column, fresh, replace_shard, monkeypatch):
+    folder = fresh("single")
+    lie(folder, column, offset, replace_shard)
     monkeypatch.setattr(verifying, "content_problem", lambda _: pytest.fail("a kernel would be entered"))
     monkeypatch.setattr(shard_file, "structure_problem", lambda *_: pytest.fail("rows would be looked at"))
-    assert_refused(folder, "record batch 0")
+    assert_refused(folder, "record batch 0 is damaged")
+
+
+def test_a_reader_that_checks_no_offsets_is_found(fresh, replace_shard, monkeypatch):
+    """The defence taken out: its checksum agrees with a batch that lies."""
+    folder = fresh("single")
+    lie(folder, "input_ids", 1 << 30, replace_shard)
+    monkeypatch.setattr(structure, "structure_problem", lambda *_: pytest.fail("rows would be looked at"))
+    plant(monkeypatch, shard_file, "batch.validate(full=True)", "pass")
+    with pytest.raises(pytest.fail.Exception, match="rows would be looked at"):
+        open_shards(folder)[0]
 
 
 def test_a_checksum_missing_or_wrong_is_refused(fresh, replace_shard, monkeypatch):
