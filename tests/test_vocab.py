@@ -364,3 +364,12 @@ def test_a_missing_file_is_refused() -> None:
 def test_a_vocabulary_without_ordinary_entries_is_refused_when_they_are_needed() -> None:
     with pytest.raises(ConfigError, match="special and unused entries only"):
         _of("[unused1]").ordinary_ids  # noqa: B018
+
+
+# --- The defence taken out
+
+
+def test_a_vocabulary_that_nobody_looks_at_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Vocabulary, "__post_init__", lambda _: None)
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        test_a_file_that_cannot_be_used_is_refused(tmp_path, b"a\n", "it lacks")

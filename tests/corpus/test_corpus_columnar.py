@@ -10,9 +10,10 @@ import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from planted import plant
 
 from spanmask.config import CorpusConfig, OnError
-from spanmask.corpus import columnar, cutting, parquet
+from spanmask.corpus import arrow, columnar, cutting, parquet
 from spanmask.corpus.inputs import Part
 from spanmask.corpus.kept import with_kept
 from spanmask.corpus.reading import divide
@@ -330,3 +331,14 @@ def test_a_file_that_may_not_be_read_is_a_storage_error(corpus: Any, monkeypatch
     monkeypatch.setattr(pa, "memory_map", refuse)
     with pytest.raises(StorageError, match="permissions"):
         divide(file, CorpusConfig(), 1)
+
+
+# --- The defence taken out
+
+
+def test_a_reader_that_checks_no_offsets_is_found(corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would be followed by all that makes documents of the batch."""
+    plant(monkeypatch, arrow, "without_encoding(batch.column(name)).validate(full=True)", "pass")
+    monkeypatch.setattr(columnar, "documents_of", lambda *_: pytest.fail("offsets would be followed"))
+    with pytest.raises(pytest.fail.Exception, match="offsets would be followed"):
+        test_offsets_that_lie_are_refused_before_they_are_used(corpus)

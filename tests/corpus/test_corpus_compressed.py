@@ -10,7 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from planted import plant
 
+from spanmask.corpus import compressed
 from spanmask.errors import CorpusError
 
 TEXT = b"one\n\ntwo\n"
@@ -118,3 +120,12 @@ def test_an_xz_file_that_asks_for_too_much_memory_is_told_the_way_round(
     monkeypatch.setattr("spanmask.corpus.compressed._XZ_MEMORY", 1 << 20)
     with pytest.raises(CorpusError, match="compress it again with a smaller dictionary"):
         read(corpus, ".xz", lzma.compress(TEXT, filters=filters))
+
+
+# --- The defence taken out
+
+
+def test_a_reader_that_takes_the_half_of_a_stream_is_found(corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, compressed, 'raise zlib.error("it ends in the middle")', "return False")
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        test_what_gzip_itself_refuses_is_refused(corpus, GZIP[:-1])

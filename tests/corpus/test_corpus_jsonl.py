@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from planted import plant
 
 from spanmask.config import OnError
+from spanmask.corpus import jsonl as reading
+from spanmask.corpus import ranges
 from spanmask.errors import ConfigError, CorpusError, SpanmaskError
 
 
@@ -252,3 +255,18 @@ def test_members_and_frames_follow_each_other(corpus: Any) -> None:
         joined = corpus.folder / f"joined{suffix}"
         joined.write_bytes(b"".join(Path(path).read_bytes() for path in paths))
         assert corpus.stream(corpus.find(joined)).texts == [b"part 0", b"part 1", b"part 2"]
+
+
+# --- The defences taken out
+
+
+def test_a_reader_that_holds_no_range_against_its_text_is_found(corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, ranges, " & (ends <= lengths[owners])", "")
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        test_ranges_that_do_not_fit_are_errors_or_skipped(corpus, [[0, 3]], "ends beyond the text")
+
+
+def test_a_reader_that_counts_no_objects_is_found(corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, reading, "if table.num_rows == rows else None", "")
+    with pytest.raises(AssertionError, match="document_offsets"):
+        test_errors_name_the_line_and_say_why(corpus, '{"text": "a"} {"text": "b"}', "more than one JSON value")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from spanmask.config import CorpusConfig, Layout, OnError
-from spanmask.corpus import identity
+from spanmask.corpus import identity, text
 from spanmask.corpus.cutting import RawBlock
 from spanmask.corpus.inputs import PLACE_LIMIT, Part
 from spanmask.corpus.reading import parse_block, read_part
@@ -105,3 +105,12 @@ def test_a_file_that_is_too_long_or_not_utf8_is_left_out_whole(corpus: Any, suff
     with pytest.raises(CorpusError, match=":4: byte 0xff"):
         read(corpus.write(suffix, BROKEN), 7, layout=Layout.FILE)
     assert read(corpus.write(suffix, BROKEN), 7, layout=Layout.FILE, on_error=OnError.SKIP).skipped == 1
+
+
+# --- The defence taken out
+
+
+def test_a_reader_that_takes_bytes_for_text_is_found(corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "is_utf8", lambda _: True)
+    with pytest.raises(UnicodeDecodeError):
+        test_only_the_document_that_is_not_utf8_is_left_out(corpus)

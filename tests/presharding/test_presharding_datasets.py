@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from planted import plant
 
 import spanmask
-from spanmask import CorpusError, verify
+from spanmask import CorpusError, sequencing, verify
 from spanmask.auditing import audit
 from spanmask.errors import ConfigError, ShardError
 from spanmask.presharding.comparing import verify_source
@@ -319,6 +320,13 @@ def test_a_word_longer_than_a_sequence_is_counted(lab: Any) -> None:
     path = lab.folder / "long.txt"
     path.write_text("un" * 40 + " and a few words more")
     assert lab.run(path, "out", max_tokens=8, min_tokens=3).conservation["words_cut"] == 1
+
+
+def test_a_run_that_keeps_documents_of_any_length_is_found(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The defence taken out: rows of less than ``min_tokens`` are no more dropped."""
+    plant(monkeypatch, sequencing, "max(config.min_tokens - SPECIAL_TOKENS, 1)", "1")
+    lab.run(lab.jsonl([{"text": "a text that is long enough to be kept"}, {"text": "one"}]), "out")
+    assert "(I1)" in verify(lab.folder / "out").findings[0].message
 
 
 def test_nothing_left_says_why(lab: Any) -> None:
