@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from object_store import ObjectStore
 
+from spanmask import places
 from spanmask.errors import ConfigError, StorageError
 from spanmask.places import LocalPlace, Place, RemotePlace, place_of
 from spanmask.storage import TEMPORARY
@@ -71,6 +72,15 @@ def test_no_name_leads_outside(tmp_path: Path, name: str) -> None:
             with pytest.raises(ConfigError, match="no name of a file in a folder"):
                 ask()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_takes_any_name_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The defence taken out: what lies beside the place is read."""
+    (tmp_path / "place").mkdir()
+    (tmp_path / "outside").write_bytes(b"")
+    monkeypatch.setattr(places, "checked_name", lambda name: name)
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        test_no_name_leads_outside(tmp_path / "place", "../outside")
 
 
 def test_what_fails_while_it_is_filled_is_not_there(place: Place) -> None:

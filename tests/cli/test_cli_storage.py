@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from planted import plant
 
-from spanmask import verify
+from spanmask import storage, verify
 
 pytestmark = pytest.mark.faults
 
@@ -107,6 +108,15 @@ def test_an_output_below_a_file_ends_with_4(shell: Any, one_line: Callable[[str]
     result = shell.preshard(shell.write("a.txt"), out="a.txt/out")
     assert result.code == 4
     assert "Not a directory" in one_line(result.error)
+
+
+def test_a_refusal_that_nobody_takes_for_one_is_found(
+    shell: Any, one_line: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The defence taken out: what the file system refuses is no error of ours."""
+    plant(monkeypatch, storage, "except OSError as error:", "except ZeroDivisionError as error:")
+    with pytest.raises(NotADirectoryError):
+        test_an_output_below_a_file_ends_with_4(shell, one_line)
 
 
 def test_a_folder_where_a_shard_should_be_is_told_by_verify(shell: Any) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from planted import Wrong, build, planted
+from planted import Wrong, build, plant, planted
 
 import spanmask
 from spanmask.kernels import cache, siphash
@@ -123,6 +123,21 @@ def test_no_flipped_bit_is_ever_run(kernels: Kernels) -> None:
         assert files.load("key") is None
     path.write_bytes(sound)
     assert files.load("key") == "content" * 30
+
+
+def test_a_cache_that_compares_no_digest_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The defence taken out: what was changed on disk is loaded."""
+
+    def changed() -> Any:
+        files = cache._Files(str(tmp_path), "x")
+        files.save("key", "content")
+        (path,) = tmp_path.iterdir()
+        path.write_bytes(path.read_bytes().replace(b"content", b"another"))
+        return files.load("key")
+
+    assert changed() is None
+    plant(monkeypatch, cache, "if hashlib.sha256(data[32:]).digest() != data[:32]:", "if not data:")
+    assert changed() == "another"
 
 
 def test_a_folder_that_others_can_write_is_refused_with_one_warning(kernels: Kernels) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import sys
 from collections.abc import Callable
 from functools import cached_property
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 from figures import figure
-from steps import FINISHED, KILLED, REFUSED, WATCHED, in_child, kill_at, refuse_at, steps_of
+from steps import FINISHED, KILLED, REFUSED, WATCHED, Step, in_child, kill_at, refuse_at, steps_of
 
 import spanmask
 from spanmask import places, storage, verify
@@ -181,7 +182,8 @@ def test_what_the_system_refuses_is_told_and_the_run_goes_on_later(
 def _without_the_rename(path: Any, write: Any, temporary: Any = None) -> Any:
     """Write a file under its final name."""
     path.unlink(missing_ok=True)
-    return storage.write_through(path, write)
+    with storage.reporting(path, "write"):
+        return storage.write_through(path, write)
 
 
 def test_a_writer_that_does_not_rename_is_found(faults: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,6 +191,22 @@ def test_a_writer_that_does_not_rename_is_found(faults: Faults, monkeypatch: pyt
         monkeypatch.setattr(user, "publish", _without_the_rename)
     with pytest.raises(AssertionError):
         _sweep(faults, _nothing, 7)
+
+
+def test_a_full_disk_under_a_writer_that_does_not_rename_is_found(
+    faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for user in (storage, places):
+        monkeypatch.setattr(user, "publish", _without_the_rename)
+    out = faults.next_folder()
+
+    def full(_: int, step: Step) -> None:
+        if step.kind == "write" and "shard-00002" in step.path:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), step.path)
+
+    assert in_child(lambda: faults.run_new(out), full, advice=errno.ENOSPC) == REFUSED
+    with pytest.raises(AssertionError):
+        faults.assert_never_half(out)
 
 
 def test_what_only_waits_to_be_put_in_place_is_put_there_whatever_is_asked(faults: Faults) -> None:

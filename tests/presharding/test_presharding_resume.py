@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 from figures import figure
+from planted import plant
 
-from spanmask import ConfigError, CorpusError, MismatchError, PreshardConfig, StorageError, preshard, verify
+from spanmask import ConfigError, CorpusError, MismatchError, PreshardConfig, StorageError, folders, preshard, verify
 from spanmask.config import SequenceConfig, VocabularyConfig
 from spanmask.presharding import existing
 from spanmask.presharding import state as state_module
@@ -428,6 +429,13 @@ def test_a_second_process_on_the_same_folder_is_refused(lab: Any) -> None:
             lab.run(path, "out")
     lab.run(path, "out")
     assert verify(lab.folder / "out").ok
+
+
+def test_a_run_that_locks_nothing_is_found(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The defence taken out: it writes beside another process."""
+    plant(monkeypatch, folders, "fcntl.flock(descriptor, kind | fcntl.LOCK_NB)", "pass")
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        test_a_second_process_on_the_same_folder_is_refused(lab)
 
 
 @pytest.mark.faults

@@ -12,7 +12,7 @@ import pytest
 
 from spanmask import IncompleteShards, StorageError, load_vocabulary, preshard
 from spanmask.corpus.inputs import find_inputs
-from spanmask.presharding import plan, run_unit
+from spanmask.presharding import plan, request, run_unit
 from spanmask.presharding.space import estimated_bytes
 
 from .conftest import Lab
@@ -55,6 +55,15 @@ def test_a_run_that_cannot_fit_is_refused_before_it_begins_and_leaves_nothing(
     ):
         lab.run(path, "out")
     assert not (lab.folder / "out").exists()
+
+
+def test_a_run_that_looks_for_no_room_is_found(
+    lab: Lab, free: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The defence taken out: it begins, and would meet the end of the disk on its way."""
+    monkeypatch.setattr(request, "check_space", lambda *_: None)
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        test_a_run_that_cannot_fit_is_refused_before_it_begins_and_leaves_nothing(lab, free)
 
 
 def test_a_run_that_may_not_fit_is_warned_of_and_made(lab: Lab, free: Callable[[int], None]) -> None:
