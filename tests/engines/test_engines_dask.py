@@ -310,3 +310,58 @@ def _workers(folder: Path) -> list[int]:
 def _is_alive(pid: int) -> bool:
     state = Path(f"/proc/{pid}/stat")
     return state.exists() and state.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+# --- The defences taken out
+
+
+class _Cluster:
+    """A link to workers that are not there: one that dies once it has units, and one that does what it is given at once.
+
+    poison: units that whoever has them dies of. Twice no answer in a row: none would ever come.
+    """
+
+    address = "nowhere"
+
+    def __init__(self, poison: tuple[int, ...] = ()) -> None:
+        self.poison, self.calls, self.looked = poison, 0, False
+        self.told: list[tuple[str, Any, Any]] = [("workers", None, {"dying": 1, "living": 1})]
+
+    def call(self, flight: Any, key: str, worker: str, function: Any, work: Any, unit: int, versions: Any) -> None:
+        self.calls += 1
+        assert self.calls < 100, "a unit is tried for ever"
+        if unit in self.poison:
+            self.told += [("died", flight, None), ("workers", None, {"living": 1})]
+        elif worker == "living":
+            self.told.append(("ended", flight, ("done", unit * unit, ())))
+
+    def next(self) -> tuple[str, Any, Any]:
+        assert self.told or not self.looked, "what a worker had is waited for"
+        self.looked = not self.told
+        return self.told.pop(0) if self.told else ("workers", None, {"living": 1})
+
+    def forget(self, futures: Any) -> None:
+        pass
+
+    def want_worker(self, key: str | None) -> None:
+        pass
+
+
+def _simulated(cluster: Any) -> dict[int, int | None]:
+    items = iter([dask._Item(unit, str(unit), 1.0) for unit in range(6)])
+    run = dask._Run(cluster, Squares(""), items, "test", 60.0, lambda: False)
+    return _results(run.outcomes(lambda *_: None))
+
+
+def test_units_of_a_dead_worker_that_nobody_takes_back_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _simulated(_Cluster()) == _squares(6)
+    monkeypatch.setattr(dask._Run, "_bury", lambda *_: iter(()))
+    with pytest.raises(AssertionError, match="what a worker had is waited for"):
+        _simulated(_Cluster())
+
+
+def test_a_poison_unit_that_is_never_given_up_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _simulated(_Cluster(poison=(2,))) == {**_squares(6), 2: None}
+    monkeypatch.setattr(dask, "TRIES", 1 << 30)
+    with pytest.raises(AssertionError, match="a unit is tried for ever"):
+        _simulated(_Cluster(poison=(2,)))

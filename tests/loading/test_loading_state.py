@@ -7,6 +7,7 @@ import itertools
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -215,6 +216,17 @@ def mismatches(shards: ShardSet, points: int, workers: tuple[int, ...]) -> int:
 def test_resuming_at_random_points_gives_what_comes_next(shards: ShardSet, count: Count) -> None:
     assert mismatches(shards, 60, (0,)) == 0
     count(60)
+
+
+def test_a_state_that_is_one_unit_behind_is_found(shards: ShardSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The defence taken out: that what was delivered last is counted."""
+    told = Position.to_state
+
+    def behind(place: Position, *arguments: Any) -> dict[str, Any]:
+        return told(replace(place, unit=max(0, place.unit - 1)), *arguments)
+
+    monkeypatch.setattr(Position, "to_state", behind)
+    assert mismatches(shards, 8, (0,)) > 0
 
 
 @pytest.mark.slow
