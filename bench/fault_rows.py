@@ -155,7 +155,8 @@ shard/test_corruption a_sound_shard_of_other_rows_and_the_same_size_is_refused_w
 corpus/test_corpus_text invalid_utf8_is_told_with_the_line_of_the_file only_the_document_that_is_not_utf8_is_left_out
 corpus/test_corpus_text odd_but_lawful_bytes_are_accepted
 corpus/test_corpus_encoding what_cannot_be_decoded_is_told_with_its_line_or_left_out
-corpus/test_corpus_limit of_a_document_without_end_little_is_held ten_gigabytes_in_one_line_are_refused_at_once""",
+corpus/test_corpus_limit of_a_document_without_end_little_is_held ten_gigabytes_in_one_line_are_refused_at_once
+corpus/test_corpus_text a_reader_that_takes_bytes_for_text_is_found""",
     ),
     _row(
         "C2",
@@ -164,7 +165,8 @@ corpus/test_corpus_limit of_a_document_without_end_little_is_held ten_gigabytes_
         TOLD,
         """corpus/test_corpus_jsonl errors_name_the_line_and_say_why a_line_that_is_no_object_stays_bad_whatever_its_fields
 corpus/test_corpus_jsonl a_field_that_nobody_asked_for_costs_no_document deep_nesting_is_read_past
-corpus/test_corpus_jsonl ranges_that_do_not_fit_are_errors_or_skipped a_kept_value_of_another_type_is_an_error""",
+corpus/test_corpus_jsonl ranges_that_do_not_fit_are_errors_or_skipped a_kept_value_of_another_type_is_an_error
+corpus/test_corpus_jsonl a_reader_that_counts_no_objects_is_found a_reader_that_holds_no_range_against_its_text_is_found""",
     ),
     _row(
         "C3",
@@ -176,7 +178,9 @@ corpus/test_corpus_columnar files_that_are_not_what_their_name_says_are_refused 
 corpus/test_corpus_columnar columns_that_are_missing_or_of_another_type_are_refused
 corpus/test_corpus_columnar flipped_bytes_never_do_worse_than_an_error_of_ours
 corpus/test_corpus_columnar_limit a_compressed_batch_without_measure_is_refused_before_it_grows
-corpus/test_corpus_fuzz many_damaged_inputs_are_refused_or_counted""",
+corpus/test_corpus_fuzz many_damaged_inputs_are_refused_or_counted
+corpus/test_corpus_compressed a_reader_that_takes_the_half_of_a_stream_is_found
+corpus/test_corpus_columnar a_reader_that_checks_no_offsets_is_found""",
     ),
     _row(
         "C4",
@@ -185,7 +189,8 @@ corpus/test_corpus_fuzz many_damaged_inputs_are_refused_or_counted""",
         "exit 2, one line, the nearest name",
         """test_vocab a_file_that_cannot_be_used_is_refused a_tokenizer_json_that_cannot_be_used_is_refused
 test_config a_bad_value_is_refused_with_what_to_give a_file_that_cannot_be_used_is_refused
-test_options a_value_of_another_type_is_refused_alike_at_every_door a_value_out_of_range_is_refused_alike_at_every_door""",
+test_options a_value_of_another_type_is_refused_alike_at_every_door a_value_out_of_range_is_refused_alike_at_every_door
+test_vocab a_vocabulary_that_nobody_looks_at_is_found""",
     ),
     _row(
         "C5",
@@ -193,7 +198,8 @@ test_options a_value_of_another_type_is_refused_alike_at_every_door a_value_out_
         (20, 20),
         "every invariant of a row holds",
         """shard/test_invariants masked_rows_keep_every_invariant a_broken_invariant_is_named_with_its_row
-presharding/test_presharding_datasets documents_without_tokens_are_counted a_word_longer_than_a_sequence_is_counted""",
+presharding/test_presharding_datasets documents_without_tokens_are_counted a_word_longer_than_a_sequence_is_counted
+presharding/test_presharding_datasets a_run_that_keeps_documents_of_any_length_is_found""",
     ),
     _row(
         "D1",
@@ -201,7 +207,8 @@ presharding/test_presharding_datasets documents_without_tokens_are_counted a_wor
         (40, 40),
         "refused; Python opens, lists and runs nothing outside of the folder (audit hook)",
         """shard/test_corruption a_hostile_manifest_is_refused_and_opens_nothing_outside links_lead_nowhere a_manifest_is_a_plain_file
-test_places no_name_leads_outside""",
+shard/test_corruption a_reader_that_follows_links_is_found
+test_places no_name_leads_outside a_place_that_takes_any_name_is_found""",
     ),
     _row(
         "D2",
@@ -211,6 +218,7 @@ test_places no_name_leads_outside""",
         """shard/test_corruption other_schemas_are_refused compressed_batches_are_refused a_bomb_is_refused_before_it_unpacks
 shard/test_corruption offsets_that_lie_never_reach_a_kernel ids_outside_the_vocabulary_never_reach_a_kernel
 shard/test_corruption a_null_is_refused a_null_in_a_list_is_refused batches_of_other_sizes_are_refused
+shard/test_corruption a_reader_that_checks_no_offsets_is_found
 shard/test_manifest_fuzz rows_that_no_file_holds_are_refused_before_anything_is_allocated""",
     ),
     _row(
@@ -218,7 +226,8 @@ shard/test_manifest_fuzz rows_that_no_file_holds_are_refused_before_anything_is_
         "what is no manifest, or one in other words: deep, huge, doubled keys, NaN, not UTF-8",
         (15, 15),
         "refused; at most 64 MiB are read",
-        """shard/test_corruption what_is_no_manifest_is_refused a_manifest_in_other_words_is_refused a_huge_manifest_is_not_read""",
+        """shard/test_corruption what_is_no_manifest_is_refused a_manifest_in_other_words_is_refused a_huge_manifest_is_not_read
+shard/test_corruption a_reader_that_takes_other_words_is_found""",
     ),
     _row(
         "D4",
@@ -227,7 +236,8 @@ shard/test_manifest_fuzz rows_that_no_file_holds_are_refused_before_anything_is_
         "rows, or an error of ours, from every reader",
         """shard/test_manifest_fuzz some_values_put_into_a_manifest_are_read_or_refused any_value_put_into_a_manifest_is_read_or_refused
 shard/test_manifest_fuzz numbers_in_a_shards_own_framing_are_read_or_refused
-presharding/test_presharding_state_fuzz a_run_goes_on_from_some_changed_state_or_refuses""",
+presharding/test_presharding_state_fuzz a_run_goes_on_from_some_changed_state_or_refuses
+presharding/test_presharding_state_fuzz the_unit_of_an_impossible_receipt_is_done_again a_receipt_that_nobody_looks_at_is_found""",
     ),
     _row(
         "D5",
@@ -244,7 +254,9 @@ presharding/test_presharding_state_fuzz a_run_goes_on_from_some_changed_state_or
         """cli/test_cli_storage a_full_output_ends_with_4_and_the_same_command_goes_on
 cli/test_cli_storage a_file_that_may_not_grow_ends_with_4_and_the_same_command_goes_on
 cli/test_cli_surroundings a_disk_of_any_size_holds_nothing_half_and_the_run_goes_on_when_it_is_larger
-presharding/test_presharding_space a_run_that_cannot_fit_is_refused_before_it_begins_and_leaves_nothing""",
+presharding/test_presharding_space a_run_that_cannot_fit_is_refused_before_it_begins_and_leaves_nothing
+presharding/test_presharding_space a_run_that_looks_for_no_room_is_found
+presharding/test_presharding_faults a_full_disk_under_a_writer_that_does_not_rename_is_found""",
     ),
     _row(
         "E2",
@@ -255,7 +267,8 @@ presharding/test_presharding_space a_run_that_cannot_fit_is_refused_before_it_be
 cli/test_cli_surroundings without_a_home_or_a_place_for_temporary_files_modes_follow_the_umask
 cli/test_cli_surroundings inputs_on_a_read_only_disk_are_read_and_nothing_is_written_there
 cli/test_cli_streams too_few_file_descriptors_end_with_4_or_do_not_matter
-cli/test_cli_descriptors every_command_with_few_descriptors a_run_that_ended_for_want_of_descriptors_goes_on_as_it_was_told""",
+cli/test_cli_descriptors every_command_with_few_descriptors a_run_that_ended_for_want_of_descriptors_goes_on_as_it_was_told
+cli/test_cli_storage a_refusal_that_nobody_takes_for_one_is_found""",
     ),
     _row(
         "E3",
@@ -264,7 +277,8 @@ cli/test_cli_descriptors every_command_with_few_descriptors a_run_that_ended_for
         "healed, or done without after one warning; no flipped bit is run",
         """kernels/test_kernels_cache a_damaged_file_heals no_flipped_bit_is_ever_run
 kernels/test_kernels_cache a_folder_that_others_can_write_is_refused_with_one_warning a_read_only_cache_is_done_without_after_one_warning
-kernels/test_kernels_cache a_cache_that_cannot_be_written_is_done_without_after_one_warning cold_processes_at_once_all_succeed""",
+kernels/test_kernels_cache a_cache_that_cannot_be_written_is_done_without_after_one_warning cold_processes_at_once_all_succeed
+kernels/test_kernels_cache a_cache_that_compares_no_digest_is_found""",
     ),
     _row(
         "F1",
@@ -278,14 +292,16 @@ kernels/test_kernels_cache a_cache_that_cannot_be_written_is_done_without_after_
         "three commands at once on one folder, of one configuration or two",
         (4, 30),
         "one whole dataset; the others go on from it or end with 2",
-        """presharding/test_presharding_resume processes_racing_for_one_folder_leave_one_whole_dataset""",
+        """presharding/test_presharding_resume processes_racing_for_one_folder_leave_one_whole_dataset
+presharding/test_presharding_resume a_second_process_on_the_same_folder_is_refused a_run_that_locks_nothing_is_found""",
     ),
     _row(
         "G1",
         "Dask: a worker of a real cluster killed",
         (3, 20),
         "the bytes of a local run; no more is done again than was under way",
-        """engines/test_engines_dask a_worker_that_is_killed_costs_what_it_had_and_no_more""",
+        """engines/test_engines_dask a_worker_that_is_killed_costs_what_it_had_and_no_more
+engines/test_engines_dask units_of_a_dead_worker_that_nobody_takes_back_are_found""",
     ),
     _row(
         "G2",
@@ -296,7 +312,8 @@ kernels/test_kernels_cache a_cache_that_cannot_be_written_is_done_without_after_
 engines/test_engines_dask a_worker_that_takes_too_much_memory_is_replaced a_worker_that_stands_still_holds_nothing_up
 engines/test_engines_dask a_scheduler_that_dies_ends_the_run_with_what_to_do a_long_unit_is_given_time_by_its_size
 engines/test_engines_dask a_worker_that_joins_late_works_and_a_run_without_workers_says_so
-engines/test_engines_dask workers_of_another_version_are_refused_before_any_unit_runs an_error_of_a_unit_ends_the_run_as_it_was_raised""",
+engines/test_engines_dask workers_of_another_version_are_refused_before_any_unit_runs an_error_of_a_unit_ends_the_run_as_it_was_raised
+engines/test_engines_dask a_poison_unit_that_is_never_given_up_is_found""",
     ),
     _row(
         "G3",
@@ -308,7 +325,8 @@ presharding/test_presharding_tasks one_that_runs_alone_and_those_that_share_keep
 presharding/test_presharding_tasks a_task_whose_input_changed_meanwhile_is_not_done a_damaged_plan_is_told
 presharding/test_presharding_array any_number_of_tasks_in_any_order_writes_the_bytes_of_one_run two_at_once_on_one_number_write_the_same
 presharding/test_presharding_array a_lost_task_is_named_with_the_command_that_runs_just_that what_was_damaged_since_is_named_and_made_again
-presharding/test_presharding_array a_task_that_was_killed_is_run_again_by_its_number""",
+presharding/test_presharding_array a_task_that_was_killed_is_run_again_by_its_number
+presharding/test_presharding_tasks a_task_that_looks_at_no_input_again_is_found""",
     ),
     _row("G4", "Ray", (0, 5), "as G1", ""),
     _row(
@@ -334,7 +352,8 @@ presharding/test_presharding_remote without_more_tries_a_stumble_ends_the_run"""
         """loading/test_loading_urls eight_cold_processes_at_once_read_nothing_wrong_and_fetch_each_object_once
 loading/test_loading_urls eighty_staggered_readers_of_one_cache_under_faults_read_nothing_wrong
 loading/test_loading_urls a_shard_that_comes_wrong_is_asked_for_again a_copy_that_is_damaged_is_fetched_again_or_told
-loading/test_loading_urls a_shard_that_never_comes_right_is_refused_by_name_wherever_rows_are_drawn""",
+loading/test_loading_urls a_shard_that_never_comes_right_is_refused_by_name_wherever_rows_are_drawn
+shard/test_cache without_their_defences_wrong_bytes_are_kept_and_objects_are_fetched_by_each""",
     ),
     _row(
         "H3",
@@ -357,7 +376,8 @@ loading/test_loading_state a_run_with_workers_goes_on_whatever_happens_to_it""",
         (1000, 1000),
         "what comes next is the reference's",
         """loading/test_loading_state resuming_at_random_points_gives_what_comes_next
-loading/test_loading_state resuming_at_a_thousand_points_gives_what_comes_next""",
+loading/test_loading_state resuming_at_a_thousand_points_gives_what_comes_next
+loading/test_loading_state a_state_that_is_one_unit_behind_is_found""",
     ),
     _row(
         "I3",

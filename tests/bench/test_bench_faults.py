@@ -47,6 +47,11 @@ def test_every_row_names_tests_that_are_there():
         assert re.search(rf"^def {test}\(", (ROOT / path).read_text("utf-8"), re.MULTILINE), name
 
 
+def test_every_class_has_a_test_that_sees_it_fail():
+    fails = {row.id[0] for row in ROWS for name in row.tests if re.search(r"_(found|seen|rejected)$", name)}
+    assert fails == {row.id[0] for row in ROWS}
+
+
 def test_what_is_not_built_or_not_run_is_told():
     result = {
         "lanes": {},
