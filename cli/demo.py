@@ -46,7 +46,7 @@ def _run(out: Path) -> None:
     from spanmask.kernels.cache import has_compiled_kernels
     from spanmask.presharding.run import preshard
     from spanmask.report.audit_table import render_audit
-    from spanmask.shard.manifest import input_names
+    from spanmask.shard.input_list import input_names
     from spanmask.shard.reader import open_shards
     from spanmask.shard.verify import verify
 

@@ -151,7 +151,7 @@ def _write(inputs: tuple[str, ...], out: str, config: PreshardConfig, *, as_json
 def _show_first(inputs: tuple[str, ...], config: PreshardConfig, count: int) -> None:
     from spanmask.presharding.run import preview
     from spanmask.presharding.space import estimated_bytes, told_bytes
-    from spanmask.shard.manifest import InputRecord, input_names
+    from spanmask.shard.input_list import InputRecord, input_names
     from spanmask.tokenization import Tokenizer
 
     from .rows import print_rows

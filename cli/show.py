@@ -82,7 +82,7 @@ def command(
 def _groups(names: Sequence[str], datasets: Sequence[ShardSet], numbers: Sequence[int]) -> list[list[RowView]]:
     """Return rows of the first dataset by their numbers, each with the same sequence in the other datasets."""
     from spanmask.report.view import row_view
-    from spanmask.shard.manifest import input_names
+    from spanmask.shard.input_list import input_names
 
     inputs = [input_names(shards.manifest.inputs) for shards in datasets]
     first, groups = datasets[0], []

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from spanmask.corpus.hashing import RangeHash, Ranges, joined
 from spanmask.corpus.inputs import InputFile, Part
 from spanmask.presharding.planning import Plan
-from spanmask.shard.manifest import InputRecord
+from spanmask.shard.input_list import InputRecord
 from spanmask.shard.stated import is_count, require
 
 _HEX = frozenset("0123456789abcdef")

@@ -15,7 +15,8 @@ from spanmask.errors import ConfigError
 from spanmask.escaping import first_of
 from spanmask.presharding.locations import recalled_exclusions, recalled_inputs
 from spanmask.presharding.planning import Plan, make_plan
-from spanmask.shard.manifest import MANIFEST, Manifest, input_names
+from spanmask.shard.input_list import input_names
+from spanmask.shard.manifest import MANIFEST, Manifest
 from spanmask.shard.verify import Finding
 
 

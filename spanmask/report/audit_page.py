@@ -13,7 +13,7 @@ from spanmask.report.audit_charts import charts
 from spanmask.report.marks import UNICODE
 from spanmask.report.page import Html, count, element, heading, join, page, paragraph, prose_table, text
 from spanmask.report.view import split_document_id
-from spanmask.shard.manifest import InputRecord, input_names
+from spanmask.shard.input_list import InputRecord, input_names
 
 #: What each gate asks, by its name.
 _GATES = {

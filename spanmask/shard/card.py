@@ -6,7 +6,8 @@ from importlib.metadata import version
 from typing import Any
 
 from spanmask.escaping import code_span, first_of
-from spanmask.shard.manifest import Manifest, input_names
+from spanmask.shard.input_list import input_names
+from spanmask.shard.manifest import Manifest
 
 _CARD = """\
 ---

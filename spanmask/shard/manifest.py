@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -15,9 +14,11 @@ from typing import Any, Self
 from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION, PreshardConfig, canonical_json, fingerprint
 from spanmask.errors import ConfigError, IncompleteShards, MismatchError, ShardError
 from spanmask.escaping import short_digest
+from spanmask.shard.canonical import fingerprint_of, packed, parsed, pieces, unpacked
+from spanmask.shard.input_list import InputRecord
 from spanmask.shard.parts import SKIPPED, check_parts
 from spanmask.shard.root import Root, read_file, root_of
-from spanmask.shard.stated import is_count, require, require_unigram
+from spanmask.shard.stated import require, require_unigram
 from spanmask.shard.table import SHARDS, ShardRecord, Split, read_table, table_bytes
 from spanmask.storage import publish_bytes
 from spanmask.vocab import BUILT_IN, SpecialIds, Vocabulary, vocabulary_from_entries, vocabulary_from_tokenizer
@@ -28,38 +29,6 @@ MANIFEST_LIMIT = 64 << 20
 _READABLE = (1, FORMAT_VERSION)
 #: What the fingerprint leaves out: how content became bytes, and which release made it.
 _NOT_CONTENT = ("digest", "fingerprint", "files", "tokenized_by")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InputRecord:
-    """One input file, whose ``index`` is in the identities of its documents. size: bytes on disk.
-
-    name: its path below the folder that was given, else its base name; of format 1, the base name. Several may have one name.
-    range_bytes: of the ranges whose digests ``sha256`` is over, where it is not that of the file (FORMAT.md §4).
-    """
-
-    index: int
-    name: str
-    size: int
-    sha256: str
-    range_bytes: int | None = None
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Self:
-        """Read what `to_json` wrote; a ``ValueError`` or ``TypeError`` says that it is no record."""
-        record = cls(**value)
-        require(record.range_bytes is None or (is_count(record.range_bytes) and record.range_bytes > 0), "no ranges")
-        return record
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the record as manifests have it."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
-
-
-def input_names(inputs: Sequence[InputRecord]) -> list[str]:
-    """Return the names of inputs for people: those that several have are told apart by their numbers."""
-    count = Counter(item.name for item in inputs)
-    return [f"{item.name} (input {item.index})" if count[item.name] > 1 else item.name for item in inputs]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,103 +52,109 @@ class StatedVocabulary:
 class Manifest:
     """A finished dataset: configuration, vocabulary, inputs, counts and shards.
 
-    ``content`` is the JSON object as read or written, ``digest`` included; the properties are its parts. ``splits`` have the shards.
+    ``parts`` are those of the JSON object as read or written, ``digest`` included, its inputs as an `InputList`; the properties tell of
+    them. ``splits`` have the shards.
     """
 
-    content: dict[str, Any]
+    parts: dict[str, Any]
     splits: dict[str, Split]
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The JSON object, with one for each input: it is made anew each time."""
+        return unpacked(self.parts)
 
     @cached_property
     def config(self) -> PreshardConfig:
         """The resolved configuration."""
-        return PreshardConfig.from_json(self.content["config"])
+        return PreshardConfig.from_json(self.parts["config"])
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The vocabulary: one that ships with the package, or the entries or tokenizer that the manifest holds."""
-        vocabulary = build_vocabulary(self.content["vocabulary"])
+        vocabulary = build_vocabulary(self.parts["vocabulary"])
         return replace(vocabulary, base_words=True) if self.algorithm_version == 1 else vocabulary
 
     @cached_property
     def stated_vocabulary(self) -> StatedVocabulary:
         """What is said of the vocabulary, whether it is true or not (`verify` compares)."""
-        return StatedVocabulary.from_json(self.content["vocabulary"])
+        return StatedVocabulary.from_json(self.parts["vocabulary"])
 
     @property
     def format_version(self) -> int:
         """The version of the format that it is written in."""
-        return int(self.content["format_version"])
+        return int(self.parts["format_version"])
 
     @property
     def algorithm_version(self) -> int:
         """The version of the masking rules that its masks follow."""
-        return int(self.content["algorithm_version"])
+        return int(self.parts["algorithm_version"])
 
     @property
     def config_fingerprint(self) -> str:
         """The digest of everything that decided how a text became rows; see the function of this name."""
-        return str(self.content["config_fingerprint"])
+        return str(self.parts["config_fingerprint"])
 
     @cached_property
     def inputs(self) -> tuple[InputRecord, ...]:
         """The input files, in the order given."""
-        return tuple(InputRecord.from_json(item) for item in self.content["inputs"])
+        return tuple(self.parts["inputs"].records())
 
     @property
     def conservation(self) -> dict[str, Any]:
         """What became of the inputs: ``tokens`` (in, kept, dropped by reason), documents in, skipped and empty, and words cut."""
-        return dict(self.content["conservation"])
+        return dict(self.parts["conservation"])
 
     @property
     def word_rule(self) -> dict[str, int]:
         """How often each line of the word rule acted, in all splits (FORMAT.md §6.7); nothing in format 1."""
-        return dict(self.content["conservation"].get("word_rule", {}))
+        return dict(self.parts["conservation"].get("word_rule", {}))
 
     @property
     def statistics(self) -> dict[str, dict[str, Any]]:
         """Counts over the rows of each split, as `spanmask.statistics.RowStatistics` writes them."""
-        return dict(self.content["statistics"])
+        return dict(self.parts["statistics"])
 
     @property
     def sampling(self) -> dict[str, dict[str, Any]]:
         """Counts of the draws of each split, as `spanmask.masking.Draws` writes them: what rows do not tell."""
-        return dict(self.content["sampling"])
+        return dict(self.parts["sampling"])
 
     @property
     def words_stored(self) -> bool:
         """Whether rows carry their word starts."""
-        return bool(self.content["words"] == "stored")
+        return bool(self.parts["words"] == "stored")
 
     @property
     def unigram(self) -> list[int] | None:
         """Counts of ids for unigram replacements, when used."""
-        unigram = self.content.get("unigram")
+        unigram = self.parts.get("unigram")
         return None if unigram is None else list(unigram["counts"])
 
     @property
     def tokenized_by(self) -> dict[str, str]:
         """The library that made the ids, and its version; format 1 does not say."""
-        return dict(self.content["tokenized_by"])
+        return dict(self.parts["tokenized_by"])
 
     @property
     def skipped(self) -> dict[str, Any] | None:
         """Lines, size and digest of `skipped.jsonl`, where there is one."""
-        files: dict[str, Any] = self.content.get("files", {})
+        files: dict[str, Any] = self.parts.get("files", {})
         return files.get(SKIPPED)
 
     @property
     def fingerprint(self) -> str:
         """Equal for equal content, whatever bytes Arrow wrote it in."""
-        return str(self.content["fingerprint"])
+        return str(self.parts["fingerprint"])
 
     @property
     def digest(self) -> str:
         """SHA-256 of the manifest without this digest."""
-        return str(self.content["digest"])
+        return str(self.parts["digest"])
 
     def to_bytes(self) -> bytes:
         """Return the manifest as it stands in its file."""
-        return canonical_json(self.content) + b"\n"
+        return b"".join(pieces(self.parts)) + b"\n"
 
 
 def config_fingerprint(config: PreshardConfig, vocabulary: Vocabulary) -> str:
@@ -204,7 +179,7 @@ def _config_fingerprint(config: dict[str, Any], vocabulary: str, algorithm_versi
 def expected_config_fingerprint(manifest: Manifest) -> str:
     """Return the fingerprint that a manifest of any format must have for its configuration."""
     # Of format 1: of all options, as they are written.
-    config = manifest.content["config"] if manifest.format_version == 1 else manifest.config.differing()
+    config = manifest.parts["config"] if manifest.format_version == 1 else manifest.config.differing()
     versions = (manifest.algorithm_version, manifest.format_version)
     return _config_fingerprint(config, manifest.stated_vocabulary.sha256, *versions)
 
@@ -270,9 +245,9 @@ def build_vocabulary(known: dict[str, Any]) -> Vocabulary:
 
 def seal(content: dict[str, Any], splits: dict[str, Split]) -> Manifest:
     """Return the manifest of a content, with its fingerprint and digest. splits: whose shards it tells of."""
-    content = json.loads(canonical_json(content))
-    content["fingerprint"] = _content_fingerprint(content)
-    return Manifest(content={**content, "digest": fingerprint(content)}, splits=splits)
+    parts = packed(json.loads(canonical_json(content)))
+    parts["fingerprint"] = _content_fingerprint(parts)
+    return Manifest(parts={**parts, "digest": fingerprint_of(parts)}, splits=splits)
 
 
 def _content_fingerprint(content: dict[str, Any]) -> str:
@@ -280,7 +255,7 @@ def _content_fingerprint(content: dict[str, Any]) -> str:
         name: {key: value for key, value in split.items() if key != "shards"}
         for name, split in content["splits"].items()
     }
-    return fingerprint({**{k: v for k, v in content.items() if k not in _NOT_CONTENT}, "splits": splits})
+    return fingerprint_of({**{k: v for k, v in content.items() if k not in _NOT_CONTENT}, "splits": splits})
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -314,29 +289,30 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
             "no manifest: not a spanmask dataset, or its run did not finish; run the same preshard command again",
             path=f"{root}/{MANIFEST}",
         ) from None
-    content = checked(data)
-    manifest = Manifest(content=content, splits=_read_splits(root, content))
+    parts = checked(data)
+    # Before the table is read, which may be as large.
+    del data
+    manifest = Manifest(parts=parts, splits=_read_splits(root, parts))
     _check_splits(manifest)
     return manifest
 
 
 def checked(data: bytes) -> dict[str, Any]:
-    """Return the content of a manifest's file, after holding it to canonical JSON, version, digest and shape, in this order.
+    """Return the parts of a manifest's file, after holding it to canonical JSON, version, digest and shape, in this order.
 
     The version comes before the digest, so that a file of another format is told as that and not as damage.
     """
     try:
-        content = json.loads(data.decode("utf-8"))
-        canonical = canonical_json(content) + b"\n"
+        content = parsed(data)
     except (ValueError, RecursionError) as error:
         raise ShardError(f"not JSON ({error}); the file is damaged", path=MANIFEST) from None
-    if not isinstance(content, dict) or canonical != data:
+    if content is None:
         raise ShardError("not canonical JSON; the file is damaged or was edited", path=MANIFEST)
     version = content.get("format_version")
     if type(version) is not int or version not in _READABLE:
         known = " and ".join(map(str, _READABLE))
         raise ShardError(f"format version is {version!r}, this spanmask reads {known}", path=MANIFEST)
-    if content.get("digest") != fingerprint({key: value for key, value in content.items() if key != "digest"}):
+    if content.get("digest") != fingerprint_of({key: value for key, value in content.items() if key != "digest"}):
         raise ShardError("its digest does not match its content; the file is damaged or was edited", path=MANIFEST)
     _check_shape(content)
     return content
@@ -346,8 +322,6 @@ def _check_shape(content: dict[str, Any]) -> None:
     """Refuse a manifest that lacks or garbles a part, so that nothing else need look twice."""
     with _telling_parts():
         check_parts(content)
-        for item in content["inputs"]:
-            InputRecord.from_json(item)
         StatedVocabulary.from_json(content["vocabulary"])
         config = PreshardConfig.from_json(content["config"])
         require_unigram(content.get("unigram"), config, content["vocabulary"]["size"])
@@ -359,7 +333,7 @@ def _check_shape(content: dict[str, Any]) -> None:
 def _telling_parts() -> Iterator[None]:
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ConfigError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, ConfigError) as error:
         raise ShardError(f"it lacks or garbles a part ({error})", path=MANIFEST) from None
 
 
@@ -376,7 +350,7 @@ def _check_splits(manifest: Manifest) -> None:
     with _telling_parts():
         for name, split in manifest.splits.items():
             split.check()
-            stated = manifest.content["splits"][name]
+            stated = manifest.parts["splits"][name]
             require(
                 (split.rows, split.tokens, split.content_digest)
                 == tuple(stated[key] for key in ("rows", "tokens", "content_digest")),

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from spanmask.shard.stated import is_count, require, require_counts, require_histograms, require_vocabulary
+from spanmask.shard.input_list import InputList
+from spanmask.shard.stated import (
+    is_count,
+    require,
+    require_counts,
+    require_histograms,
+    require_parts,
+    require_vocabulary,
+)
 from spanmask.shard.table import SHARDS
 
 SPLITS = ("train", "validation")
 SKIPPED = "skipped.jsonl"
-#: The parts of a manifest, those that format 1 does not have, and those of an input and of a file beside the manifest.
+#: The parts of a manifest but for its inputs, those that format 1 does not have, and those of a file beside the manifest.
 _PARTS: dict[str, type] = {
     "format_version": int,
     "algorithm_version": int,
@@ -17,7 +25,6 @@ _PARTS: dict[str, type] = {
     "config_fingerprint": str,
     "vocabulary": dict,
     "words": str,
-    "inputs": list,
     "conservation": dict,
     "statistics": dict,
     "sampling": dict,
@@ -26,39 +33,32 @@ _PARTS: dict[str, type] = {
     "digest": str,
 }
 _NEW_PARTS: dict[str, type] = {"files": dict, "tokenized_by": dict}
-_INPUT_PARTS: dict[str, type] = {"index": int, "name": str, "size": int, "sha256": str}
 _FILE_PARTS: dict[str, type] = {"bytes": int, "sha256": str}
 
 
 def check_parts(content: dict[str, Any]) -> None:
-    """Refuse what lacks or garbles a part. content: a manifest of any format.
+    """Refuse what lacks or garbles a part. content: a manifest of any format, its inputs packed.
 
     Raises
     ------
-    KeyError, TypeError, ValueError, AttributeError
+    KeyError, TypeError, ValueError, AttributeError, RecursionError
         The message says which.
     """
-    _require_parts(content, _PARTS)
+    require_parts(content, _PARTS)
     if content["format_version"] != 1:
-        _require_parts(content, _NEW_PARTS)
+        require_parts(content, _NEW_PARTS)
         _require_files(content["files"])
-        _require_parts(content["tokenized_by"], {"library": str, "version": str})
-    for item in content["inputs"]:
-        _require_parts(item, _INPUT_PARTS)
-        require(is_count(item["index"]) and is_count(item["size"]), f"index or size of {item['name']!r} is no count")
+        require_parts(content["tokenized_by"], {"library": str, "version": str})
+    require(type(content["inputs"]) is InputList, "'inputs' is no list")
+    content["inputs"].check()
     _require_vocabulary(content["vocabulary"], content["words"])
     _require_counts(content)
-
-
-def _require_parts(value: Any, parts: dict[str, type]) -> None:
-    for name, kind in parts.items():
-        require(type(value[name]) is kind, f"{name!r} is no {kind.__name__}")
 
 
 def _require_files(files: dict[str, Any]) -> None:
     for name, parts in ((SHARDS, _FILE_PARTS), (SKIPPED, _FILE_PARTS | {"lines": int})):
         if name == SHARDS or name in files:
-            _require_parts(files[name], parts)
+            require_parts(files[name], parts)
             require(
                 all(is_count(files[name][key]) for key in parts if key != "sha256"), f"sizes of {name} are no counts"
             )
@@ -66,12 +66,12 @@ def _require_files(files: dict[str, Any]) -> None:
 
 def _require_vocabulary(known: dict[str, Any], words: str) -> None:
     entries = known.get("entries", [])
-    _require_parts(known, {"name": str, "size": int, "sha256": str, "special_ids": dict})
+    require_parts(known, {"name": str, "size": int, "sha256": str, "special_ids": dict})
     if "tokenizer" in known:
-        _require_parts(known, {"tokenizer": str, "cased": type(None)})
+        require_parts(known, {"tokenizer": str, "cased": type(None)})
         require("entries" not in known and words == "stored", "words of a tokenizer are not stored")
     else:
-        _require_parts(known, {"cased": bool})
+        require_parts(known, {"cased": bool})
     require(
         type(entries) is list and all(type(entry) is str for entry in entries),
         "the vocabulary's entries are no strings",

@@ -31,12 +31,12 @@ def rebuild_table(folder: Path) -> bool:
     StorageError
         The file system refused.
     """
-    content = checked(read_file(folder, MANIFEST, MANIFEST_LIMIT))
-    stated = content.get("files", {}).get(SHARDS)
-    manifest = Manifest(content=content, splits={})
+    parts = checked(read_file(folder, MANIFEST, MANIFEST_LIMIT))
+    stated = parts.get("files", {}).get(SHARDS)
+    manifest = Manifest(parts=parts, splits={})
     try:
         splits = {
-            name: Split.of(name, sorted(_records(folder, name, manifest), key=_place)) for name in content["splits"]
+            name: Split.of(name, sorted(_records(folder, name, manifest), key=_place)) for name in parts["splits"]
         }
         data = table_bytes(splits)
     except (*ARROW_ERRORS, struct.error, ShardError, TypeError, AttributeError):

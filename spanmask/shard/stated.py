@@ -43,6 +43,19 @@ def require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
+def require_parts(value: Any, parts: Mapping[str, type]) -> None:
+    """Refuse an object that lacks a part or has one of another type, and what is no object.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        The message names the part.
+    """
+    for name, kind in parts.items():
+        if type(value[name]) is not kind:
+            raise ValueError(f"{name!r} is no {kind.__name__}")
+
+
 def is_count(value: Any) -> bool:
     """Return whether a JSON value is a number of things."""
     return type(value) is int and 0 <= value < COUNT_LIMIT

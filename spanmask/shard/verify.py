@@ -145,7 +145,7 @@ def _check_skipped(root: Root, manifest: Manifest) -> Iterator[Finding]:
 
 
 def _compare_config(manifest: Manifest) -> Iterator[Finding]:
-    if manifest.content["vocabulary"] != describe_vocabulary(manifest.vocabulary):
+    if manifest.parts["vocabulary"] != describe_vocabulary(manifest.vocabulary):
         yield Finding(path=MANIFEST, message="special ids or entries of its vocabulary are not the vocabulary's")
     if manifest.config_fingerprint != expected_config_fingerprint(manifest):
         yield Finding(path=MANIFEST, message="config_fingerprint is not that of its configuration")
