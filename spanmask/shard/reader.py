@@ -75,7 +75,7 @@ class ShardSet(Sequence[Row]):
         self._let_go_at = 0.0
         rows = split.shards.counts("rows")
         self.row_offsets = blocks.offsets_of(rows)
-        self.block_offsets = blocks.offsets_of(-(-rows // BATCH_ROWS))
+        self.block_offsets = _block_offsets(rows)
 
     def __getstate__(self) -> dict[str, Any]:
         # Files are mapped, and checked, anew.
@@ -251,6 +251,17 @@ class Blocks(Sequence[MaskedBlock]):
 
     def __iter__(self) -> Iterator[MaskedBlock]:
         return (self[i] for i in range(len(self)))
+
+
+def _block_offsets(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the record batch with which each shard begins, and the end, (shards + 1,). rows: of each shard, (shards,)."""
+    offsets = np.zeros(len(rows) + 1, np.int64)
+    # In the memory of the result: that of steps between would stay with a process that opens very many shards.
+    batches = offsets[1:]
+    np.add(rows, BATCH_ROWS - 1, out=batches)
+    np.floor_divide(batches, BATCH_ROWS, out=batches)
+    np.cumsum(batches, out=batches)
+    return offsets
 
 
 def _split_index(offsets: npt.NDArray[np.int64], index: int) -> tuple[int, int]:

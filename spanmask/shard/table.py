@@ -27,6 +27,8 @@ SHARDS_LIMIT = 1 << 22
 _COUNT_LIMIT = 1 << 40
 #: The least that a shard spends on a row, its tokens aside, and on a token: an identity and an offset into each of four lists; an id.
 _ROW_BYTES, _TOKEN_BYTES = 28, 2
+#: Shards that are checked together.
+_CHECKED = 1 << 12
 #: What the file may have beside the values of its columns.
 _FRAME = 1 << 16
 _PATH = re.compile(
@@ -204,16 +206,21 @@ class Split:
         """
         if not 0 < len(self.shards) <= SHARDS_LIMIT:
             raise ValueError(f"{self.name} has {len(self.shards)} shards")
-        rows, tokens, sizes = (self.shards.columns[name] for name in _COUNTS)
+        # Some at a time: what is compared takes memory, too. Each with the one before it, for their order.
+        for first in range(0, len(self.shards), _CHECKED):
+            part = slice(max(first - 1, 0), first + _CHECKED)
+            self._check_columns({name: column[part] for name, column in self.shards.columns.items()})
+
+    def _check_columns(self, columns: Columns) -> None:
+        rows, tokens, sizes = (columns[name] for name in _COUNTS)
         if not all(((column >= 0) & (column < _COUNT_LIMIT)).all() for column in (rows, tokens, sizes)):
             raise ValueError(f"the sizes of a shard of {self.name} are no counts")
         fits = (rows > 0) & (3 * rows <= tokens) & (_ROW_BYTES * rows + _TOKEN_BYTES * tokens <= sizes)
         if not (fits & ((rows <= BATCH_ROWS) | (sizes <= SHARD_LIMIT))).all():
             raise ValueError(f"a shard of {self.name} has other bytes than its rows and tokens take")
-        # Compared as they stand: differences with a sign would take more memory than all of a dataset's shards may.
+        # Compared as they stand: the numbers have no sign, nor would their differences.
         later, same = (
-            [compare(self.shards.columns[name][1:], self.shards.columns[name][:-1]) for name in _NUMBERS]
-            for compare in (np.greater, np.equal)
+            [compare(columns[name][1:], columns[name][:-1]) for name in _NUMBERS] for compare in (np.greater, np.equal)
         )
         if not (later[0] | same[0] & (later[1] | same[1] & later[2])).all():
             raise ValueError(f"{self.name} names a shard twice, or not in the order of tasks, blocks and parts")

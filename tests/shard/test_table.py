@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from resealed import records_of, reseal
 
 from spanmask.errors import IncompleteShards, ShardError
+from spanmask.shard import table
 from spanmask.shard.listed import describe_file
 from spanmask.shard.manifest import read_manifest, seal
 from spanmask.shard.reader import ShardSet, open_shards
@@ -143,6 +145,38 @@ def test_figures_that_no_shards_have_are_refused(name: str, fresh: Callable[[str
     with pytest.raises(ShardError, match=r"lacks or garbles|not the table|do not hold"):
         read_manifest(folder)
     assert not verify(folder).ok
+
+
+@pytest.mark.parametrize("name", ["task", "block", "part"])
+def test_an_order_that_is_none_is_refused_wherever_it_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the shards that are checked together begin and end, too."""
+    monkeypatch.setattr(table, "_CHECKED", 2)
+    for place in range(1, 6):
+        columns = many(6)["train"].shards.columns
+        columns["task"][:] = 1
+        columns[name][:] = np.arange(6) + 1
+        Split(name="train", shards=Shards("train", columns)).check()
+        columns[name][place] = place
+        with pytest.raises(ValueError, match="twice, or not in the order"):
+            Split(name="train", shards=Shards("train", columns)).check()
+        columns[name][place] = place + 1
+        columns["tokens"][place] = 1
+        with pytest.raises(ValueError, match="other bytes"):
+            Split(name="train", shards=Shards("train", columns)).check()
+
+
+def test_opening_takes_the_table_and_two_places_a_shard(fresh: Callable[[str], Path]) -> None:
+    folder, shards = fresh("single"), 30_000
+    give(folder, many(shards))
+    open_shards(folder)
+    tracemalloc.start()
+    try:
+        opened = open_shards(folder)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert opened.block_count() == shards * -(-25_000 // 1024)
+    assert peak < (folder / SHARDS).stat().st_size + 16 * shards + 120_000
 
 
 def recast(change: Callable[[pa.Table], pa.Table], **options: Any) -> Callable[[bytes], bytes]:
