@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from figures import figure
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -219,7 +220,7 @@ def test_lines_mutated_at_random_are_read_as_arrow_reads_them_or_left_to_it() ->
 
 @pytest.mark.slow
 def test_many_more_lines_mutated_at_random_are_read_as_arrow_reads_them_or_left_to_it() -> None:
-    _assert_many_agree(400_000)
+    _assert_many_agree(figure(100_000, 400_000))
 
 
 scalars = st.one_of(

@@ -182,14 +182,15 @@ def test_a_run_goes_on_whatever_happens_to_it(shards: ShardSet, count: Count) ->
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_a_long_run_goes_on_whatever_happens_to_it(shards: ShardSet, count: Count) -> None:
-    run_machine(shards, (0,), figure(200, 2000), 40)
+    run_machine(shards, (0,), figure(200, 2000), figure(30, 50))
     count(figure(200, 2000))
 
 
 @pytest.mark.slow
 def test_a_run_with_workers_goes_on_whatever_happens_to_it(shards: ShardSet, count: Count) -> None:
-    run_machine(shards, (0, 1, 2, 3), 25, 15)
-    count(25)
+    examples = figure(10, 25)
+    run_machine(shards, (0, 1, 2, 3), examples, 15)
+    count(examples)
 
 
 def mismatches(shards: ShardSet, points: int, workers: tuple[int, ...]) -> int:
