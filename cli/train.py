@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @click.option("--yes", is_flag=True, help="Train on a CPU even if it will take more than a week.")
 @click.option("--tensorboard", is_flag=True, help="Write metrics for TensorBoard, too, to RUN/tensorboard.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-@config_options(TrainConfig, compile="--compile/--no-compile", evaluate="--eval/--no-eval")
+@config_options(TrainConfig, compile="--compile/--no-compile", evaluate="--eval/--no-eval", mmap="--mmap/--no-mmap")
 def command(
     folders: tuple[str, ...],
     out: str,

@@ -33,7 +33,8 @@ class Shelf:
 
     def __init__(self, shards: ShardSet) -> None:
         self.shards = shards
-        kept = 0 if shards.verify is Verify.ALWAYS else _BLOCKS_KEPT
+        # A block at hand keeps its whole shard in memory, where that was read.
+        kept = 0 if shards.verify is Verify.ALWAYS or not shards.mapped else _BLOCKS_KEPT
         self._block = lru_cache(maxsize=kept)(lambda number: shards.blocks[number])
 
     def read(self, rows: Offsets, *, whole: bool) -> MaskedBlock:
@@ -85,7 +86,7 @@ class _Places:
 
 
 class CompiledShelf:
-    """The rows of one dataset, copied by kernels straight from the mapped files.
+    """The rows of one dataset, copied by kernels straight from the open files.
 
     Kept of each block that was touched, as long as its shard is open: where its columns lie in the file, at most 144 bytes for 1,024 rows.
     """

@@ -1,4 +1,4 @@
-"""Finished datasets in, rows out: memory-mapped, without copies, each record batch checked when it is first touched."""
+"""Finished datasets in, rows out: memory-mapped, without copies, or read; each record batch checked when it is first touched."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, overload
@@ -19,7 +20,7 @@ from spanmask.escaping import short_digest
 from spanmask.records import MaskedBlock, Row
 from spanmask.shard.manifest import Manifest, read_manifest
 from spanmask.shard.root import RemoteRoot, Root, regular_state, root_of
-from spanmask.shard.schema import BATCH_ROWS, from_record_batch
+from spanmask.shard.schema import BATCH_ROWS, SHARD_LIMIT, from_record_batch
 from spanmask.shard.shard_file import Known, ShardFile, Verify
 from spanmask.shard.table import ShardRecord, Split
 from spanmask.storage import digest, reporting
@@ -38,6 +39,8 @@ def _open_limit() -> int:
 
 #: Shards of a split that stay open: a quarter of the files that this process may have open, and of those that systems commonly map.
 OPEN_LIMIT = _open_limit()
+#: Bytes of those that stay open where they are read and not mapped.
+HELD_LIMIT = 4 << 30
 
 
 def advancing(on_progress: OnRows | None, total: int) -> Callable[[int], None]:
@@ -56,15 +59,19 @@ def advancing(on_progress: OnRows | None, total: int) -> Callable[[int], None]:
 class ShardSet(Sequence[Row]):
     """The rows of one split of a finished dataset, in order.
 
-    Shards are mapped into memory when first needed; nothing is copied, and nothing outside the dataset's folder is opened. Of one in an
-    object store, copies on this machine are mapped (`spanmask.shard.cache`).
-    At most `OPEN_LIMIT` are open, or as many as one reading takes; one that is opened again is checked again if it was changed meanwhile.
+    Shards are mapped into memory when first needed, or read into it where not ``mapped``; nothing outside the dataset's folder is opened.
+    Of one in an object store, copies on this machine are (`spanmask.shard.cache`).
+    At most `OPEN_LIMIT` are open, and of those that are read `HELD_LIMIT` bytes, or as many as one reading takes; one that is opened again
+    is checked again if it was changed meanwhile.
     row_offsets, block_offsets: (shards + 1,) the global row, and the global record batch, with which each shard begins.
     """
 
-    def __init__(self, root: Root, manifest: Manifest, split: Split, verify: Verify = Verify.FIRST) -> None:
+    def __init__(
+        self, root: Root, manifest: Manifest, split: Split, verify: Verify = Verify.FIRST, *, mapped: bool = True
+    ) -> None:
         self.root = root
         self.verify = verify
+        self.mapped = mapped
         self.manifest = manifest
         self.split = split
         self._files: dict[int, ShardFile] = {}
@@ -76,9 +83,10 @@ class ShardSet(Sequence[Row]):
         rows = split.shards.counts("rows")
         self.row_offsets = blocks.offsets_of(rows)
         self.block_offsets = _block_offsets(rows)
+        self._largest = int(split.shards.counts("bytes").max(initial=1))
 
     def __getstate__(self) -> dict[str, Any]:
-        # Files are mapped, and checked, anew.
+        # Files are opened, and checked, anew.
         return {**self.__dict__, "_files": {}, "_looked_at": {}, "_first": None, "_known": None}
 
     def __len__(self) -> int:
@@ -123,26 +131,31 @@ class ShardSet(Sequence[Row]):
             self._files[shard] = self._opened(shard)
             self._looked_at[shard] = time.monotonic()
         self.look_again(shards)
-        if len(self._files) >= OPEN_LIMIT:
+        if len(self._files) >= self._room():
             # The last to be used are the last to be closed.
             for shard in shards:
                 self._files[shard] = self._files.pop(shard)
         return [self._files[shard] for shard in shards]
 
+    def _room(self) -> int:
+        """Return how many shards may stay open."""
+        return OPEN_LIMIT if self.mapped else min(OPEN_LIMIT, max(HELD_LIMIT // self._largest, 1))
+
     def _make_room(self, count: int, wanted: Sequence[int]) -> None:
         """Close shards that were not used for longest, those wanted apart, where there is no room for so many more."""
-        excess = len(self._files) + count - OPEN_LIMIT
+        excess = len(self._files) + count - self._room()
         if excess > 0:
             needed = set(wanted)
             for shard in list(islice((shard for shard in self._files if shard not in needed), excess)):
-                self._close(shard)
+                self.close(shard)
 
-    def _close(self, shard: int) -> None:
-        """Let go of an open shard: it is unmapped with the last rows that anyone has of it."""
-        del self._files[shard], self._looked_at[shard]
+    def close(self, shard: int) -> None:
+        """Let go of a shard, if it is open: its memory goes with the last rows that anyone has of it."""
+        self._files.pop(shard, None)
+        self._looked_at.pop(shard, None)
 
     def _opened(self, shard: int) -> ShardFile:
-        file = self._mapped(self.split.shards[shard])
+        file = self._open(self.split.shards[shard])
         # Any one will do: each was held against one before it.
         self._first = self._first or file
         file.require_types_of(self._first)
@@ -151,13 +164,16 @@ class ShardSet(Sequence[Row]):
             self._known.share(shard, file)
         return file
 
-    def _mapped(self, record: ShardRecord) -> ShardFile:
+    def _open(self, record: ShardRecord) -> ShardFile:
+        # One that is larger is a single record batch, of any size that a manifest says, and would be read into memory whole.
+        mapped = self.mapped or record.bytes > SHARD_LIMIT
+        begin = partial(ShardFile, self.root, record, self.manifest, self.verify, mapped=mapped)
         try:
-            return ShardFile(self.root, record, self.manifest, self.verify)
+            return begin()
         except ShardError:
             if isinstance(self.root, Path) or not self.root.drop_damaged(record):
                 raise
-            return ShardFile(self.root, record, self.manifest, self.verify)
+            return begin()
 
     def _let_go(self, root: RemoteRoot, wanted: Sequence[int]) -> None:
         """Close shards whose copies the cache has given up, those wanted apart: open, they would go on taking its disk."""
@@ -168,7 +184,7 @@ class ShardSet(Sequence[Row]):
         self._let_go_at = now
         gone = [number for number, file in self._files.items() if not root.holds(file.record)]
         for number in set(gone).difference(wanted):
-            self._close(number)
+            self.close(number)
 
     def look_again(self, shards: Iterable[int]) -> None:
         """Refuse those of some shards that are open and changed.
@@ -275,6 +291,7 @@ def open_shards(
     split: str = "train",
     *,
     verify: str = "first",
+    mmap: bool = True,
     fingerprint: str | None = None,
     vocabulary: str | None = None,
 ) -> ShardSet:
@@ -288,6 +305,10 @@ def open_shards(
         ``train`` or ``validation``.
     verify
         When checksums of record batches are compared: ``first`` (as each is first touched), ``always`` or ``never``.
+    mmap
+        Whether shards are mapped into memory, which is fast, and ends this process by SIGBUS where somebody cuts a shard that is mapped.
+        Without, they are read into it whole, about 4 GiB of them at a time, and what was read stays as it was; one above 1 GiB, which is
+        a single record batch, is mapped all the same.
     fingerprint, vocabulary
         What is expected: the dataset's fingerprint, and the SHA-256 of its vocabulary. None accepts any.
 
@@ -320,4 +341,4 @@ def open_shards(
     splits = manifest.splits
     if split not in splits:
         raise ConfigError(f"{root} has no split {split!r}; it has {', '.join(splits) or 'none'}")
-    return ShardSet(root, manifest, splits[split], Verify(verify))
+    return ShardSet(root, manifest, splits[split], Verify(verify), mapped=mmap)

@@ -1,4 +1,4 @@
-"""One open shard: mapped into memory, each record batch checked when it is first touched."""
+"""One open shard: mapped into memory, or read into it, each record batch checked when it is first touched."""
 
 from __future__ import annotations
 
@@ -52,8 +52,9 @@ ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, IndexError, KeyError)
 class ShardFile:
     """An open shard: its record batches, each checked on first touch.
 
-    buffer: the whole file, mapped; whole: the same as an array, up to the last multiple of 8 bytes. checked: (batches,) bool, those that
-    were found right; written: when the file, or what the file system says of it, was changed last, in nanoseconds.
+    mapped: whether the file is mapped, which is fast and ends this process by SIGBUS where it touches what somebody cut off; else all of
+    it is read at once. buffer: the whole file; whole: the same as an array, up to the last multiple of 8 bytes. checked: (batches,) bool,
+    those that were found right; written: when the file, or what the file system says of it, was changed last, in nanoseconds.
 
     Raises
     ------
@@ -65,22 +66,31 @@ class ShardFile:
         It cannot be opened, as where a process may open no more files: each shard that is read stays open.
     """
 
-    def __init__(self, root: Root, record: ShardRecord, manifest: Manifest, verify: Verify = Verify.FIRST) -> None:
+    def __init__(
+        self,
+        root: Root,
+        record: ShardRecord,
+        manifest: Manifest,
+        verify: Verify = Verify.FIRST,
+        *,
+        mapped: bool = True,
+    ) -> None:
         self.record = record
         self._root, self._verify = root, verify
         path = f"{root}/{record.path}"
         self._touched: set[int] = set()
         self._vocabulary_size = manifest.stated_vocabulary.size
         try:
-            with open_shard(root, record) as file, reporting(path, "map"):
+            with open_shard(root, record) as file, reporting(path, "map" if mapped else "read"):
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if mapped else None
+                self.buffer = pa.py_buffer(file.read(record.bytes) if self._map is None else self._map)
+                # What is changed while it is read is then known to have changed.
                 state = os.fstat(file.fileno())
                 self._modified, self.written = state.st_mtime_ns, state.st_ctime_ns
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            self.buffer = pa.py_buffer(self._map)
-            self.whole = np.frombuffer(self.buffer, np.uint8, len(self._map) // 8 * 8)
-            self._advise("MADV_RANDOM", 0, len(self._map))
+            self.whole = np.frombuffer(self.buffer, np.uint8, self.buffer.size // 8 * 8)
+            self._advise("MADV_RANDOM", 0, self.buffer.size)
             self._reader = pa.ipc.open_file(pa.BufferReader(self.buffer))
-            self._bounds = [*record_batches(self.buffer), len(self._map)]
+            self._bounds = [*record_batches(self.buffer), self.buffer.size]
             self.checked: npt.NDArray[np.bool_] = np.zeros(len(self), np.bool_)
             compressed = has_compressed_batches(self.buffer)
             known = self._reader.schema.equals(expected_schema(manifest, self._reader.schema), check_metadata=True)
@@ -179,11 +189,11 @@ class ShardFile:
             raise ShardError(message, path=self.record.path)
 
     def _advise(self, advice: str, start: int, stop: int) -> None:
-        """Tell the system how bytes [start, stop) will be read, where it listens: record batches in any order, each of them whole.
+        """Tell the system how bytes [start, stop) of a map will be read, where it listens: record batches in any order, each of them whole.
 
         Left to itself it may read megabytes around each page that is touched.
         """
-        if hasattr(mmap, advice):
+        if self._map is not None and hasattr(mmap, advice):
             first = start // mmap.PAGESIZE * mmap.PAGESIZE
             self._map.madvise(getattr(mmap, advice), first, stop - first)
 

@@ -208,6 +208,8 @@ class TrainConfig(Options):
         Compile the update. [on for CUDA]
     threads
         Threads of the CPU. [as torch has it]
+    mmap
+        Map shards; a process that has one mapped which somebody cuts dies (SIGBUS). Else each reads them into its memory, about 4 GiB. [on]
     """
 
     model: str = "base"
@@ -254,6 +256,7 @@ class TrainConfig(Options):
     dtype: Precision = Precision.AUTO
     compile: bool | None = None
     threads: int | None = None
+    mmap: bool = True
 
     def _check(self) -> None:
         self._fill(warmup=min(_WARMUP, max(self.steps, 0) // 10))

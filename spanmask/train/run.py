@@ -83,13 +83,13 @@ def train(  # noqa: PLR0913 - the one door
     """
     folder, watch = RunFolder(out), watch or Watch(on_progress, on_metrics)
     with joined(config.device) as world, threads(config.threads):
-        shards = open_datasets(datasets, "train", "first")
+        shards = open_datasets(datasets, "train", "first", mmap=config.mmap)
         require_targets(shards)
         # The first rank writes, for all.
         with folder.claimed(resume=resume) if world.first else nullcontext():
             started = _start(folder, config, shards, world, resume)
             position = _position(started, allow_other_data=allow_other_data)
-            held_out = _held_out(shards) if config.evaluate or config.eval_every else []
+            held_out = _held_out(shards, mmap=config.mmap) if config.evaluate or config.eval_every else []
             if world.first:
                 run = started.run
                 plan = plan_of(config, run.model, run.parameters, shards, world, started.step)
@@ -116,13 +116,13 @@ def threads(wanted: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _held_out(shards: Sequence[ShardSet]) -> list[ShardSet]:
+def _held_out(shards: Sequence[ShardSet], *, mmap: bool) -> list[ShardSet]:
     for one in shards:
         if "validation" not in one.manifest.splits:
             raise ConfigError(
                 f"{one.root} has no validation split to evaluate on: preshard with --holdout 0.01, say, a larger share of few documents"
             )
-    held_out = open_datasets([one.root for one in shards], "validation", "first")
+    held_out = open_datasets([one.root for one in shards], "validation", "first", mmap=mmap)
     require_targets(held_out)
     return held_out
 

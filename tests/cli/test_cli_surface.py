@@ -83,7 +83,7 @@ SURFACE: dict[str, dict[str, list[str] | None]] = {
     | dict.fromkeys(["--sbo-weight", "--hidden-dropout", "--attention-dropout", "--steps", "--warmup", "--lr"])
     | dict.fromkeys(["--batch-size", "--accumulate", "--beta1", "--beta2", "--epsilon", "--weight-decay", "--clip"])
     | dict.fromkeys(["--seed", "--width", "--window", "--save-every", "--keep-last", "--log-every", "--eval-every"])
-    | dict.fromkeys(["--threads", "--compile", "--no-compile", "--eval", "--no-eval"]),
+    | dict.fromkeys(["--threads", "--compile", "--no-compile", "--eval", "--no-eval", "--mmap", "--no-mmap"]),
     "export-model": dict.fromkeys(["--out", "--step", "--average", "--overwrite"]),
     "infill": dict.fromkeys(["--top", "--json"]),
     "overlap": dict.fromkeys(["--eval", "--ids", "--n", "--least", "--eval-field", "--jobs", "--json", "--text-field"])
@@ -181,7 +181,7 @@ def test_the_defaults_that_help_shows_are_those_that_stand(name: str) -> None:
     types = {option.name: option.type for option in command.params}
     read = {key: types[key].convert(value, None, None) for key, value in plain.items()}
     assert config.of(**needed, **read) == config.of(**needed)
-    assert len(read) == {"preshard": 17, "train": 25, "export": 0, "vocab": 9}[name]
+    assert len(read) == {"preshard": 17, "train": 26, "export": 0, "vocab": 9}[name]
 
 
 @pytest.mark.parametrize(

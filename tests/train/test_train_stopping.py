@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 from train.conftest import NO_DROPOUT, config_of, flags_of, invoke, lines_of, losses_of, weights_of, write_toml
 
-from spanmask.errors import ConfigError, MismatchError
+from spanmask.errors import ConfigError, MismatchError, ShardError
 from spanmask.loading import prefetching
+from spanmask.shard import reader
 from spanmask.train import Progress, Watch, feeding, load_run, train
 
 #: What has no checkpoint but its last, and lines of metrics that a stop falls between.
@@ -353,3 +354,20 @@ def test_ranks_end_in_order_whoever_is_signalled(
     assert last == lines_of(run)[-1]["step"]
     assert f"stopped at step {last:,}; --resume goes on\n" in error
     assert not (run / ".spanmask").exists()
+
+
+@pytest.mark.faults
+def test_without_maps_a_run_whose_shard_is_cut_names_it(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mapped, it would end this process by SIGBUS."""
+    monkeypatch.setattr(reader, "LOOK_SECONDS", 0)
+    shutil.copytree(shards, tmp_path / "copy")
+    (path,) = (tmp_path / "copy").glob("train/*.arrow")
+    config = config_of(window=4, save_every=0, mmap=False)
+
+    def cut(progress: Progress) -> None:
+        os.truncate(path, 0)
+
+    with pytest.raises(ShardError, match=f"^train/{path.name}: it changed since it was opened"):
+        train(tmp_path / "copy", tmp_path / "run", config, on_progress=cut)

@@ -57,6 +57,8 @@ class ShardLoader(IterableDataset[Tensors]):
         Of folders: ``train`` or ``validation``.
     verify
         Of folders: when checksums are compared; see `spanmask.open`.
+    mmap
+        Of folders: whether shards are mapped, or read into the memory of each process; see `spanmask.open`.
     rank, world
         Which part of each global batch is meant. By default, torch's process group says; without one, all of it.
     workers
@@ -83,6 +85,7 @@ class ShardLoader(IterableDataset[Tensors]):
         batch_size: int,
         split: str = "train",
         verify: str = "first",
+        mmap: bool = True,
         rank: int | None = None,
         world: int | None = None,
         workers: int = 0,
@@ -96,7 +99,7 @@ class ShardLoader(IterableDataset[Tensors]):
             raise ConfigError(f"workers is {workers}: give 0 or more")
         require_known(options, [*LoadConfig.option_names(), *inspect.signature(ShardLoader).parameters])
         self.config = LoadConfig.of(batch_size=batch_size, **options)
-        self._datasets = open_datasets(datasets, split, verify)
+        self._datasets = open_datasets(datasets, split, verify, mmap=mmap)
         self._share = share_of(rank, world)
         self._workers = workers
         target = None if device is None else torch.device(device)

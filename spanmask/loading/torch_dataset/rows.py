@@ -27,7 +27,7 @@ class ShardDataset(Dataset[Row]):
     ----------
     dataset
         A folder that ``spanmask preshard`` wrote, or an open `ShardSet`.
-    split, verify
+    split, verify, mmap
         Of a folder; see `spanmask.open`.
     masks
         ``stored``, or ``fresh`` ones for the epoch that `set_epoch` names; until then, those of epoch 0. PyTorch tells a dataset of rows
@@ -40,11 +40,12 @@ class ShardDataset(Dataset[Row]):
         split: str = "train",
         *,
         verify: str = "first",
+        mmap: bool = True,
         masks: str = "stored",
         backend: str = "auto",
     ) -> None:
         options = LoadConfig.of(batch_size=1, masks=masks, backend=backend)
-        self.shards = open_datasets(dataset, split, verify)[0]
+        self.shards = open_datasets(dataset, split, verify, mmap=mmap)[0]
         self._reader = RowReader([self.shards], masks=options.masks, backend=options.backend.resolved)
         self._epoch = SharedNumbers(torch.zeros(1, dtype=torch.int64))
 

@@ -23,10 +23,10 @@ _MODEL_INPUTS = ("input_ids", "attention_mask", "labels")
 _DETAILS = ("weights", "rows", "datasets")
 
 
-def open_datasets(datasets: Datasets, split: str, verify: str) -> list[ShardSet]:
+def open_datasets(datasets: Datasets, split: str, verify: str, *, mmap: bool) -> list[ShardSet]:
     """Return open splits of folders, or of what is open already; one or several."""
     given = [datasets] if isinstance(datasets, (str, os.PathLike, ShardSet)) else list(datasets)
-    return [one if isinstance(one, ShardSet) else open_shards(one, split, verify=verify) for one in given]
+    return [one if isinstance(one, ShardSet) else open_shards(one, split, verify=verify, mmap=mmap) for one in given]
 
 
 def share_of(rank: int | None, world: int | None) -> Share:
