@@ -103,12 +103,11 @@ class _UnitRows:
     """The rows of one unit in one split, taken in order."""
 
     def __init__(self, root: Root, manifest: Manifest, split: str, unit: Unit) -> None:
-        shards = ShardSet(root, manifest, manifest.splits[split])
+        shards = ShardSet(root, manifest, manifest.splits[split], mapped=False)
         # A streamed task has a unit for each block, any other is one unit of several shards.
         chosen = shards.split.shards.of_unit(unit.task, None if unit.raw is None else unit.block)
         self.path = f"{split}/shard-{unit.name}.arrow"
-        blocks = (shards.blocks[k] for number in chosen for k in range(*shards.block_offsets[number : number + 2]))
-        self._rows = (row for block in blocks for row in _originals(block, manifest.vocabulary))
+        self._rows = (row for block in _blocks(shards, chosen) for row in _originals(block, manifest.vocabulary))
 
     def compare(self, segments: SequenceBlock) -> Finding | None:
         """Hold the next rows against segments; return the first difference."""
@@ -127,6 +126,13 @@ class _UnitRows:
     def left(self) -> bool:
         """Return whether rows remain."""
         return next(self._rows, None) is not None
+
+
+def _blocks(shards: ShardSet, chosen: Sequence[int]) -> Iterator[MaskedBlock]:
+    """Yield the record batches of some shards, of which one at a time is open."""
+    for number in chosen:
+        yield from (shards.blocks[k] for k in range(*shards.block_offsets[number : number + 2]))
+        shards.close(number)
 
 
 def _originals(block: MaskedBlock, vocabulary: Vocabulary) -> Iterator[tuple[tuple[int, int], TokenIds]]:

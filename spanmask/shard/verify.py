@@ -85,7 +85,8 @@ def verify(folder: str | os.PathLike[str], *, on_progress: OnRows | None = None)
     advance = advancing(on_progress, sum(split.rows for split in manifest.splits.values()))
     for split in manifest.splits.values():
         counted = RowStatistics()
-        faults = list(_check_split(ShardSet(root, manifest, split), counted, advance))
+        # Read, not mapped: whoever cut a shard meanwhile would end this process without a word.
+        faults = list(_check_split(ShardSet(root, manifest, split, mapped=False), counted, advance))
         kept, damaged = kept + counted.tokens, damaged or bool(faults)
         # Counts over part of the rows would differ for sure, and say nothing beside the fault.
         findings += faults or _compare_statistics(manifest, split.name, counted)
@@ -111,6 +112,7 @@ def _check_split(shards: ShardSet, counted: RowStatistics, advance: Callable[[in
             _check_shard(shards, number, before, counted, advance)
         except ShardError as error:
             yield Finding(path=record.path, message=_located(error))
+        shards.close(number)
         # As the manifest says, so that one damaged shard is not blamed on the next.
         before = record.last
 

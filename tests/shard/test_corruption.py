@@ -18,6 +18,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +250,23 @@ def test_a_reader_that_compares_no_size_is_found(small, monkeypatch):
 
 
 # --- Cut, lengthened, doubled
+
+
+def test_verify_is_not_ended_by_a_cut_of_what_it_reads(fresh, monkeypatch):
+    """In a child: mapped, the shard would end it by SIGBUS."""
+    folder, problem = fresh("single"), verifying.content_problem
+    (record,) = records_of(folder)
+
+    def cut_first(rows: Any) -> Any:
+        os.truncate(folder / record.path, 0)
+        return problem(rows)
+
+    monkeypatch.setattr(verifying, "content_problem", cut_first)
+    child = get_context("fork").Process(target=lambda: os._exit(100 + verify(folder).ok))
+    child.start()
+    child.join()
+    assert child.exitcode == 101, "it was whole when it was read"
+    assert not verify(folder).ok
 
 
 def test_a_shard_cut_at_any_length_is_refused(fresh, count):
