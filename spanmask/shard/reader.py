@@ -6,6 +6,7 @@ import os
 import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -202,6 +203,15 @@ class ShardSet(Sequence[Row]):
             if self._looked_at.get(shard, now + 1) <= late:
                 self._files[shard].check_unchanged()
                 self._looked_at[shard] = now
+
+    def resized(self) -> Iterator[tuple[ShardRecord, int]]:
+        """Yield the shards that have another size than the manifest says, and which; of an object store none."""
+        if isinstance(self.root, Path):
+            for record in self.split.shards:
+                with suppress(FileNotFoundError):
+                    size = (self.root / record.path).stat().st_size
+                    if size != record.bytes:
+                        yield record, size
 
     def check_digest(self, shard: int) -> None:
         """Read a whole shard and compare its SHA-256 with the manifest's.

@@ -96,3 +96,28 @@ def test_a_shard_of_any_size_is_not_read_into_memory(copy: Path, monkeypatch: py
         shards = spanmask.open(copy, mmap=False)
         assert len(shards[0].input_ids)
         assert (f"{copy}/{shards.split.shards[0].path}" in Path("/proc/self/maps").read_text()) is mapped
+
+
+# --- Mapped, in worker processes
+
+
+@pytest.mark.parametrize(("workers", "numbers"), [(1, [2]), (2, [0, 3, 5])])
+def test_a_worker_that_a_cut_ends_is_told_with_the_shards_that_were_cut(
+    shards: ShardSet, copy: Path, workers: int, numbers: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it torch says that shared memory may be too small, and names nothing."""
+    # Looked at again, a shard that changed is refused before it is touched.
+    monkeypatch.setattr(reader, "LOOK_SECONDS", 3600)
+    loader = ShardLoader(copy, workers=workers, **OPTIONS)
+    batches = iter(loader)
+    found = list(islice(batches, 1))
+    first, *others = cut(copy, *numbers)
+    with pytest.raises(ShardError) as told:
+        found.extend(batches)
+    assert str(told.value).startswith(f"{first}: 0 bytes, and the manifest of {copy} says ")
+    assert all(f"{path} of {copy}" in str(told.value) for path in others)
+    assert "SIGBUS" in str(told.value)
+    assert "mmap=False" in str(told.value)
+    again = ShardLoader(shards, **OPTIONS)
+    again.load_state_dict(loader.state_dict())
+    assert same([*found, *again], list(ShardLoader(shards, **OPTIONS)))

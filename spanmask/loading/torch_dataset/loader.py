@@ -6,7 +6,7 @@ import inspect
 import resource
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from spanmask.errors import ConfigError, SpanmaskError, StorageError
+from spanmask.errors import ConfigError, ShardError, SpanmaskError, StorageError
 from spanmask.loading.config import LoadConfig
 from spanmask.loading.position import Position, read_state
 from spanmask.loading.prefetching import Ahead
@@ -25,6 +25,10 @@ from spanmask.loading.torch_dataset.sharing import Iterations
 from spanmask.loading.torch_dataset.tensors import Datasets, Tensors, Transfer, open_datasets, share_of, to_tensors
 from spanmask.options import require_known
 from spanmask.processes import PATIENCE, ending_still, is_stopped
+from spanmask.shard.reader import ShardSet
+
+#: Shards that an error names, besides the first.
+_TOLD_SHARDS = 5
 
 
 class ShardLoader(IterableDataset[Tensors]):
@@ -227,7 +231,7 @@ class ShardLoader(IterableDataset[Tensors]):
         try:
             with (
                 ending_still([worker.pid or 0 for worker in workers]) as still,
-                _telling_of_dead_workers(workers, still),
+                _telling_of_dead_workers(workers, still, self._datasets),
             ):
                 for tensors, (epoch, window, unit) in batches:
                     yield tensors, Position(epoch=epoch, window=window, unit=unit)
@@ -254,7 +258,9 @@ def _require_descriptors(workers: int) -> None:
 
 
 @contextmanager
-def _telling_of_dead_workers(workers: set[BaseProcess], still: list[int]) -> Iterator[None]:
+def _telling_of_dead_workers(
+    workers: set[BaseProcess], still: list[int], datasets: Sequence[ShardSet]
+) -> Iterator[None]:
     """Turn what torch says of a worker that is gone into one error. still: those that were ended because they stood still.
 
     It is met as such, or first as a socket of the worker's that is closed, reset, or not there. An error that a worker raised is another
@@ -267,12 +273,37 @@ def _telling_of_dead_workers(workers: set[BaseProcess], still: list[int]) -> Ite
         if not gone or "in DataLoader worker process" in str(error):
             raise
         _end(workers)
+        if any(worker.exitcode == -signal.SIGBUS for worker in workers):
+            _tell_of_cut_shards(datasets, error)
         told = f"a worker process of the loader died, perhaps for want of memory ({error or type(error).__name__})"
         if still:
             told = f"worker process {still[0]} of the loader was stopped and not continued for {PATIENCE:.0f} s"
         raise SpanmaskError(
             f"{told}: go on from state_dict(), which counts the batches that were handed out, with fewer workers"
         ) from error
+
+
+def _tell_of_cut_shards(datasets: Sequence[ShardSet], error: Exception) -> None:
+    """Name the shards that somebody cut, if any: a map of one ends the process that touches what is gone.
+
+    Raises
+    ------
+    ShardError
+        There are some.
+    """
+    cut = [(shards.root, record, size) for shards in datasets for record, size in shards.resized()]
+    if not cut:
+        return
+    (root, record, size), *others = cut
+    also = ", ".join(f"{other.path} of {where}" for where, other, _ in others[:_TOLD_SHARDS])
+    also += f" and {len(others) - _TOLD_SHARDS} more" * (len(others) > _TOLD_SHARDS)
+    raise ShardError(
+        f"{size:,} bytes, and the manifest of {root} says {record.bytes:,}{'; of other sizes, too: ' * bool(also)}{also}. Where a shard is "
+        "cut while a worker process of the loader has it mapped, the system ends that process (SIGBUS). Restore it (spanmask repair); "
+        "replace shards by renaming, never write to them; where others do, copy the dataset, or give mmap=False. Then go on from "
+        "state_dict(), which counts the batches that were handed out",
+        path=record.path,
+    ) from error
 
 
 def _end(workers: set[BaseProcess]) -> None:
