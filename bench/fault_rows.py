@@ -145,7 +145,17 @@ shard/test_corruption a_reader_that_compares_no_size_is_found""",
         """shard/test_corruption shards_that_are_not_the_manifests_are_found sound_shards_beside_a_damaged_one_are_not_accused
 shard/test_corruption a_sound_shard_of_other_rows_and_the_same_size_is_refused_where_it_is_opened""",
     ),
-    _row("B7", "a file shrinks under a reader that has it mapped", (3, 3), "the parent names the shard", ""),
+    _row(
+        "B7",
+        "a file shrinks while it is read: under a worker process that has it mapped, and without maps",
+        (10, 10),
+        "the parent names the file; without maps, what was read stays, or an error names the shard",
+        """loading/test_loading_cuts a_worker_that_a_cut_ends_is_told_with_the_shards_that_were_cut
+loading/test_loading_cuts what_was_read_without_maps_outlives_a_cut a_cut_of_what_is_read_without_maps_is_told_by_the_shards_name
+train/test_train_stopping without_maps_a_run_whose_shard_is_cut_names_it
+shard/test_corruption verify_is_not_ended_by_a_cut_of_what_it_reads
+engines/test_engines_local a_worker_that_a_cut_of_its_input_ends_is_tried_again_and_names_the_input""",
+    ),
     _row(
         "C1",
         "malformed text: invalid UTF-8 of each kind, NUL, BOM, line ends, empty, blank, without end",

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spanmask.config import CorpusConfig
+from spanmask.corpus.inputs import Part
+from spanmask.corpus.reading import read_part
 from spanmask.errors import CorpusError
 
 
@@ -85,3 +88,22 @@ class Surroundings:
         answer = signal.getsignal(signal.SIGTERM)
         held = {signal.SIGINT, signal.SIGTERM} <= signal.pthread_sigmask(signal.SIG_BLOCK, [])
         return Path(f"/proc/self/fd/{self.descriptor}").exists(), answer == signal.SIG_DFL, os.read(0, 1), held
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """Reads an input, half of which is cut off when its first block is there. Tries are counted in a file."""
+
+    part: Part
+    folder: str
+
+    def prepare(self) -> Callable[[int, Any], int]:
+        return self.run
+
+    def run(self, unit: int, report: Callable[..., None]) -> int:
+        with Path(self.folder, f"tries-{unit}").open("a") as file:
+            file.write("x")
+        blocks = read_part(self.part, CorpusConfig())
+        size = len(next(blocks))
+        os.truncate(self.part.file.path, self.part.file.size // 2)
+        return size + sum(map(len, blocks))

@@ -12,11 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from children import run_child
-from engines.engine_works import Squares, Surroundings
+from engines.engine_works import Cutting, Squares, Surroundings
 
 from spanmask import processes
+from spanmask.config import Format
+from spanmask.corpus.inputs import Part, find_inputs
 from spanmask.engines import local, workers
 from spanmask.engines.local import TRIES, run_inline, run_processes
 from spanmask.errors import CorpusError, SpanmaskError
@@ -216,6 +219,18 @@ def test_an_error_of_a_unit_ends_the_run_as_it_was_raised(tmp_path: Path) -> Non
         _run(Squares(str(tmp_path), bad=(2,)), range(50))
     assert str(caught.value) == "some.txt:2: the unit is bad"
     assert not (tmp_path / "tries-49").exists()
+
+
+def test_a_worker_that_a_cut_of_its_input_ends_is_tried_again_and_names_the_input(tmp_path: Path) -> None:
+    """An Arrow input is mapped: what touches the part that is gone dies by SIGBUS, and the next try finds the file damaged."""
+    path, table = tmp_path / "input.arrow", pa.table({"text": ["some text, and more of it " * 2_500] * 12})
+    with pa.ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table, max_chunksize=1)
+    (file,) = find_inputs([path], Format.ARROW).files
+    work = Cutting(Part(file=file, start=0, stop=12), str(tmp_path))
+    with pytest.raises(CorpusError, match=f"^{path}: not an Arrow IPC file or stream, or a damaged one"):
+        list(run_processes(work, iter([0]), 1, lambda *_: None))
+    assert _tries(tmp_path, 0) == 2
 
 
 @pytest.mark.slow
