@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from planted import plant
 from resealed import reseal
 
 from spanmask.config import canonical_json, fingerprint
 from spanmask.errors import ShardError
+from spanmask.shard import input_list
 from spanmask.shard import manifest as manifests
 from spanmask.shard.canonical import fingerprint_of, pieces
 from spanmask.shard.input_list import InputList
@@ -191,3 +193,14 @@ def test_a_part_that_is_no_input_is_told(fresh: Callable[[str], Path]) -> None:
     give(folder, content_of(folder) | {"inputs": 5})
     with pytest.raises(ShardError, match="'inputs' is no list"):
         read_manifest(folder)
+
+
+def test_a_reader_that_takes_inputs_in_other_words_is_found(
+    fresh: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The defence taken out: their JSON need not be canonical."""
+    folder = fresh("single")
+    give_text(folder, texts()["white space"])
+    assert not is_read(folder)
+    plant(monkeypatch, input_list, 'canonical_json(items) == b"[%b]" % block', "bool(items)")
+    assert is_read(folder)
