@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from itertools import product
 from typing import Any
 
@@ -314,12 +315,51 @@ def test_flipped_bytes_never_do_worse_than_an_error_of_ours(corpus: Any, layout:
     assert not outcomes & {"StorageError", "ShardError"}
 
 
-def test_offsets_that_lie_are_refused_before_they_are_used(corpus: Any) -> None:
-    offsets = pa.py_buffer(np.array([0, 1 << 30, 3], np.int32))
-    lying = pa.Array.from_buffers(pa.string(), 2, [None, offsets, pa.py_buffer(b"abc")])
-    file = save(corpus, pa.table({"text": lying}), "file")
+def _lying_offsets(kind: pa.DataType, dtype: Any) -> pa.Array:
+    offsets = pa.py_buffer(np.array([0, 1 << 30, 3], dtype))
+    return pa.Array.from_buffers(kind, 2, [None, offsets, pa.py_buffer(b"abc")])
+
+
+def _lying_view(buffer: int, place: int) -> pa.Array:
+    view = struct.pack("<i4sii", 20, b"text", buffer, place)
+    return pa.Array.from_buffers(pa.string_view(), 1, [None, pa.py_buffer(view), pa.py_buffer(b"text" * 9)])
+
+
+def _dictionary(indices: list[int], values: pa.Array) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), values, safe=False)
+
+
+LYING = {
+    "offsets": _lying_offsets(pa.string(), np.int32),
+    "large offsets": _lying_offsets(pa.large_string(), np.int64),
+    "a view's place": _lying_view(0, 1 << 20),
+    "a view's buffer": _lying_view(5, 0),
+    "an index": _dictionary([0, 1 << 20], pa.array(["a"])),
+    "an index below": _dictionary([0, -1], pa.array(["a"])),
+    "offsets of a dictionary": _dictionary([0, 1], _lying_offsets(pa.string(), np.int32)),
+    "a view of a dictionary": _dictionary([0, 0], _lying_view(0, 1 << 20)),
+}
+
+
+@pytest.mark.parametrize("what", LYING)
+def test_offsets_that_lie_are_refused_before_they_are_used(corpus: Any, what: str) -> None:
+    file = save(corpus, pa.table({"text": LYING[what]}), "file")
     with pytest.raises(CorpusError, match="damaged"):
         list(columnar.read_rows(Part(file=file, start=0, stop=2), CorpusConfig()))
+
+
+@pytest.mark.parametrize("kind", KINDS[:-1])
+def test_rows_that_no_buffer_holds_are_refused_where_a_file_is_divided_and_read(corpus: Any, kind: str) -> None:
+    table, rows, more = pa.table({"text": text_as(kind, ["ab", "a longer text"] * 160 + ["c"])}), 321, 1 << 20
+    path = corpus.folder / save(corpus, table, "file", rows).name
+    path.write_bytes(path.read_bytes().replace(rows.to_bytes(8, "little"), more.to_bytes(8, "little")))
+    file = corpus.find(path)
+    for read in (
+        lambda: divide(file, CorpusConfig(), 100),
+        lambda: list(columnar.read_rows(Part(file=file, start=0, stop=2), CorpusConfig())),
+    ):
+        with pytest.raises(CorpusError, match=r"damaged one .*expected at least"):
+            read()
 
 
 def test_a_file_that_may_not_be_read_is_a_storage_error(corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,4 +381,4 @@ def test_a_reader_that_checks_no_offsets_is_found(corpus: Any, monkeypatch: pyte
     plant(monkeypatch, arrow, "without_encoding(batch.column(name)).validate(full=True)", "pass")
     monkeypatch.setattr(columnar, "documents_of", lambda *_: pytest.fail("offsets would be followed"))
     with pytest.raises(pytest.fail.Exception, match="offsets would be followed"):
-        test_offsets_that_lie_are_refused_before_they_are_used(corpus)
+        test_offsets_that_lie_are_refused_before_they_are_used(corpus, "offsets")
