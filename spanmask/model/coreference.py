@@ -8,12 +8,18 @@ A mention's score is one of its start, one of its end and a bilinear one of both
 and start, end and end, start and end, end and start) and of both mention scores; that of having none is 0. Kirstain et al. 2021
 (https://aclanthology.org/2021.acl-short.3) have shown that this is enough. Without hidden layer (``ffnn`` 0) it is a linear reader of what
 an encoder says at the boundaries of spans.
+
+Training sees all of this at once, of some segments. Prediction sees a document of any length in windows of some segments: one pass over
+them finds the likeliest spans, of which numbers alone are kept, others look for their antecedents. What is read of spans is held for a
+block of them; for each further block, all windows up to it are read again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +28,12 @@ from torch.nn import functional
 from spanmask.model.config import SpanBertConfig
 from spanmask.model.dropout import Dropout
 from spanmask.model.encoder import initialise
+from spanmask.model.finetuning import GroupStates
 
 #: Words whose pairs are multiplied at once: the products computed beside those wanted are fewer with less, and calls with more.
 _BLOCK = 64
-#: Mentions whose antecedents are looked for at once in prediction.
-_ROWS = 1024
+#: Mentions whose antecedents are looked for at once in prediction, and of how many what is read of them is held.
+_ROWS, _BLOCK_MENTIONS = 1024, 1 << 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,14 +72,32 @@ class _Reader(nn.Module):
         return read
 
 
+class _Window(NamedTuple):
+    """The words [begin, end) of a document, before which word the spans end that begin there, and the bins [from, to) of all these."""
+
+    begin: int
+    end: int
+    reached: int
+    bins: tuple[int, int]
+
+
+class _Spans(NamedTuple):
+    """Spans of a document in order, (k,) each: first and last word, and mention score."""
+
+    starts: Tensor
+    ends: Tensor
+    scores: Tensor
+
+
 class CorefHead(nn.Module):
     """Mentions and antecedents of one document, or part of one.
 
-    Both methods take hidden states, (R, H), and what is given of the document's words and of its candidates, spans that may be mentions,
-    in the order of their starts and then ends:
+    Both methods take hidden states, of R slots, and what is given of the document's words and of its candidates, spans that may be
+    mentions, in the order of their starts and then ends:
 
-    first, last: (W,) int64, the rows of R that a word's first and last piece are. starts, ends: (C,) int64, a candidate's first and last
-    word. entities: (C,) int64, whose mention a candidate is, -1 where nobody's; in training alone. pieces: () int64, how many there are.
+    first, last: (W,) int64, the slots that a word's first and last piece are. reach: (W,) int64, how many candidates begin at a word: it
+    alone, it and the next, and so on. mentions: (M, 3) int64, first word, last word and entity of each; for training alone, and those that
+    are no candidates count nothing. pieces: () int64, how many there are.
     """
 
     def __init__(self, config: SpanBertConfig, shape: CorefShape) -> None:
@@ -86,69 +111,160 @@ class CorefHead(nn.Module):
         initialise(self, config)
 
     def forward(self, hidden: Tensor, given: Mapping[str, Tensor]) -> Tensor:
-        """Return the loss, (): of the k mentions kept, the mean negative log-likelihood of their gold antecedents together.
+        """Return the loss, (), of hidden states (R, H): of the k mentions kept, the mean negative log-likelihood of all gold antecedents.
 
         A mention kept that is nobody's, or whose entity has none before it among those kept, has the gold antecedent "none". Where
         singletons are learnt, the binary cross entropies of all candidates, to be mentions or not, are added, divided by k likewise.
         """
-        scores = self._mention_scores(hidden, given)
-        kept = self._kept(scores, given)
+        firsts, lasts = (hidden.index_select(0, given[name]) for name in ("first", "last"))
+        starts, ends = _candidates(given["reach"])
+        scores = self._mention_scores(firsts, lasts, given["reach"])
+        kept = _highest(scores, self._count(given))
         if not len(kept):
             # Nothing to learn from, and yet a loss with gradients for whoever asks for them.
             return torch.stack([parameter.sum() for parameter in self.parameters()]).sum() * 0
-        queries, keys = self._pairs(hidden, given, kept)
-        entities, mentions = given["entities"][kept], scores[kept]
-        loss = _antecedent_losses(_joint(queries, keys, mentions, 0), entities).mean()
+        spans, mentions, owners = self._read(firsts, lasts, starts[kept], ends[kept]), scores[kept], _owners(given)
+        joint = _joint(self._queries(spans), _wide(spans), mentions, mentions, 0)
+        loss = _antecedent_losses(joint, owners[kept]).mean()
         if self.shape.singletons:
-            told = (given["entities"] >= 0).to(scores.dtype)
+            told = (owners >= 0).to(scores.dtype)
             loss = loss + functional.binary_cross_entropy_with_logits(scores, told, reduction="sum") / len(kept)
         return loss
 
-    def predict(self, hidden: Tensor, given: Mapping[str, Tensor]) -> Tensor:
+    def predict(self, states: GroupStates, given: Mapping[str, Tensor]) -> Tensor:
         """Return (k, 5) of the spans kept, in order: first and last word, the row of the best antecedent, mention and antecedent score.
 
-        Rows without antecedent that scores above 0 have -1 there, and the first, which has none before it, a score of 0. Of the (k, k)
-        scores never more than some rows are held.
+        Rows without antecedent that scores above 0 have -1 there, and the first, which has none before it, a score of 0. Beside numbers of
+        words and spans, no more is held than of some windows and of a block of spans.
         """
-        scores = self._mention_scores(hidden, given)
-        kept = self._kept(scores, given)
-        mentions = scores[kept]
-        best, which = mentions.new_zeros(len(kept)), torch.full_like(kept, -1)
-        queries, keys = self._pairs(hidden, given, kept)
-        for start in range(0, len(kept), _ROWS):
-            end = min(start + _ROWS, len(kept))
-            rows = _joint(queries[start:end], keys[:end], mentions[:end], start)
-            best[start:end], which[start:end] = rows.max(1)
+        windows = _windows(states, given)
+        kept = self._likeliest(states, given, windows)
+        best, which = torch.full_like(kept.scores, -torch.inf), torch.full_like(kept.starts, -1)
+        for looking, queries, earlier, keys in self._meeting(states, given, windows, kept):
+            for place in range(0, len(queries), _ROWS):
+                rows = slice(looking.start + place, min(looking.start + place + _ROWS, looking.stop))
+                mentions = kept.scores[rows], kept.scores[earlier]
+                joint = _joint(queries[place : place + _ROWS], keys, *mentions, rows.start - earlier.start)
+                found, column = joint.max(1)
+                # Earlier spans come first, so that of equals the first stays.
+                which[rows] = torch.where(found > best[rows], column + earlier.start, which[rows])
+                best[rows] = torch.maximum(found, best[rows])
         best[:1] = 0
         which[best <= 0] = -1
-        columns = [given["starts"][kept], given["ends"][kept], which, mentions, best]
-        return torch.stack([column.to(mentions.dtype) for column in columns], 1)
+        columns = [kept.starts, kept.ends, which, kept.scores, best]
+        return torch.stack([values.to(best.dtype) for values in columns], 1)
 
-    def _mention_scores(self, hidden: Tensor, given: Mapping[str, Tensor]) -> Tensor:
-        """Return the scores of the candidates, (C,)."""
-        starts = self.mention_starts(hidden.index_select(0, given["first"]))
-        ends = self.mention_ends(hidden.index_select(0, given["last"]))
-        first, last = given["starts"], given["ends"]
+    def _likeliest(self, states: GroupStates, given: Mapping[str, Tensor], windows: Sequence[_Window]) -> _Spans:
+        """Return the candidates with the highest scores of a whole document, ascending; of equals the first."""
+        none, count = given["first"][:0], self._count(given)
+        kept = _Spans(none, none, _wide(self.start_score.bias[:0]))
+        for window in windows:
+            reach = given["reach"][window.begin : window.end]
+            scores = self._mention_scores(*_boundaries(states, given, window), reach)
+            found = (*(words + window.begin for words in _candidates(reach)), scores)
+            joined = _Spans(*map(torch.cat, zip(kept, found, strict=True)))
+            highest = _highest(joined.scores, count)
+            kept = _Spans(*(values[highest] for values in joined))
+        return kept
+
+    def _meeting(
+        self, states: GroupStates, given: Mapping[str, Tensor], windows: Sequence[_Window], kept: _Spans
+    ) -> Iterator[tuple[slice, Tensor, slice, Tensor]]:
+        """Yield spans that look for antecedents, what is read of them, (r, 2·F), and the same of spans up to them, in order of these."""
+        edges = [window.begin for window in windows]
+        bounds = [*torch.searchsorted(kept.starts, kept.starts.new_tensor(edges)).tolist(), len(kept.starts)]
+        inside = [slice(*pair) for pair in pairwise(bounds)]
+
+        def read(place: int) -> Tensor:
+            window, own = windows[place], inside[place]
+            starts, ends = kept.starts[own] - window.begin, kept.ends[own] - window.begin
+            return self._read(*_boundaries(states, given, window), starts, ends)
+
+        for block in _blocks(bounds):
+            held = {place: read(place) for place in block}
+            queries = {place: self._queries(spans) for place, spans in held.items()}
+            for place in range(block.stop):
+                keys = _wide(held[place] if place in held else read(place))
+                if len(keys):
+                    for later in range(max(place, block.start), block.stop):
+                        yield inside[later], queries[later], inside[place], keys
+
+    def _count(self, given: Mapping[str, Tensor]) -> int:
+        """Return how many candidates are kept, if there are so many."""
+        return max(int(self.shape.top * int(given["pieces"])), 1)
+
+    def _mention_scores(self, firsts: Tensor, lasts: Tensor, reach: Tensor) -> Tensor:
+        """Return the scores of the candidates that begin at n words, (C,), by these words' first states, (n, H).
+
+        lasts: (m, H), last states of the words from the first of these to the end of all candidates.
+        """
+        starts, ends = self.mention_starts(firsts), self.mention_ends(lasts)
+        first, last = _candidates(reach)
         alone = _wide(self.start_score(starts))[first, 0] + _wide(self.end_score(ends))[last, 0]
         if not len(first):
             return alone
-        widths = last - first
-        band = banded(_wide(self.mention_pair(starts)), _wide(ends), int(widths.max()) + 1)
-        return alone + band[first, widths]
+        band = banded(_wide(self.mention_pair(starts)), _wide(ends), int(reach.max()))
+        return alone + band[first, last - first]
 
-    def _kept(self, scores: Tensor, given: Mapping[str, Tensor]) -> Tensor:
-        """Return the numbers of the candidates with the highest scores, ascending; of equals the first."""
-        count = min(max(int(self.shape.top * int(given["pieces"])), 1), len(scores))
-        order = scores.detach().argsort(descending=True, stable=True)
-        return order[:count].sort().values
+    def _read(self, firsts: Tensor, lasts: Tensor, starts: Tensor, ends: Tensor) -> Tensor:
+        """Return what is read of spans as antecedents, (k, 2·F), by states as `_mention_scores` has them."""
+        return torch.cat([self.starts(firsts)[starts], self.ends(lasts)[ends]], 1)
 
-    def _pairs(self, hidden: Tensor, given: Mapping[str, Tensor], kept: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what looks for antecedents and what is one, (k, 2·F) each, whose products are scores."""
-        first, last = given["first"], given["last"]
-        starts = self.starts(hidden.index_select(0, first))[given["starts"][kept]]
-        ends = self.ends(hidden.index_select(0, last))[given["ends"][kept]]
-        spans = torch.cat([starts, ends], 1)
-        return _wide(self.antecedent_pair(spans)), _wide(spans)
+    def _queries(self, spans: Tensor) -> Tensor:
+        """Return what looks for antecedents, (k, 2·F), whose products with what is read of others are scores."""
+        return _wide(self.antecedent_pair(spans))
+
+
+def _candidates(reach: Tensor) -> tuple[Tensor, Tensor]:
+    """Return first and last word of the candidates that begin at words, (C,) each."""
+    starts = torch.arange(len(reach), device=reach.device).repeat_interleave(reach)
+    ahead = reach.cumsum(0) - reach
+    return starts, starts + torch.arange(len(starts), device=reach.device) - ahead[starts]
+
+
+def _owners(given: Mapping[str, Tensor]) -> Tensor:
+    """Return whose mention each candidate is, (C,), -1 where nobody's."""
+    reach = given["reach"]
+    starts, ends, entities = given["mentions"].unbind(1)
+    inside = ends - starts < reach[starts]
+    owners = reach.new_full((int(reach.sum()),), -1)
+    owners[((reach.cumsum(0) - reach)[starts] + ends - starts)[inside]] = entities[inside]
+    return owners
+
+
+def _highest(scores: Tensor, count: int) -> Tensor:
+    """Return the numbers of the highest scores, ascending; of equals the first."""
+    return scores.detach().argsort(descending=True, stable=True)[:count].sort().values
+
+
+def _windows(states: GroupStates, given: Mapping[str, Tensor]) -> list[_Window]:
+    """Return the parts of a document in which candidates begin, in order: the words that begin in bins that are encoded at once."""
+    first, last, reach = (given[name] for name in ("first", "last", "reach"))
+    edges = torch.arange(0, states.bins + states.at_once, states.at_once, device=first.device) * states.width
+    windows = []
+    for begin, end in pairwise(torch.searchsorted(first, edges).tolist()):
+        own = reach[begin:end]
+        if own.any():
+            reached = begin + int((torch.arange(end - begin, device=own.device) + own).max())
+            furthest = max(int(first[end - 1]), int(last[reached - 1])) // states.width
+            windows.append(_Window(begin, end, reached, (int(first[begin]) // states.width, furthest + 1)))
+    return windows
+
+
+def _boundaries(states: GroupStates, given: Mapping[str, Tensor], window: _Window) -> tuple[Tensor, Tensor]:
+    """Return the states of the first pieces of a window's words, (n, H), and of last pieces, (m, H), to the end of its spans."""
+    hidden, base = states.of(*window.bins), window.bins[0] * states.width
+    first, last = given["first"][window.begin : window.end], given["last"][window.begin : window.reached]
+    return hidden.index_select(0, first - base), hidden.index_select(0, last - base)
+
+
+def _blocks(bounds: Sequence[int]) -> Iterator[range]:
+    """Yield windows one after another in blocks that have no more spans than are held; bounds: (n + 1,) the spans that windows begin at."""
+    begin = 0
+    for place in range(1, len(bounds)):
+        if place + 1 == len(bounds) or bounds[place + 1] - bounds[begin] > _BLOCK_MENTIONS:
+            yield range(begin, place)
+            begin = place
 
 
 def banded(rows: Tensor, columns: Tensor, width: int) -> Tensor:
@@ -157,24 +273,29 @@ def banded(rows: Tensor, columns: Tensor, width: int) -> Tensor:
     Parameters
     ----------
     rows, columns
-        (W, F).
+        (W, F), and as many or, beyond the last row's number, ``width`` - 1 more.
     width
         How many columns each row is multiplied with.
     """
     count = len(rows)
     blocks = -(-count // _BLOCK)
-    beyond = blocks * _BLOCK - count
-    rows = functional.pad(rows, (0, 0, 0, beyond)).view(blocks, _BLOCK, -1)
-    columns = functional.pad(columns, (0, 0, 0, beyond + width - 1)).unfold(0, _BLOCK + width - 1, _BLOCK)
+    whole = blocks * _BLOCK
+    rows = functional.pad(rows, (0, 0, 0, whole - count)).view(blocks, _BLOCK, -1)
+    columns = functional.pad(columns, (0, 0, 0, whole + width - 1 - len(columns))).unfold(0, _BLOCK + width - 1, _BLOCK)
     own = torch.arange(_BLOCK, device=rows.device)[:, None] + torch.arange(width, device=rows.device)
     return (rows @ columns).gather(2, own.expand(blocks, -1, -1)).view(-1, width)[:count]
 
 
-def _joint(queries: Tensor, keys: Tensor, mentions: Tensor, start: int) -> Tensor:
-    """Return the scores of antecedents, (r, n), -inf where one does not come before; queries: (r, 2·F) of the mentions from start on."""
-    count = len(queries)
-    scores = queries @ keys.T + mentions[start : start + count, None] + mentions
-    later = torch.ones_like(scores, dtype=torch.bool).triu(start)
+def _joint(queries: Tensor, keys: Tensor, looking: Tensor, mentions: Tensor, ahead: int) -> Tensor:
+    """Return the scores of antecedents, (r, n), -inf where one does not come before.
+
+    queries: (r, 2·F) with mention scores ``looking``. keys: (n, 2·F) with mention scores ``mentions``. ahead: how many mentions the first
+    query comes behind the first key.
+    """
+    scores = queries @ keys.T + looking[:, None] + mentions
+    if ahead >= len(keys):
+        return scores
+    later = torch.ones_like(scores, dtype=torch.bool).triu(ahead)
     return scores.masked_fill(later, -torch.inf)
 
 

@@ -21,8 +21,8 @@ from spanmask.model.dropout import Dropout
 from spanmask.model.encoder import SpanBertEncoder, initialise
 from spanmask.model.inputs import PackedTensors, bins_of
 
-#: Bins of a group that are encoded at once where none of it is trained on.
-_BINS = 16
+#: Bins of a group that are encoded at once where none of it is trained on, and how often so many stay for who asks again.
+_BINS, _HELD = 16, 4
 
 
 class Pooler(nn.Module):
@@ -72,6 +72,46 @@ class TokenClassHead(ClassHead):
     """Scores of each slot for K labels, before the softmax: (R, H) to (R, K), as `ClassHead` maps pooled sequences."""
 
 
+class GroupStates:
+    """Hidden states of a group's bins, encoded when they are asked for: of a group of any length, no more than some are held.
+
+    Parameters
+    ----------
+    encoder
+        What encodes them, some bins at a time.
+    batch
+        B bins of L slots.
+
+    Attributes
+    ----------
+    bins, width
+        B and L.
+    at_once
+        Bins that are encoded together: who asks for so many at a time, from a multiple on, has none encoded twice in a row.
+    """
+
+    def __init__(self, encoder: SpanBertEncoder, batch: PackedTensors) -> None:
+        self._encoder, self._batch = encoder, batch
+        self._held: dict[int, Tensor] = {}
+        self.bins, self.width = batch.input_ids.shape
+        self.at_once = _BINS
+
+    def of(self, begin: int, end: int) -> Tensor:
+        """Return those of the bins [begin, end), ((end - begin)·L, H)."""
+        parts = range(begin // self.at_once, -(-end // self.at_once))
+        base = parts.start * self.at_once
+        states = [self._part(number) for number in parts]
+        return torch.cat(states)[(begin - base) * self.width : (end - base) * self.width]
+
+    def _part(self, number: int) -> Tensor:
+        if number not in self._held:
+            if len(self._held) >= _HELD:
+                del self._held[next(iter(self._held))]
+            begin = number * self.at_once
+            self._held[number] = self._encoder(bins_of(self._batch, begin, min(begin + self.at_once, self.bins)))
+        return self._held[number]
+
+
 class FineTuned(nn.Module):
     """An encoder and a head: over all slots, behind a pooler over sequences, or over all of a group's slots at once.
 
@@ -111,7 +151,7 @@ class FineTuned(nn.Module):
         firsts
             (S,) integers: the numbers of the B·L slots that sequences begin at; behind a pooler alone.
         given
-            What a head over groups knows of the slots; in evaluation it is asked for its ``predict``.
+            What a head over groups knows of the slots; in evaluation it is asked for its ``predict``, of `GroupStates`.
 
         Raises
         ------
@@ -119,17 +159,11 @@ class FineTuned(nn.Module):
             Bins are wider than there are positions, or attention cannot be computed as asked.
         """
         if given is not None and not self.training:
-            return self.head.predict(self._encoded(batch), given)  # type: ignore[operator] # nn.Module
+            return self.head.predict(GroupStates(self.encoder, batch), given)  # type: ignore[operator] # nn.Module
         hidden: Tensor = self.encoder(batch)
         if self.pooler is not None and firsts is not None:
             hidden = self.pooler(hidden.index_select(0, firsts))
         return self.head(hidden) if given is None else self.head(hidden, given)
-
-    def _encoded(self, batch: PackedTensors) -> Tensor:
-        """Return hidden states (B·L, H), some bins at a time: of a document of any length, no more than these is held beside them."""
-        bins = len(batch.input_ids)
-        parts = [bins_of(batch, begin, min(begin + _BINS, bins)) for begin in range(0, bins, _BINS)]
-        return torch.cat([self.encoder(part) for part in parts])
 
 
 def span_losses(scores: Tensor, sequences: Tensor, starts: Tensor, ends: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import numpy as np
@@ -12,7 +13,7 @@ from probes.coref_oracle import LiteralHead
 
 from spanmask.model import SpanBertConfig, coreference
 from spanmask.model.coreference import CorefShape, banded
-from spanmask.probes.coref.segments import CutText, candidates
+from spanmask.probes.coref.segments import CutText, reaches
 
 CONFIG = SpanBertConfig.of(vocab_size=9, hidden=6, layers=1, heads=1, intermediate=8, max_positions=16)
 MAX_SPAN, TOP = 5, 0.6
@@ -45,10 +46,19 @@ def cut_of(sentences: list[list[int]], entities: list[list[tuple[int, int]]]) ->
 
 
 def given_of(cut: CutText) -> dict[str, torch.Tensor]:
-    found = candidates(cut, 0, len(cut.first), MAX_SPAN)
-    arrays = {"first": cut.first, "last": cut.last, "starts": found.starts, "ends": found.ends}
-    arrays |= {"entities": found.entities, "pieces": np.array(len(cut.pieces))}
+    arrays = {"first": cut.first, "last": cut.last, "reach": reaches(cut, 0, len(cut.first), MAX_SPAN)}
+    arrays |= {"mentions": cut.mentions, "pieces": np.array(len(cut.pieces))}
     return {name: torch.from_numpy(values) for name, values in arrays.items()}
+
+
+class Windows:
+    """States of a document's pieces as bins of some, each one encoded by itself; see `spanmask.model.finetuning.GroupStates`."""
+
+    def __init__(self, states: torch.Tensor, width: int = 1000) -> None:
+        self.states, self.width, self.bins, self.at_once = states, width, -(-len(states) // width), 1
+
+    def of(self, begin: int, end: int) -> torch.Tensor:
+        return self.states[begin * self.width : end * self.width]
 
 
 def head_of(ffnn: int = 0, *, singletons: bool = False, seed: int = 0) -> coreference.CorefHead:
@@ -74,14 +84,16 @@ def compare(name: str, ffnn: int, *, singletons: bool) -> None:
     head, cut = head_of(ffnn, singletons=singletons), cut_of(sentences, entities)
     states = torch.randn(len(cut.pieces), 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     twin, given = literal(head, states, sentences), given_of(cut)
-    spans = list(zip(given["starts"].tolist(), given["ends"].tolist(), strict=True))
+    spans = [(start, start + size) for start, sizes in enumerate(given["reach"].tolist()) for size in range(sizes)]
     assert spans == twin.candidates(MAX_SPAN)
     with torch.no_grad():
-        loss, rows = float(head(states, given)), head.predict(states, given)
-    assert abs(loss - twin.loss(MAX_SPAN, TOP, entities, singletons=singletons)) < 1e-8
-    wanted = np.array(twin.rows(MAX_SPAN, TOP)).reshape(-1, 5)
-    assert rows.shape == wanted.shape
-    assert np.abs(rows.numpy() - wanted).max() < 1e-8
+        loss = float(head(states, given))
+        assert abs(loss - twin.loss(MAX_SPAN, TOP, entities, singletons=singletons)) < 1e-8
+        wanted = np.array(twin.rows(MAX_SPAN, TOP)).reshape(-1, 5)
+        for width in (1000, 3, 1):
+            rows = head.predict(Windows(states, width), given)
+            assert rows.shape == wanted.shape
+            assert np.abs(rows.numpy() - wanted).max() < 1e-8
 
 
 @pytest.mark.parametrize("singletons", [False, True])
@@ -92,7 +104,7 @@ def test_the_head_is_its_literal_twin(name: str, ffnn: int, singletons: bool) ->
 
 
 def _compare_some() -> None:
-    for name in ("three sentences", "nested and crossing"):
+    for name in ("three sentences", "nested and crossing", "a mention too long and one across", "no mention"):
         compare(name, 7, singletons=True)
 
 
@@ -100,18 +112,21 @@ def _compare_some() -> None:
     ("old", "new"),
     [
         (
-            'self.mention_ends(hidden.index_select(0, given["last"]))',
-            'self.mention_ends(hidden.index_select(0, given["first"]))',
+            "hidden.index_select(0, last - base)",
+            "hidden.index_select(0, first - base)",
         ),
-        ("order[:count].sort().values", "order[:count]"),
-        ("order[:count].sort().values", "order[1 : count + 1].sort().values"),
-        ("mentions[start : start + count, None] + mentions", "mentions"),
-        ("dtype=torch.bool).triu(start)", "dtype=torch.bool).triu(start + 1)"),
+        ("stable=True)[:count].sort().values", "stable=True)[:count]"),
+        ("stable=True)[:count].sort().values", "stable=True)[1 : count + 1].sort().values"),
+        ("looking[:, None] + mentions", "mentions"),
+        ("dtype=torch.bool).triu(ahead)", "dtype=torch.bool).triu(ahead + 1)"),
+        ("torch.maximum(found, best[rows])", "found"),
+        ("inside = ends - starts < reach[starts]", "inside = ends - starts <= reach[starts]"),
+        ("rows.start - earlier.start)", "rows.start)"),
         ("none = torch.where(gold.any(1), -torch.inf, 0.0)", "none = torch.where(gold.any(1), 0.0, 0.0)"),
         ("functional.pad(scores, (1, 0)).logsumexp(1)", "scores.logsumexp(1)"),
         ('reduction="sum") / len(kept)', 'reduction="mean")'),
         ("which[best <= 0] = -1", "pass"),
-        ("mentions, 0), entities).mean()", "mentions, 0), entities).sum()"),
+        ("_antecedent_losses(joint, owners[kept]).mean()", "_antecedent_losses(joint, owners[kept]).sum()"),
     ],
 )
 def test_the_comparison_catches_a_planted_wrong(old: str, new: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,18 +146,34 @@ def test_bands_are_the_products_of_all_pairs_close_by() -> None:
             assert not found[row, len(own) :].any()
 
 
-def test_antecedents_looked_for_in_parts_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_document_read_in_windows_and_blocks_is_the_same_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of spans that lie in two windows and more, of rows, and of blocks for which earlier windows are read again."""
     rng = random.Random(1)
     cut = cut_of([[rng.randint(1, 2) for _ in range(rng.randint(1, 9))] for _ in range(12)], [])
     states = torch.randn(len(cut.pieces), 6, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     head, given = head_of(5), given_of(cut)
     with torch.no_grad():
-        whole = head.predict(states, given)
-        for rows in (1, 7, len(whole)):
+        whole = head.predict(Windows(states), given)
+        for rows, held, width in itertools.product((1, 7, len(whole)), (1, 9, 1000), (1, 4, 30)):
             monkeypatch.setattr(coreference, "_ROWS", rows)
-            assert (head.predict(states, given) - whole).abs().max() < 1e-12
+            monkeypatch.setattr(coreference, "_BLOCK_MENTIONS", held)
+            assert (head.predict(Windows(states, width), given) - whole).abs().max() < 1e-12
     assert len(whole) > 20
     assert {-1} < set(whole[:, 2].tolist())
+
+
+def test_of_equal_scores_the_first_span_is_kept_and_the_first_antecedent_taken_whatever_the_windows() -> None:
+    head, cut = head_of(), cut_of([[1, 1, 1]] * 9, [])
+    for parameter in head.parameters():
+        parameter.data.zero_()
+    head.start_score.bias.data.fill_(1.0)
+    given = given_of(cut)
+    states = torch.randn(len(cut.pieces), 6, dtype=torch.float64)
+    with torch.no_grad():
+        tables = [head.predict(Windows(states, width), given) for width in (1000, 4, 1)]
+    assert tables[0][:, 2].tolist() == [-1] + [0] * 15
+    assert tables[0][:, :2].tolist() == [list(span) for span in literal(head, states, [[1] * 3] * 9).candidates(5)[:16]]
+    assert all(torch.equal(table, tables[0]) for table in tables)
 
 
 def test_all_weights_learn_and_a_part_without_candidates_has_a_loss_without_effect() -> None:
@@ -158,7 +189,7 @@ def test_all_weights_learn_and_a_part_without_candidates_has_a_loss_without_effe
     loss.backward()
     assert loss.item() == 0
     assert not any(parameter.grad.abs().sum() for parameter in head.parameters() if parameter.grad is not None)
-    assert head.eval().predict(states[:9], given_of(empty)).shape == (0, 5)
+    assert head.eval().predict(Windows(states[:9]), given_of(empty)).shape == (0, 5)
 
 
 def test_the_head_of_facts_has_as_many_weights_as_told() -> None:

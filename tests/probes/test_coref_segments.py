@@ -15,7 +15,7 @@ from spanmask.config import OnError
 from spanmask.errors import CorpusError
 from spanmask.probes.coref.config import CorefConfig
 from spanmask.probes.coref.documents import Fault, Text, fold, read_texts
-from spanmask.probes.coref.segments import candidates, cut_texts, segment_bounds, unreached
+from spanmask.probes.coref.segments import cut_texts, reaches, segment_bounds, unreached
 from spanmask.probes.scores.conll import read_conll, write_conll
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "coref"
@@ -164,16 +164,14 @@ def test_spans_of_a_part_are_those_of_the_whole_that_lie_in_it() -> None:
     (cut,) = cut_texts([text], Tokenizer(vocabulary()), CorefConfig()).cut
     home = {mention: number for number, held in enumerate(entities) for mention in held}
     for begin, end in [(0, 40), (3, 12), (10, 40), (5, 5), (39, 40)]:
-        found = candidates(cut, begin, end, 6)
         spans = [
-            (start - begin, last - begin, home.get((start, last), -1))
+            (start - begin, last - begin)
             for start in range(begin, end)
             for last in range(start, end)
             if cut.sentences[start] == cut.sentences[last] and cut.last[last] - cut.first[start] < 6
         ]
-        assert (
-            list(zip(*(values.tolist() for values in (found.starts, found.ends, found.entities)), strict=True)) == spans
-        )
+        counts = reaches(cut, begin, end, 6).tolist()
+        assert [(start, start + size) for start, count in enumerate(counts) for size in range(count)] == spans
     reached = {home[span] for span in home if cut.last[span[1]] - cut.first[span[0]] < 6}
     assert unreached(cut, 6)[Fault.LONG] == 2
     assert reached

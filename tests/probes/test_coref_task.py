@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 import sys
 import tarfile
+import tracemalloc
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,25 +17,30 @@ import numpy as np
 import pytest
 import torch
 from probes.coref_oracle import LiteralHead
-from probes.coref_stories import story, write_stories
+from probes.coref_stories import NAMES, story, write_stories
+from probes.live_tensors import LiveTensors
 from probes.ordering import SMALL, small_model, vocabulary
 from safetensors.torch import load_file
 
 from spanmask import Tokenizer
 from spanmask.config import OnError
 from spanmask.errors import ConfigError, CorpusError, MissingExtraError
-from spanmask.model import finetuning
+from spanmask.model import SpanBertConfig, SpanBertEncoder, coreference, finetuning
+from spanmask.model.coreference import CorefHead, CorefShape
+from spanmask.model.finetuning import FineTuned
 from spanmask.probes.batching import GroupPacker
 from spanmask.probes.config import FinetuneConfig
-from spanmask.probes.coref import CorefConfig, Coreference, fold, read_texts
+from spanmask.probes.coref import CorefConfig, Coreference, Text, cut_texts, fold, read_texts
 from spanmask.probes.coref.documents import Fault
 from spanmask.probes.coref.figures import WITHOUT
+from spanmask.probes.coref.task import given_of
 from spanmask.probes.finetune import fine_tune
+from spanmask.probes.predicting import predict
 from spanmask.probes.results import read_results
 from spanmask.probes.scores import coref
 from spanmask.probes.scores.conll import read_conll, write_conll
 from spanmask.probes.starting import Source
-from spanmask.probes.tasks import arguments
+from spanmask.probes.tasks import Rows, arguments
 from spanmask.probes.watching import Watch
 from spanmask.train.watching import Progress
 
@@ -155,22 +162,58 @@ def test_what_the_head_sees_of_segments_is_what_its_twin_sees_of_each_encoded_al
 
 
 def test_a_document_encoded_in_parts_is_that_encoded_whole(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of parts that are held each is encoded once; of those that are not, some again where antecedents are looked for."""
     task = task_of_long(model.parent)
     source = Source(model)
     source.begin()
     made = source.model(task, seed=1).double().eval()
     (batch,) = GroupPacker(task.evaluations[0].examples, width=20, pad_id=0).batches(np.array([0]))
-    given = arguments(task, batch, torch.device("cpu"))
+    given, count = arguments(task, batch, torch.device("cpu")), len(batch.which)
     with torch.no_grad():
         whole = made(*given)
-        seen = []
+        seen: list[int] = []
         made.encoder.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0].input_ids)))
-        for bins in (1, 3):
+        for bins, held in ((1, 1), (1, count), (3, count)):
             monkeypatch.setattr(finetuning, "_BINS", bins)
+            monkeypatch.setattr(finetuning, "_HELD", held)
             assert (made(*given) - whole).abs().max() < 1e-12
-    count = len(batch.which)
     assert count > 4
-    assert seen == [1] * count + [3] * (count // 3) + [count % 3] * (count % 3 > 0)
+    again = len(seen) - count - -(-count // 3)
+    assert seen[again:] == [1] * count + [3] * (count // 3) + [count % 3] * (count % 3 > 0)
+    assert count < again <= 4 * count
+
+
+def memory_of_prediction(words: int) -> int:
+    """Return the bytes that a document's prediction takes at most, of arrays and of tensors."""
+    rng, config = random.Random(words), CONFIG.changed(segment=34)
+    sentences = [rng.choices(NAMES, k=10) for _ in range(words // 10)]
+    segments = cut_texts([Text(name="d", sentences=sentences, entities=[])], Tokenizer(vocabulary()), config)
+    shape = SpanBertConfig.of(
+        vocab_size=len(vocabulary()), hidden=16, layers=1, heads=1, intermediate=16, max_positions=34
+    )
+    model = FineTuned(SpanBertEncoder(shape), CorefHead(shape, CorefShape(ffnn=64)))
+    task: Any = SimpleNamespace(rows=Rows.GROUP, given=lambda batch: given_of(segments, batch, config.max_span))
+    tracemalloc.start()
+    try:
+        with LiveTensors() as live:
+            rows = predict(model, task, GroupPacker(segments.examples, width=34, pad_id=0), dtype=torch.float32)
+        arrays = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(rows) == 0.4 * words
+    return live.peak + arrays
+
+
+def test_a_longer_document_takes_some_hundred_bytes_a_word_to_predict(
+    monkeypatch: pytest.MonkeyPatch, tell: Callable[[str], None]
+) -> None:
+    """Seen: 150; 5,400 where a document is seen at once."""
+    monkeypatch.setattr(coreference, "_BLOCK_MENTIONS", 256)
+    monkeypatch.setattr(finetuning, "_HELD", 1)
+    memory_of_prediction(100)
+    least, most = memory_of_prediction(1500), memory_of_prediction(3000)
+    tell(f"{(most - least) / 1500:.0f} bytes a word, {least:,} of 1,500 words")
+    assert most - least < 400 * 1500
 
 
 def task_of_long(folder: Path) -> Coreference:

@@ -43,18 +43,6 @@ class CutText:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidates:
-    """Spans that may be mentions, in the order of their starts and then ends.
-
-    starts, ends: (C,) int64, first and last word. entities: (C,) int64, whose mention one is, -1 where nobody's.
-    """
-
-    starts: Offsets
-    ends: Offsets
-    entities: Offsets
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Segments:
     """D documents as N segments, those of a document together and in order.
 
@@ -171,28 +159,22 @@ def _examples(cut: Sequence[CutText], special: SpecialIds) -> Examples:
     )
 
 
-def candidates(text: CutText, begin: int, end: int, max_span: int) -> Candidates:
-    """Return the spans of the words [begin, end) of a document that lie in one sentence and have at most so many pieces.
+def reaches(text: CutText, begin: int, end: int, max_span: int) -> Offsets:
+    """Return how many spans begin at each of the words [begin, end) of a document, (end - begin,): it alone, it and the next, and so on.
 
-    Words are counted from ``begin``.
+    They lie within these words and one sentence, and have at most so many pieces.
     """
     first, last, sentences = (values[begin:end] for values in (text.first, text.last, text.sentences))
     furthest = np.minimum(
         np.searchsorted(sentences, sentences, side="right"), np.searchsorted(last, first + max_span, side="left")
     )
-    counts = np.maximum(furthest - np.arange(len(first)), 0)
-    starts = np.repeat(np.arange(len(first)), counts)
-    entities = np.full(len(starts), -1, np.int64)
-    mentions = text.mentions[(text.mentions[:, 0] >= begin) & (text.mentions[:, 1] < end)]
-    sizes, starting = mentions[:, 1] - mentions[:, 0], mentions[:, 0] - begin
-    reached = sizes < counts[starting]
-    entities[offsets_of(counts)[starting[reached]] + sizes[reached]] = mentions[reached, 2]
-    return Candidates(starts=starts, ends=starts + count_up(counts), entities=entities)
+    return np.maximum(furthest - np.arange(len(first)), 0)
 
 
 def unreached(text: CutText, max_span: int) -> Counter[Fault]:
-    """Count the mentions of a document that are no candidates in it."""
-    across = text.sentences[text.mentions[:, 0]] != text.sentences[text.mentions[:, 1]]
-    found = int((candidates(text, 0, len(text.first), max_span).entities >= 0).sum())
+    """Count the mentions of a document that are none of the spans that `reaches` tells."""
+    starts, ends = text.mentions[:, 0], text.mentions[:, 1]
+    across = text.sentences[starts] != text.sentences[ends]
+    found = int((ends - starts < reaches(text, 0, len(text.first), max_span)[starts]).sum())
     beyond = int(across.sum())
     return +Counter({Fault.ACROSS: beyond, Fault.LONG: len(text.mentions) - found - beyond})

@@ -23,7 +23,7 @@ from spanmask.probes.coref.config import CorefConfig, Singletons
 from spanmask.probes.coref.decoding import entities_of, equal_strings
 from spanmask.probes.coref.documents import Fault, Text, Texts, fold, read_texts
 from spanmask.probes.coref.figures import METRIC, figures_of
-from spanmask.probes.coref.segments import Segments, candidates, cut_texts, unreached
+from spanmask.probes.coref.segments import Segments, cut_texts, reaches, unreached
 from spanmask.probes.examples import Examples
 from spanmask.probes.faults import by_name
 from spanmask.probes.files import Paths, evaluation_files, training_files
@@ -259,26 +259,46 @@ class Coreference:
 
     def given(self, batch: Batch) -> dict[str, Tensor]:
         """Return what a head knows of neighbouring segments of a document, n examples; see `CorefHead`."""
-        number, place = (int(batch.targets[name][0]) for name in ("documents", "segments"))
-        text = self._segments.cut[number]
-        bounds = text.bounds[place : place + len(batch.which) + 1]
-        begin = int(np.searchsorted(text.first, bounds[0]))
-        end = int(np.searchsorted(text.last, bounds[-1]))
-        # A word that segments cut is whole where both are there; one cut by the first or the last bound is left out.
-        slots = batch.firsts.cpu().numpy() + 1 - bounds[:-1]
-        first, last = (
-            pieces[begin:end] + slots[np.searchsorted(bounds, pieces[begin:end], side="right") - 1]
-            for pieces in (text.first, text.last)
-        )
-        spans = candidates(text, begin, end, self._config.max_span)
-        arrays = {"first": first, "last": last, "starts": spans.starts, "ends": spans.ends, "entities": spans.entities}
-        arrays["pieces"] = np.array(bounds[-1] - bounds[0])
-        return {name: torch.from_numpy(values) for name, values in arrays.items()}
+        return given_of(self._segments, batch, self._config.max_span)
 
     @staticmethod
     def loss(scores: Tensor, batch: Batch) -> Tensor:  # noqa: ARG004 - the head was given what it needs of it
         """Return the loss of a document, which the head has told already."""
         return scores
+
+
+def given_of(segments: Segments, batch: Batch, max_span: int) -> dict[str, Tensor]:
+    """Return what a head knows of neighbouring segments of a document; see `CorefHead`.
+
+    Parameters
+    ----------
+    segments
+        Of all documents.
+    batch
+        n of them.
+    max_span
+        Pieces of a mention at most.
+    """
+    number, place = (int(batch.targets[name][0]) for name in ("documents", "segments"))
+    text = segments.cut[number]
+    bounds = text.bounds[place : place + len(batch.which) + 1]
+    begin = int(np.searchsorted(text.first, bounds[0]))
+    end = int(np.searchsorted(text.last, bounds[-1]))
+    # A word that segments cut is whole where both are there; one cut by the first or the last bound is left out.
+    slots = batch.firsts.cpu().numpy() + 1 - bounds[:-1]
+    first, last = (
+        pieces[begin:end] + slots[np.searchsorted(bounds, pieces[begin:end], side="right") - 1]
+        for pieces in (text.first, text.last)
+    )
+    mentions = text.mentions[(text.mentions[:, 0] >= begin) & (text.mentions[:, 1] < end)]
+    arrays = {
+        "first": first,
+        "last": last,
+        "reach": reaches(text, begin, end, max_span),
+        "mentions": mentions - np.array([begin, begin, 0]),
+        "pieces": np.array(bounds[-1] - bounds[0]),
+    }
+    return {name: torch.from_numpy(values) for name, values in arrays.items()}
 
 
 def _counted(found: Mapping[str, Mapping[Fault, int]]) -> dict[str, dict[Fault, int]]:
