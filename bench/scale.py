@@ -8,6 +8,7 @@ shards of 32 MiB are 10 TB, and a million is tried as well. `scale_model` makes 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -48,21 +49,22 @@ def measure(
     receipts
         How many.
     files
-        Inputs that are listed.
+        Inputs that are listed, and that the manifest of the first names.
     scheduler_ms
         What a task costs a Dask scheduler, by default as `scale_model` states.
 
     Returns
     -------
     dict
-        The result as `protocol.record` lays it out, with ``planning``, ``receipts``, ``model`` and ``limits``, and the lists ``plan``,
-        ``opening`` and ``loading`` by number of shards.
+        The result as `protocol.record` lays it out, with ``planning``, ``receipts``, ``opening_of_inputs``, ``model`` and ``limits``,
+        and the lists ``plan``, ``opening`` and ``loading`` by number of shards.
     """
     found: dict[str, Any] = {
         "planning": _in_child("planning", files=files),
         "receipts": _in_child("receipts", count=receipts),
         **{name: [_in_child(name, count=count) for count in shards] for name in ("plan", "opening", "loading")},
     }
+    found["opening_of_inputs"] = _in_child("opening", count=shards[0], inputs=files)
     opened = found["opening"][0]
     values = {
         "planning 100,000 files, s": found["planning"]["listing_seconds"] + found["planning"]["seconds"],
@@ -212,18 +214,18 @@ def _receipt(folder: Path) -> Any:
     return presharding.run_unit(presharding.plan(path, folder / "shards", _config()), 0)
 
 
-def opening(*, count: int, folder: str) -> dict[str, Any]:
-    """Write a table of so many shards and its manifest, and open that in a fresh process."""
-    manifest, written = _taken(lambda: _write_metadata(Path(folder), count))
+def opening(*, count: int, folder: str, inputs: int = 1) -> dict[str, Any]:
+    """Write a table of so many shards and its manifest, of so many inputs, and open that in a fresh process."""
+    manifest, written = _taken(lambda: _write_metadata(Path(folder), count, inputs))
     opened = child.call("scale", "opened", {"folder": str(manifest.parent)})
     sizes = {
         "table_bytes": manifest.with_name("shards.arrow").stat().st_size,
         "manifest_bytes": manifest.stat().st_size,
     }
-    return {"shards": count, "write_seconds": written["seconds"], **sizes, **opened}
+    return {"shards": count, "inputs": inputs, "write_seconds": written["seconds"], **sizes, **opened}
 
 
-def _write_metadata(folder: Path, count: int) -> Path:
+def _write_metadata(folder: Path, count: int, inputs: int = 1) -> Path:
     """Write a dataset's manifest and table, and no shard; return the path of the first."""
     import numpy as np
 
@@ -247,9 +249,17 @@ def _write_metadata(folder: Path, count: int) -> Path:
     table = table_bytes(splits)
     content = {key: value for key, value in made.content.items() if key not in ("digest", "fingerprint")}
     content |= {"splits": {"train": splits["train"].to_json()}, "files": {TABLE: describe_file(table)}}
+    content["inputs"] = [_input_record(file) for file in _inputs(inputs)]
     (folder / "shards" / TABLE).write_bytes(table)
     (folder / "shards" / MANIFEST).write_bytes(seal(content, splits).to_bytes())
     return folder / "shards" / MANIFEST
+
+
+def _input_record(file: Any) -> dict[str, Any]:
+    from spanmask.shard.input_list import InputRecord
+
+    sha256 = hashlib.sha256(file.name.encode()).hexdigest()
+    return InputRecord(index=file.index, name=file.name, size=file.size, sha256=sha256).to_json()
 
 
 def opened(*, folder: str) -> dict[str, Any]:

@@ -156,6 +156,11 @@ def _measured(result: Mapping[str, Any]) -> list[Sequence[str]]:
             [f"{name}: writing table and manifest", _time(run["write_seconds"]), "", _size(run["table_bytes"])],
             [f"{name}: opening", _time(run["seconds"]), _size(run["peak_bytes"]), ""],
         ]
+    # Results of earlier commits are without it.
+    if "opening_of_inputs" in result:
+        run = result["opening_of_inputs"]
+        name = f"{run['shards']:,} shards of {run['inputs']:,} inputs: opening"
+        rows.append([name, _time(run["seconds"]), _size(run["peak_bytes"]), _size(run["manifest_bytes"])])
     for run in result["loading"]:
         name = f"{run['rows']:,} rows"
         rows += [

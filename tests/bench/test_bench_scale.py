@@ -37,4 +37,5 @@ def test_every_step_is_measured_at_a_small_size() -> None:
     lines = scale.table(json.loads(protocol.as_json(result))).splitlines()
     assert "| listing 1,500 files |" in "\n".join(lines)
     assert any(line.startswith("| 4,000 shards: opening |") for line in lines)
+    assert any(line.startswith("| 2,000 shards of 1,500 inputs: opening |") for line in lines)
     assert any("10 TB, 1,000 workers" in line for line in lines)
