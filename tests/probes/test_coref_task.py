@@ -8,6 +8,7 @@ import sys
 import tarfile
 import tracemalloc
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,12 +34,13 @@ from spanmask.probes.config import FinetuneConfig
 from spanmask.probes.coref import CorefConfig, Coreference, Text, cut_texts, fold, read_texts
 from spanmask.probes.coref.documents import Fault
 from spanmask.probes.coref.figures import WITHOUT
-from spanmask.probes.coref.task import given_of
+from spanmask.probes.coref.task import _content, given_of
 from spanmask.probes.finetune import fine_tune
 from spanmask.probes.predicting import predict
 from spanmask.probes.results import read_results
 from spanmask.probes.scores import coref
-from spanmask.probes.scores.conll import read_conll, write_conll
+from spanmask.probes.scores.conll import read_conll, split_name, write_conll
+from spanmask.probes.selection import selected
 from spanmask.probes.starting import Source
 from spanmask.probes.tasks import Rows, arguments
 from spanmask.probes.watching import Watch
@@ -408,6 +410,35 @@ def test_what_chooses_is_whole_documents_that_are_not_trained_on(tmp_path: Path)
     assert not chosen & trained
     with pytest.raises(ConfigError, match="0 choose"):
         task_of([tmp_path / "train.conll"], [tmp_path / "dev.conll"], selection=1e-9)
+
+
+def test_parts_of_a_document_are_trained_on_or_choose_together_in_whatever_files(tmp_path: Path) -> None:
+    """And so does a copy of it under another name; a document of one part is divided by its words, as if parts were not."""
+    parts = [{f"(bc/{name}); part 00{part}": story(7 * name + part) for name in range(9)} for part in range(3)]
+    parts[0] |= {f"(nw/{number}); part 000": story(200 + number) for number in range(9)}
+    paths = [tmp_path / f"{number}.conll" for number in range(3)]
+    for path, stories in zip(paths, parts, strict=True):
+        write_conll(path, stories)
+    write_conll(tmp_path / "copy.conll", {f"(bc/again); part 00{part}": story(7 + part) for part in range(3)})
+    task = task_of([*paths, tmp_path / "copy.conll"], [write_stories(tmp_path / "dev.conll", 900, 1)])
+    choosing = {split_name(text.name) for text in task.selection._texts}
+    names = Counter(name for name, _ in choosing)
+    several = {name: count for name, count in names.items() if name.startswith("bc/")}
+    assert 0 < len(several) < 9
+    assert set(several.values()) == {3}
+    assert ("bc/again" in names) is ("bc/1" in names)
+    single = [(f"nw/{number}", Text(name="", sentences=story(200 + number)[0], entities=[])) for number in range(9)]
+    wanted = selected((_content(text) for _, text in single), 0.3).tolist()
+    assert [name in names for name, _ in single] == wanted
+    assert 0 < sum(wanted) < 9
+
+
+def test_documents_without_names_are_divided_one_by_one(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.conll" for number in range(12)]
+    for number, path in enumerate(paths):
+        write_conll(path, {"": story(number)})
+    task = task_of([*paths], [write_stories(tmp_path / "dev.conll", 900, 1)])
+    assert 0 < len(task.selection._texts) < 12
 
 
 @pytest.mark.parametrize("frozen", [False, True])

@@ -28,7 +28,7 @@ from spanmask.probes.examples import Examples
 from spanmask.probes.faults import by_name
 from spanmask.probes.files import Paths, evaluation_files, training_files
 from spanmask.probes.results import Named
-from spanmask.probes.scores.conll import Entities, conll_bytes
+from spanmask.probes.scores.conll import Entities, conll_bytes, split_name
 from spanmask.probes.scores.coref_metrics import distinct
 from spanmask.probes.selection import selected
 from spanmask.probes.tasks import Judged, Outputs, Rows, Settings
@@ -116,7 +116,7 @@ class Coreference:
     config
         Segments, spans, and the fold by which files given to both are divided; `CorefConfig.settled` says what a frozen encoder wants.
     selection
-        Share of the training documents that chooses.
+        Share of the training documents, each with all its parts, that chooses.
     on_error
         Whether a bracket without its other half ends reading, or is left out and counted.
 
@@ -167,7 +167,7 @@ class Coreference:
             unreached(cut, self._config.max_span) + Counter({Fault.DROPPED: unknown})
             for cut, unknown in zip(self._segments.cut, self._segments.unknown.tolist(), strict=True)
         ]
-        chosen = selected((_content(text) for text in learning), selection)
+        chosen = selected(_documents(learning), selection)
         trained, choosing = (np.flatnonzero(flags) for flags in (~chosen, chosen))
         if not len(trained) or not len(choosing):
             raise ConfigError(
@@ -317,6 +317,18 @@ def _of(segments: Segments, documents: Offsets) -> Examples:
 
 def _content(text: Text) -> bytes:
     return "\n".join(map(" ".join, text.sentences)).encode()
+
+
+def _documents(texts: Sequence[Text]) -> list[bytes]:
+    """Return what stands in the document that each text is, or is a part of: in all its parts, each once.
+
+    So parts of one stay together, and so does a copy under another name. One without a name is none other's part.
+    """
+    keys = [split_name(text.name)[0] or number for number, text in enumerate(texts)]
+    parts: dict[str | int, dict[bytes, None]] = {}
+    for key, text in zip(keys, texts, strict=True):
+        parts.setdefault(key, {})[_content(text)] = None
+    return [b"\n".join(parts[key]) for key in keys]
 
 
 def _require_unseen(learning: Sequence[Text], held: Sequence[Text]) -> None:
