@@ -10,10 +10,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from spanmask.errors import ConfigError
 from spanmask.model.bert_folder import CONFIG, MODEL, StoredBert, bert_config, publish_model, read_bert
@@ -81,21 +83,24 @@ def export_finetuned(
         # Else pipelines squash the number that a model with one label tells.
         labels |= {"problem_type": "regression"} if len(head.labels) == 1 else {}
     content = bert_config(config, vocabulary, architectures=[architecture], **labels)
-    own: Names = {f"head.{name}": (f"head.{name}",) for name in head.state_dict()}
-    names = encoder_names(config) | _NAMES.get(architecture, own)
+    names = encoder_names(config) | _NAMES.get(architecture, _own_names(model.state_dict()))
     if recipes:
         content[_RECIPES] = dict(recipes)
     states = {MODEL: to_theirs(model.state_dict(), names, config)}
     publish_model(Path(folder), vocabulary, content, states, card=card, overwrite=overwrite)
 
 
-def load_finetuned(folder: str | Path, **changes: Any) -> FineTuned:
+def load_finetuned(
+    folder: str | Path, *, head: Callable[[SpanBertConfig], nn.Module] | None = None, **changes: Any
+) -> FineTuned:
     """Load what `export_finetuned` or transformers wrote, on the host in float32.
 
     Parameters
     ----------
     folder
         What holds it.
+    head
+        What makes the head of a model for whose head transformers has no place; None: it has another.
     changes
         Fields of `SpanBertConfig` to have instead of config.json's, such as ``attention``; shapes are the folder's.
 
@@ -109,10 +114,13 @@ def load_finetuned(folder: str | Path, **changes: Any) -> FineTuned:
     stored = read_bert(folder)
     config = stored.config.changed(**changes)
     stored.require(config)
-    architecture = _architecture(stored)
-    make = partial(_made, config, architecture, () if architecture == _ANSWERS else _labels(stored))
+    architecture = _architecture(stored) if head is None else _ENCODER
+    if head is None:
+        make = partial(_made, config, architecture, () if architecture == _ANSWERS else _labels(stored))
+    else:
+        make = partial(_with_head, config, head)
     shapes = module_shapes(make)
-    state = stored.fitted(config, encoder_names(config) | _NAMES[architecture], shapes)
+    state = stored.fitted(config, encoder_names(config) | _NAMES.get(architecture, _own_names(shapes)), shapes)
     require_whole(folder, sorted(shapes.keys() - state.keys()))
     require_memory(config, shapes)
     model = make()
@@ -150,12 +158,22 @@ def _made(config: SpanBertConfig, architecture: str, labels: tuple[str, ...]) ->
     return FineTuned(encoder, ClassHead(config, labels), Pooler(config))
 
 
+def _with_head(config: SpanBertConfig, head: Callable[[SpanBertConfig], nn.Module]) -> FineTuned:
+    return FineTuned(SpanBertEncoder(config), head(config))
+
+
+def _own_names(names: Iterable[str]) -> Names:
+    """Return the names of a head's tensors for which transformers has none: our own."""
+    return {name: (name,) for name in names if name.startswith("head.")}
+
+
 def _architecture(stored: StoredBert) -> str:
     told = stored.content.get("architectures")
     found = told[0] if isinstance(told, list) and len(told) == 1 else told
     if not isinstance(found, str) or found not in _NAMES:
         raise ConfigError(
-            f"{stored.folder / CONFIG}: architectures is {told!r:.200}, expected one of {', '.join(_NAMES)}; give a fine-tuned model"
+            f"{stored.folder / CONFIG}: architectures is {told!r:.200}, expected one of {', '.join(_NAMES)}; give a fine-tuned model, or "
+            "what makes its head"
         )
     return found
 

@@ -130,11 +130,11 @@ class Task(Protocol):
 
 @runtime_checkable
 class Recipe(Protocol):
-    """A task whose models read more than texts as they stand, such as tokens that stand for something."""
+    """A task whose models read more than texts as they stand, such as tokens that stand for something, or have a head of their own."""
 
     @property
     def recipe(self) -> Mapping[str, Any]:
-        """Plain JSON values by which texts become what a model reads; stored with it, under the task's name."""
+        """Plain JSON values by which texts become what a model reads, and a head is made; stored with it, under the task's name."""
 
 
 class GroupTask(Task, Protocol):

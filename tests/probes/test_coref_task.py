@@ -26,12 +26,12 @@ from safetensors.torch import load_file
 from spanmask import Tokenizer
 from spanmask.config import OnError
 from spanmask.errors import ConfigError, CorpusError, MissingExtraError
-from spanmask.model import SpanBertConfig, SpanBertEncoder, coreference, finetuning
+from spanmask.model import SpanBertConfig, SpanBertEncoder, coreference, export_finetuned, finetuning
 from spanmask.model.coreference import CorefHead, CorefShape
 from spanmask.model.finetuning import FineTuned
 from spanmask.probes.batching import GroupPacker
 from spanmask.probes.config import FinetuneConfig
-from spanmask.probes.coref import CorefConfig, Coreference, Text, cut_texts, fold, read_texts
+from spanmask.probes.coref import CorefConfig, Coreference, CorefModel, Text, cut_texts, fold, read_texts
 from spanmask.probes.coref.documents import Fault
 from spanmask.probes.coref.figures import WITHOUT
 from spanmask.probes.coref.task import _content, given_of
@@ -128,6 +128,61 @@ def test_a_run_scores_as_the_scorer_scores_its_files(model: Path, tmp_path: Path
     assert own == official
     protocol = read_results(out).protocol
     assert (protocol["segment"], protocol["ffnn"], protocol["singletons_learnt"]) == (20, 12, True)
+    texts = [Text(name="", sentences=text.sentences, entities=[]) for text in read_texts(dev).texts]
+    written = [sorted(map(sorted, text.entities)) for text in read_texts(told).texts]
+    assert CorefModel(out / "seed-1" / "model").entities(texts) == written
+    assert any(written)
+
+
+def written_model(model: Path, folder: Path, config: CorefConfig) -> Path:
+    """Write a model with a head that learnt nothing, as the engine writes what it chose."""
+    task = task_of([write_stories(folder / "train.conll", 0, 6)], [write_stories(folder / "dev.conll", 50, 1)], config)
+    source = Source(model)
+    source.begin()
+    made = source.model(task, seed=1)
+    export_finetuned(made, folder / "model", source.vocabulary, recipes={"coref": dict(task.recipe)})
+    return folder / "model"
+
+
+def test_a_written_model_tells_with_what_it_was_trained_and_has_its_head_again(model: Path, tmp_path: Path) -> None:
+    for number, config in enumerate((CONFIG, CONFIG.changed(ffnn=0, max_span=7, top_spans=0.3, singletons="ignore"))):
+        (tmp_path / f"{number}").mkdir()
+        folder = written_model(model, tmp_path / f"{number}", config)
+        again = CorefModel(folder)
+        names = ("segment", "max_span", "top_spans", "ffnn")
+        assert [getattr(again.config, name) for name in names] == [getattr(config, name) for name in names]
+        assert again.config.singletons == ("ignore" if number else "learn")
+        stored, held = load_file(folder / "model.safetensors"), again._model.state_dict()
+        heads = {name for name in held if name.startswith("head.")}
+        assert heads == {name for name in stored if name.startswith("head.")}
+        assert all(torch.equal(held[name], stored[name]) for name in heads)
+        (told,) = again.entities([Text(name="", sentences=story(3, 20)[0], entities=[])])
+        assert all(start <= end < start + config.max_span for mentions in told for start, end in mentions)
+        assert again.entities([Text(name="", sentences=[], entities=[])]) == [[]]
+        assert again.entities([]) == []
+
+
+def test_a_model_whose_recipe_is_broken_is_refused(model: Path, tmp_path: Path) -> None:
+    folder = written_model(model, tmp_path, CONFIG)
+    whole = (folder / "config.json").read_bytes()
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"segment": "long"}, r"model: what it was trained with is broken \(segment is 'long'"),
+        ({"top_spans": None}, "top_spans is None"),
+        ({"ffnn": -1}, "ffnn is -1"),
+        ({"singletons": 3}, "singletons is 3"),
+        ({"ffnn": 13}, r"head\."),
+    ]
+    for changes, wanted in wrong:
+        content = json.loads(whole)
+        content["task_specific_params"]["coref"] |= changes
+        (folder / "config.json").write_text(json.dumps(content), "utf-8")
+        with pytest.raises(ConfigError, match=wanted):
+            CorefModel(folder)
+
+
+def test_a_model_of_another_task_is_none_of_coreference(model: Path) -> None:
+    with pytest.raises(ConfigError, match="holds nothing of 'coref'; give a model that spanmask probe coref wrote"):
+        CorefModel(model)
 
 
 def test_what_the_head_sees_of_segments_is_what_its_twin_sees_of_each_encoded_alone(

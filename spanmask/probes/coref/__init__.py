@@ -4,7 +4,8 @@
 
     files ─read_texts▶ Text ─cut_texts▶ Segments ─a model▶ rows ─entities_of▶ entities ─conll_bytes▶ a file that scorers read
 
-`Coreference` is all of it as a task to fine-tune on. Names are imported when first used; only that one needs torch.
+`Coreference` is all of it as a task to fine-tune on, `CorefModel` what came of that. Names are imported when first used; only these two
+need torch.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     from spanmask.probes.coref.decoding import entities_of, equal_strings
     from spanmask.probes.coref.documents import Text, fold, read_texts
     from spanmask.probes.coref.segments import Segments, cut_texts
-    from spanmask.probes.coref.task import Coreference
+    from spanmask.probes.coref.task import Coreference, CorefModel
 
 __all__ = [
     "CorefConfig",
+    "CorefModel",
     "Coreference",
     "Segments",
     "Text",
@@ -34,6 +36,7 @@ __all__ = [
 
 _HOMES = {
     "CorefConfig": "config",
+    "CorefModel": "task",
     "Coreference": "task",
     "Segments": "segments",
     "Text": "documents",

@@ -6,7 +6,8 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,7 +19,9 @@ from spanmask.errors import ConfigError
 from spanmask.escaping import counted
 from spanmask.model.config import SpanBertConfig
 from spanmask.model.coreference import CorefHead, CorefShape
-from spanmask.probes.batching import Batch
+from spanmask.model.finetuned_folder import load_finetuned, read_recipe
+from spanmask.model.tokenizer_files import read_tokenizer
+from spanmask.probes.batching import Batch, GroupPacker
 from spanmask.probes.coref.config import CorefConfig, Singletons
 from spanmask.probes.coref.decoding import entities_of, equal_strings
 from spanmask.probes.coref.documents import Fault, Text, Texts, fold, read_texts
@@ -27,11 +30,12 @@ from spanmask.probes.coref.segments import Segments, cut_texts, reaches, unreach
 from spanmask.probes.examples import Examples
 from spanmask.probes.faults import by_name
 from spanmask.probes.files import Paths, evaluation_files, training_files
+from spanmask.probes.predicting import predict
 from spanmask.probes.results import Named
-from spanmask.probes.scores.conll import Entities, conll_bytes, split_name
+from spanmask.probes.scores.conll import Entities, Mention, conll_bytes, split_name
 from spanmask.probes.scores.coref_metrics import distinct
 from spanmask.probes.selection import selected
-from spanmask.probes.tasks import Judged, Outputs, Rows, Settings
+from spanmask.probes.tasks import Judged, Outputs, Rows, Settings, Task
 from spanmask.records import Offsets
 from spanmask.tokenization import Tokenizer
 from spanmask.vocab import Vocabulary
@@ -39,6 +43,8 @@ from spanmask.vocab import Vocabulary
 PREDICTIONS, KEY, COUNTS = "predictions.conll", "key.conll", "counts.json"
 #: Mentions that were predicted and left out since they cross others of their entity.
 CROSSING = "crossing_left_out"
+#: Of the options, what decides what a model reads and what its head is.
+_RECIPE = ("segment", "max_span", "top_spans", "ffnn", "singletons")
 #: What is beyond a model, and how notes say it. How many pieces a word has, if any, is the vocabulary's.
 BEYOND = {
     Fault.ACROSS: "mentions across sentences",
@@ -69,13 +75,8 @@ class HeldTexts:
 
     def judge(self, outputs: Outputs, settings: Settings | None) -> Judged:
         """Score the entities that rows, (R, 6), come to; see `spanmask.probes.tasks.HeldOut` and `CorefHead.predict`."""
-        groups = outputs[:, 0] if outputs.size else np.empty(0, np.float32)
-        told, left = [], 0
-        for number in self._numbers.tolist():
-            rows = outputs[np.searchsorted(groups, number) : np.searchsorted(groups, number, side="right"), 1:]
-            entities, crossing = entities_of(rows.reshape(-1, 5), singletons=self._singletons)
-            told.append(entities)
-            left += crossing
+        found = _entities(outputs, self._numbers, singletons=self._singletons)
+        told, left = [entities for entities, _ in found], sum(crossing for _, crossing in found)
         held = list(zip(self._texts, told, strict=True))
         figures = figures_of(
             [(text.entities, entities) for text, entities in held],
@@ -251,11 +252,16 @@ class Coreference:
         told = {"singletons_learnt": self._singletons, "left_out": by_name(self.left_out)}
         return {**self._config.to_json(), **told}
 
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """How texts become what the model reads, and what its head is; see `spanmask.probes.tasks.Recipe` and `CorefModel`."""
+        singletons = Singletons.LEARN if self._singletons else Singletons.IGNORE
+        told = self._config.changed(singletons=singletons).to_json()
+        return {name: told[name] for name in _RECIPE}
+
     def head(self, config: SpanBertConfig) -> nn.Module:
         """Return a new head."""
-        own = self._config
-        shape = CorefShape(ffnn=own.ffnn or 0, dropout=own.head_dropout, top=own.top_spans, singletons=self._singletons)
-        return CorefHead(config, shape)
+        return _head(self._config, config, singletons=self._singletons)
 
     def given(self, batch: Batch) -> dict[str, Tensor]:
         """Return what a head knows of neighbouring segments of a document, n examples; see `CorefHead`."""
@@ -265,6 +271,77 @@ class Coreference:
     def loss(scores: Tensor, batch: Batch) -> Tensor:  # noqa: ARG004 - the head was given what it needs of it
         """Return the loss of a document, which the head has told already."""
         return scores
+
+
+class CorefModel:
+    """A model of coreference that tells the entities of any documents.
+
+    Parameters
+    ----------
+    folder
+        ``RUN/seed-K/model``, as `spanmask.probes.finetune.fine_tune` wrote it.
+    device
+        Where it computes.
+
+    Attributes
+    ----------
+    config
+        By what it was trained, as far as that matters to what it reads and tells.
+
+    Raises
+    ------
+    ConfigError
+        It is no such model, or a broken one.
+    StorageError
+        A file cannot be read.
+    """
+
+    def __init__(self, folder: str | Path, device: str = "cpu") -> None:
+        recipe = read_recipe(folder, Coreference.name)
+        try:
+            self.config = CorefConfig.of(**{name: recipe.get(name) for name in _RECIPE})
+        except ConfigError as error:
+            raise ConfigError(f"{folder}: what it was trained with is broken ({error}); copy it again") from None
+        self._singletons = self.config.singletons is Singletons.LEARN
+        self._vocabulary = read_tokenizer(Path(folder))
+        self._model = load_finetuned(folder, head=self._head).to(device)
+
+    def _head(self, config: SpanBertConfig) -> nn.Module:
+        return _head(self.config, config, singletons=self._singletons)
+
+    def entities(self, texts: Sequence[Text]) -> list[list[list[Mention]]]:
+        """Return the entities of each text, whose own are not looked at: first and last word of each mention, as `entities_of` has them."""
+        segments = cut_texts(texts, Tokenizer(self._vocabulary), self.config)
+        packing = GroupPacker(segments.examples, width=self.config.segment, pad_id=self._vocabulary.special.pad)
+        reading = cast("Task", _Reading(segments, self.config))
+        outputs = predict(self._model, reading, packing, dtype=torch.float32)
+        found = _entities(outputs, np.arange(len(texts)), singletons=self._singletons)
+        return [entities for entities, _ in found]
+
+
+class _Reading:
+    """Segments that a model reads and does not learn from; as much of a task as that takes."""
+
+    rows = Coreference.rows
+
+    def __init__(self, segments: Segments, config: CorefConfig) -> None:
+        self._segments, self._config = segments, config
+
+    def given(self, batch: Batch) -> dict[str, Tensor]:
+        """Return what a head knows of segments."""
+        return given_of(self._segments, batch, self._config.max_span)
+
+
+def _head(own: CorefConfig, config: SpanBertConfig, *, singletons: bool) -> CorefHead:
+    shape = CorefShape(ffnn=own.ffnn or 0, dropout=own.head_dropout, top=own.top_spans, singletons=singletons)
+    return CorefHead(config, shape)
+
+
+def _entities(outputs: Outputs, numbers: Offsets, *, singletons: bool) -> list[tuple[list[list[Mention]], int]]:
+    """Return what `entities_of` finds in each of some documents, ascending, by rows of all, (R, 6), the document's number first."""
+    groups = outputs[:, 0] if outputs.size else np.empty(0, np.float32)
+    bounds = [(np.searchsorted(groups, number), np.searchsorted(groups, number, side="right")) for number in numbers]
+    return [entities_of(outputs[begin:end, 1:].reshape(-1, 5), singletons=singletons) for begin, end in bounds]
 
 
 def given_of(segments: Segments, batch: Batch, max_span: int) -> dict[str, Tensor]:
