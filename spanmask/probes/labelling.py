@@ -1,7 +1,7 @@
-"""Texts into labels, or into numbers, as a task of the engine: what GLUE's tasks and a user's own have in common.
+"""Labels of examples, or numbers, as tasks of the engine; and those of texts, which GLUE's tasks and a user's own have in common.
 
-A pooler's output of each text goes through a `ClassHead`: one score for each label and their cross entropy, or one number and its squared
-error, as transformers' ``BertForSequenceClassification`` has them.
+A pooler's output of each example goes through a `ClassHead`: one score for each label and their cross entropy, or one number and its
+squared error, as transformers' ``BertForSequenceClassification`` has them.
 """
 
 from __future__ import annotations
@@ -56,7 +56,46 @@ class HeldTexts:
         )
 
 
-class Labelling(ABC):
+class LabelTask:
+    """What tells the label of each example, or a number. labels: in the order of scores; none for numbers."""
+
+    rows = Rows.EXAMPLE
+    labels: tuple[str, ...]
+
+    def head(self, config: SpanBertConfig) -> nn.Module:
+        """Return a new head: a score for each label, or a number."""
+        return ClassHead(config, self.labels or (NUMBER,))
+
+    def loss(self, scores: Tensor, batch: Batch) -> Tensor:
+        """Return the summed loss of n examples, of one target: of each the cross entropy of its label, or its number's squared error."""
+        (told,) = batch.targets.values()
+        wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        if self.labels:
+            return functional.cross_entropy(wide, told, reduction="sum")
+        return functional.mse_loss(wide[:, 0], told.to(wide.dtype), reduction="sum")
+
+    def answers(self, outputs: Outputs) -> list[str]:
+        """Return the label of the highest score of each of N examples, of equals the first, or its number, as texts that files have.
+
+        Raises
+        ------
+        ConfigError
+            A score is no finite number.
+        """
+        require_finite(outputs)
+        if self.labels:
+            return [self.labels[place] for place in outputs.argmax(1).tolist()]
+        return [f"{value:.9g}" for value in outputs[:, 0].tolist()]
+
+
+def surest(outputs: Outputs) -> list[float]:
+    """Return the probability of the highest score of each of N examples, (N, K)."""
+    wide = outputs.astype(np.float64)
+    shares: list[float] = (1 / np.exp(wide - wide.max(1, keepdims=True)).sum(1)).tolist()
+    return shares
+
+
+class Labelling(LabelTask, ABC):
     """Texts into labels, or into numbers; see `spanmask.probes.tasks.Task`.
 
     Parameters
@@ -70,8 +109,6 @@ class Labelling(ABC):
     max_tokens
         Of an example.
     """
-
-    rows = Rows.EXAMPLE
 
     def __init__(self, tokenizer: Tokenizer, sets: Sets, labels: Sequence[str], max_tokens: int) -> None:
         self._tokenizer, self._sets, self.labels, self.width = tokenizer, sets, tuple(labels), max_tokens
@@ -99,30 +136,6 @@ class Labelling(ABC):
             return {"numbers": np.array([*map(float, told)], np.float32)}
         places = {label: place for place, label in enumerate(self.labels)}
         return {"labels": np.array([places[label] for label in told], np.int64)}
-
-    def head(self, config: SpanBertConfig) -> nn.Module:
-        """Return a new head: a score for each label, or a number."""
-        return ClassHead(config, self.labels or (NUMBER,))
-
-    def loss(self, scores: Tensor, batch: Batch) -> Tensor:
-        """Return the summed loss of n texts: of each the cross entropy of its label, or the squared error of its number."""
-        wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
-        if self.labels:
-            return functional.cross_entropy(wide, batch.targets["labels"], reduction="sum")
-        return functional.mse_loss(wide[:, 0], batch.targets["numbers"].to(wide.dtype), reduction="sum")
-
-    def answers(self, outputs: Outputs) -> list[str]:
-        """Return the label of the highest score of each of N texts, or its number, as texts that files have.
-
-        Raises
-        ------
-        ConfigError
-            A score is no finite number.
-        """
-        require_finite(outputs)
-        if self.labels:
-            return [self.labels[place] for place in outputs.argmax(1).tolist()]
-        return [f"{value:.9g}" for value in outputs[:, 0].tolist()]
 
     @property
     def floor(self) -> dict[str, Any]:

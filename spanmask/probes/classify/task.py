@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
-from os import PathLike
 from typing import Any
-
-import numpy as np
 
 from spanmask.config import OnError
 from spanmask.errors import ConfigError
@@ -15,9 +12,9 @@ from spanmask.probes.classify.config import ClassifyConfig, Target
 from spanmask.probes.classify.figures import confusion, root_mean_squared_error
 from spanmask.probes.classify.reading import find_columns, read_labelled
 from spanmask.probes.faults import by_name
-from spanmask.probes.files import evaluation_files, training_files
+from spanmask.probes.files import Paths, evaluation_files, training_files
 from spanmask.probes.labelled import divided, joined
-from spanmask.probes.labelling import HeldTexts, Labelling, Sets
+from spanmask.probes.labelling import HeldTexts, Labelling, Sets, surest
 from spanmask.probes.results import Figures
 from spanmask.probes.scores.glue import accuracy, pearson, spearman
 from spanmask.probes.scores.macro import macro_f1
@@ -28,8 +25,6 @@ from spanmask.vocab import Vocabulary
 PREDICTIONS, CONFUSION = "predictions.tsv", "confusion.tsv"
 #: More labels than these are numbers, or identifiers.
 _MOST_LABELS = 1000
-
-Paths = Sequence[str | PathLike[str]]
 
 
 class Classify(Labelling):
@@ -123,7 +118,7 @@ class Classify(Labelling):
         predicted = self.answers(outputs)
         if not self.labels:
             return {PREDICTIONS: _tsv(("index", "prediction"), zip(held.texts.names, predicted, strict=True))}
-        rows = zip(held.texts.names, predicted, (f"{value:.6f}" for value in _surest(outputs)), strict=True)
+        rows = zip(held.texts.names, predicted, (f"{value:.6f}" for value in surest(outputs)), strict=True)
         counted = confusion(held.texts.labels or (), predicted, self.labels)
         table = ((label, *map(str, counts)) for label, counts in zip(self.labels, counted, strict=True))
         return {
@@ -141,13 +136,6 @@ def _labels(told: Sequence[str]) -> tuple[str, ...]:
             options=("target",),
         )
     return tuple(labels)
-
-
-def _surest(outputs: Outputs) -> list[float]:
-    """Return the highest probability of each row of scores, (N, K)."""
-    wide = outputs.astype(np.float64)
-    shares: list[float] = (1 / np.exp(wide - wide.max(1, keepdims=True)).sum(1)).tolist()
-    return shares
 
 
 def _tsv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:

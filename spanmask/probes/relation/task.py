@@ -11,39 +11,34 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
 
 from spanmask.config import OnError
 from spanmask.errors import ConfigError
 from spanmask.escaping import counted
-from spanmask.model.config import SpanBertConfig
-from spanmask.model.finetuning import ClassHead
-from spanmask.probes.batching import Batch
 from spanmask.probes.examples import Examples
 from spanmask.probes.faults import by_name
 from spanmask.probes.files import Paths, evaluation_files, training_files
 from spanmask.probes.floors import label_floor
+from spanmask.probes.labelling import LabelTask, surest
 from spanmask.probes.relation.config import Entities, RelationConfig
 from spanmask.probes.relation.encoding import Encoded, encode
 from spanmask.probes.relation.marking import mark
 from spanmask.probes.relation.reading import read_relations
 from spanmask.probes.relation.relations import Layout, Relations, joined
-from spanmask.probes.relation.scoring import Rules, figures, label_files, require_scored, rules_of
+from spanmask.probes.relation.scoring import figures, label_files, require_scored, rules_of
 from spanmask.probes.selection import selected
-from spanmask.probes.tasks import Judged, Outputs, Rows, Settings, require_finite
+from spanmask.probes.tasks import Judged, Outputs, Settings
 from spanmask.tokenization import Tokenizer
 from spanmask.vocab import Vocabulary
 
 
 class HeldPairs:
-    """Pairs whose relations are predicted and not trained on. name: what results call them. labels: in the order of scores."""
+    """Pairs whose relations are predicted and not trained on. name: what results call them."""
 
-    def __init__(self, name: str, relations: Relations, encoded: Encoded, rules: Rules, labels: Sequence[str]) -> None:
-        require_scored(rules, name, relations)
+    def __init__(self, name: str, relations: Relations, encoded: Encoded, task: RelationExtraction) -> None:
+        require_scored(task.rules, name, relations)
         self.name, self.encoded = name, encoded
-        self._relations, self._rules, self._labels = relations, rules, labels
+        self._relations, self._task = relations, task
 
     @property
     def examples(self) -> Examples:
@@ -51,15 +46,12 @@ class HeldPairs:
         return self.encoded.examples
 
     def judge(self, outputs: Outputs, settings: Settings | None) -> Judged:
-        """Score the labels of the highest scores, (N, K); of equals the first. See `spanmask.probes.tasks.HeldOut`."""
-        require_finite(outputs)
-        predicted = [self._labels[number] for number in outputs.argmax(1).tolist()]
+        """Score the labels that scores, (N, K), come to; see `spanmask.probes.tasks.HeldOut`."""
+        predicted = self._task.answers(outputs)
         files = {} if settings is None else self._files(predicted, outputs)
-        return Judged(figures=figures(self._rules, self._relations.labels, predicted), files=files)
+        return Judged(figures=figures(self._task.rules, self._relations.labels, predicted), files=files)
 
     def _files(self, predicted: Sequence[str], outputs: Outputs) -> dict[str, bytes]:
-        # The highest score's share of the softmax.
-        odds = np.exp(outputs.astype(np.float64) - outputs.max(1, keepdims=True)).sum(1)
         told = {
             "pairs": len(self.examples),
             "cut": {str(cut): count for cut, count in self.encoded.cut.items()},
@@ -69,11 +61,11 @@ class HeldPairs:
         relations = self._relations
         return {
             "counts.json": (json.dumps(told, indent=2) + "\n").encode(),
-            **label_files(self._rules, relations.ids, relations.labels, predicted, (1 / odds).tolist()),
+            **label_files(self._task.rules, relations.ids, relations.labels, predicted, surest(outputs)),
         }
 
 
-class RelationExtraction:
+class RelationExtraction(LabelTask):
     """Relations between two entities of a sentence, with their files read and made examples; see `spanmask.probes.tasks.Task`.
 
     Parameters
@@ -113,7 +105,7 @@ class RelationExtraction:
         A file cannot be read.
     """
 
-    name, rows = "relation", Rows.EXAMPLE
+    name = "relation"
 
     def __init__(
         self,
@@ -139,7 +131,7 @@ class RelationExtraction:
         self.marking = mark(whole.types, _seen(config, trained), config.marks, tokenizer)
 
         def held(name: str, relations: Relations) -> HeldPairs:
-            return HeldPairs(name, relations, self._encoded(relations, tokenizer), self.rules, self.labels)
+            return HeldPairs(name, relations, self._encoded(relations, tokenizer), self)
 
         learnt, choosing = _divided(whole, selection)
         self._learnt = self._encoded(learnt, tokenizer)
@@ -190,16 +182,6 @@ class RelationExtraction:
     def recipe(self) -> Mapping[str, Any]:
         """How a sentence becomes what the model reads; see `spanmask.probes.tasks.Recipe`."""
         return {"window": self._config.window, **self.marking.to_json(self._vocabulary)}
-
-    def head(self, config: SpanBertConfig) -> nn.Module:
-        """Return a new head: a score a label."""
-        return ClassHead(config, self.labels)
-
-    @staticmethod
-    def loss(scores: Tensor, batch: Batch) -> Tensor:
-        """Return the summed cross entropy of n pairs, in nats."""
-        wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
-        return functional.cross_entropy(wide, batch.targets["label"], reduction="sum")
 
 
 def _labels(whole: Relations) -> tuple[str, ...]:
