@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import compress
 
 from spanmask.config import OnError
-from spanmask.errors import ConfigError
 from spanmask.probes.faults import FaultError, Faults
-from spanmask.probes.selection import lowest, selected
-from spanmask.records import Flags
+from spanmask.probes.selection import lowest, parted, selected
+from spanmask.records import Offsets
 
 
 class Fault(StrEnum):
@@ -54,11 +52,15 @@ class LabelledTexts:
         """What those have in common that should not be parted: the first text, such as a premise that many hypotheses follow."""
         return [row[0].encode() for row in self.texts]
 
-    def only(self, flags: Flags) -> LabelledTexts:
-        """Return those that are flagged, (N,); nothing is left out of these."""
-        labels = None if self.labels is None else tuple(compress(self.labels, flags))
-        texts, names = tuple(compress(self.texts, flags)), tuple(compress(self.names, flags))
-        return LabelledTexts(texts=texts, labels=labels, names=names, left_out={})
+    def take(self, which: Offsets) -> LabelledTexts:
+        """Return some texts, (n,) by their numbers, in that order; nothing is left out of these."""
+        chosen = which.tolist()
+        return LabelledTexts(
+            texts=tuple(self.texts[number] for number in chosen),
+            labels=None if self.labels is None else tuple(self.labels[number] for number in chosen),
+            names=tuple(self.names[number] for number in chosen),
+            left_out={},
+        )
 
 
 def joined(parts: Sequence[LabelledTexts]) -> LabelledTexts:
@@ -89,16 +91,10 @@ def divided(whole: LabelledTexts, share: float, most: int | None) -> tuple[Label
         No row is left to train on or to choose by.
     """
     if most is not None:
-        whole = whole.only(lowest(whole.keys, most))
+        whole = whole.take(lowest(whole.keys, most))
     chosen = selected(whole.firsts, share)
-    trained, choosing = whole.only(~chosen), whole.only(chosen)
-    if not len(trained) or not len(choosing):
-        raise ConfigError(
-            f"of {len(whole):,} training rows {len(choosing):,} choose and {len(trained):,} are trained on, those with the same first text "
-            "together; give more rows, or another --selection",
-            options=("selection",),
-        )
-    return trained, choosing
+    trained, choosing = parted(chosen, "rows", "rows", ", those with the same first text together")
+    return whole.take(trained), whole.take(choosing)
 
 
 class Collected:

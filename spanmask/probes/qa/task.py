@@ -14,7 +14,6 @@ import numpy as np
 from torch import Tensor, nn
 
 from spanmask.config import OnError
-from spanmask.errors import ConfigError
 from spanmask.model.config import SpanBertConfig
 from spanmask.model.finetuning import SpanHead, span_losses
 from spanmask.probes import results
@@ -35,7 +34,7 @@ from spanmask.probes.qa.questions import Layout, Questions, joined
 from spanmask.probes.qa.reading import read_questions
 from spanmask.probes.qa.windows import cut_windows
 from spanmask.probes.scores import squad, squad2
-from spanmask.probes.selection import selected
+from spanmask.probes.selection import parted, selected
 from spanmask.probes.tasks import Judged, Outputs, Rows, Settings
 from spanmask.tokenization import Tokenizer
 from spanmask.vocab import Vocabulary
@@ -164,13 +163,7 @@ class QuestionAnswering:
         }
         whole = joined(read[0])
         chosen = selected((text.encode() for text in whole.passages.to_pylist()), selection)[whole.passage_of]
-        trained, choosing = (np.flatnonzero(flags) for flags in (~chosen, chosen))
-        if not len(trained) or not len(choosing):
-            raise ConfigError(
-                f"of {len(whole):,} training questions {len(choosing):,} choose and {len(trained):,} are trained on; "
-                "give more passages, or another --selection",
-                options=("selection",),
-            )
+        trained, choosing = parted(chosen, "questions", "passages")
         self.training = cut_windows(whole.take(trained), tokenizer, config).examples
         self.selection = AskedQuestions("selection", whole.take(choosing), tokenizer, config)
         self.evaluations = tuple(

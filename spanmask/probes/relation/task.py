@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from spanmask.config import OnError
 from spanmask.errors import ConfigError
 from spanmask.escaping import counted
@@ -26,7 +24,7 @@ from spanmask.probes.relation.marking import mark
 from spanmask.probes.relation.reading import read_relations
 from spanmask.probes.relation.relations import Layout, Relations, joined
 from spanmask.probes.relation.scoring import figures, label_files, require_scored, rules_of
-from spanmask.probes.selection import selected
+from spanmask.probes.selection import parted, selected
 from spanmask.probes.tasks import Judged, Outputs, Settings
 from spanmask.tokenization import Tokenizer
 from spanmask.vocab import Vocabulary
@@ -208,13 +206,7 @@ def _seen(config: RelationConfig, trained: Sequence[Relations]) -> Entities:
 def _divided(whole: Relations, share: float) -> tuple[Relations, Relations]:
     """Return what is trained on, and what chooses: sentences by their hash, each with all its pairs."""
     chosen = selected((sentence.encode() for sentence in whole.sentences), share)
-    trained, choosing = (np.flatnonzero(flags) for flags in (~chosen, chosen))
-    if not len(trained) or not len(choosing):
-        raise ConfigError(
-            f"of {len(whole):,} training pairs {len(choosing):,} choose and {len(trained):,} are trained on; "
-            "give more sentences, or another --selection",
-            options=("selection",),
-        )
+    trained, choosing = parted(chosen, "pairs", "sentences")
     return whole.take(trained), whole.take(choosing)
 
 
