@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from enum import StrEnum
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from spanmask.config import OnError
 from spanmask.errors import ConfigError, CorpusError
@@ -75,6 +76,19 @@ class Faults:
         if not kept:
             left = ", ".join(f"{fault}: {count}" for fault, count in self.left_out.items()) or "it has none"
             raise ConfigError(f"{self._path}: no {self._noun} is left of it ({left}); give another file")
+
+
+class Read(Protocol):
+    """What was read of a file."""
+
+    @property
+    def left_out(self) -> Mapping[Any, int]:
+        """How many entries were left out, by fault."""
+
+
+def by_file(paths: Iterable[str | PathLike[str]], read: Iterable[Read]) -> dict[str, Mapping[Any, int]]:
+    """Return how often something was left out, by file and fault; nothing of files that were read whole. read: of each path."""
+    return {f"{path}": one.left_out for path, one in zip(paths, read, strict=True) if one.left_out}
 
 
 def by_name(left_out: Mapping[str, Mapping[Any, int]]) -> dict[str, dict[str, int]]:

@@ -11,7 +11,7 @@ from spanmask.errors import ConfigError
 from spanmask.probes.classify.config import ClassifyConfig, Target
 from spanmask.probes.classify.figures import confusion, root_mean_squared_error
 from spanmask.probes.classify.reading import find_columns, read_labelled
-from spanmask.probes.faults import by_name
+from spanmask.probes.faults import by_file, by_name
 from spanmask.probes.files import Paths, evaluation_files, training_files
 from spanmask.probes.labelled import divided, joined
 from spanmask.probes.labelling import HeldTexts, Labelling, Sets, surest
@@ -83,9 +83,8 @@ class Classify(Labelling):
         held = [
             read_labelled(path, columns, labels=labels or None, numbers=numbers, on_error=on_error) for path in evaluate
         ]
-        read = zip((*train, *evaluate), (*learnt, *held), strict=True)
         #: What was left out, by file.
-        self.left_out = {f"{path}": texts.left_out for path, texts in read if texts.left_out}
+        self.left_out = by_file((*train, *evaluate), learnt + held)
         training, choosing = divided(whole, selection, config.examples)
         evaluations = {file.name: texts for file, texts in zip(self.eval_files, held, strict=True)}
         sets = Sets(training=training, choosing=choosing, evaluations=evaluations)

@@ -8,7 +8,7 @@ from os import PathLike
 from typing import Any
 
 from spanmask.config import OnError
-from spanmask.probes.faults import by_name
+from spanmask.probes.faults import by_file, by_name
 from spanmask.probes.glue.config import GlueConfig
 from spanmask.probes.glue.files import find_files
 from spanmask.probes.glue.reading import read_files
@@ -78,10 +78,9 @@ class Glue(Labelling):
         )  # An extra that is missing is told now, not after an epoch.
         self.train_files = (Named(name=files.train.name, sha256=digest(files.train)),)
         self.eval_files = tuple(Named(name=name, sha256=digest(path)) for name, path in files.evaluations.items())
-        paths = {"train": files.train, **files.evaluations, **files.tests}
         read = read_files(files, self._task, on_error)
         #: What was left out, by file.
-        self.left_out = {f"{paths[name]}": texts.left_out for name, texts in read.items() if texts.left_out}
+        self.left_out = by_file((files.train, *files.evaluations.values(), *files.tests.values()), read.values())
         training, choosing = divided(read.pop("train"), selection, config.examples)
         sets = Sets(training=training, choosing=choosing, evaluations=read)
         super().__init__(Tokenizer(vocabulary), sets, self._task.labels, config.max_tokens)

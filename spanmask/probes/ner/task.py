@@ -25,7 +25,7 @@ from spanmask.model.config import SpanBertConfig
 from spanmask.model.finetuning import TokenClassHead
 from spanmask.probes.batching import Batch
 from spanmask.probes.examples import Examples
-from spanmask.probes.faults import by_name
+from spanmask.probes.faults import by_file, by_name
 from spanmask.probes.files import Paths, evaluation_files, training_files
 from spanmask.probes.floors import floor_of
 from spanmask.probes.ner.baseline import most_frequent_tags
@@ -198,12 +198,9 @@ class NamedEntities:
         return replace(windows.examples, targets={"tags": windows.targets(labels)})
 
     @property
-    def left_out(self) -> dict[str, dict[str, int]]:
+    def left_out(self) -> Mapping[str, Mapping[Any, int]]:
         """How many sentences were left out, by file and fault."""
-        found = {
-            path: {str(fault): count for fault, count in tagged.left_out.items()} for path, tagged in self._read.items()
-        }
-        return {path: faults for path, faults in found.items() if faults}
+        return by_file(self._read, self._read.values())
 
     @property
     def width(self) -> int:

@@ -19,7 +19,7 @@ from spanmask.model.finetuning import SpanHead, span_losses
 from spanmask.probes import results
 from spanmask.probes.batching import Batch
 from spanmask.probes.examples import Examples
-from spanmask.probes.faults import by_name
+from spanmask.probes.faults import by_file, by_name
 from spanmask.probes.files import Paths, evaluation_files, training_files
 from spanmask.probes.qa.config import QaConfig
 from spanmask.probes.qa.decoding import decode
@@ -153,22 +153,17 @@ class QuestionAnswering:
     ) -> None:
         self._config, tokenizer = config, Tokenizer(vocabulary)
         self.eval_files, self.train_files = evaluation_files(evaluate), training_files(train)
-        read = [[read_questions(path, on_error) for path in paths] for paths in (train, evaluate)]
+        learnt, held = ([read_questions(path, on_error) for path in paths] for paths in (train, evaluate))
         #: What was left out, by file.
-        self.left_out = {
-            f"{path}": questions.left_out
-            for paths, held in zip((train, evaluate), read, strict=True)
-            for path, questions in zip(paths, held, strict=True)
-            if questions.left_out
-        }
-        whole = joined(read[0])
+        self.left_out = by_file((*train, *evaluate), learnt + held)
+        whole = joined(learnt)
         chosen = selected((text.encode() for text in whole.passages.to_pylist()), selection)[whole.passage_of]
         trained, choosing = parted(chosen, "questions", "passages")
         self.training = cut_windows(whole.take(trained), tokenizer, config).examples
         self.selection = AskedQuestions("selection", whole.take(choosing), tokenizer, config)
         self.evaluations = tuple(
             AskedQuestions(file.name, questions, tokenizer, config)
-            for file, questions in zip(self.eval_files, read[1], strict=True)
+            for file, questions in zip(self.eval_files, held, strict=True)
         )
 
     @property

@@ -14,7 +14,7 @@ from spanmask.config import OnError
 from spanmask.errors import ConfigError
 from spanmask.escaping import counted
 from spanmask.probes.examples import Examples
-from spanmask.probes.faults import by_name
+from spanmask.probes.faults import by_file, by_name
 from spanmask.probes.files import Paths, evaluation_files, training_files
 from spanmask.probes.floors import label_floor
 from spanmask.probes.labelling import LabelTask, surest
@@ -118,11 +118,7 @@ class RelationExtraction(LabelTask):
         self._config, self._vocabulary, tokenizer = config, vocabulary, Tokenizer(vocabulary)
         self.eval_files, self.train_files = evaluation_files(evaluate), training_files(train)
         trained, scored = ([read_relations(path, on_error) for path in paths] for paths in (train, evaluate))
-        self.left_out = {
-            f"{path}": one.left_out
-            for path, one in zip([*train, *evaluate], trained + scored, strict=True)
-            if one.left_out
-        }
+        self.left_out = by_file((*train, *evaluate), trained + scored)
         whole = joined(trained)
         self.labels = _labels(whole)
         self.rules = rules_of({one.layout for one in trained}, self.labels)
