@@ -87,6 +87,14 @@ def test_what_the_most_frequent_label_would_score_stands_beside(tmp_path: Path) 
     assert task_of(tmp_path, "stsb").protocol["floor"] == {}
 
 
+def test_a_protocol_is_reckoned_once_and_no_file_read_again_for_it(tmp_path: Path) -> None:
+    own = write_task(tmp_path, "sst2", test=3)
+    task = task_of(tmp_path, "sst2")
+    protocol = task.protocol
+    (own / "test.tsv").unlink()
+    assert task.protocol is protocol
+
+
 def test_rows_that_are_not_usable_stop_a_task_or_are_left_out_and_told(tmp_path: Path) -> None:
     own = write_task(tmp_path, "rte")
     with (own / "train.tsv").open("a") as file:

@@ -182,6 +182,13 @@ def test_what_is_unknown_dropped_cut_or_odd_is_counted_and_told(folder: Path, tm
     assert 0 < task.protocol["floor"]["figures"]["odd"]["f1"] < 1
 
 
+def test_the_floor_is_reckoned_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = task_of(folder, "dev.conll")
+    protocol = task.protocol
+    monkeypatch.setattr("spanmask.probes.ner.task.most_frequent_tags", None)
+    assert task.protocol == protocol
+
+
 def test_faulty_sentences_stop_a_task_or_are_left_out_and_told(tmp_path: Path) -> None:
     path = tmp_path / "train.conll"
     path.write_text(columns(tagged(0, 20)) + "\nodd ODD\n\nodd\n", "utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from math import isfinite
 from typing import Any
 
@@ -90,7 +91,7 @@ class Classify(Labelling):
         sets = Sets(training=training, choosing=choosing, evaluations=evaluations)
         super().__init__(Tokenizer(vocabulary), sets, labels, config.max_tokens)
 
-    @property
+    @cached_property
     def protocol(self) -> Mapping[str, Any]:
         """The options, the labels, what was left out, and what the most frequent label would score."""
         return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from math import isfinite
 from os import PathLike
 from typing import Any
@@ -85,7 +86,7 @@ class Glue(Labelling):
         sets = Sets(training=training, choosing=choosing, evaluations=read)
         super().__init__(Tokenizer(vocabulary), sets, self._task.labels, config.max_tokens)
 
-    @property
+    @cached_property
     def protocol(self) -> Mapping[str, Any]:
         """The options, what was left out, what is predicted without labels, and what the most frequent label would score."""
         tests = {name: digest(path) for name, path in self._files.tests.items()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -207,7 +208,7 @@ class NamedEntities:
         """Slots of a bin: a longest window's."""
         return self._config.window
 
-    @property
+    @cached_property
     def protocol(self) -> Mapping[str, Any]:
         """The options, what was left out, and the floor."""
         floors = {held.name: held.floor(self._whole) for held in self.evaluations}
