@@ -36,6 +36,7 @@ from spanmask.probes.starting import Source
 from spanmask.probes.tasks import GroupTask, Recipe, Rows, Task
 from spanmask.probes.training import Ground, Selected, Training, TrainingPlan, judge
 from spanmask.probes.watching import ProbePlan, Watch
+from spanmask.probes.writing import as_json
 from spanmask.storage import make_folder, publish_bytes, remove_temporaries
 from spanmask.train.checkpoint import checkpoints_in, read_checkpoint
 from spanmask.train.claiming import claimed_run
@@ -261,7 +262,7 @@ class _Run:
                 _trim(folder / other.name, None if other != best else outcomes[best].step)
         best = self._best(outcomes)
         result = self._score(seed, best, outcomes[best])
-        publish_bytes(folder / _RESULT, _as_json(asdict(result)))
+        publish_bytes(folder / _RESULT, as_json(asdict(result)))
         _trim(folder / best.name, None)
         self._watch.scored(result)
         return result
@@ -281,7 +282,7 @@ class _Run:
         model = self._source.model(self._task, seed=seed).to(self._world.device)
         found = Training(plan, self._ground, model).run()
         if found is not None:
-            publish_bytes(path, _as_json(asdict(found)))
+            publish_bytes(path, as_json(asdict(found)))
         return found
 
     def _score(self, seed: int, point: GridPoint, chosen: Selected) -> SeedResult:
@@ -325,10 +326,6 @@ def _trim(training: Path, step: int | None) -> None:
     for found, folder in checkpoints_in(training / "checkpoints").items():
         if found != step:
             retract_folder(folder)
-
-
-def _as_json(content: Any) -> bytes:
-    return (json.dumps(content, indent=2) + "\n").encode()
 
 
 def _read_outcome(path: Path, metric: str) -> Selected:

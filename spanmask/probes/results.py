@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask.errors import ConfigError
+from spanmask.probes.writing import as_json
 from spanmask.records import Flags, Offsets
 from spanmask.storage import make_folder, publish_bytes, reporting, require_file
 from spanmask.train.record import read_record
@@ -140,7 +141,7 @@ def write_results(folder: str | Path, results: Results) -> None:
     StorageError
         The file system refused.
     """
-    publish_bytes(Path(folder) / RESULTS, (json.dumps(results.to_json(), indent=2) + "\n").encode())
+    publish_bytes(Path(folder) / RESULTS, as_json(results.to_json()))
 
 
 def read_results(folder: str | Path) -> Results:

@@ -15,6 +15,7 @@ from spanmask.probes.boundaries.config import BoundariesConfig
 from spanmask.probes.boundaries.findings import Inside, scores_of
 from spanmask.probes.record import RECORD
 from spanmask.probes.results import Named, Results, SeedResult
+from spanmask.probes.writing import as_json
 from spanmask.storage import make_folder, publish_bytes
 from spanmask.train.record import read_record, versions
 
@@ -84,7 +85,7 @@ class Begun:
             self._require_same(folder)
         told = {"version": _VERSION, "identity": self.identity, "models": [asdict(one) for one in self.models]}
         make_folder(folder)
-        publish_bytes(folder / RECORD, _as_json({**told, "dataset": asdict(self.dataset), "versions": versions()}))
+        publish_bytes(folder / RECORD, as_json({**told, "dataset": asdict(self.dataset), "versions": versions()}))
 
     def _require_same(self, folder: Path) -> None:
         begun = read_record(folder / RECORD, lambda content: dict(content["identity"]), by="spanmask probe boundaries")
@@ -123,7 +124,7 @@ def write_found(folder: Path, seed: int, found: Found) -> None:
     """
     path = folder / f"seed-{seed}" / READERS
     make_folder(path.parent)
-    publish_bytes(path, _as_json({"version": _VERSION, "found": found}))
+    publish_bytes(path, as_json({"version": _VERSION, "found": found}))
 
 
 def read_found(folder: str | Path, seed: int) -> Found | None:
@@ -146,7 +147,3 @@ def _checked(content: dict[str, Any]) -> Found:
     for inside in Inside:
         scores_of(found[inside])
     return found
-
-
-def _as_json(content: Any) -> bytes:
-    return (json.dumps(content, indent=2) + "\n").encode()

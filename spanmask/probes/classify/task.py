@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from math import isfinite
 from typing import Any
@@ -20,6 +20,7 @@ from spanmask.probes.results import Figures
 from spanmask.probes.scores.glue import accuracy, pearson, spearman
 from spanmask.probes.scores.macro import macro_f1
 from spanmask.probes.tasks import Outputs
+from spanmask.probes.writing import as_tsv
 from spanmask.tokenization import Tokenizer
 from spanmask.vocab import Vocabulary
 
@@ -117,13 +118,13 @@ class Classify(Labelling):
         """Return predictions, with the probability of each label told; and how often which label is taken for which."""
         predicted = self.answers(outputs)
         if not self.labels:
-            return {PREDICTIONS: _tsv(("index", "prediction"), zip(held.texts.names, predicted, strict=True))}
+            return {PREDICTIONS: as_tsv([("index", "prediction"), *zip(held.texts.names, predicted, strict=True)])}
         rows = zip(held.texts.names, predicted, (f"{value:.6f}" for value in surest(outputs)), strict=True)
         counted = confusion(held.texts.labels or (), predicted, self.labels)
         table = ((label, *map(str, counts)) for label, counts in zip(self.labels, counted, strict=True))
         return {
-            PREDICTIONS: _tsv(("index", "prediction", "probability"), rows),
-            CONFUSION: _tsv(("label", *self.labels), table),
+            PREDICTIONS: as_tsv([("index", "prediction", "probability"), *rows]),
+            CONFUSION: as_tsv([("label", *self.labels), *table]),
         }
 
 
@@ -136,7 +137,3 @@ def _labels(told: Sequence[str]) -> tuple[str, ...]:
             options=("target",),
         )
     return tuple(labels)
-
-
-def _tsv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
-    return "".join("\t".join(row) + "\n" for row in (header, *rows)).encode()

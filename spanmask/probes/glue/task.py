@@ -18,6 +18,7 @@ from spanmask.probes.labelling import HeldTexts, Labelling, Sets
 from spanmask.probes.results import Figures, Named
 from spanmask.probes.scores.glue import TASKS
 from spanmask.probes.tasks import Outputs
+from spanmask.probes.writing import as_tsv
 from spanmask.storage import digest
 from spanmask.tokenization import Tokenizer
 from spanmask.vocab import Vocabulary
@@ -103,5 +104,4 @@ class Glue(Labelling):
         name, predicted = self._files.submitted.get(held.name, PREDICTIONS), self.answers(outputs)
         if held.texts.labels is None and not self.labels:
             predicted = [f"{min(max(float(text), _LOWEST), _HIGHEST):.9g}" for text in predicted]
-        rows = ("\t".join(row) for row in zip(held.texts.names, predicted, strict=True))
-        return {name: "".join(f"{line}\n" for line in ("index\tprediction", *rows)).encode()}
+        return {name: as_tsv([("index", "prediction"), *zip(held.texts.names, predicted, strict=True)])}

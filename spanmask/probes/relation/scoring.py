@@ -16,6 +16,7 @@ from spanmask.probes.scores.glue import accuracy
 from spanmask.probes.scores.macro import macro_f1
 from spanmask.probes.scores.semeval import LABELS, OTHER, macro_scores
 from spanmask.probes.scores.tacred import NO_RELATION, micro_scores
+from spanmask.probes.writing import as_tsv
 
 
 class Rules(StrEnum):
@@ -83,13 +84,12 @@ def label_files(
     """
     if rules is Rules.SEMEVAL:
         numbers = ids if all(name.isascii() and name.isdecimal() for name in ids) else [*_numbered(ids)]
-        return {"gold.txt": _tabbed(numbers, gold), "predictions.txt": _tabbed(numbers, predicted)}
+        return {
+            "gold.txt": as_tsv(zip(numbers, gold, strict=True)),
+            "predictions.txt": as_tsv(zip(numbers, predicted, strict=True)),
+        }
     columns: dict[str, Sequence[str | float]] = {"id": ids, "label": predicted, "probability": probabilities}
     return {"gold.jsonl": _json_lines({"id": ids, "label": gold}), "predictions.jsonl": _json_lines(columns)}
-
-
-def _tabbed(*columns: Sequence[str]) -> bytes:
-    return "".join("\t".join(row) + "\n" for row in zip(*columns, strict=True)).encode()
 
 
 def _json_lines(columns: Mapping[str, Sequence[str | float]]) -> bytes:

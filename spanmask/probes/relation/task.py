@@ -5,7 +5,6 @@ As in the paper, a label is read off the first token's state, behind a pooler an
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -26,6 +25,7 @@ from spanmask.probes.relation.relations import Layout, Relations, joined
 from spanmask.probes.relation.scoring import figures, label_files, require_scored, rules_of
 from spanmask.probes.selection import parted, selected
 from spanmask.probes.tasks import Judged, Outputs, Settings
+from spanmask.probes.writing import as_json
 from spanmask.tokenization import Tokenizer
 from spanmask.vocab import Vocabulary
 
@@ -58,7 +58,7 @@ class HeldPairs:
         }
         relations = self._relations
         return {
-            "counts.json": (json.dumps(told, indent=2) + "\n").encode(),
+            "counts.json": as_json(told),
             **label_files(self._task.rules, relations.ids, relations.labels, predicted, surest(outputs)),
         }
 
