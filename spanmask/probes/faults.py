@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from enum import StrEnum
@@ -12,6 +13,9 @@ from typing import Any, Protocol
 
 from spanmask.config import OnError
 from spanmask.errors import ConfigError, CorpusError
+
+#: Half of a surrogate pair, which JSON may hold and which is no text.
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 class FaultError(Exception):
@@ -76,6 +80,13 @@ class Faults:
         if not kept:
             left = ", ".join(f"{fault}: {count}" for fault, count in self.left_out.items()) or "it has none"
             raise ConfigError(f"{self._path}: no {self._noun} is left of it ({left}); give another file")
+
+
+def encodable(text: str, name: str, fault: StrEnum) -> str:
+    """Return a text that UTF-8 can hold. name: what it is called. fault: what it is if it is none, for `FaultError`."""
+    if not text.isascii() and _HALF.search(text):
+        raise FaultError(fault, f"{name} holds half of a surrogate pair, expected text")
+    return text
 
 
 class Read(Protocol):

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from spanmask.config import OnError
 from spanmask.errors import ConfigError
 from spanmask.probes.classify.config import ClassifyConfig
-from spanmask.probes.faults import FaultError
+from spanmask.probes.faults import FaultError, encodable
 from spanmask.probes.labelled import Collected, Fault, LabelledTexts
 from spanmask.probes.opening import text_of
 from spanmask.probes.scores.glue import fits
@@ -157,7 +157,7 @@ def _text(record: _Record, name: str) -> str:
         raise FaultError(Fault.FIELD, f"{name!r} is {found}, expected a string")
     if not text.strip():
         raise FaultError(Fault.EMPTY_TEXT, f"{name!r} is empty or white space only, expected text")
-    return _encodable(text, name)
+    return encodable(text, repr(name), Fault.FIELD)
 
 
 def _label(value: object, labels: Collection[str] | None, *, numbers: bool) -> str:
@@ -174,11 +174,4 @@ def _label(value: object, labels: Collection[str] | None, *, numbers: bool) -> s
         raise FaultError(Fault.LABEL, f"the label is {value[:_SHOWN]!r}, expected a text of one line without tabs")
     if labels is not None and value not in labels:
         raise FaultError(Fault.UNKNOWN_LABEL, f"the label is {value[:_SHOWN]!r}, which no training row has")
-    return _encodable(value, "label")
-
-
-def _encodable(text: str, name: str) -> str:
-    # JSON may hold half of a surrogate pair, which is no text.
-    if not text.isascii() and re.search("[\ud800-\udfff]", text):
-        raise FaultError(Fault.FIELD, f"{name!r} holds half of a surrogate pair, expected text")
-    return text
+    return encodable(value, "'label'", Fault.FIELD)

@@ -25,7 +25,7 @@ import pyarrow as pa
 from spanmask.config import OnError
 from spanmask.corpus.streams import lines
 from spanmask.errors import ConfigError, CorpusError
-from spanmask.probes.faults import FaultError, Faults
+from spanmask.probes.faults import FaultError, Faults, encodable
 from spanmask.probes.opening import opened
 from spanmask.probes.qa.questions import Fault, Layout, Questions
 from spanmask.storage import reporting, require_file
@@ -212,7 +212,7 @@ def _squad_answer(answer: object, context: str) -> tuple[int, int]:
 
 def _of_mrqa(question: dict[str, Any], context: str) -> _Asked:
     identity, text = _text(question, "qid"), _text(question, "question")
-    answers = tuple(_encodable(answer, "an answer") for answer in _field(question, "answers", list))
+    answers = tuple(_require_text(answer, "an answer") for answer in _field(question, "answers", list))
     spans = [
         _mrqa_span(span, context)
         for detected in _field(question, "detected_answers", list)
@@ -239,16 +239,13 @@ def _require_inside(start: int, end: int, context: str, text: str) -> None:
 
 
 def _text(holder: dict[str, Any], name: str) -> str:
-    return _encodable(_field(holder, name, str), repr(name))
+    return _require_text(_field(holder, name, str), repr(name))
 
 
-def _encodable(text: object, name: str) -> str:
+def _require_text(text: object, name: str) -> str:
     if not isinstance(text, str):
         raise FaultError(Fault.FIELD, f"{name} is {_told(text)}, expected a string")
-    # JSON may hold half of a surrogate pair, which is no text.
-    if not text.isascii() and re.search("[\ud800-\udfff]", text):
-        raise FaultError(Fault.FIELD, f"{name} holds half of a surrogate pair, expected text")
-    return text
+    return encodable(text, name, Fault.FIELD)
 
 
 def _field(holder: dict[str, Any], name: str, kind: type[_T]) -> _T:

@@ -20,7 +20,7 @@ import re
 from itertools import accumulate
 from typing import Any, NamedTuple, TypeVar
 
-from spanmask.probes.faults import FaultError
+from spanmask.probes.faults import FaultError, encodable
 from spanmask.probes.relation.relations import Fault
 from spanmask.probes.scores.reading import kind
 from spanmask.probes.scores.semeval import LABELS
@@ -32,8 +32,6 @@ _BEGINNING = re.compile(r'[0-9]+(\t|\s+")')
 _TAG = re.compile("</?e[12]>")
 #: The tags of a sentence, whichever entity comes first.
 _ORDERS = (["<e1>", "</e1>", "<e2>", "</e2>"], ["<e2>", "</e2>", "<e1>", "</e1>"])
-#: Half of a surrogate pair, which JSON may hold and which is no text.
-_HALF = re.compile("[\ud800-\udfff]")
 #: Characters of a text that an error shows.
 _SHOWN = 60
 _KINDS = {str: "a string", list: "an array", dict: "an object", int: "a whole number"}
@@ -182,9 +180,7 @@ def _text(holder: dict[str, Any], key: str) -> str:
 def _require_text(text: Any, name: str) -> str:
     if not isinstance(text, str):
         raise FaultError(Fault.FIELD, f"{name} is {kind(text)}, expected a string")
-    if not text.isascii() and _HALF.search(text):
-        raise FaultError(Fault.FIELD, f"{name} holds half of a surrogate pair, expected text")
-    return text
+    return encodable(text, name, Fault.FIELD)
 
 
 def _field(holder: dict[str, Any], key: str, wanted: type[_T]) -> _T:
