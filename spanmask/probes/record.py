@@ -77,14 +77,22 @@ class ProbeRun:
         MismatchError
             They differ in what decides figures.
         """
-        unlike = [
-            f"{name} was {was!r:.200}, is {now!r:.200}"
-            for name, (was, now) in differing([self.identity, other.identity])
-        ]
-        if unlike:
-            raise MismatchError(
-                f"{folder}: the run differs: {'; '.join(unlike)}; resume it as it was begun, or give another folder"
-            )
+        require_unchanged(self.identity, other.identity, folder)
+
+
+def require_unchanged(begun: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
+    """Refuse to go on with a run where what decides its figures is not what it was.
+
+    Raises
+    ------
+    MismatchError
+        So it is.
+    """
+    unlike = [f"{name} was {was!r:.200}, is {held!r:.200}" for name, (was, held) in differing([begun, now])]
+    if unlike:
+        raise MismatchError(
+            f"{folder}: the run differs: {'; '.join(unlike)}; resume it as it was begun, or give another folder"
+        )
 
 
 def read_probe_run(folder: str | Path) -> ProbeRun:

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from spanmask.config import fingerprint
-from spanmask.errors import MismatchError
-from spanmask.options import differing
 from spanmask.probes.boundaries.config import BoundariesConfig
 from spanmask.probes.boundaries.findings import Inside, scores_of
-from spanmask.probes.record import RECORD
+from spanmask.probes.record import RECORD, require_unchanged
 from spanmask.probes.results import Named, Results, SeedResult
 from spanmask.probes.writing import as_json
 from spanmask.storage import make_folder, publish_bytes
@@ -89,12 +87,7 @@ class Begun:
 
     def _require_same(self, folder: Path) -> None:
         begun = read_record(folder / RECORD, lambda content: dict(content["identity"]), by="spanmask probe boundaries")
-        own = json.loads(json.dumps(self.identity))
-        unlike = [f"{name} was {was!r:.200}, is {now!r:.200}" for name, (was, now) in differing([begun, own])]
-        if unlike:
-            raise MismatchError(
-                f"{folder}: the run differs: {'; '.join(unlike)}; resume it as it was begun, or give another folder"
-            )
+        require_unchanged(begun, json.loads(json.dumps(self.identity)), folder)
 
 
 def begun_config(folder: str | Path) -> BoundariesConfig:
