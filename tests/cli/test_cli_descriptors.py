@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import trained
-from cli.conftest import COMMAND
+from commands import COMMAND
 
 from spanmask import PreshardConfig, preshard, verify
 

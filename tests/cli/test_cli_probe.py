@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,10 @@ from typing import Any
 import click
 import pytest
 import torch
+from cli.conftest import probe_options
+from commands import begin, strike
 from probes.asked import paragraphs, write_questions
 from probes.ordering import small_model
-from spanmask_cli.commands import LazyGroup, cli
 from spanmask_cli.probe_display import result_lines
 from spanmask_cli.probing import _configs
 
@@ -26,8 +25,6 @@ from spanmask.probes import read_questions, read_results
 from spanmask.probes.qa.config import QaConfig
 from spanmask.probes.results import Named, Results, SeedResult
 
-#: The command in a process of its own.
-COMMAND = [sys.executable, "-c", "from spanmask_cli.main import run; run()"]
 #: Of windows that most passages need two of, and of the smallest run.
 ASKING = ["--window", 40, "--stride", 16, "--max-question", 16, "--max-answer", 8]
 TUNING = ["--epochs", 1, "--batch-size", 8, "--selection", 0.2, "--log-every", 4, "--threads", 1, "--device", "cpu"]
@@ -80,14 +77,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_tasks_options_are_those_promised(name: str) -> None:
-    group = cli.get_command(click.Context(cli), "probe")
-    assert isinstance(group, LazyGroup)
-    command = group.get_command(click.Context(group), name)
-    assert command is not None
     assert {
         flag: list(option.type.choices) if isinstance(option.type, click.Choice) else None
-        for option in command.params
-        if isinstance(option, click.Option)
+        for option in probe_options(name)
         for flag in (*option.opts, *option.secondary_opts)
     } == TASKS[name]
 
@@ -237,22 +229,8 @@ def test_questions_that_are_skipped_are_counted_and_told(shell: Any, model: Path
 
 
 def _begun(folder: Path, model: Path, files: list[object], *options: object) -> subprocess.Popen[str]:
-    line = [*COMMAND, "probe", "qa", model, *files, "--out", folder / "run", *options]
-    return subprocess.Popen(
-        list(map(str, line)),
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell has what it starts in the background ignore interrupts.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
-    )
-
-
-def _strike(process: subprocess.Popen[str], run: Path, pattern: str, number: signal.Signals) -> str:
-    """Send a signal as soon as a file is there; return what the process told."""
-    while process.poll() is None and not any(run.glob(pattern)):
-        time.sleep(0.001)
-    process.send_signal(number)
-    return process.communicate(timeout=120)[1]
+    line = ["probe", "qa", model, *files, "--out", folder / "run", *options]
+    return begin(*line, stderr=subprocess.PIPE)
 
 
 def _content(run: Path) -> dict[str, Any]:
@@ -282,7 +260,7 @@ def test_the_command_killed_anywhere_goes_on_to_the_very_files_of_one_that_was_n
     ]
     for number, pattern in enumerate(moments):
         process = _begun(tmp_path / "parts", model, files, *(["--resume"] if number else options))
-        _strike(process, tmp_path / "parts" / "run", pattern, signal.SIGKILL)
+        strike(process, tmp_path / "parts" / "run", pattern)
         assert process.returncode == -signal.SIGKILL, pattern
     last = _begun(tmp_path / "parts", model, files, "--resume")
     told = last.communicate()[1]
@@ -298,7 +276,7 @@ def test_a_signal_ends_it_with_a_checkpoint_and_says_how_to_go_on(
 ) -> None:
     run = tmp_path / "run"
     process = _begun(tmp_path, model, files, *TUNING, *ASKING, "--epochs", 2000, "--log-every", 1)
-    told = _strike(process, run, "seed-1/lr-3e-05-batch-8/metrics.jsonl", number)
+    told = strike(process, run, "seed-1/lr-3e-05-batch-8/metrics.jsonl", number)
     assert process.returncode == code, told
     assert told.endswith("stopped; --resume goes on\n")
     folder = run / "seed-1" / "lr-3e-05-batch-8"

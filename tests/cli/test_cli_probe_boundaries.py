@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
+from cli.conftest import probe_options
+from commands import begin, strike
 from probes.ordering import small_model
 from probes.test_boundaries_run import STORIES
-from spanmask_cli.commands import LazyGroup, cli
 
 from spanmask.probes import read_results
 
@@ -26,11 +24,7 @@ QUICK = ["--spans", 300, "--decay", 0.1, "--epochs", 2, "--device", "cpu", "--th
 
 
 def test_its_options_are_those_promised() -> None:
-    group = cli.get_command(click.Context(cli), "probe")
-    assert isinstance(group, LazyGroup)
-    command = group.get_command(click.Context(group), "boundaries")
-    assert command is not None
-    assert [option.opts[0] for option in command.params if isinstance(option, click.Option)] == OPTIONS
+    assert [option.opts[0] for option in probe_options("boundaries")] == OPTIONS
 
 
 def _dataset(shell: Any, model: Path) -> Path:
@@ -74,11 +68,9 @@ def test_a_run_that_was_killed_goes_on_to_the_very_files_of_one_that_was_not(she
     models = [small_model(shell.folder / f"model-{number}", seed=number) for number in (1, 2)]
     line = ["probe", "boundaries", *models, _dataset(shell, models[0]), "--threads", 1, "--device", "cpu", "--out"]
     assert shell(*line, "whole", *QUICK[:6], "--seeds", "4,7").code == 0
-    process = subprocess.Popen([*shell.command, *map(str, line), "ended", *map(str, QUICK[:6]), "--seeds", "4,7"])
-    while process.poll() is None and not Path("ended/seed-4/readers.json").exists():
-        time.sleep(0.001)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
+    process = begin(*line, "ended", *QUICK[:6], "--seeds", "4,7")
+    strike(process, Path("ended"), "seed-4/readers.json")
+    assert process.returncode == -signal.SIGKILL
     assert not Path("ended/results.json").exists()
     ended = shell(*line, "ended", "--resume")
     assert ended.code == 0, ended.error

@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
+from cli.conftest import probe_options
 from probes.test_probe_comparing import write_run
-from spanmask_cli.commands import LazyGroup, cli
 
 NOISE = [0.3, -0.2, 0.1, -0.3, 0.2, -0.1]
 
@@ -21,15 +20,7 @@ def runs(tmp_path: Path) -> list[str]:
 
 
 def test_its_options_are_those_promised() -> None:
-    group = cli.get_command(click.Context(cli), "probe")
-    assert isinstance(group, LazyGroup)
-    command = group.get_command(click.Context(group), "compare")
-    assert command is not None
-    assert [option.opts[0] for option in command.params if isinstance(option, click.Option)] == [
-        "--seed",
-        "--json",
-        "--html",
-    ]
+    assert [option.opts[0] for option in probe_options("compare")] == ["--seed", "--json", "--html"]
 
 
 def test_table_json_and_page_tell_of_the_runs(shell: Any, runs: list[str]) -> None:

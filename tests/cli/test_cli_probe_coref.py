@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import begin, strike
 from probes.coref_stories import write_stories
 from probes.ordering import small_model
 
@@ -109,10 +108,8 @@ def test_segments_longer_than_the_model_are_refused(shell: Any, model: Path, one
 def test_the_command_killed_anywhere_goes_on_to_the_same_figures_and_predictions(model: Path, tmp_path: Path) -> None:
     train, dev = write_stories(tmp_path / "train.conll", 0, 8), write_stories(tmp_path / "dev.conll", 30, 2)
 
-    def begun(run: Path, *options: object) -> subprocess.Popen[bytes]:
-        line = [sys.executable, "-c", "from spanmask_cli.main import run; run()", "probe", "coref", model]
-        line += ["--train", train, "--eval", dev, "--out", run, *options]
-        return subprocess.Popen(list(map(str, line)), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    def begun(run: Path, *options: object) -> subprocess.Popen[str]:
+        return begin("probe", "coref", model, "--train", train, "--eval", dev, "--out", run, *options)
 
     options = ["--seeds", 2, "--save-every", 2, *TUNING, *READING]
     assert begun(tmp_path / "whole", *options).wait(timeout=240) == 0
@@ -120,10 +117,8 @@ def test_the_command_killed_anywhere_goes_on_to_the_same_figures_and_predictions
         ["seed-1/*/checkpoints/.*step*", "seed-1/*/outcome.json", "seed-2/*/metrics.jsonl"]
     ):
         process = begun(tmp_path / "parts", *(["--resume"] if number else options))
-        while process.poll() is None and not any((tmp_path / "parts").glob(pattern)):
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait(timeout=60) == -signal.SIGKILL, pattern
+        strike(process, tmp_path / "parts", pattern)
+        assert process.returncode == -signal.SIGKILL, pattern
     assert begun(tmp_path / "parts", "--resume").wait(timeout=240) == 0
     for name in ("results.json", "seed-1/dev/predictions.conll", "seed-2/dev/predictions.conll"):
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

@@ -6,19 +6,18 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from commands import begin, strike
 from probes.glue_files import some_texts, write_task
 from probes.ordering import small_model
 
 from spanmask.probes import read_results
 
-COMMAND = [sys.executable, "-c", "from spanmask_cli.main import run; run()"]
 TUNING = ["--epochs", 1, "--batch-size", 8, "--selection", 0.25, "--log-every", 4, "--threads", 1, "--device", "cpu"]
 SHORT = ["--max-tokens", 24, *TUNING]
 
@@ -141,9 +140,8 @@ def test_bad_input_is_one_line_with_its_exit_code_and_nothing_is_written(
 def test_all_tasks_killed_anywhere_go_on_to_the_figures_of_those_that_were_not(
     model: Path, data: Path, tmp_path: Path
 ) -> None:
-    def begun(out: Path, *options: object) -> subprocess.Popen[bytes]:
-        line = [*COMMAND, "probe", "glue", model, "--data", data, "--task", "all", "--out", out, *options]
-        return subprocess.Popen(list(map(str, line)), stderr=subprocess.DEVNULL)
+    def begun(out: Path, *options: object) -> subprocess.Popen[str]:
+        return begin("probe", "glue", model, "--data", data, "--task", "all", "--out", out, *options)
 
     options = ["--lr", 1e-3, "--save-every", 1, *SHORT, "--epochs", 4]
     assert begun(tmp_path / "whole", *options).wait() == 0
@@ -155,10 +153,8 @@ def test_all_tasks_killed_anywhere_go_on_to_the_figures_of_those_that_were_not(
     ]
     for pattern, number in moments:
         process = begun(parts, *(["--resume"] if parts.exists() else options))
-        while process.poll() is None and not any(parts.glob(pattern)):
-            time.sleep(0.001)
-        process.send_signal(number)
-        assert process.wait() in (128 + number, -number), pattern
+        strike(process, parts, pattern, number)
+        assert process.returncode in (128 + number, -number), pattern
     assert begun(parts, "--resume").wait() == 0
     for path in (tmp_path / "whole").glob("*/results.json"):
         assert (parts / path.relative_to(tmp_path / "whole")).read_bytes() == path.read_bytes()

@@ -6,19 +6,17 @@ import json
 import re
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import begin, strike
 from probes.ordering import small_model
 from probes.tagged import columns, tagged, write_columns
 
 from spanmask.probes import read_results
 
-COMMAND = [sys.executable, "-c", "from spanmask_cli.main import run; run()"]
 TUNING = ["--epochs", 1, "--batch-size", 8, "--selection", 0.3, "--log-every", 4, "--threads", 1, "--device", "cpu"]
 TUNING += ["--window", 32, "--lr", 3e-3]
 
@@ -92,19 +90,16 @@ def test_bad_input_is_one_line_with_its_exit_code_and_nothing_is_written(
 def test_a_run_killed_goes_on_to_the_figures_of_one_that_was_not(
     model: Path, files: list[object], tmp_path: Path
 ) -> None:
-    def begin(out: Path, *options: object) -> subprocess.Popen[bytes]:
-        line = [*COMMAND, "probe", "ner", model, *files, "--out", out, *TUNING, "--save-every", 1, *options]
-        return subprocess.Popen(list(map(str, line)), stderr=subprocess.DEVNULL)
+    def begun(out: Path, *options: object) -> subprocess.Popen[str]:
+        return begin("probe", "ner", model, *files, "--out", out, *TUNING, "--save-every", 1, *options)
 
-    assert begin(tmp_path / "whole").wait() == 0
+    assert begun(tmp_path / "whole").wait() == 0
     run = tmp_path / "run"
     for pattern in ("probe.json", "seed-1/*/checkpoints/*"):
-        process = begin(run, *(["--resume"] if run.exists() else []))
-        while process.poll() is None and not any(run.glob(pattern)):
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-    assert begin(run, "--resume").wait() == 0
+        process = begun(run, *(["--resume"] if run.exists() else []))
+        strike(process, run, pattern)
+        assert process.returncode == -signal.SIGKILL
+    assert begun(run, "--resume").wait() == 0
     assert read_results(run) == read_results(tmp_path / "whole")
     kept = "seed-1/model/model.safetensors"
     assert (run / kept).read_bytes() == (tmp_path / "whole" / kept).read_bytes()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import begin, strike
 from probes.related import relation_model, rows, tacred, write_opennre, write_semeval, write_tacred
 
 TUNING = ["--epochs", 1, "--batch-size", 8, "--selection", 0.3, "--threads", 1, "--device", "cpu", "--window", 24]
@@ -101,35 +100,17 @@ def test_types_are_not_seen_where_there_are_none(shell: Any, model: Path, one_li
 @pytest.mark.slow
 def test_a_run_killed_anywhere_goes_on_to_the_predictions_of_one_that_was_not(model: Path, tmp_path: Path) -> None:
     train, dev = write_tacred(tmp_path / "train.json", 60, 1), write_tacred(tmp_path / "dev.json", 12, 2)
-    code = "from spanmask_cli.main import run; run()"
 
-    def begun(folder: str, *options: object) -> subprocess.Popen[bytes]:
-        line = [
-            sys.executable,
-            "-c",
-            code,
-            "probe",
-            "relation",
-            model,
-            "--train",
-            train,
-            "--eval",
-            dev,
-            "--out",
-            tmp_path / folder,
-        ]
-        return subprocess.Popen(
-            [*map(str, line), *map(str, options)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
+    def begun(folder: str, *options: object) -> subprocess.Popen[str]:
+        line = ["probe", "relation", model, "--train", train, "--eval", dev, "--out", tmp_path / folder]
+        return begin(*line, *options)
 
     options = ["--seeds", 2, "--save-every", 2, *TUNING]
     assert begun("whole", *options).wait() == 0
     for number, moment in enumerate(("seed-1/lr-*/checkpoints/.*step*", "seed-1/dev/*", "seed-2/lr-*/metrics.jsonl")):
         process = begun("parts", *(["--resume"] if number else options))
-        while process.poll() is None and not any((tmp_path / "parts").glob(moment)):
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL, moment
+        strike(process, tmp_path / "parts", moment)
+        assert process.returncode == -signal.SIGKILL, moment
     assert begun("parts", "--resume").wait() == 0
     for path in sorted((tmp_path / "whole").rglob("*.json*")):
         if path.name != "metrics.jsonl":
