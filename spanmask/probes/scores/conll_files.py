@@ -75,17 +75,20 @@ def _refuse(error: OSError) -> None:
 
 
 def _in_archive(path: Path) -> Iterator[tuple[str, str, bytes]]:
+    """Yield the files of an archive, which is read once from its beginning to its end, in whatever order it has them."""
+    held: dict[str, bytes] = {}
     with tarfile.open(path) as archive:
-        members = {member.name: member for member in archive if member.isfile()}
-        for name, below in _wanted(members, path):
-            file = archive.extractfile(members[name])
+        for member in archive:
+            file = archive.extractfile(member) if member.isfile() and _is_wanted(member.name) else None
             if file is not None:
-                yield below, f"{path}: {name}", _unpacked(name, file.read())
+                held[member.name] = file.read()
+    for name, below in _wanted(held, path):
+        yield below, f"{path}: {name}", _unpacked(name, held.pop(name))
 
 
 def _wanted(names: Iterable[str], owner: Path) -> Iterator[tuple[str, str]]:
     """Yield the names to read, each with what it is below the folder that all of them share, so that a folder equals its archive."""
-    found = [name for name in names if name.endswith(_ENDINGS) and not os.path.basename(name).startswith(".")]
+    found = [*filter(_is_wanted, names)]
     if not found:
         raise ConfigError(
             f"{owner}: no file in it has a name that ends in {' or '.join(_ENDINGS)}; give files of other names themselves"
@@ -93,6 +96,10 @@ def _wanted(names: Iterable[str], owner: Path) -> Iterator[tuple[str, str]]:
     shared = os.path.commonpath([os.path.dirname(name) for name in found])
     for name in sorted(found, key=os.fsencode):
         yield name, os.path.relpath(name, shared or ".").removesuffix(".gz")
+
+
+def _is_wanted(name: str) -> bool:
+    return name.endswith(_ENDINGS) and not os.path.basename(name).startswith(".")
 
 
 def _unpacked(name: str, data: bytes) -> bytes:

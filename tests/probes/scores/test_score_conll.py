@@ -182,6 +182,24 @@ def test_folders_and_archives_hold_the_same_documents(tmp_path: Path, way: str) 
     assert read_conll(_packed(tmp_path / "two", way, {"a/y.conll": unnamed})).keys() == {"y.conll"}
 
 
+def test_an_archive_is_read_once_in_whatever_order_its_files_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A compressed one that goes back is unpacked again from its beginning."""
+    back: list[int] = []
+
+    class Forward(gzip.GzipFile):
+        def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+            back.extend([offset] * (whence == io.SEEK_SET and offset < super().seek(0, io.SEEK_CUR)))
+            return super().seek(offset, whence)
+
+    texts = {f"{name}.conll": document("(1)").replace("part 000", f"part {name}") for name in "dbac"}
+    path = _packed(tmp_path, "tar.gz", texts)
+    monkeypatch.setattr(gzip, "GzipFile", Forward)
+    assert list(read_conll(path)) == [f"(d); part {name}" for name in "abcd"]
+    assert back == []
+
+
 def test_a_file_is_read_whatever_its_name(tmp_path: Path) -> None:
     (tmp_path / "key").write_text(LINES)
     (tmp_path / "key.gz").write_bytes(gzip.compress(LINES.encode()))
