@@ -16,7 +16,7 @@ from spanmask.probes.scores.glue import TASKS
 
 from .commands import examples, say
 from .options import GroupedCommand
-from .probing import Prepared, probe, probe_options, run_probe
+from .probing import Prepared, configs_of, probe, probe_options, run_probe
 from .summary import print_json
 
 if TYPE_CHECKING:
@@ -84,7 +84,8 @@ def _run_all(model: str, data: Path, out: Path, options: dict[str, Any]) -> None
     begun = _begun(folders, out, resume=options["resume"])
     for words in lacking.values():
         say(f"left out: {words}", err=True)
-    _require_sound(data, list(folders), OnError(options["on_error"]))
+    config, _ = configs_of(f"{begun[0] if begun else out}", options, GlueConfig)
+    _require_sound(data, list(folders), config.on_error)
     found: dict[str, Results] = {}
     for task, folder in folders.items():
         say(f"{folder.name} into {folder}", err=True)

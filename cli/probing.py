@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 TaskConfig = TypeVar("TaskConfig", bound=Options)
 #: Names of the command's own options, which are no configuration's.
-_OWN = ("preset", "config_file", "on_error", "vocab", "cased", "step", "resume", "as_json")
+_OWN = ("preset", "config_file", "vocab", "cased", "step", "resume", "as_json")
 
 
 class FilesCommand(GroupedCommand):
@@ -72,11 +72,10 @@ def probe_options(asking: type[Options], faulty: str) -> Callable[[Function], Fu
         click.option(
             "--on-error",
             type=click.Choice(["fail", "skip"]),
-            default="fail",
-            help=f"What {faulty} that is not usable does: end it, or be counted.",
+            help=f"What {faulty} that is not usable does: end it, or be counted. [fail]",
         ),
         click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
-        config_options(FinetuneConfig),
+        config_options(FinetuneConfig, without=("on_error",)),
         config_options(asking),
     )
 
@@ -184,9 +183,7 @@ def probe(
     from .probe_display import ProbeDisplay
     from .train_display import screen
 
-    own = {name: options[name] for name in _OWN}
-    rest = {name: value for name, value in options.items() if name not in own}
-    config, asked = _configs(like or out, own, given(rest), asking)
+    config, asked = configs_of(like or out, options, asking)
     request = Request()
     with screen(sys.stderr) as shown, ExitStack() as stack:
         shown.show(["loading PyTorch"])
@@ -195,9 +192,8 @@ def probe(
 
         def prepare(vocabulary: Vocabulary) -> Task:
             shown.show([f"reading {noun}s"])
-            on_error = OnError(own["on_error"])
             prepared = Prepared(
-                vocabulary=vocabulary, selection=config.selection, frozen=config.frozen, on_error=on_error
+                vocabulary=vocabulary, selection=config.selection, frozen=config.frozen, on_error=config.on_error
             )
             task = make(prepared, asked)
             for line in [*_left_out(getattr(task, "left_out", {}), noun), *getattr(task, "notes", ())]:
@@ -207,13 +203,19 @@ def probe(
         source = Source(
             model,
             dropout=config.dropout,
-            step=own["step"],
-            vocabulary=given_vocabulary(own["vocab"], own["cased"]),
+            step=options["step"],
+            vocabulary=given_vocabulary(options["vocab"], options["cased"]),
             frozen=config.frozen,
         )
         watch = ProbeDisplay(shown, request, stack)
-        resume = own["resume"] and like is None
+        resume = options["resume"] and like is None
         return fine_tune(source, prepare, out, config, resume=resume, watch=watch), request.code or 0
+
+
+def configs_of(out: str, options: Mapping[str, Any], asking: type[TaskConfig]) -> tuple[FinetuneConfig, TaskConfig]:
+    """Return how a command's options, as `probe_options` added them, fine-tune and ask; of a run to be resumed, that in the folder's."""
+    own = {name: options[name] for name in _OWN}
+    return _configs(out, own, given({name: value for name, value in options.items() if name not in own}), asking)
 
 
 def _configs(

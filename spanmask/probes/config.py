@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Annotated, Any, NamedTuple, Self
 
+from spanmask.config import OnError
 from spanmask.options import Form, Options, look_up
 from spanmask.train.config import Decay, Device, Precision, TrainConfig
 
@@ -91,6 +92,11 @@ class FinetuneConfig(Options):
     evals_per_epoch
         How often in an epoch the model is scored on that share.
 
+    Files
+    -----
+    on_error
+        What something in a task's files that is not usable does: end the run, or be left out and counted.
+
     Reports
     -------
     save_every
@@ -127,6 +133,7 @@ class FinetuneConfig(Options):
     frozen: bool = False
     selection: float = 0.05
     evals_per_epoch: int = 1
+    on_error: OnError = OnError.FAIL
     save_every: int = 0
     save_minutes: float = 10.0
     log_every: int = 50
@@ -135,8 +142,8 @@ class FinetuneConfig(Options):
     dtype: Precision = Precision.AUTO
     threads: int | None = None
 
-    #: What a run that goes on may change.
-    FREE = ("seeds", "save_every", "save_minutes", "log_every", "device", "dtype", "threads")
+    #: What a run that goes on may change. What was left out decides figures, and is told by the task itself.
+    FREE = ("seeds", "on_error", "save_every", "save_minutes", "log_every", "device", "dtype", "threads")
 
     def _check(self) -> None:
         self._require(lambda value: value >= 1, "a whole number, 1 or more", "epochs", "evals_per_epoch", "log_every")

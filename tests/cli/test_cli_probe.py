@@ -23,6 +23,7 @@ from spanmask.errors import ConfigError
 from spanmask.model import load_finetuned
 from spanmask.probes import read_questions, read_results
 from spanmask.probes.qa.config import QaConfig
+from spanmask.probes.record import read_probe_run
 from spanmask.probes.results import Named, Results, SeedResult
 
 #: Of windows that most passages need two of, and of the smallest run.
@@ -223,6 +224,16 @@ def test_questions_that_are_skipped_are_counted_and_told(shell: Any, model: Path
     ended = shell("probe", "qa", model, *line)
     assert ended.code == 0, ended.error
     assert f"{train}: 1 question left out: answer not at its offset 1\n" in ended.error
+    # A run that goes on keeps what it began with, unless told otherwise.
+    again = shell("probe", "qa", model, *line[:-2], "--resume")
+    assert (again.code, again.out) == (0, ended.out)
+    assert f"{train}: 1 question left out: answer not at its offset 1\n" in again.error
+    refused = shell("probe", "qa", model, *line[:-1], "fail", "--resume")
+    assert refused.code == 5
+    assert (
+        "(answer_not_at_its_offset); mend the file, or leave such questions out with --on-error skip" in refused.error
+    )
+    assert read_probe_run("run").config.on_error == "skip"
 
 
 # --- Signals

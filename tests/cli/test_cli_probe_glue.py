@@ -78,6 +78,10 @@ def test_a_row_of_a_later_task_ends_all_before_the_first_training(shell: Any, mo
     assert ended.code == 5
     assert "glue/RTE/dev.tsv:14: 3 columns, expected 4 (columns); mend the file" in ended.error.splitlines()[-1]
     assert not Path("run").exists()
+    assert shell(*line, "--on-error", "skip").code == 0
+    again = shell(*line[: -len(SHORT)], "--resume")
+    assert again.code == 0, again.error
+    assert "dev.tsv: 1 row left out: columns 1" in again.error
 
 
 def test_an_extra_that_a_later_task_needs_is_told_before_the_first_training(
