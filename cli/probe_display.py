@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spanmask.escaping import counted
-from spanmask.probes.results import Results, SeedResult
+from spanmask.probes.results import Results, SeedResult, trained_on
 from spanmask.probes.watching import ProbePlan, Watch
 
 from .train_display import Display
@@ -62,6 +62,7 @@ def plan_lines(plan: ProbePlan) -> list[str]:
         f"drawn anew: {', '.join(plan.initialised)}",
         f"data: {counted(plan.examples, 'example')} of {plan.tokens:,} tokens to train on, {plan.selection:,} that choose, "
         f"{plan.evaluation:,} to score; {counted(plan.trainings, 'training')}, {counted(plan.steps, 'update')}",
+        *_seen_lines(plan.trained_on),
     ]
     return [*lines, f"going on after update {plan.step:,}"] if plan.step else lines
 
@@ -74,20 +75,27 @@ def seed_lines(result: SeedResult) -> list[str]:
 
 
 def result_lines(results: Results) -> list[str]:
-    """Return what a run found as lines: figures of one seed, means and standard deviations of several, and the floor beside them."""
+    """Return what a run found as lines: figures of one seed or means and deviations of several, and what those are worth."""
     scores, count = results.seeds[0].scores, len(results.seeds)
     if count == 1:
         lines = [f"{name}: {_figures(figures)}" for name, figures in scores.items()]
     else:
         spreads = {name: _joined([f"{one} {_spread(results, name, one)}" for one in scores[name]]) for name in scores}
         lines = [f"{name}: {told} (mean ± standard deviation of {count} seeds)" for name, told in spreads.items()]
-    return lines + floor_lines(results)
+    seen = trained_on(results.train, results.eval, results.protocol)
+    return [*lines, *_seen_lines(seen), *floor_lines(results)]
 
 
 def floor_lines(results: Results) -> list[str]:
     """Return what is reached without an encoder, where the task has reckoned that."""
     floor = results.protocol.get("floor") or {"figures": {}}
     return [f"{name}: {_figures(figures)} by {floor['by']}" for name, figures in floor["figures"].items()]
+
+
+def _seen_lines(names: Sequence[str]) -> list[str]:
+    return [
+        f"{name}: trained on too, so that its figures say nothing of other texts; score another file" for name in names
+    ]
 
 
 def _spread(results: Results, name: str, figure: str) -> str:

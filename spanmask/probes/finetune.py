@@ -31,7 +31,7 @@ from spanmask.probes.card import finetuned_card
 from spanmask.probes.config import FinetuneConfig, GridPoint
 from spanmask.probes.examples import Examples
 from spanmask.probes.record import RECORD, ProbeRun, read_probe_run
-from spanmask.probes.results import RESULTS, Results, SeedResult, joined, write_questions, write_results
+from spanmask.probes.results import RESULTS, Results, SeedResult, joined, trained_on, write_questions, write_results
 from spanmask.probes.starting import Source
 from spanmask.probes.tasks import GroupTask, Recipe, Rows, Task
 from spanmask.probes.training import Ground, Selected, Training, TrainingPlan, judge
@@ -206,7 +206,7 @@ class _Run:
             ) from None
 
     def _plan(self) -> ProbePlan:
-        task, config = self._task, self._config
+        task, config, run = self._task, self._config, self._run
         model = self._source.model(task, seed=config.seed_numbers[0])
         plans = [self._training(seed, point) for seed in config.seed_numbers for point in config.grid]
         return ProbePlan(
@@ -221,6 +221,7 @@ class _Run:
             tokens=len(task.training.input_ids.values),
             selection=len(self._ground.selection),
             evaluation=sum(len(packing) for _, packing in self._evaluations),
+            trained_on=trained_on(run.train, run.eval, run.protocol),
             trainings=len(plans),
             step=sum(self._done(plan) for plan in plans),
             steps=plans[-1].overall,

@@ -133,6 +133,12 @@ class Results:
         )
 
 
+def trained_on(train: Sequence[Named], evaluated: Sequence[Named], protocol: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of evaluation files that are trained on too, whatever those are called; none where a fold divides such files."""
+    known = {one.sha256 for one in train}
+    return () if protocol.get("fold") else tuple(one.name for one in evaluated if one.sha256 in known)
+
+
 def write_results(folder: str | Path, results: Results) -> None:
     """Write RUN/results.json, whole or not at all: its presence is that the run is finished.
 

@@ -15,7 +15,8 @@ class ProbePlan:
 
     task, model: their names. metric: the figure that chooses. device, precision: where updates are computed, and in what. parameters: of
     the model, its head included. initialised: what of it is drawn anew. examples, tokens: of training; selection, evaluation: examples of
-    both. trainings: of all seeds and points of the grid. step, steps: updates that were made, and all.
+    both. trained_on: evaluation files that are trained on too. trainings: of all seeds and points of the grid. step, steps: updates
+    made, and all.
     """
 
     task: str
@@ -29,6 +30,7 @@ class ProbePlan:
     tokens: int
     selection: int
     evaluation: int
+    trained_on: tuple[str, ...]
     trainings: int
     step: int
     steps: int

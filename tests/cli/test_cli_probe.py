@@ -157,6 +157,22 @@ def test_what_a_run_of_counts_and_rates_found_is_told_in_a_line_a_file() -> None
         assert line.startswith(told)
 
 
+@pytest.mark.parametrize(("fold", "told"), [(None, ["copy"]), ("", ["copy"]), ("1/10", [])])
+def test_files_that_were_trained_on_are_told_by_their_content_but_where_a_fold_divides_them(
+    fold: str | None, told: list[str]
+) -> None:
+    train, copy, other = (
+        Named(name=name, sha256=sha256) for name, sha256 in (("a.tsv", "1"), ("copy", "1"), ("a", "2"))
+    )
+    seed = SeedResult(seed=1, chosen={}, scores={"copy": {"f1": 1.0}, "a": {"f1": 0.5}})
+    protocol = {} if fold is None else {"fold": fold}
+    results = Results(
+        task="any", model=other, train=(train,), eval=(copy, other), metric="f1", seeds=(seed,), protocol=protocol
+    )
+    lines = [line for line in result_lines(results) if ": trained on too" in line]
+    assert [line.split(":")[0] for line in lines] == told
+
+
 def _broken(**changes: Any) -> str:
     held = paragraphs(0, 6)
     held[1]["qas"][0] |= changes

@@ -111,10 +111,14 @@ def test_a_users_texts_are_labelled_from_a_tsv(shell: Any, model: Path) -> None:
     assert ended.out.startswith("dev: accuracy 0.") or ended.out.startswith("dev: accuracy 1.")
     assert " by the most frequent label, " in ended.out
     shell.write("dev.tsv", "text\tlabel\n\tlong\nfine\tshort\n")
-    line = ["--train", "train.tsv", "--eval", "dev.tsv", "--out", "other", *SHORT]
+    copy = shell.write("copy.tsv", Path("train.tsv").read_text())
+    line = ["--train", "train.tsv", "--eval", "dev.tsv", copy, "--out", "other", *SHORT]
     ended = shell("probe", "classify", model, *line, "--on-error", "skip")
     assert ended.code == 0, ended.error
     assert "dev.tsv: 1 row left out: empty text 1\n" in ended.error
+    told = "copy: trained on too, so that its figures say nothing of other texts; score another file\n"
+    assert told in ended.error
+    assert told in ended.out
 
 
 @pytest.mark.parametrize(
