@@ -253,6 +253,7 @@ def _left_out(left_out: Mapping[str, Mapping[Any, int]], noun: str) -> list[str]
         f"{path}: {counted(sum(faults.values()), noun)} left out: "
         + ", ".join(f"{fault.replace('_', ' ')} {count:,}" for fault, count in faults.items())
         for path, faults in left_out.items()
+        if faults
     ]
 
 

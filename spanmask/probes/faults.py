@@ -98,10 +98,20 @@ class Read(Protocol):
 
 
 def by_file(paths: Iterable[str | PathLike[str]], read: Iterable[Read]) -> dict[str, Mapping[Any, int]]:
-    """Return how often something was left out, by file and fault; nothing of files that were read whole. read: of each path."""
-    return {f"{path}": one.left_out for path, one in zip(paths, read, strict=True) if one.left_out}
+    """Return how often something was left out, by file and fault: nothing of files that were read whole. read: of each path."""
+    return {f"{path}": one.left_out for path, one in zip(paths, read, strict=True)}
 
 
 def by_name(left_out: Mapping[str, Mapping[Any, int]]) -> dict[str, dict[str, int]]:
-    """Return how often something was left out, by file and fault, as a protocol has it: by the files' names alone, as plain texts."""
-    return {Path(path).name: {str(fault): count for fault, count in held.items()} for path, held in left_out.items()}
+    """Return how often something was left out, by file and fault, as a protocol has it: by the files' names alone, as plain texts.
+
+    left_out: of all files, those that have nothing left out among them: where several have one name, their numbers tell them apart.
+    """
+    names = [Path(path).name for path in left_out]
+    files = Counter(names)
+    told = [f"{name} (file {number})" if files[name] > 1 else name for number, name in enumerate(names, 1)]
+    return {
+        name: {str(fault): count for fault, count in held.items()}
+        for name, held in zip(told, left_out.values(), strict=True)
+        if held
+    }

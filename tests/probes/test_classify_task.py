@@ -120,6 +120,26 @@ def test_a_label_that_training_has_not_stops_a_task_or_is_left_out_and_told(tmp_
     assert len(task.evaluations[0].examples) == 9
 
 
+def test_what_is_left_out_of_files_of_one_name_is_told_of_each(tmp_path: Path) -> None:
+    for folder in ("a", "b", "c"):
+        (tmp_path / folder).mkdir()
+    train = [tsv(tmp_path / folder / "texts.tsv", some_texts(30 * number, 30)) for number, folder in enumerate("ab")]
+    dev = tsv(tmp_path / "c" / "dev.tsv", some_texts(100, 9))
+    for path, broken in zip([*train, dev], ("short\n", "\tshort\n\tshort\n", "one\n"), strict=True):
+        with path.open("a") as file:
+            file.write(broken)
+    assert task_of(train, [dev], OnError.SKIP).protocol["left_out"] == {
+        "texts.tsv (file 1)": {"columns": 1},
+        "texts.tsv (file 2)": {"empty_text": 2},
+        "dev.tsv": {"columns": 1},
+    }
+    whole = tsv(tmp_path / "c" / "texts.tsv", some_texts(60, 30))
+    assert task_of([whole, train[1]], [dev], OnError.SKIP).protocol["left_out"] == {
+        "texts.tsv (file 2)": {"empty_text": 2},
+        "dev.tsv": {"columns": 1},
+    }
+
+
 def test_tasks_that_cannot_be_are_refused(tmp_path: Path) -> None:
     train, dev = tsv(tmp_path / "train.tsv", some_texts(0, 40)), tsv(tmp_path / "dev.tsv", some_texts(100, 9))
     (tmp_path / "other").mkdir()

@@ -404,7 +404,8 @@ def test_faults_end_reading_or_are_counted_and_what_is_beyond_the_model_is_told(
     with pytest.raises(CorpusError, match="nothing opened"):
         task_of([train], [dev])
     task = task_of([train], [dev], on_error=OnError.SKIP)
-    assert task.left_out == {str(dev): {Fault.UNPAIRED: 2, Fault.REPEATED: 1}}
+    assert task.left_out == {str(train): {}, str(dev): {Fault.UNPAIRED: 2, Fault.REPEATED: 1}}
+    assert task.protocol["left_out"] == {"dev.conll": {"unpaired_bracket": 2, "repeated_mention": 1}}
     assert task.notes == [
         "dev: beyond the model: mentions across sentences 1, mentions too long 1, words read as unknown 1"
     ]

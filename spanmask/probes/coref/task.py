@@ -163,7 +163,7 @@ class Coreference:
         texts = [*learning, *chain.from_iterable(held)]
         self._segments = cut_texts(texts, Tokenizer(vocabulary), self._config)
         paths = list(zip((*self.train_files, *self.eval_files), (*train, *evaluate), strict=True))
-        self.left_out = _counted({str(path): read[file.sha256].left_out for file, path in paths})
+        self.left_out = {str(path): read[file.sha256].left_out for file, path in paths}
         self._beyond = [
             unreached(cut, self._config.max_span) + Counter({Fault.DROPPED: unknown})
             for cut, unknown in zip(self._segments.cut, self._segments.unknown.tolist(), strict=True)
@@ -376,10 +376,6 @@ def given_of(segments: Segments, batch: Batch, max_span: int) -> dict[str, Tenso
         "pieces": np.array(bounds[-1] - bounds[0]),
     }
     return {name: torch.from_numpy(values) for name, values in arrays.items()}
-
-
-def _counted(found: Mapping[str, Mapping[Fault, int]]) -> dict[str, dict[Fault, int]]:
-    return {path: dict(faults) for path, faults in found.items() if faults}
 
 
 def _notes(name: str, beyond: Mapping[Fault, int]) -> list[str]:
