@@ -52,15 +52,16 @@ class GroupedCommand(click.Command):
             raise ConfigError(self._as_typed(str(error), error.options, ctx)) from error
 
     def _as_typed(self, message: str, plain: Collection[str], ctx: click.Context) -> str:
-        """Return a message with flags for options; those that a file gives keep their names.
+        """Return a message with flags for options; those that a file gives keep their names, and so do folders and files of a path.
 
-        plain: names of one word that are options here; of others the underscore says so.
+        plain: names of one word that are options where they stand first; of others the underscore says so, wherever they stand.
         """
         for option in self.params:
             name = option.name or ""
             from_file = ctx.params.get("config_file") and ctx.params.get(name) in (None, ())
             if isinstance(option, click.Option) and not from_file and (name in plain or "_" in name):
-                message = re.sub(rf"(?<![-\w'.]){name}(?![\w'])", option.opts[0], message)
+                alone = rf"(?<![-\w'./\\]){name}(?![-\w'/\\]|\.\w)"
+                message = re.sub(alone, option.opts[0], message, count=0 if "_" in name else 1)
         return message
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -25,7 +25,7 @@ class ConfigError(SpanmaskError):
     message
         What was found, what was expected and what to do.
     options
-        Names of options in the message that may also be plain words.
+        Names of options in the message that may also be plain words: of each the first one there is the option.
     """
 
     def __init__(self, message: str, *, options: tuple[str, ...] = ()) -> None:

@@ -16,11 +16,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from spanmask_cli import export, preshard, probe_qa, train, vocab
-from spanmask_cli.options import config_options, given
+from spanmask_cli.options import GroupedCommand, config_options, given
 
 import spanmask
 from spanmask.config import CorpusConfig, MaskingConfig, PreshardConfig, Scheme, SequenceConfig, VocabularyConfig
@@ -494,6 +495,32 @@ def test_values_of_another_type_end_in_an_error_that_says_so(make: Callable[[], 
 )
 def test_the_name_that_is_meant_is_the_one_that_is_begun(name: str, known: list[str], meant: str) -> None:
     assert hint_for(name, known) == f"did you mean {meant!r}?"
+
+
+def test_a_word_that_is_an_option_too_is_one_where_it_stands_first() -> None:
+    words = ["x", "--train", "t", "--eval", "e", "--out", "y", "--seeds", "1,1"]
+    told = "--seeds is '1,1': give how many seeds, or which ones, each once, as in 1,2,5"
+    assert str(CliRunner().invoke(probe_qa.command, words).exception) == told
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("a/on_error/b: gone; leave out on_error", "a/on_error/b: gone; leave out --on-error"),
+        ("on_error/b.tsv: gone", "on_error/b.tsv: gone"),
+        ("b/on_error.tsv: on_error-2 is gone", "b/on_error.tsv: on_error-2 is gone"),
+        ("a (on_error). on_error, on_error: a", "a (--on-error). --on-error, --on-error: a"),
+        ("folds/fold: fold is 3: in fold 3", "folds/fold: --fold is 3: in fold 3"),
+    ],
+)
+def test_folders_and_files_that_are_called_as_an_option_keep_their_names(message: str, told: str) -> None:
+    @click.command(cls=GroupedCommand)
+    @click.option("--on-error")
+    @click.option("--fold")
+    def command(**_options: Any) -> None:
+        raise ConfigError(message, options=("fold",))
+
+    assert str(CliRunner().invoke(command, []).exception) == told
 
 
 @pytest.mark.parametrize("value", ['["paper"]', "3", "true", "{ paper = 1 }", '"papers"'])

@@ -55,9 +55,7 @@ def load_encoder(
     if (folder / RUN).exists():
         return _of_run(folder, step, vocabulary, pooler=pooler, **changes)
     if step is not None:
-        raise ConfigError(
-            f"{folder}: no {RUN} there, so it is no run with checkpoints; leave out --step", options=("step",)
-        )
+        raise ConfigError(f"{folder}: no {RUN} there, so it is no run with checkpoints; leave out --step")
     return read_encoder(folder, vocabulary or _beside(folder), pooler=pooler, **changes)
 
 

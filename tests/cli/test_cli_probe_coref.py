@@ -81,7 +81,7 @@ _DOCUMENT = "#begin document d\n0\tthe\t(1\n1\tcat\t1)\n#end document\n"
         (_DOCUMENT, [], 2, "give more documents, or another --selection"),
         (_DOCUMENT, ["--train", "none.conll"], 2, "none.conll"),
         (_DOCUMENT, ["--eval", "train.conll"], 2, "train is given to train on and to evaluate"),
-        (_DOCUMENT, ["--fold", "1/10"], 2, "leave out --fold"),
+        (_DOCUMENT, ["--fold", "1/10"], 2, "so that none is to be divided; leave out --fold"),
         (_DOCUMENT, ["--fold", "11/10"], 2, "--fold is '11/10': give K/N with K from 1 to N"),
         (_DOCUMENT, ["--segment", 2], 2, "--segment is 2: give 3 to 16384 tokens"),
     ],

@@ -204,7 +204,7 @@ class Coreference:
             raise ConfigError(
                 f"{shared} is given to train on and to evaluate; say which part of its documents is evaluated, as in --fold 1/10"
                 if both
-                else "a fold divides files that are given both to train on and to evaluate, and there is none; leave out --fold",
+                else "no file is given both to train on and to evaluate, so that none is to be divided; leave out --fold",
                 options=("fold",),
             )
 
