@@ -21,7 +21,7 @@ from spanmask.errors import ConfigError
 from spanmask.model.bert_folder import CONFIG, MODEL, StoredBert, bert_config, publish_model, read_bert
 from spanmask.model.config import SpanBertConfig
 from spanmask.model.encoder import SpanBertEncoder
-from spanmask.model.finetuning import ClassHead, FineTuned, Pooler, SpanHead, TokenClassHead
+from spanmask.model.finetuning import ClassHead, FineTuned, NumberHead, Pooler, SpanHead, TokenClassHead
 from spanmask.model.fitting import module_shapes, require_memory, require_whole
 from spanmask.model.naming import CLASS_NAMES, POOLER_NAMES, SPAN_NAMES, Names, encoder_names, to_theirs
 from spanmask.tokenizer_folder import read_json
@@ -32,7 +32,12 @@ _ANSWERS, _CLASSES, _TOKENS = (
     f"BertFor{task}" for task in ("QuestionAnswering", "SequenceClassification", "TokenClassification")
 )
 #: What holds each head.
-_ARCHITECTURES: dict[type, str] = {SpanHead: _ANSWERS, ClassHead: _CLASSES, TokenClassHead: _TOKENS}
+_ARCHITECTURES: dict[type, str] = {
+    SpanHead: _ANSWERS,
+    ClassHead: _CLASSES,
+    NumberHead: _CLASSES,
+    TokenClassHead: _TOKENS,
+}
 #: Where transformers has had what tasks want of a model.
 _RECIPES = "task_specific_params"
 #: The names of what is there beside the encoder.
@@ -53,8 +58,9 @@ def export_finetuned(
     Parameters
     ----------
     model
-        With a `SpanHead`, a `TokenClassHead`, or a pooler and a `ClassHead`; of any dtype, on any device. Of another head, for which
-        transformers has no place, the tensors lie beside the encoder as ``head.…``, and ``AutoModel`` loads that.
+        With a `SpanHead`, a `TokenClassHead`, or a pooler and a `ClassHead` or `NumberHead`, which becomes a `ClassHead` that says the
+        same; of any dtype, on any device. Of another head, for which transformers has no place, the tensors lie beside the encoder as
+        ``head.…``, and ``AutoModel`` loads that.
     folder
         It is new or empty, or holds a model.
     vocabulary
@@ -86,7 +92,10 @@ def export_finetuned(
     names = encoder_names(config) | _NAMES.get(architecture, _own_names(model.state_dict()))
     if recipes:
         content[_RECIPES] = dict(recipes)
-    states = {MODEL: to_theirs(model.state_dict(), names, config)}
+    state = model.state_dict()
+    if isinstance(head, NumberHead):
+        state |= {f"head.{name}": tensor for name, tensor in head.folded().items()}
+    states = {MODEL: to_theirs(state, names, config)}
     publish_model(Path(folder), vocabulary, content, states, card=card, overwrite=overwrite)
 
 

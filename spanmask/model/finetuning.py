@@ -68,6 +68,28 @@ class ClassHead(nn.Module):
         return scores
 
 
+class NumberHead(ClassHead):
+    """A number of each sequence, mean + deviation · what a `ClassHead` of one label scores: numbers of any size are learnt alike.
+
+    label: its name. mean, deviation: of the numbers that are learnt; they are no parameters, and `folded` has them in those.
+    """
+
+    def __init__(self, config: SpanBertConfig, label: str, *, mean: float, deviation: float) -> None:
+        super().__init__(config, (label,))
+        self._mean, self._deviation = mean, deviation
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Map what the pooler says of S sequences, (S, H), to (S, 1), in 32 bits or more."""
+        scores = super().forward(pooled)
+        wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        return wide * self._deviation + self._mean
+
+    def folded(self) -> dict[str, Tensor]:
+        """Return the state, in 64 bits, of a `ClassHead` that says the same."""
+        weight, bias = (own.detach().double() * self._deviation for own in (self.dense.weight, self.dense.bias))
+        return {"dense.weight": weight, "dense.bias": bias + self._mean}
+
+
 class TokenClassHead(ClassHead):
     """Scores of each slot for K labels, before the softmax: (R, H) to (R, K), as `ClassHead` maps pooled sequences."""
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spanmask.model.config import SpanBertConfig
-from spanmask.model.finetuning import ClassHead
+from spanmask.model.finetuning import ClassHead, NumberHead
 from spanmask.probes.batching import Batch
 from spanmask.probes.examples import Examples
 from spanmask.probes.floors import label_floor
@@ -61,10 +61,14 @@ class LabelTask:
 
     rows = Rows.EXAMPLE
     labels: tuple[str, ...]
+    #: Of numbers, where a head begins, and what a loss counts their errors in.
+    mean, deviation = 0.0, 1.0
 
     def head(self, config: SpanBertConfig) -> nn.Module:
         """Return a new head: a score for each label, or a number."""
-        return ClassHead(config, self.labels or (NUMBER,))
+        if self.labels:
+            return ClassHead(config, self.labels)
+        return NumberHead(config, NUMBER, mean=self.mean, deviation=self.deviation)
 
     def loss(self, scores: Tensor, batch: Batch) -> Tensor:
         """Return the summed loss of n examples, of one target: of each the cross entropy of its label, or its number's squared error."""
@@ -72,7 +76,8 @@ class LabelTask:
         wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
         if self.labels:
             return functional.cross_entropy(wide, told, reduction="sum")
-        return functional.mse_loss(wide[:, 0], told.to(wide.dtype), reduction="sum")
+        said, numbers = (values / self.deviation for values in (wide[:, 0], told.to(wide.dtype)))
+        return functional.mse_loss(said, numbers, reduction="sum")
 
     def answers(self, outputs: Outputs) -> list[str]:
         """Return the label of the highest score of each of N examples, of equals the first, or its number, as texts that files have.

@@ -6,14 +6,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from probes.glue_files import some_texts
 from probes.ordering import SMALL, small_model, vocabulary
+from torch.testing import assert_close
+from transformers import AutoModelForSequenceClassification
 
 from spanmask.config import OnError
 from spanmask.errors import ConfigError, CorpusError
 from spanmask.model import load_finetuned
+from spanmask.model.finetuned_folder import export_finetuned
+from spanmask.probes.batching import Packer
 from spanmask.probes.classify import Classify, ClassifyConfig
+from spanmask.probes.classify.figures import mean_and_deviation
 from spanmask.probes.config import FinetuneConfig
 from spanmask.probes.finetune import fine_tune
 from spanmask.probes.results import read_results
@@ -104,8 +111,43 @@ def test_figures_of_numbers_are_those_of_the_predictions_that_are_written(tmp_pa
     squares = [(float(one) - float(other)) ** 2 for one, other in zip(gold, said, strict=True)]
     assert figures["rmse"] == pytest.approx((sum(squares) / 12) ** 0.5)
     assert results.metric == "mean"
+    assert figures["rmse"] < 2 * results.protocol["spread"]["deviation"]
     assert results.protocol["floor"] == {}
     assert not (out / "seed-1" / "dev" / "confusion.tsv").exists()
+
+
+def test_numbers_of_any_size_are_learnt_alike_and_told_as_they_are_by_transformers_too(tmp_path: Path) -> None:
+    texts = [text for text, _ in some_texts(0, 40)]
+    source = Source(small_model(tmp_path / "model"), dropout=0.0)
+    source.begin()
+    told = []
+    for scale, shift in ((1, 0), (25, 500)):
+        path = tmp_path / f"{scale}.tsv"
+        path.write_text("text\tlabel\n" + "".join(f"{text}\t{scale * len(text) + shift}\n" for text in texts))
+        task = task_of([path], [path], target="numbers")
+        model: Any = source.model(task, seed=1)
+        batch = next(iter(Packer(task.training, width=24, pad_id=0, bins=9).batches(np.arange(len(task.training)))))
+        scores = model(batch.packed, batch.firsts)
+        loss = task.loss(scores, batch)
+        loss.backward()
+        told.append((scores.detach(), loss.detach(), model.head.dense.weight.grad))
+    (plain, *learnt), (large, *as_much) = told
+    assert_close(large, 25 * plain + 500)
+    assert_close(as_much, learnt, rtol=1e-4, atol=1e-4)
+    lengths = np.array([len(text) for text in texts])
+    assert abs(plain.mean().item() - lengths.mean()) < lengths.std()
+    export_finetuned(model, tmp_path / "tuned", source.vocabulary)
+    ours = load_finetuned(tmp_path / "tuned").eval()
+    assert_close(ours(batch.packed, batch.firsts).detach(), large, rtol=1e-5, atol=1e-5)
+    theirs: Any = AutoModelForSequenceClassification.from_pretrained(tmp_path / "tuned").eval()
+    ids = task.training.input_ids[int(batch.which[0])].astype(np.int64)
+    with torch.no_grad():
+        assert_close(theirs(input_ids=torch.from_numpy(ids)[None]).logits[0], large[0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("number", ["0.1", "1e15"])
+def test_numbers_that_are_all_alike_have_a_deviation_to_divide_by(number: str) -> None:
+    assert mean_and_deviation([number] * 3) == (pytest.approx(float(number)), 1.0)
 
 
 def test_a_label_that_training_has_not_stops_a_task_or_is_left_out_and_told(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from spanmask.config import OnError
 from spanmask.errors import ConfigError
 from spanmask.probes.classify.config import ClassifyConfig, Target
-from spanmask.probes.classify.figures import confusion, root_mean_squared_error
+from spanmask.probes.classify.figures import confusion, mean_and_deviation, root_mean_squared_error
 from spanmask.probes.classify.reading import find_columns, read_labelled
 from spanmask.probes.faults import by_file, by_name
 from spanmask.probes.files import Paths, evaluation_files, training_files
@@ -33,7 +33,8 @@ class Classify(Labelling):
     """Labels, or numbers, of a user's texts or pairs of texts, with the files read; see `spanmask.probes.tasks.Task`.
 
     Of labels, ``macro_f1`` chooses, which unlike ``accuracy`` does not rise by telling all to have the most frequent one. Of numbers, the
-    mean of Pearson's and Spearman's correlation chooses; one that does not exist, because a model says the same of all, is 0.
+    mean of Pearson's and Spearman's correlation chooses; one that does not exist, because a model says the same of all, is 0. They are
+    learnt in standard deviations from the mean of those that are trained on, and told as they are.
 
     Parameters
     ----------
@@ -88,16 +89,20 @@ class Classify(Labelling):
         #: What was left out, by file.
         self.left_out = by_file((*train, *evaluate), learnt + held)
         training, choosing = divided(whole, selection, config.examples)
+        if numbers:
+            self.mean, self.deviation = mean_and_deviation(training.labels or ())
         evaluations = {file.name: texts for file, texts in zip(self.eval_files, held, strict=True)}
         sets = Sets(training=training, choosing=choosing, evaluations=evaluations)
         super().__init__(Tokenizer(vocabulary), sets, labels, config.max_tokens)
 
     @cached_property
     def protocol(self) -> Mapping[str, Any]:
-        """The options, the labels, what was left out, and what the most frequent label would score."""
+        """The options, the labels or how numbers are spread, what was left out, and what the most frequent label would score."""
+        spread = {} if self.labels else {"spread": {"mean": self.mean, "deviation": self.deviation}}
         return {
             **self._config.to_json(),
             "labels": list(self.labels),
+            **spread,
             "left_out": by_name(self.left_out),
             "floor": self.floor,
         }
