@@ -264,7 +264,7 @@ class TrainConfig(Options):
             self._fill(cooldown=max(self.steps, 0) // 5)
         elif self.cooldown is not None:
             raise ConfigError(
-                f"cooldown is {self.cooldown}, and schedule linear has none: give schedule wsd, too",
+                f"cooldown is {self.cooldown}, and schedule linear has none: give wsd instead",
                 options=("cooldown", "schedule"),
             )
         counts = ("steps", "batch_size", "accumulate", "window", "keep_last", "log_every", "threads", "width", *SHAPE)

@@ -64,7 +64,7 @@ def test_mistakes_are_told_before_anything_is_done(shards: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("--cooldown", 5), "--cooldown is 5, and --schedule linear has none: give --schedule wsd, too"),
+        (("--cooldown", 5), "--cooldown is 5, and --schedule linear has none: give wsd instead"),
         (("--weights", 0), "--weights are [0.0]: give each above 0, up to 1000"),
         (
             ("--weights", 1, "--weights", 2),

@@ -49,7 +49,7 @@ def test_the_linear_schedule_is_a_cooldown_over_all_that_follows_the_warm_up(ste
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"cooldown": 5}, "cooldown is 5, and schedule linear has none: give schedule wsd, too"),
+        ({"cooldown": 5}, "cooldown is 5, and schedule linear has none: give wsd instead"),
         ({"schedule": "wsd", "cooldown": 95, "warmup": 10}, r"cooldown is 95: give at most the steps after .* \(90\)"),
         ({"weights": [1.0, 0.0]}, r"weights are \[1.0, 0.0\]: give each above 0, up to 1000"),
     ],
