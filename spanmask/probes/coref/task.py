@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -36,6 +35,7 @@ from spanmask.probes.scores.conll import Entities, Mention, conll_bytes, split_n
 from spanmask.probes.scores.coref_metrics import distinct
 from spanmask.probes.selection import selected
 from spanmask.probes.tasks import Judged, Outputs, Rows, Settings, Task
+from spanmask.probes.writing import as_json
 from spanmask.records import Offsets
 from spanmask.tokenization import Tokenizer
 from spanmask.vocab import Vocabulary
@@ -102,7 +102,7 @@ class HeldTexts:
             )
             for name, entities in ((PREDICTIONS, told), (KEY, keys))
         }
-        return {**columns, COUNTS: (json.dumps(counts, indent=2) + "\n").encode()}
+        return {**columns, COUNTS: as_json(counts)}
 
 
 class Coreference:
