@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trained
+from figures import THOROUGH
 from spanmask_bench import revisions
 from spanmask_bench.revision_host import WORK
 
@@ -41,9 +42,9 @@ def text(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("work", WORK)
+@pytest.mark.parametrize("work", [work for work in WORK if THOROUGH or work != "training"])
 def test_a_checkout_is_measured_beside_itself(text: Path, work: str) -> None:
-    """One pair of training is enough: a turn takes half a minute of a processor."""
+    """Training in a long run alone, and one pair of it: a turn takes half a minute of a processor."""
     rounds = 1 if work == "training" else 2
     result = revisions.measure(str(ROOT), str(text), rounds=rounds, work=[work])
     ratio = result["work"][work]["ratio"]

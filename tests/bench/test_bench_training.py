@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from figures import THOROUGH
 from spanmask_bench import hosting, training, training_contestants, training_table, training_variants
 from spanmask_bench.baselines.hugging_face_trainer import collate
 from spanmask_bench.training_contestants import build, ground_of
@@ -122,16 +123,22 @@ def test_all_contestants_have_the_same_losses_step_by_step(setting, monkeypatch)
 
 @pytest.mark.slow
 def test_every_variant_of_a_gpu_begins_alike_on_cpu(setting):
-    """Uncompiled here; compiling is in the slow run."""
     losses = []
-    for name, variant in GPU_VARIANTS.items():
-        peer = variant.peer and dataclasses.replace(variant.peer, compiled=False)
-        plain = dataclasses.replace(variant, compiled=False, peer=peer)
+    for name, plain in _uncompiled(GPU_VARIANTS).items():
         contestant = build(setting, plain, ground_of(setting, plain))
         contestant.step()
         losses.append(contestant.loss())
         assert contestant.slots() >= sum(ground_of(setting, plain).tokens), name
     assert max(losses) - min(losses) < 1e-3
+
+
+def _uncompiled(variants):
+    return {
+        name: dataclasses.replace(
+            variant, compiled=False, peer=variant.peer and dataclasses.replace(variant.peer, compiled=False)
+        )
+        for name, variant in variants.items()
+    }
 
 
 def test_flops_are_those_of_the_objective(setting):
@@ -291,8 +298,10 @@ def test_a_run_answers_everything(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_gpus_table_is_filled_on_cpu_at_a_tiny_size():
-    """All variants, compiled ones too, in one command; only figures of a GPU are missing."""
+def test_the_gpus_table_is_filled_on_cpu_at_a_tiny_size(monkeypatch):
+    """All variants in one command, compiled ones as such in a long run; only figures of a GPU are missing."""
+    if not THOROUGH:
+        monkeypatch.setitem(training_variants.VARIANTS, "cuda", _uncompiled(GPU_VARIANTS))
     sizes = (training.Size(model="tiny", bins=4, accumulate=2),)
     plan = training.Plan(device="cpu", variants="cuda", sizes=sizes, slots=32, turn=2, megabytes=0.1, together=2)
     result = training.measure(plan=plan, rounds=1, minutes=9)

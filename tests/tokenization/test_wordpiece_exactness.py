@@ -59,7 +59,9 @@ def test_code_points_give_the_librarys_tokens_by_berts_vocabularies(name: str) -
 @each_vocabulary
 @pytest.mark.parametrize("place", PLACES, ids=ascii)
 def test_every_code_point_gives_the_librarys_tokens(name: str, place: str) -> None:
-    assert_code_points_as_library(name, place, CODE_POINTS)
+    """Each in one of the places by each vocabulary; in all of them in a long run."""
+    share = figure(len(PLACES), 1)
+    assert_code_points_as_library(name, place, CODE_POINTS[PLACES.index(place) % share :: share])
 
 
 @each_vocabulary

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from children import run_child
+from figures import figure
 from memory import RESET_PEAK, with_peak
 from tokenization.reference import CASINGS, assert_as_library, reference_of, tokenizer_of
 
@@ -56,8 +57,9 @@ def test_long_monotonous_texts_give_the_librarys_tokens(casing: str, unit: str) 
 @pytest.mark.timeout(600)
 @each_casing
 @each_unit
-def test_ten_megabytes_of_anything_give_the_librarys_tokens(casing: str, unit: str) -> None:
-    assert_as_library(tokenizer_of(casing), reference_of(casing), [text_of(unit, 10_000_000)])
+def test_megabytes_of_anything_give_the_librarys_tokens(casing: str, unit: str) -> None:
+    text = text_of(unit, figure(2_000_000, 10_000_000))
+    assert_as_library(tokenizer_of(casing), reference_of(casing), [text])
 
 
 # --- 200 MB
