@@ -172,6 +172,7 @@ class ShardCache:
                 raise
             told = file.differs_from(wanted)
             if not told:
+                file.seek(0)
                 return file
             file.discard()
         raise ShardError(f"{told}, on {_TRIES} tries; restore the object, or preshard again", path=wanted.name)

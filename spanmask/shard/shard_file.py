@@ -83,7 +83,7 @@ class ShardFile:
         try:
             with open_shard(root, record) as file, reporting(path, "map" if mapped else "read"):
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if mapped else None
-                self.buffer = pa.py_buffer(file.read(record.bytes) if self._map is None else self._map)
+                self.buffer = pa.py_buffer(file.read() if self._map is None else self._map)
                 # What is changed while it is read is then known to have changed.
                 state = os.fstat(file.fileno())
                 self._modified, self.written = state.st_mtime_ns, state.st_ctime_ns

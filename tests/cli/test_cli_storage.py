@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from planted import plant
 
-from spanmask import storage, verify
+from spanmask import PreshardConfig, preshard, storage, verify
+from spanmask.errors import StorageError
 
 pytestmark = pytest.mark.faults
 
@@ -110,13 +111,19 @@ def test_an_output_below_a_file_ends_with_4(shell: Any, one_line: Callable[[str]
     assert "Not a directory" in one_line(result.error)
 
 
-def test_a_refusal_that_nobody_takes_for_one_is_found(
-    shell: Any, one_line: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The defence taken out: what the file system refuses is no error of ours."""
+def test_a_refusal_that_nobody_takes_for_one_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The defence taken out: what the file system refuses is no error of ours. The command has another behind it."""
+    path = tmp_path / "a.txt"
+    path.write_text(TEXT)
+
+    def written_below_a_file() -> None:
+        preshard(path, path / "out", PreshardConfig.of(seed=1), jobs=1)
+
+    with pytest.raises(StorageError, match="Not a directory"):
+        written_below_a_file()
     plant(monkeypatch, storage, "except OSError as error:", "except ZeroDivisionError as error:")
     with pytest.raises(NotADirectoryError):
-        test_an_output_below_a_file_ends_with_4(shell, one_line)
+        written_below_a_file()
 
 
 def test_a_folder_where_a_shard_should_be_is_told_by_verify(shell: Any) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from spanmask import Tokenizer
 from spanmask.errors import ConfigError
 from spanmask.model import SpanBertConfig
+from spanmask.model.finetuning import GroupStates
 from spanmask.probes import Examples
 from spanmask.probes.batching import GroupPacker, Packer, examples_of
 from spanmask.probes.config import FinetuneConfig, GridPoint
@@ -67,8 +68,8 @@ class Voting(nn.Module):
         scores: Tensor = self.dense(torch.cat([states, states.mean(0).expand_as(states)], 1))
         return scores
 
-    def predict(self, hidden: Tensor, given: Mapping[str, Tensor]) -> Tensor:
-        return torch.cat([given["numbers"][:, None], self(hidden, given)], 1)
+    def predict(self, states: GroupStates, given: Mapping[str, Tensor]) -> Tensor:
+        return torch.cat([given["numbers"][:, None], self(states.of(0, states.bins), given)], 1)
 
 
 @dataclass(frozen=True)

@@ -1000,7 +1000,7 @@ def test_kept_columns_have_one_type_throughout(fresh, rewrite):
     opened = shards._files.pop(1)
 
     class Other(ShardFile):
-        def __init__(self, *_: Any) -> None:
+        def __init__(self, *_: Any, **_options: Any) -> None:
             self.record = opened.record
 
         schema = file.schema.set(place, pa.field("number", pa.int8(), nullable=False))
