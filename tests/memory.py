@@ -1,9 +1,12 @@
-"""What a work takes of this process's memory, as the process itself is told."""
+"""What a work takes of this process's memory, as the process itself is told, and as Python's allocators count."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,3 +34,23 @@ def with_peak(work: Callable[[], T]) -> tuple[T, int]:
 def _resident(field: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+
+
+@dataclass
+class Traced:
+    """Bytes that were handed out and are held at the end, and at most at once."""
+
+    kept: int = 0
+    peak: int = 0
+
+
+@contextmanager
+def traced() -> Iterator[Traced]:
+    """Trace what Python and numpy allocate within; what is found stands there afterwards."""
+    found = Traced()
+    tracemalloc.start()
+    try:
+        yield found
+        found.kept, found.peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()

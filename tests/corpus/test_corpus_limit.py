@@ -6,12 +6,11 @@ import gzip
 import io
 import itertools
 import time
-import tracemalloc
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from memory import with_peak
+from memory import traced, with_peak
 
 from spanmask.config import CorpusConfig, OnError
 from spanmask.corpus.inputs import Part
@@ -26,11 +25,9 @@ MIB = 1 << 20
 @pytest.mark.parametrize("text", [b"", b"a", b"a\nb\n", b"\n\n"])
 def test_a_small_file_is_read_in_little_memory(text: bytes) -> None:
     for _ in range(2):
-        tracemalloc.start()
-        assert b"".join(chunk.data for chunk in lines(io.BytesIO(text), 0, MIB)) == text
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-    assert peak < 64 << 10
+        with traced() as found:
+            assert b"".join(chunk.data for chunk in lines(io.BytesIO(text), 0, MIB)) == text
+    assert found.peak < 64 << 10
 
 
 def test_the_limit_is_stated_and_a_size(corpus: Any) -> None:

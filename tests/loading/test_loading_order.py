@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
-import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from memory import traced
 
 from spanmask.errors import ConfigError
 from spanmask.loading.order import BlockOrder, Order, OrderKind, Source
@@ -154,14 +154,12 @@ def test_weights_deal_datasets_evenly_and_take_each_row_as_often_as_they_say() -
 def test_a_place_in_a_hundred_million_rows_is_found_at_once_in_little_memory() -> None:
     def peak(shards: int) -> tuple[int, float]:
         data = source([50_000] * shards)
-        tracemalloc.start()
-        began = time.perf_counter()
-        order = Order([data], seed=1, kind=OrderKind.BLOCK)
-        order(3, np.arange(data.rows - 64, data.rows))
-        seconds = time.perf_counter() - began
-        used = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return used, seconds
+        with traced() as found:
+            began = time.perf_counter()
+            order = Order([data], seed=1, kind=OrderKind.BLOCK)
+            order(3, np.arange(data.rows - 64, data.rows))
+            seconds = time.perf_counter() - began
+        return found.peak, seconds
 
     (small, _), (large, seconds) = peak(20), peak(2000)
     assert seconds < 0.1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from memory import traced
 from probes.ordering import small_model, vocabulary
 from probes.test_boundaries_parts import MASK, row
 from safetensors.torch import load_file, save_file
@@ -162,16 +162,14 @@ def test_states_are_scaled_a_few_at_a_time() -> None:
     draw = np.random.default_rng(5)
     states = draw.normal(3, 2, size=(30_000, 64)).astype(np.float32)
     numbers = dict(zip(Part, np.split(draw.permutation(30_000), [18_000, 22_000]), strict=True))
-    tracemalloc.start()
-    parts = _scaled(states, numbers, torch.device("cpu"))
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+    with traced() as found:
+        parts = _scaled(states, numbers, torch.device("cpu"))
     training = states[numbers[Part.TRAINING]].astype(np.float64)
     for part, which in numbers.items():
         wanted = (states[which] - training.mean(axis=0)) / training.std(axis=0)
         assert np.allclose(parts[part].numpy(), wanted, atol=1e-5)
     # The scaled copy, and blocks of it in float64.
-    assert peak < states.nbytes + 4 * 4096 * 64 * 8
+    assert found.peak < states.nbytes + 4 * 4096 * 64 * 8
     assert [scored_at_once(classes) for classes in (1000, 30_000, 1 << 40)] == [4194, 139, 1]
 
 

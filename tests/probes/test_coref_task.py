@@ -6,7 +6,6 @@ import json
 import random
 import sys
 import tarfile
-import tracemalloc
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from memory import traced
 from probes.coref_oracle import LiteralHead
 from probes.coref_stories import NAMES, story, write_stories
 from probes.live_tensors import LiveTensors
@@ -250,15 +250,10 @@ def memory_of_prediction(words: int) -> int:
     )
     model = FineTuned(SpanBertEncoder(shape), CorefHead(shape, CorefShape(ffnn=64)))
     task: Any = SimpleNamespace(rows=Rows.GROUP, given=lambda batch: given_of(segments, batch, config.max_span))
-    tracemalloc.start()
-    try:
-        with LiveTensors() as live:
-            rows = predict(model, task, GroupPacker(segments.examples, width=34, pad_id=0), dtype=torch.float32)
-        arrays = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    with traced() as arrays, LiveTensors() as tensors:
+        rows = predict(model, task, GroupPacker(segments.examples, width=34, pad_id=0), dtype=torch.float32)
     assert len(rows) == 0.4 * words
-    return live.peak + arrays
+    return tensors.peak + arrays.peak
 
 
 def test_a_longer_document_takes_some_hundred_bytes_a_word_to_predict(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tracemalloc
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from memory import traced
 from planted import plant
 from resealed import reseal
 
@@ -57,15 +57,11 @@ def test_a_manifest_of_many_inputs_takes_less_memory_than_their_names(fresh: Cal
     folder = fresh("single")
     size = len(give(folder, content_of(folder) | {"inputs": records(4_000)}))
     assert 500_000 < size < 600_000
-    tracemalloc.start()
-    try:
+    with traced() as found:
         manifest = read_manifest(folder)
-        kept, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert kept < size // 2
+    assert found.kept < size // 2
     # The file, what is kept of it, and a block of inputs as objects.
-    assert peak < size + size // 2 + (1 << 20)
+    assert found.peak < size + size // 2 + (1 << 20)
     assert len(manifest.inputs) == 4_000
 
 

@@ -10,7 +10,6 @@ import hashlib
 import json
 import random
 import shutil
-import tracemalloc
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +21,7 @@ import pyarrow as pa
 import pytest
 from figures import THOROUGH
 from json_values import Place, changed, changes, named
+from memory import traced
 
 from spanmask.auditing import audit
 from spanmask.config import PreshardConfig, canonical_json, fingerprint
@@ -303,15 +303,12 @@ def test_rows_that_no_file_holds_are_refused_before_anything_is_allocated(
 ) -> None:
     folder = Path(shutil.copytree(made("reference"), tmp_path / "copy"))
     assert reseal(folder, _as_many(viewed(folder), rows, tokens, size))
-    tracemalloc.start()
-    try:
+    with traced() as found:
         for name, read in readers(folder, tmp_path / "out").items():
             if name != "verify":
                 with pytest.raises(ShardError, match=r"rows and tokens take|no count"):
                     read()
-        assert tracemalloc.get_traced_memory()[1] < 1 << 20
-    finally:
-        tracemalloc.stop()
+    assert found.peak < 1 << 20
     assert not verify(folder).ok
 
 

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from memory import traced
 from resealed import records_of, reseal
 
 from spanmask.errors import IncompleteShards, ShardError
@@ -169,14 +169,10 @@ def test_opening_takes_the_table_and_two_places_a_shard(fresh: Callable[[str], P
     folder, shards = fresh("single"), 30_000
     give(folder, many(shards))
     open_shards(folder)
-    tracemalloc.start()
-    try:
+    with traced() as found:
         opened = open_shards(folder)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
     assert opened.block_count() == shards * -(-25_000 // 1024)
-    assert peak < (folder / SHARDS).stat().st_size + 16 * shards + 120_000
+    assert found.peak < (folder / SHARDS).stat().st_size + 16 * shards + 120_000
 
 
 def recast(change: Callable[[pa.Table], pa.Table], **options: Any) -> Callable[[bytes], bytes]:
