@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import COMMAND
 from finished import finished
 
 __all__ = ["finished", "run", "tree"]
-
-COMMAND = [sys.executable, "-c", "from spanmask_cli.main import run; run()"]
 
 
 @pytest.fixture

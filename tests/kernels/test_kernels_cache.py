@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import COMMAND
 from planted import Wrong, build, plant, planted
 
 import spanmask
@@ -333,10 +334,9 @@ def test_cold_processes_at_once_all_succeed(tmp_path: Path) -> None:
     environment = {**os.environ, "SPANMASK_CACHE_DIR": str(tmp_path / "cache")}
 
     def start(out: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", "from spanmask_cli.main import run; run()"]
         options = ["preshard", str(text), "--out", str(tmp_path / out), "--seed", "1", "--jobs", "1"]
         return subprocess.Popen(
-            command + options, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            COMMAND + options, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
 
     processes = [start(name) for name in ("one", "two")]
@@ -357,9 +357,9 @@ def test_interpreted_and_bounds_checked_kernels_write_the_same_dataset(tmp_path:
         manifests = []
         for value in ("0", "1"):
             out = tmp_path / f"{scheme[1]}-{value}"
-            command = [sys.executable, "-c", "from spanmask_cli.main import run; run()", "preshard", str(text)]
+            options = ["--out", str(out), "--seed", "1", "--jobs", "1", "--max-tokens", "24", *scheme]
             subprocess.run(
-                [*command, "--out", str(out), "--seed", "1", "--jobs", "1", "--max-tokens", "24", *scheme],
+                [*COMMAND, "preshard", str(text), *options],
                 env={**os.environ, switch: value},
                 check=True,
                 stdout=subprocess.DEVNULL,

@@ -8,16 +8,14 @@ import os
 import random
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import COMMAND
 
 from spanmask import PreshardConfig, preshard
-
-COMMAND = [sys.executable, "-c", "from spanmask_cli.main import run; run()"]
 
 Tree = dict[str, bytes]
 
