@@ -10,7 +10,7 @@ from spanmask.blocks import take
 from spanmask.model.dropout import without_dropout
 from spanmask.probes.batching import Batch, Packing
 from spanmask.probes.examples import Examples
-from spanmask.probes.tasks import Outputs, Rows, Task, arguments
+from spanmask.probes.tasks import Outputs, Reading, Rows, arguments
 from spanmask.records import Ragged
 from spanmask.train.evaluation import AbandonedError
 from spanmask.train.updating import forward_of
@@ -18,7 +18,7 @@ from spanmask.train.watching import Watch
 
 
 def predict(
-    model: nn.Module, task: Task, packing: Packing, *, dtype: torch.dtype, watch: Watch | None = None
+    model: nn.Module, task: Reading, packing: Packing, *, dtype: torch.dtype, watch: Watch | None = None
 ) -> Outputs:
     """Return what a model says of examples, float32, in their order, as the task's `spanmask.probes.tasks.Rows` has it.
 

@@ -78,7 +78,15 @@ def require_finite(outputs: Outputs) -> None:
         raise ConfigError("the model's scores are not all finite, so nothing can be told; fine-tune with a lower lr")
 
 
-class Task(Protocol):
+class Reading(Protocol):
+    """What a model reads and says something of."""
+
+    @property
+    def rows(self) -> Rows:
+        """What the head's outputs are rows of."""
+
+
+class Task(Reading, Protocol):
     """A task with its files read: what is to be learnt, and what is scored."""
 
     @property
@@ -96,10 +104,6 @@ class Task(Protocol):
     @property
     def width(self) -> int:
         """Slots of a bin; no example is longer."""
-
-    @property
-    def rows(self) -> Rows:
-        """What the head's outputs are rows of."""
 
     @property
     def train_files(self) -> tuple[Named, ...]:
@@ -137,24 +141,27 @@ class Recipe(Protocol):
         """Plain JSON values by which texts become what a model reads, and a head is made; stored with it, under the task's name."""
 
 
-class GroupTask(Task, Protocol):
-    """A task whose examples are seen in groups, such as the segments of a document: a batch is a group, each example a bin of its own.
+class GroupReading(Reading, Protocol):
+    """Examples that are seen in groups, such as the segments of a document: a batch is a group, each example a bin of its own.
 
-    Its head maps hidden states (B·L, H) and what is given to what `loss` takes, and has a method ``predict`` that maps the same to rows,
-    (r, K).
+    The head has a method ``predict``, which maps `spanmask.model.finetuning.GroupStates` and what is given to rows, (r, K).
     """
-
-    @property
-    def most_examples(self) -> int | None:
-        """How many neighbouring examples of a group are trained on at once; None: all."""
 
     def given(self, batch: Batch) -> dict[str, Tensor]:
         """Return what the head knows of a batch's slots, on the host. batch: n examples of one group, in order."""
 
 
-def arguments(task: Task, batch: Batch, device: torch.device) -> tuple[Any, ...]:
+class GroupTask(GroupReading, Task, Protocol):
+    """A task whose examples are seen in groups. Its head maps hidden states (B·L, H) and what is given to what `loss` takes."""
+
+    @property
+    def most_examples(self) -> int | None:
+        """How many neighbouring examples of a group are trained on at once; None: all."""
+
+
+def arguments(task: Reading, batch: Batch, device: torch.device) -> tuple[Any, ...]:
     """Return what a model reads of a batch that is on its device."""
     if task.rows is not Rows.GROUP:
         return batch.packed, batch.firsts
-    given = cast(GroupTask, task).given(batch)
+    given = cast(GroupReading, task).given(batch)
     return batch.packed, batch.firsts, {name: value.to(device) for name, value in given.items()}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,14 +28,14 @@ from spanmask.probes.coref.documents import Fault, Text, Texts, fold, read_texts
 from spanmask.probes.coref.figures import METRIC, figures_of
 from spanmask.probes.coref.segments import Segments, cut_texts, reaches, unreached
 from spanmask.probes.examples import Examples
-from spanmask.probes.faults import by_name
+from spanmask.probes.faults import by_file, by_name
 from spanmask.probes.files import Paths, evaluation_files, training_files
 from spanmask.probes.predicting import predict
 from spanmask.probes.results import Named
 from spanmask.probes.scores.conll import Entities, Mention, conll_bytes, split_name
 from spanmask.probes.scores.coref_metrics import distinct
 from spanmask.probes.selection import selected
-from spanmask.probes.tasks import Judged, Outputs, Rows, Settings, Task
+from spanmask.probes.tasks import Judged, Outputs, Rows, Settings
 from spanmask.probes.writing import as_json
 from spanmask.records import Offsets
 from spanmask.tokenization import Tokenizer
@@ -162,8 +163,8 @@ class Coreference:
         self._singletons = self._learns_singletons(learning)
         texts = [*learning, *chain.from_iterable(held)]
         self._segments = cut_texts(texts, Tokenizer(vocabulary), self._config)
-        paths = list(zip((*self.train_files, *self.eval_files), (*train, *evaluate), strict=True))
-        self.left_out = {str(path): read[file.sha256].left_out for file, path in paths}
+        files = (*self.train_files, *self.eval_files)
+        self.left_out = by_file((*train, *evaluate), (read[file.sha256] for file in files))
         self._beyond = [
             unreached(cut, self._config.max_span) + Counter({Fault.DROPPED: unknown})
             for cut, unknown in zip(self._segments.cut, self._segments.unknown.tolist(), strict=True)
@@ -304,23 +305,20 @@ class CorefModel:
             raise ConfigError(f"{folder}: what it was trained with is broken ({error}); copy it again") from None
         self._singletons = self.config.singletons is Singletons.LEARN
         self._vocabulary = read_tokenizer(Path(folder))
-        self._model = load_finetuned(folder, head=self._head).to(device)
-
-    def _head(self, config: SpanBertConfig) -> nn.Module:
-        return _head(self.config, config, singletons=self._singletons)
+        head = partial(_head, self.config, singletons=self._singletons)
+        self._model = load_finetuned(folder, head=head).to(device)
 
     def entities(self, texts: Sequence[Text]) -> list[list[list[Mention]]]:
         """Return the entities of each text, whose own are not looked at: first and last word of each mention, as `entities_of` has them."""
         segments = cut_texts(texts, Tokenizer(self._vocabulary), self.config)
         packing = GroupPacker(segments.examples, width=self.config.segment, pad_id=self._vocabulary.special.pad)
-        reading = cast("Task", _Reading(segments, self.config))
-        outputs = predict(self._model, reading, packing, dtype=torch.float32)
+        outputs = predict(self._model, _Reading(segments, self.config), packing, dtype=torch.float32)
         found = _entities(outputs, np.arange(len(texts)), singletons=self._singletons)
         return [entities for entities, _ in found]
 
 
 class _Reading:
-    """Segments that a model reads and does not learn from; as much of a task as that takes."""
+    """Segments that a model reads and does not learn from; see `spanmask.probes.tasks.GroupReading`."""
 
     rows = Coreference.rows
 
