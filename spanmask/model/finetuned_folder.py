@@ -89,10 +89,10 @@ def export_finetuned(
         # Else pipelines squash the number that a model with one label tells.
         labels |= {"problem_type": "regression"} if len(head.labels) == 1 else {}
     content = bert_config(config, vocabulary, architectures=[architecture], **labels)
-    names = encoder_names(config) | _NAMES.get(architecture, _own_names(model.state_dict()))
     if recipes:
         content[_RECIPES] = dict(recipes)
     state = model.state_dict()
+    names = encoder_names(config) | _NAMES.get(architecture, _own_names(state))
     if isinstance(head, NumberHead):
         state |= {f"head.{name}": tensor for name, tensor in head.folded().items()}
     states = {MODEL: to_theirs(state, names, config)}
@@ -123,11 +123,11 @@ def load_finetuned(
     stored = read_bert(folder)
     config = stored.config.changed(**changes)
     stored.require(config)
-    architecture = _architecture(stored) if head is None else _ENCODER
     if head is None:
+        architecture = _architecture(stored)
         make = partial(_made, config, architecture, () if architecture == _ANSWERS else _labels(stored))
     else:
-        make = partial(_with_head, config, head)
+        architecture, make = _ENCODER, partial(_with_head, config, head)
     shapes = module_shapes(make)
     state = stored.fitted(config, encoder_names(config) | _NAMES.get(architecture, _own_names(shapes)), shapes)
     require_whole(folder, sorted(shapes.keys() - state.keys()))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from math import sqrt
-from statistics import fmean
+from statistics import fmean, pstdev
 
 
 def confusion(gold: Sequence[str], predicted: Sequence[str], labels: Sequence[str]) -> list[list[int]]:
@@ -23,7 +22,4 @@ def root_mean_squared_error(gold: Sequence[str], predicted: Sequence[str]) -> fl
 def mean_and_deviation(numbers: Sequence[str]) -> tuple[float, float]:
     """Return the mean of numbers and their standard deviation (n in the denominator), or 1 where there is none."""
     values = [*map(float, numbers)]
-    mean = fmean(values)
-    # A mean is rounded, so that numbers that are all alike may differ from theirs.
-    spread = sqrt(fmean([(value - mean) ** 2 for value in values])) if len(set(values)) > 1 else 0.0
-    return mean, spread or 1.0
+    return fmean(values), pstdev(values) or 1.0
