@@ -103,10 +103,13 @@ def test_a_poison_unit_is_given_up_after_three_tries_and_no_other_with_it(tmp_pa
     assert max(tries.values()) < TRIES
 
 
+# Under its limit a worker may be slow for long; what is told of that then is no fault.
+@pytest.mark.filterwarnings("ignore:worker .* has not answered")
 @pytest.mark.slow
 def test_a_worker_that_takes_too_much_memory_is_replaced(tmp_path: Path, cluster: DaskCluster) -> None:
     """Seen to fail: with `TRIES` so large that a unit is never given up, the run does not end."""
-    cluster.start_worker("--nanny", "--memory-limit", "300MB")
+    # Far above what a worker has at its start: Dask begins nothing on one that has four fifths of its limit.
+    cluster.start_worker("--nanny", "--memory-limit", "1GB")
     results = _results(_run(Labours(str(tmp_path), hungry=(1,)), range(4), cluster))
     assert results == {**_squares(4), 1: None}
     assert len([*tmp_path.glob("ran-*-1")]) == TRIES
@@ -128,13 +131,14 @@ def test_a_long_unit_is_given_time_by_its_size(
     tmp_path: Path, cluster: DaskCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Seen to fail: with a limit that does not know sizes (`_limit`), it is run twice."""
-    monkeypatch.setattr(dask, "LONGEST", 1.5)
+    # Others may take five seconds on a machine that has other work, the long one eight.
+    monkeypatch.setattr(dask, "LONGEST", 3.0)
     for _ in range(2):
         cluster.start_worker()
-    work = Labours(str(tmp_path), seconds=0.1, long=(9,))
+    work = Labours(str(tmp_path), seconds=0.4, long=(9,))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        outcomes = _run(work, range(12), cluster, patience=0.5, size=lambda unit: 20.0 if unit == 9 else 1.0)
+        outcomes = _run(work, range(12), cluster, patience=5.0, size=lambda unit: 20.0 if unit == 9 else 1.0)
         assert _results(outcomes) == _squares(12)
     assert set(_tries(tmp_path).values()) == {1}
 
