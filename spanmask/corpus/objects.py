@@ -17,6 +17,8 @@ from spanmask.urls import shown
 
 #: Bytes that one request asks for of what is read in order, and how many such pieces are fetched ahead of the one in use.
 PIECE_BYTES, _AHEAD = 8 << 20, 2
+#: Of that, what is left of a span at most for which no request is made of its own.
+_REST = 1 / 4
 #: Bytes that one request asks for at least.
 _LEAST_BYTES = 64 << 10
 #: Bytes before what is wanted that come along: the line before tells whether it is blank.
@@ -88,15 +90,17 @@ class ObjectSource:
             start, span = at, self._span(at)
             if span is not None and at - span[0] <= _BEFORE_BYTES:
                 start = span[0]
-            limit = span[1] if span is not None else self._next_span(at)
-            self._fetch(start, min(limit, start + (PIECE_BYTES if span is not None else self._unexpected(size))))
+            if span is not None:
+                self._fetch(start, _end_of_piece(start, span[1]))
+            else:
+                self._fetch(start, min(self._next_span(at), start + self._unexpected(size)))
         self._pieces[start] = stop, future = self._pieces.pop(start)
         for _ in range(_AHEAD):
             span = self._span(stop)
             if span is None:
                 break
             if stop not in self._pieces:
-                self._fetch(stop, min(stop + PIECE_BYTES, span[1]))
+                self._fetch(stop, _end_of_piece(stop, span[1]))
             stop = self._pieces[stop][0]
         while len(self._pieces) > self._most:
             del self._pieces[next(iter(self._pieces))]
@@ -132,6 +136,11 @@ class ObjectSource:
             future.set_result(data)
         except BaseException as error:
             future.set_exception(error)
+
+
+def _end_of_piece(start: int, stop: int) -> int:
+    """Return where a piece ends that begins in a span which ends at ``stop``."""
+    return stop if stop - start <= PIECE_BYTES * (1 + _REST) else start + PIECE_BYTES
 
 
 class ColumnSource(ObjectSource):
