@@ -2,7 +2,8 @@
 
 Contestants, in turn: whole runs of the command on the same text with two processes of the local engine, and with a Dask cluster of two
 processes that the command starts; and by the scheduler of a cluster that stands already, with one worker process and with two. What each
-takes to start, on two documents, is left out of the ratios. Then a cluster runs units that do nothing: what is left is what a task costs.
+takes for the first of the text, of which every process has some, is its start, and left out of the ratios. Then a cluster runs units that
+do nothing: what is left is what a task costs.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from .command_runs import CommandRun
 
 QUESTION = "What does an engine cost?"
 PACKAGE = "distributed"
-#: What is run: a file that `corpora.prepare` wrote, and options. Two documents show what starting takes.
-TEXT = ("all.txt", "--shard-bytes", "4MiB")
-START = ("tiny.jsonl.zst", "--shard-bytes", "1KiB")
+#: What is run: a file that `corpora.prepare` wrote, and options. The first megabytes show what starting takes, in processes that all work.
+HEAD = 32
+TEXT, START = "all.txt", "peer.txt"
+OPTIONS = ("--shard-bytes", "2MiB")
 #: What is asked of median ratios, beyond the start: of seconds with one worker process and two; seconds of Dask for one of local.
 GOALS = {"two workers / one": 1.6}
 LIMITS = {"dask, 2 jobs / local, 2 jobs": 1.05}
@@ -64,7 +66,8 @@ def measure(*, paths: Sequence[str] = (), rounds: int = 5, megabytes: float = 25
     Returns
     -------
     dict
-        The result as `protocol.record` lays it out, with ``input``, ``contestants``, ``ratios``, ``a_task``, ``goals`` and ``limits``.
+        The result as `protocol.record` lays it out, with ``input``, ``start``, ``contestants``, ``ratios``, ``a_task``, ``goals`` and
+        ``limits``.
 
     Raises
     ------
@@ -73,8 +76,8 @@ def measure(*, paths: Sequence[str] = (), rounds: int = 5, megabytes: float = 25
     """
     peers.require([PACKAGE])
     with tempfile.TemporaryDirectory(prefix="spanmask-bench-") as folder:
-        asked = {"paths": list(paths), "folder": folder, "megabytes": megabytes, "peer_megabytes": 0.1}
-        source = child.call("corpora", "prepare", asked)["all"]
+        asked = {"paths": list(paths), "folder": folder, "megabytes": megabytes, "peer_megabytes": HEAD}
+        prepared = child.call("corpora", "prepare", asked)
         contestants = _contestants(Path(folder), rounds)
         cost = child.call("engines", "time_tasks", {"folder": folder, "tasks": tasks})
     beyond = {
@@ -90,7 +93,8 @@ def measure(*, paths: Sequence[str] = (), rounds: int = 5, megabytes: float = 25
     }
     medians = {name: ratio["median"] for name, ratio in ratios.items()}
     findings = {
-        "input": source,
+        "input": prepared["all"],
+        "start": prepared["peer"],
         "contestants": contestants,
         "ratios": ratios,
         "a_task": cost,
@@ -112,8 +116,8 @@ def _contestants(home: Path, rounds: int) -> dict[str, dict[str, Any]]:
             "a cluster, 2 workers": ["--engine", "dask", "--scheduler", clusters[2].file],
         }
         runs = {
-            f"{prefix}{name}": CommandRun([str(home / path), *options, *engine], home / "runs")
-            for prefix, (path, *options) in (("", TEXT), ("start: ", START))
+            f"{prefix}{name}": CommandRun([str(home / path), *OPTIONS, *engine], home / "runs")
+            for prefix, path in (("", TEXT), ("start: ", START))
             for name, engine in engines.items()
         }
         return protocol.interleave(
@@ -216,7 +220,8 @@ def table(result: Mapping[str, Any]) -> str:
             "\n".join(ratios),
             f"A task that does nothing, of {parameters['tasks']:,} on two workers: {cost['elapsed']:.2f} ms by the clock, "
             f"{cost['scheduler']:.2f} ms of the scheduler's processor, {cost['command']:.2f} ms of the command's.",
-            f"Text: {source['bytes'] / protocol.MEGABYTE:,.1f} MB in {source['documents']:,} documents; {parameters['rounds']} rounds.\n"
+            f"Text: {source['bytes'] / protocol.MEGABYTE:,.1f} MB in {source['documents']:,} documents, the first "
+            f"{result['start']['bytes'] / protocol.MEGABYTE:,.1f} MB of which are the start; {parameters['rounds']} rounds.\n"
             f"{markdown.measured_on(result)}\n",
         ]
     )
