@@ -26,10 +26,10 @@ from .command_runs import CommandRun
 
 QUESTION = "What does an engine cost?"
 PACKAGE = "distributed"
-#: What is run: a file that `corpora.prepare` wrote, and options. The first megabytes show what starting takes, in processes that all work.
-HEAD = 32
+#: What is run, of what `corpora.prepare` wrote, in units of the usual size: what an engine takes is a unit's. The first megabytes, two
+#: units, show what starting takes in processes that all work.
+HEAD = 64
 TEXT, START = "all.txt", "peer.txt"
-OPTIONS = ("--shard-bytes", "2MiB")
 #: What is asked of median ratios, beyond the start: of seconds with one worker process and two; seconds of Dask for one of local.
 GOALS = {"two workers / one": 1.6}
 LIMITS = {"dask, 2 jobs / local, 2 jobs": 1.05}
@@ -116,7 +116,7 @@ def _contestants(home: Path, rounds: int) -> dict[str, dict[str, Any]]:
             "a cluster, 2 workers": ["--engine", "dask", "--scheduler", clusters[2].file],
         }
         runs = {
-            f"{prefix}{name}": CommandRun([str(home / path), *OPTIONS, *engine], home / "runs")
+            f"{prefix}{name}": CommandRun([str(home / path), *engine], home / "runs")
             for prefix, path in (("", TEXT), ("start: ", START))
             for name, engine in engines.items()
         }
