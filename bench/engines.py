@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,10 +27,9 @@ from .command_runs import CommandRun
 
 QUESTION = "What does an engine cost?"
 PACKAGE = "distributed"
-#: What is run, of what `corpora.prepare` wrote, in units of the usual size: what an engine takes is a unit's. The first megabytes, two
-#: units, show what starting takes in processes that all work.
-HEAD = 64
-TEXT, START = "all.txt", "peer.txt"
+#: Megabytes of text that show what starting takes: four units of the usual size, so that every process works. What an engine takes is a
+#: unit's, so they have that size, and the text is run several times over to have many of them.
+HEAD, COPIES = 128, 3
 #: What is asked of median ratios, beyond the start: of seconds with one worker process and two; seconds of Dask for one of local.
 GOALS = {"two workers / one": 1.6}
 LIMITS = {"dask, 2 jobs / local, 2 jobs": 1.05}
@@ -101,11 +101,16 @@ def measure(*, paths: Sequence[str] = (), rounds: int = 5, megabytes: float = 25
         "goals": protocol.goals(medians, GOALS),
         "limits": protocol.limits(medians, LIMITS),
     }
-    return protocol.record(QUESTION, {"rounds": rounds, "megabytes": megabytes, "tasks": tasks}, findings, [PACKAGE])
+    parameters = {"rounds": rounds, "megabytes": megabytes, "copies": COPIES, "tasks": tasks}
+    return protocol.record(QUESTION, parameters, findings, [PACKAGE])
 
 
 def _contestants(home: Path, rounds: int) -> dict[str, dict[str, Any]]:
     """Return what whole runs took, by engine."""
+    whole = home / "whole"
+    whole.mkdir()
+    for number in range(COPIES):
+        shutil.copy(home / "all.txt", whole / f"{number}.txt")
     with ExitStack() as stack:
         # Of one and of two workers, which wait while the other one works.
         clusters = {workers: stack.enter_context(_cluster(home / str(workers), workers)) for workers in (1, 2)}
@@ -116,8 +121,8 @@ def _contestants(home: Path, rounds: int) -> dict[str, dict[str, Any]]:
             "a cluster, 2 workers": ["--engine", "dask", "--scheduler", clusters[2].file],
         }
         runs = {
-            f"{prefix}{name}": CommandRun([str(home / path), *engine], home / "runs")
-            for prefix, path in (("", TEXT), ("start: ", START))
+            f"{prefix}{name}": CommandRun([str(path), *engine], home / "runs")
+            for prefix, path in (("", whole), ("start: ", home / "peer.txt"))
             for name, engine in engines.items()
         }
         return protocol.interleave(
@@ -220,8 +225,8 @@ def table(result: Mapping[str, Any]) -> str:
             "\n".join(ratios),
             f"A task that does nothing, of {parameters['tasks']:,} on two workers: {cost['elapsed']:.2f} ms by the clock, "
             f"{cost['scheduler']:.2f} ms of the scheduler's processor, {cost['command']:.2f} ms of the command's.",
-            f"Text: {source['bytes'] / protocol.MEGABYTE:,.1f} MB in {source['documents']:,} documents, the first "
-            f"{result['start']['bytes'] / protocol.MEGABYTE:,.1f} MB of which are the start; {parameters['rounds']} rounds.\n"
+            f"Text: {source['bytes'] / protocol.MEGABYTE:,.1f} MB in {source['documents']:,} documents, {parameters['copies']} times; the "
+            f"first {result['start']['bytes'] / protocol.MEGABYTE:,.1f} MB are the start; {parameters['rounds']} rounds.\n"
             f"{markdown.measured_on(result)}\n",
         ]
     )

@@ -37,7 +37,7 @@ def test_the_start_is_left_out_of_ratios_and_the_table_has_them(monkeypatch: pyt
         "A task that does nothing, of 2,000 on two workers: 3.00 ms by the clock, 1.00 ms of the scheduler's processor"
         in lines[-4]
     )
-    assert lines[-2] == "Text: 5.0 MB in 7 documents, the first 1.0 MB of which are the start; 3 rounds."
+    assert lines[-2] == "Text: 5.0 MB in 7 documents, 3 times; the first 1.0 MB are the start; 3 rounds."
 
 
 def _told(module: str, *_: Any) -> Any:
