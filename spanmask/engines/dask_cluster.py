@@ -14,6 +14,9 @@ from spanmask.errors import ConfigError, MismatchError
 
 #: Seconds that a scheduler is given to answer.
 ANSWER = 30.0
+#: What Dask sets in the environment of workers, and what it says of memory there unless its owner says else: that each block's is given
+#: back to the system at once. It is taken anew for the next one, page by page, in a quarter of a unit's time.
+_ENVIRONMENT, _TRIMMED = "distributed.nanny.pre-spawn-environ", ("MALLOC_TRIM_THRESHOLD_", 65536)
 #: Seconds that closing may take: who was killed, or stands still, does not answer.
 _CLOSING = 5.0
 
@@ -57,19 +60,22 @@ def _closing(opened: Any) -> Iterator[Any]:
 
 def _local(jobs: int) -> Any:
     """Start a cluster of processes of this machine, which none but this machine reaches."""
+    import dask
     from distributed import LocalCluster
 
-    return LocalCluster(
-        n_workers=jobs,
-        threads_per_worker=1,
-        host="127.0.0.1",
-        dashboard_address=None,
-        # Else a port that two runs would want.
-        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-        # None, as workers of the local engine have none: the system ends what takes too much.
-        memory_limit=0,
-        silence_logs=logging.CRITICAL,
-    )
+    given = dask.config.get(_ENVIRONMENT)
+    with dask.config.set({_ENVIRONMENT: {name: given[name] for name in given if (name, given[name]) != _TRIMMED}}):
+        return LocalCluster(
+            n_workers=jobs,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address=None,
+            # Else a port that two runs would want.
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+            # None, as workers of the local engine have none: the system ends what takes too much.
+            memory_limit=0,
+            silence_logs=logging.CRITICAL,
+        )
 
 
 @contextmanager

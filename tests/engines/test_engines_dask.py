@@ -303,6 +303,15 @@ if __name__ == "__main__":
     assert wait_for(lambda: not any(map(_is_alive, _workers(tmp_path))), 20)
 
 
+@pytest.mark.slow
+def test_workers_of_this_machine_keep_memory_from_block_to_block() -> None:
+    """Seen to fail: with what Dask says of it."""
+    with dask_cluster.connected(None, 1) as client:
+        found = client.submit(lambda: {**os.environ}).result()
+    assert "MALLOC_TRIM_THRESHOLD_" not in found
+    assert found["OMP_NUM_THREADS"] == "1"
+
+
 def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
