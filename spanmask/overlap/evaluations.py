@@ -131,18 +131,22 @@ def _values(file: InputFile, text: str) -> Iterator[Any]:
 def _records(file: InputFile, text: str, *, tabbed: bool, named: bool) -> Iterator[Any]:
     """Yield the records of a table: by their names where those count, else each field on its own."""
     # GLUE's are not quoted, and a single quotation mark would take lines along.
-    csv.field_size_limit(MOST_BYTES)
-    rows: Iterator[list[str]] = (
-        (line.split("\t") for line in text.splitlines())
-        if tabbed
-        else csv.reader(io.StringIO(text, newline=""), strict=True)
-    )
+    rows = (line.split("\t") for line in text.splitlines()) if tabbed else iter(_quoted(file, text))
+    head = next(rows, []) if named else []
+    for row in rows:
+        yield dict(zip(head, row, strict=False)) if named else dict(enumerate(row))
+
+
+def _quoted(file: InputFile, text: str) -> list[list[str]]:
+    """Return the rows of CSV, whose fields may be as long as a file."""
+    # The limit is the process's: others have theirs.
+    before = csv.field_size_limit(MOST_BYTES)
     try:
-        head: list[str] = next(rows, []) if named else []
-        for row in rows:
-            yield dict(zip(head, row, strict=False)) if named else dict(enumerate(row))
+        return list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except csv.Error as error:
         raise CorpusError(f"not CSV ({error})", path=file.path) from None
+    finally:
+        csv.field_size_limit(before)
 
 
 def _rows(file: InputFile, data: bytes) -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 from pathlib import Path
@@ -107,6 +108,16 @@ def test_named_fields_of_tables_are_those_of_the_header(tmp_path: Path) -> None:
     parquet = write_rows(tmp_path / "train.parquet", rows)
     assert _texts(parquet, "question") == [f"Who is {number}?" for number in range(9)]
     assert _texts(parquet)[:2] == ["Who is 0?", "Jo"]
+
+
+def test_long_fields_of_csv_are_read_and_others_keep_their_limit(tmp_path: Path) -> None:
+    before = csv.field_size_limit()
+    path = _written(tmp_path, "long.csv", f"{'x' * (before + 1)},a\n")
+    assert list(map(len, _texts(path))) == [before + 1, 1]
+    assert csv.field_size_limit() == before
+    with pytest.raises(CorpusError, match="not CSV"):
+        _texts(_written(tmp_path, "torn.csv", '"a" b\n'))
+    assert csv.field_size_limit() == before
 
 
 def test_files_of_one_name_are_told_apart_and_folders_are_read(tmp_path: Path) -> None:
