@@ -115,7 +115,7 @@ def test_a_kill_at_any_step_of_an_overwrite_ends_in_the_same_bytes(faults: Fault
 
 @pytest.mark.slow
 def test_a_kill_at_any_step_of_going_on_after_a_kill_ends_in_the_same_bytes(faults: Faults, count: Count) -> None:
-    for first in range(20, faults.steps - 10, figure(90, 30)):
+    for first in range(20, faults.steps - 10, figure(90, 25)):
         for step in range(1, 100_000, figure(17, 1)):
             out = faults.next_folder()
             faults.run_old(out)
