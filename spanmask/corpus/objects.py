@@ -88,12 +88,13 @@ class ObjectSource:
         start = next((start for start, (stop, _) in self._pieces.items() if start <= at < stop), None)
         if start is None:
             start, span = at, self._span(at)
-            if span is not None and at - span[0] <= _BEFORE_BYTES:
-                start = span[0]
-            if span is not None:
-                self._fetch(start, _end_of_piece(start, span[1]))
+            if span is None:
+                stop = min(self._next_span(at), at + self._unexpected(size))
             else:
-                self._fetch(start, min(self._next_span(at), start + self._unexpected(size)))
+                if at - span[0] <= _BEFORE_BYTES:
+                    start = span[0]
+                stop = _end_of_piece(start, span[1])
+            self._fetch(start, stop)
         self._pieces[start] = stop, future = self._pieces.pop(start)
         for _ in range(_AHEAD):
             span = self._span(stop)
