@@ -18,24 +18,26 @@ from . import markdown, protocol
 from .probe_runs import arguments, joined, probed, random_twin
 
 QUESTION = "What does an encoder reach on tasks, and what is reached without one?"
-SEEDS, EPOCHS, THREADS = 3, 3, 2
+SEEDS, EPOCHS, THREADS = 3, 3, 1
 #: Points that coreference must be above one entity for equal strings over the same mentions.
 GOAL = {"coreference / equal strings, points of F1": 10.0}
 _LITBANK, _ONTOGUM = (f"coref/{name}_conll.tar.gz" for name in ("litbank_coref", "gum_ontogum"))
-_COREF_EPOCHS = 6
-_TUNED = ["--lr", "1e-4", "--threads", f"{THREADS}"]
+_COREF_EPOCHS = 10
+_MACHINE = ("--threads", f"{THREADS}", "--dtype", "bf16")
+_TUNED = ("--lr", "1e-4", "--batch-size", "32")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
     """A task of `spanmask probe`.
 
-    command: its name there. options: of it, paths below DATA. seeds, epochs: of the BERT's trainings, epochs of the other's, too.
-    seen: what of its kind the BERT (MiniLM, data_config.json in its package) was trained on; none known where it is empty.
+    command: its name there. options: of it, paths below DATA. tuned: of fine-tuning. seeds, epochs: of the BERT's trainings, epochs of the
+    other's, too. seen: what of its kind the BERT (MiniLM, data_config.json in its package) was trained on; none known where it is empty.
     """
 
     command: str
     options: tuple[str, ...]
+    tuned: tuple[str, ...] = _TUNED
     seeds: int = SEEDS
     epochs: int = EPOCHS
     seen: str = ""
@@ -74,6 +76,7 @@ FAMILIES: dict[str, dict[str, Probe]] = {
             [_LITBANK],
             [_LITBANK, _ONTOGUM],
             *("--fold", "1/10", "--on-error", "skip"),
+            tuned=("--preset", "coref", "--lr", "5e-5"),
             seeds=1,
             epochs=_COREF_EPOCHS,
         ),
@@ -113,7 +116,9 @@ def measure(data: Path, bert: Path, work: Path, families: Iterable[str]) -> dict
                 "seen": probe.seen,
                 **{kind: _run(probe, data, model, Path(f"{folder}-{kind}")) for kind, model in models.items()},
             }
-        parameters = {name: [probe.command, *probe.options, *_TUNED] for name, probe in FAMILIES[family].items()}
+        parameters = {
+            name: [probe.command, *probe.options, *probe.tuned, *_MACHINE] for name, probe in FAMILIES[family].items()
+        }
         found[family] = protocol.record(QUESTION, parameters, {"tasks": tasks}, ["torch"])
     return found
 
@@ -121,7 +126,8 @@ def measure(data: Path, bert: Path, work: Path, families: Iterable[str]) -> dict
 def _run(probe: Probe, data: Path, model: Path, out: Path) -> dict[str, Any]:
     options = [f"{data / text[1:]}" if text.startswith("@") else text for text in probe.options]
     seeds = 1 if out.name.endswith("random") else probe.seeds
-    return probed(probe.command, model, out, [*options, *_TUNED, "--epochs", probe.epochs, "--seeds", seeds])
+    told = [*options, *probe.tuned, *_MACHINE, "--epochs", probe.epochs, "--seeds", seeds]
+    return probed(probe.command, model, out, told)
 
 
 # --- The tables
