@@ -24,7 +24,7 @@ from .command_runs import COMMAND
 QUESTION = "Do boundary states tell more of what is between them where that was trained?"
 OBJECTIVES = ("mlm", "mlm+sbo")
 PLACES, INSIDES = ("first", "last", "inner"), ("masked", "visible")
-THREADS, SEED = 2, 7
+THREADS, SEED = 1, 7
 _LONGEST, _HOLDOUT, _EVALUATED = 128, 0.2, 1000
 #: The one figure that the question is answered by, named before anything was measured: what stands inside, and the figure over all places.
 PRIMARY = ("masked", "saved")
