@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from spanmask.model.encoders import LoadedEncoder, read_encoder
     from spanmask.model.finetuned_folder import export_finetuned, load_finetuned, read_recipe
     from spanmask.model.finetuning import ClassHead, FineTuned, Pooler, SpanHead, TokenClassHead, span_losses
+    from spanmask.model.heads import BoundaryOutput, SpanBoundaryHead
     from spanmask.model.infilling import Infilled, infill
     from spanmask.model.inputs import PackedTensors, SboTensors, packed_tensors, padded_tensors
     from spanmask.model.loss import objective_scales
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Attention",
+    "BoundaryOutput",
     "ClassHead",
     "FineTuned",
     "Imported",
@@ -43,6 +45,7 @@ __all__ = [
     "SpanBertConfig",
     "SpanBertEncoder",
     "SpanBertForPreTraining",
+    "SpanBoundaryHead",
     "SpanHead",
     "TokenClassHead",
     "export",
@@ -63,6 +66,7 @@ __all__ = [
 
 _HOMES = {
     "Attention": "config",
+    "BoundaryOutput": "heads",
     "ClassHead": "finetuning",
     "FineTuned": "finetuning",
     "Imported": "convert",
@@ -76,6 +80,7 @@ _HOMES = {
     "SpanBertConfig": "config",
     "SpanBertEncoder": "encoder",
     "SpanBertForPreTraining": "pretraining",
+    "SpanBoundaryHead": "heads",
     "SpanHead": "finetuning",
     "TokenClassHead": "finetuning",
     "export": "convert",

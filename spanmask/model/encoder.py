@@ -98,12 +98,17 @@ def _flat(slots: Tensor, tokens: Tensor | None) -> Tensor:
 
 
 def initialise(module: nn.Module, config: SpanBertConfig) -> None:
-    """Draw all weights from N(0, initializer_range), from torch's global generator; biases and the vocabulary's padding are zero."""
-    for part in module.modules():
-        if isinstance(part, (nn.Linear, nn.Embedding)):
-            nn.init.normal_(part.weight, std=config.initializer_range)
-        if isinstance(part, nn.Linear):
-            nn.init.zeros_(part.bias)
+    """Draw all weights as `draw_weights` does, and set the vocabulary's padding to zero."""
+    draw_weights(module, config.initializer_range)
     for part in module.modules():
         if isinstance(part, Embeddings):
             nn.init.zeros_(part.words.weight[config.vocab_size :])
+
+
+def draw_weights(module: nn.Module, deviation: float) -> None:
+    """Draw all weights from N(0, deviation), from torch's global generator; biases are zero."""
+    for part in module.modules():
+        if isinstance(part, (nn.Linear, nn.Embedding)):
+            nn.init.normal_(part.weight, std=deviation)
+        if isinstance(part, nn.Linear):
+            nn.init.zeros_(part.bias)

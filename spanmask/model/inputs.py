@@ -5,21 +5,43 @@ Named tuples, since `torch.compile` takes them apart without a guard on anything
 
 from __future__ import annotations
 
-from typing import NamedTuple, Self
+from collections.abc import MutableMapping
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from spanmask.batches import PackedBatch
+from spanmask.errors import ConfigError
 
 
 class SboTensors(NamedTuple):
-    """(Q,) integers each: boundaries start − 1 and end as numbers of the B·L slots, place in the span from 0, and label or `IGNORED`."""
+    """(Q,) integers each: boundaries start − 1 and end as numbers of the B·L slots, place in the span from 0, and label or `IGNORED`.
+
+    Of a padded batch (B, Q) each, and boundaries are positions in their row.
+    """
 
     left: Tensor
     right: Tensor
     offsets: Tensor
     labels: Tensor
+
+    @classmethod
+    def taken_from(cls, batch: MutableMapping[str, Any]) -> Self:
+        """Take the four out of a batch of `spanmask.loading`, whose other tensors are then what a model takes.
+
+        Raises
+        ------
+        ConfigError
+            The batch has none.
+        """
+        names = [f"sbo_{name}" for name in cls._fields]
+        missing = [name for name in names if name not in batch]
+        if missing:
+            raise ConfigError(
+                f"the batch has no {missing[0]}: ask for boundary targets (ShardLoader(…, sbo=True), Collator(…, boundaries=True))"
+            )
+        return cls(*(batch.pop(name) for name in names))
 
 
 class PackedTensors(NamedTuple):

@@ -36,6 +36,18 @@ def target_loss(scores: Tensor, labels: Tensor) -> TargetLoss:
     return TargetLoss(total, (predicted == labels).sum(), predicted)
 
 
+def is_scored_whole(rows: Tensor) -> bool:
+    """Return whether all scores of some rows are made at once: on a device, or where the compiler fuses them with their loss."""
+    return rows.device.type != "cpu" or torch.compiler.is_compiling()
+
+
+def tied_loss(rows: Tensor, words: Tensor, bias: Tensor, labels: Tensor) -> TargetLoss:
+    """Return what `target_loss` does of the scores rows · wordsᵀ + bias, (R, E), (W, E) and (W,), in the way that suits the device."""
+    if is_scored_whole(rows):
+        return target_loss(functional.linear(rows, words, bias), labels)
+    return loss_of_rows(rows, words, bias, labels)
+
+
 def loss_of_rows(rows: Tensor, words: Tensor, bias: Tensor, labels: Tensor) -> TargetLoss:
     """Return what `target_loss` does of the scores rows · wordsᵀ + bias, (R, H), (W, H) and (W,), which are never all in memory.
 

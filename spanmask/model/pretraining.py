@@ -10,12 +10,9 @@ from torch.nn import functional
 
 from spanmask.model.config import Objective, SpanBertConfig
 from spanmask.model.encoder import SpanBertEncoder
-from spanmask.model.heads import MlmHead, SboHead
+from spanmask.model.heads import MlmHead, SpanBoundaryHead, entry_padding
 from spanmask.model.inputs import PackedTensors
-from spanmask.model.loss import TargetLoss, loss_of_rows, target_loss
-
-#: Added to the scores of the vocabulary's padding: exp of it is exactly 0 in any float, and it fits in 16 bits.
-_NEVER = -1e4
+from spanmask.model.loss import TargetLoss, is_scored_whole, loss_of_rows, target_loss
 
 
 class Scores(NamedTuple):
@@ -54,10 +51,8 @@ class SpanBertForPreTraining(nn.Module):
         self.config = config
         self.encoder = SpanBertEncoder(config)
         self.mlm = MlmHead(config)
-        self.sbo = SboHead(config) if config.objective is Objective.MLM_SBO else None
-        padding = torch.zeros(config.padded_vocab)
-        padding[config.vocab_size :] = _NEVER
-        self.register_buffer("padding", padding, persistent=False)
+        self.sbo = SpanBoundaryHead.of(config) if config.objective is Objective.MLM_SBO else None
+        self.register_buffer("padding", entry_padding(config.padded_vocab, config.vocab_size), persistent=False)
 
     def forward(self, batch: PackedTensors, scales: Tensor) -> PretrainingOutput:
         """Return the losses of a batch.
@@ -89,30 +84,31 @@ class SpanBertForPreTraining(nn.Module):
     def _losses(self, batch: PackedTensors) -> tuple[TargetLoss, TargetLoss]:
         """Return the losses of both heads: where the compiler fuses them, or on a device, from one product of all rows."""
         sbo_labels = batch.sbo.labels if self.sbo is not None else batch.sbo.labels[:0]
-        if batch.input_ids.device.type != "cpu" or torch.compiler.is_compiling():
+        if is_scored_whole(batch.input_ids):
             scores = self.score(batch)
             return target_loss(scores.mlm, batch.mlm_labels), target_loss(scores.sbo, sbo_labels)
         mlm_rows, sbo_rows = self._rows(batch)
         words = self.encoder.embeddings.words.weight
-        mlm = loss_of_rows(mlm_rows, words, self._bias(self.mlm), batch.mlm_labels)
-        return mlm, loss_of_rows(sbo_rows, words, self._bias(self.sbo or self.mlm), sbo_labels)
+        mlm = loss_of_rows(mlm_rows, words, self._bias(), batch.mlm_labels)
+        sbo_bias = self._bias() if self.sbo is None else self.sbo.entry_bias()
+        return mlm, loss_of_rows(sbo_rows, words, sbo_bias, sbo_labels)
 
     def score(self, batch: PackedTensors) -> Scores:
         """Return the scores of a batch's target slots: of masked tokens, and of span boundaries if there is a head for them."""
         mlm_rows, sbo_rows = self._rows(batch)
         words = self.encoder.embeddings.words.weight
         if self.sbo is None:
-            scores = functional.linear(mlm_rows, words, self._bias(self.mlm))
+            scores = functional.linear(mlm_rows, words, self._bias())
             return Scores(scores, scores[:0])
         both = functional.linear(torch.cat([mlm_rows, sbo_rows]), words)
         mlm, sbo = torch.split(both, [mlm_rows.shape[0], sbo_rows.shape[0]])
-        return Scores(mlm + self._bias(self.mlm), sbo + self._bias(self.sbo))
+        return Scores(mlm + self._bias(), sbo + self.sbo.entry_bias())
 
     def _rows(self, batch: PackedTensors) -> tuple[Tensor, Tensor]:
         """Return what both heads make of a batch's target slots, (P, H) and (Q, H)."""
         hidden: Tensor = self.encoder(batch)
         mlm: Tensor = self.mlm(hidden, batch.mlm_positions)
-        return mlm, mlm[:0] if self.sbo is None else self.sbo(hidden, batch.sbo)
+        return mlm, mlm[:0] if self.sbo is None else self.sbo.rows(hidden, batch.sbo)
 
-    def _bias(self, head: MlmHead | SboHead) -> Tensor:
-        return head.bias + self.padding.to(head.bias.dtype)
+    def _bias(self) -> Tensor:
+        return self.mlm.bias + self.padding.to(self.mlm.bias.dtype)
