@@ -12,22 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 from commands import COMMAND
-from spanmask_cli.commands import LazyGroup, cli
 from spanmask_cli.main import run as run_main
 
 TEXT = "the cat sat on the mat and nobody told it\n\nanother document of some words follows here\n"
-
-
-def probe_options(name: str) -> list[click.Option]:
-    """Return the options of a command of `spanmask probe`, in order."""
-    group = cli.get_command(click.Context(cli), "probe")
-    assert isinstance(group, LazyGroup)
-    command = group.get_command(click.Context(group), name)
-    assert command is not None
-    return [option for option in command.params if isinstance(option, click.Option)]
 
 
 @dataclass

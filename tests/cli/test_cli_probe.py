@@ -12,8 +12,8 @@ from typing import Any
 import click
 import pytest
 import torch
-from cli.conftest import probe_options
 from commands import begin, strike
+from probe_options import probe_options
 from probes.asked import paragraphs, write_questions
 from probes.ordering import small_model
 from spanmask_cli.probe_display import result_lines

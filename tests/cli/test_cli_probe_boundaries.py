@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.conftest import probe_options
 from commands import begin, strike
+from probe_options import probe_options
 from probes.ordering import small_model
 from probes.test_boundaries_run import STORIES
 

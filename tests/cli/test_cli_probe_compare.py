@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.conftest import probe_options
+from probe_options import probe_options
 from probes.test_probe_comparing import write_run
 
 NOISE = [0.3, -0.2, 0.1, -0.3, 0.2, -0.1]
