@@ -254,7 +254,7 @@ presharding/test_presharding_state_fuzz the_unit_of_an_impossible_receipt_is_don
         "D5",
         "eval, exec, pickles, YAML, shells in the sources",
         (13, 13),
-        "none but two named pickles between own processes and of the user's own cache",
+        "none but two named pickles between own processes and of the user's own cache, and torch's weights-only loader in one place",
         """test_security no_source_runs_what_it_reads each_way_to_run_what_is_read_is_found""",
     ),
     _row(

@@ -83,6 +83,17 @@ def changed_tensors(data: bytes, rng: random.Random) -> bytes:
     return joined_tensors(header, body)
 
 
+def changed_bytes(data: bytes, rng: random.Random) -> bytes:
+    """Bytes of which some are others, gone, or there twice: near one of their ends, where most files say what they hold, or anywhere."""
+    size = len(data)
+    for _ in range(rng.choice([1, 1, 2, 8])):
+        span = rng.choice([size, min(size, 4096), min(size, 400)])
+        place = rng.randrange(span) if rng.random() < 0.6 else size - 1 - rng.randrange(span)
+        piece = rng.choice([b"", rng.randbytes(1), rng.randbytes(4), b"\xff" * 8, data[place : place + 50] * 2])
+        data = data[:place] + piece + data[place + rng.choice([len(piece), 1]) :]
+    return data
+
+
 def no_file(path: Path, rng: random.Random) -> None:
     """Put something that is no regular file in a file's place."""
     path.unlink(missing_ok=True)
@@ -108,6 +119,8 @@ def changed_file(path: Path, rng: random.Random, seal: Callable[[Any], Any] = la
         path.write_text(json.dumps(seal(changed_json(json.loads(path.read_bytes()), rng))))
     elif path.suffix == ".safetensors":
         path.write_bytes(changed_tensors(path.read_bytes(), rng))
+    elif path.suffix == ".bin":
+        path.write_bytes(changed_bytes(path.read_bytes(), rng))
     else:
         lines = path.read_bytes().split(b"\n")
         lines[rng.randrange(len(lines))] = rng.choice([b"", b"\xff", lines[0], b"x" * 1000, b" [MASK]"])

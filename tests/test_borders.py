@@ -319,7 +319,9 @@ def test_nothing_runs_what_it_reads(pattern: str) -> None:
     """Compiled kernels aside, which lie in a folder of the user's own, and what a run tells its own workers."""
     # A method may have such a name, as modules of torch do.
     plain = re.compile(rf"(?<![.\w]){re.escape(pattern)}")
-    assert [path for path in MODULES if plain.search(_source(path))] == []
+    # Weights as most BERTs were published: tests/test_security.py asks how it is called.
+    named = ["pickled_weights.py"] if pattern == "torch.load(" else []
+    assert [path.name for path in MODULES if plain.search(_source(path))] == named
     pickled = [path.name for path in MODULES if "pickle" in _imported(path)]
     assert sorted(pickled) == ["cache.py", "cutting.py", "messages.py"]
 

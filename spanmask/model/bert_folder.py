@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,14 +16,18 @@ from spanmask.folders import publish_folder, refuse_occupied
 from spanmask.model.config import SpanBertConfig
 from spanmask.model.fitting import read_tensors, require_finite, require_layers, require_shapes
 from spanmask.model.naming import Names, Shapes, State, modern_names, their_shapes, to_ours
+from spanmask.model.pickled_weights import read_pickled
 from spanmask.model.tokenizer_files import FILES, tokenizer_files
 from spanmask.tokenizer_folder import read_json
 from spanmask.vocab import Vocabulary
 
 CONFIG, MODEL, HEAD = "config.json", "model.safetensors", "sbo_head.safetensors"
-_INDEX, _PICKLE, _CARD = "model.safetensors.index.json", "pytorch_model.bin", "README.md"
+_PICKLE, _CARD = "pytorch_model.bin", "README.md"
+#: Where weights may lie, the first of those that are there being read: each with what reads it, or each of the files that its index names.
+_WEIGHTS: dict[str, Callable[[Path], State]] = {MODEL: read_tensors, _PICKLE: read_pickled}
+_INDEX = ".index.json"
 #: Every file of a model that others or we write.
-MODEL_FILES = (CONFIG, MODEL, HEAD, _CARD, _INDEX, _PICKLE, *FILES)
+MODEL_FILES = (CONFIG, MODEL, HEAD, _CARD, f"{MODEL}{_INDEX}", _PICKLE, *FILES)
 #: BertConfig's names of our fields.
 _FIELDS = {
     "vocab_size": "vocab_size",
@@ -62,7 +66,7 @@ class StoredBert:
     config
         The shape that this tells.
     tensors
-        By BERT's names of today.
+        By BERT's names of today, those of a span boundary head by the paper's.
     """
 
     folder: Path
@@ -86,7 +90,7 @@ class StoredBert:
             )
         require_layers(self.folder, config.layers, self.tensors)
 
-    def fitted(self, config: SpanBertConfig, names: Names, shapes: Shapes, *more: State) -> State:
+    def fitted(self, config: SpanBertConfig, names: Names, shapes: Shapes) -> State:
         """Return the named tensors that are there, under our names.
 
         Parameters
@@ -97,31 +101,27 @@ class StoredBert:
             Theirs for each of ours.
         shapes
             Of ours.
-        more
-            Tensors of other files beside them.
 
         Raises
         ------
         ConfigError
             One is of another shape, no float, or not finite.
         """
-        theirs, rows = self.tensors.copy(), self.config.vocab_size
-        for others in more:
-            theirs |= others
+        rows = self.config.vocab_size
         wanted = {ours: shapes[ours] for ours in names}
-        require_shapes(self.folder, theirs, their_shapes(wanted, names, rows), CONFIG)
-        state = to_ours(theirs, names, config, dropped=rows - config.vocab_size)
+        require_shapes(self.folder, self.tensors, their_shapes(wanted, names, rows), CONFIG)
+        state = to_ours(self.tensors, names, config, dropped=rows - config.vocab_size)
         require_finite(self.folder, state)
         return state
 
 
 def read_bert(folder: str | Path) -> StoredBert:
-    """Read what transformers' ``save_pretrained`` or we wrote; tensors' memory is the file's, mapped.
+    """Read what transformers' ``save_pretrained`` of any time or we wrote, the span boundary head beside it left aside.
 
     Raises
     ------
     ConfigError
-        A file is missing, broken or a pickle; it is no BERT, or one that computes otherwise.
+        A file is missing, broken or more than tensors; it is no BERT, or one that computes otherwise.
     StorageError
         The file system refused.
     """
@@ -149,46 +149,37 @@ def _config_of(folder: Path, content: Mapping[str, Any]) -> SpanBertConfig:
 
 
 def read_weights(folder: Path) -> State:
-    """Return the tensors of ``model.safetensors``, or of the files that its index names.
+    """Return the tensors of ``model.safetensors``, or else of ``pytorch_model.bin``, or of the files that an index of one of them names.
 
     Raises
     ------
     ConfigError
-        A file is missing, broken or a pickle.
+        A file is missing, broken or more than tensors.
     StorageError
         The file system refused.
     """
-    if (folder / MODEL).exists():
-        return read_tensors(folder / MODEL)
-    if (folder / _INDEX).exists():
-        return _read_parts(folder)
-    if (folder / _PICKLE).exists():
-        raise ConfigError(
-            f"{folder}: it holds {_PICKLE} only, a pickle, which can run any code when it is read; "
-            "save the model as safetensors where you trust it (transformers' save_pretrained does)"
-        )
-    there = f"no {MODEL} there" if folder.is_dir() else "no such folder"
+    for name, read in _WEIGHTS.items():
+        if (folder / name).exists():
+            return read(folder / name)
+        if (folder / f"{name}{_INDEX}").exists():
+            return _read_parts(folder / f"{name}{_INDEX}", read)
+    there = f"no {' or '.join(_WEIGHTS)} there" if folder.is_dir() else "no such folder"
     raise ConfigError(f"{folder}: {there}; give a folder that holds a BERT saved by transformers")
 
 
-def _read_parts(folder: Path) -> State:
-    places = read_json(folder / _INDEX).get("weight_map")
+def _read_parts(index: Path, read: Callable[[Path], State]) -> State:
+    places = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
-        raise ConfigError(
-            f"{folder / _INDEX}: its weight_map does not name a file for each tensor; save the model again"
-        )
+        raise ConfigError(f"{index}: its weight_map does not name a file for each tensor; save the model again")
     state: State = {}
     for name in sorted(set(places.values())):
-        if name != Path(name).name or not (folder / name).exists():
-            raise ConfigError(
-                f"{folder / _INDEX}: it names {name!r:.80}, which is no file beside it; copy the whole model again"
-            )
-        part = read_tensors(folder / name)
+        path = index.parent / name
+        if name != Path(name).name or not path.exists():
+            raise ConfigError(f"{index}: it names {name!r:.80}, which is no file beside it; copy the whole model again")
+        part = read(path)
         twice = sorted(state.keys() & part.keys())
         if twice:
-            raise ConfigError(
-                f"{folder / name}: {twice[0]} is in another of the model's files, too; save the model again"
-            )
+            raise ConfigError(f"{path}: {twice[0]} is in another of the model's files, too; save the model again")
         state |= part
     return state
 

@@ -1,4 +1,4 @@
-"""Models across to Hugging Face and back, as safetensors: a pickle runs code when it is read, so none is.
+"""Models across to Hugging Face and back: written as safetensors, read as these or as the pickles that most BERTs were published as.
 
 ::
 
@@ -11,18 +11,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from spanmask.errors import ConfigError
-from spanmask.model.bert_folder import HEAD, MODEL, bert_config, publish_model, read_bert
+from spanmask.model.bert_folder import HEAD, MODEL, StoredBert, bert_config, publish_model, read_bert
 from spanmask.model.config import FINE_TUNING, Objective, SpanBertConfig
 from spanmask.model.fitting import build, read_tensors, require_whole, shapes_of
-from spanmask.model.naming import BOUNDARY_NAMES, Shapes, State, bert_names, to_theirs
+from spanmask.model.naming import BOUNDARY_NAMES, OFFSETS, TIED, Shapes, State, bert_names, modern_names, to_theirs
 from spanmask.model.pretraining import SpanBertForPreTraining
 from spanmask.vocab import Vocabulary
 
+_BOUNDARY = {name for (name,) in BOUNDARY_NAMES.values()}
 _HEADS = {"mlm": "MLM head", "sbo": "span boundary head"}
 
 
@@ -102,7 +103,7 @@ def export(
 
 
 def load(folder: str | Path, **changes: Any) -> SpanBertForPreTraining:
-    """Load a model with the heads that `export` wrote; a folder without a boundary head gives objective ``mlm``.
+    """Load a model with the heads that its folder has; without a boundary head its objective is ``mlm``.
 
     Parameters
     ----------
@@ -114,12 +115,11 @@ def load(folder: str | Path, **changes: Any) -> SpanBertForPreTraining:
     Raises
     ------
     ConfigError
-        A file is missing, broken or a pickle, or a tensor is missing or of another shape.
+        A file is missing, broken or more than tensors, or a tensor is missing or of another shape.
     StorageError
         The file system refused.
     """
-    objective = Objective.MLM_SBO if (Path(folder) / HEAD).exists() else Objective.MLM
-    imported = import_model(folder, objective=objective, **changes)
+    imported = import_model(folder, objective=None, **changes)
     if imported.initialised:
         raise ConfigError(
             f"{folder}: it lacks {', '.join(imported.initialised)}; start training from it instead (--init-from), which draws them anew"
@@ -127,15 +127,15 @@ def load(folder: str | Path, **changes: Any) -> SpanBertForPreTraining:
     return imported.model
 
 
-def import_model(folder: str | Path, *, objective: Objective = Objective.MLM_SBO, **changes: Any) -> Imported:
+def import_model(folder: str | Path, *, objective: Objective | None = Objective.MLM_SBO, **changes: Any) -> Imported:
     """Build a model from any BERT that transformers saved; heads that are not there are initialised from torch's global generator.
 
     Parameters
     ----------
     folder
-        What transformers' ``save_pretrained`` or `export` wrote.
+        What transformers' ``save_pretrained`` or `export` wrote, or what SpanBERT was published as.
     objective
-        Which heads the model shall have.
+        Which heads the model shall have; None: those that the folder has, and one for masked tokens.
     changes
         Fields of `SpanBertConfig` to have instead of config.json's, such as ``hidden_dropout``; shapes are the folder's, but for a
         ``vocab_size`` below that of an embedding that was padded: the rows beyond it are dropped.
@@ -143,24 +143,25 @@ def import_model(folder: str | Path, *, objective: Objective = Objective.MLM_SBO
     Raises
     ------
     ConfigError
-        A file is missing, broken or a pickle; it is no BERT, or one that computes otherwise; a tensor of the encoder is missing, or any is
-        of another shape; the embedding has fewer rows than ``vocab_size``.
+        A file is missing, broken or more than tensors; it is no BERT, or one that computes otherwise; a tensor of the encoder is missing,
+        or any is of another shape; the embedding has fewer rows than ``vocab_size``.
     StorageError
         The file system refused.
     """
-    folder = Path(folder)
-    stored = read_bert(folder)
-    head = read_tensors(folder / HEAD) if (folder / HEAD).exists() else {}
-    config = _with_table(folder, stored.config.changed(objective=objective, **changes), head)
-    stored.require(config)
+    bert = read_bert(folder)
+    stored = _with_head(bert)
+    if objective is None:
+        objective = Objective.MLM_SBO if _BOUNDARY & stored.tensors.keys() else Objective.MLM
+    config = _with_table(stored, stored.config.changed(objective=objective, **changes))
+    bert.require(config)
     shapes = shapes_of(config)
     names = bert_names(config) | (BOUNDARY_NAMES if objective is Objective.MLM_SBO else {})
-    state = stored.fitted(config, names, shapes, head)
-    initialised = _missing(folder, state, shapes)
+    state = stored.fitted(config, names, shapes)
+    initialised = _missing(stored.folder, state, shapes)
     model = build(config)
     model.load_state_dict(state, strict=False)
-    used = {part for parts in names.values() for part in parts} | {"cls.predictions.decoder.weight"}
-    unused = tuple(sorted((stored.tensors | head).keys() - used))
+    used = {part for parts in names.values() for part in parts}
+    unused = tuple(sorted(stored.tensors.keys() - used - TIED))
     dropped = stored.config.vocab_size - config.vocab_size
     return Imported(model=model, initialised=initialised, unused=unused, dropped=dropped)
 
@@ -172,12 +173,18 @@ def _missing(folder: Path, state: State, shapes: Shapes) -> tuple[str, ...]:
     return missing
 
 
-def _with_table(folder: Path, config: SpanBertConfig, head: State) -> SpanBertConfig:
+def _with_head(stored: StoredBert) -> StoredBert:
+    """Return what is stored together with the span boundary head that lies beside it, if one does."""
+    path = stored.folder / HEAD
+    head = modern_names(read_tensors(path)) if path.exists() else {}
+    return replace(stored, tensors=stored.tensors | head)
+
+
+def _with_table(stored: StoredBert, config: SpanBertConfig) -> SpanBertConfig:
     """Return the configuration with the offset table of a stored boundary head, if there is one."""
-    name = "cls.pair_target_predictions.position_embeddings.weight"
-    if name not in head:
+    if OFFSETS not in stored.tensors:
         return config
-    shape = tuple(head[name].shape)
+    shape = tuple(stored.tensors[OFFSETS].shape)
     if len(shape) != 2:
-        raise ConfigError(f"{folder / HEAD}: {name} has shape {shape}, expected a table; save the model again")
+        raise ConfigError(f"{stored.folder}: {OFFSETS} has shape {shape}, expected a table; save the model again")
     return config.changed(max_span_offset=shape[0], span_offset_dim=shape[1])

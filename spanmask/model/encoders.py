@@ -62,8 +62,8 @@ def read_encoder(folder: str | Path, vocabulary: Vocabulary, *, pooler: bool = F
     Raises
     ------
     ConfigError
-        A file is missing, broken or a pickle; it is no BERT, or one that computes otherwise; a tensor is missing, of another shape or not
-        finite; the embedding has fewer rows than the vocabulary.
+        A file is missing, broken or more than tensors; it is no BERT, or one that computes otherwise; a tensor is missing, of another
+        shape or not finite; the embedding has fewer rows than the vocabulary.
     StorageError
         The file system refused.
     """

@@ -116,7 +116,7 @@ def load_finetuned(
     Raises
     ------
     ConfigError
-        A file is missing, broken or a pickle; it is no such model; a tensor is missing, of another shape or not finite.
+        A file is missing, broken or more than tensors; it is no such model; a tensor is missing, of another shape or not finite.
     StorageError
         The file system refused.
     """

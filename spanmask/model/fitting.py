@@ -68,12 +68,17 @@ def require_memory(config: SpanBertConfig, shapes: Shapes) -> None:
         This machine has less memory.
     """
     needed = 4 * sum(math.prod(shape) for shape in shapes.values())
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    there = machine_bytes()
     if needed > there:
         raise ConfigError(
             f"the model's weights need {needed / 2**30:,.0f} GiB, and this machine has {there / 2**30:,.0f}: "
             f"make it smaller ({config.layers} layers, width {config.hidden}, {config.vocab_size:,} entries)"
         )
+
+
+def machine_bytes() -> int:
+    """Return the size of this machine's memory."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def shapes_of(config: SpanBertConfig) -> Shapes:

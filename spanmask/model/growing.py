@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from spanmask.model.bert_folder import CONFIG, HEAD, MODEL, publish_model, read_weights
-from spanmask.model.config import Objective
 from spanmask.model.convert import import_model
 from spanmask.model.fitting import read_tensors
 from spanmask.model.naming import State
@@ -29,8 +28,7 @@ _BY_ENTRY = (
 
 def require_model(folder: Path, entries: int) -> None:
     """Refuse a folder without a BERT that has a row for each of so many entries; what it raises is `import_model`'s."""
-    objective = Objective.MLM_SBO if (folder / HEAD).exists() else Objective.MLM
-    import_model(folder, objective=objective, vocab_size=entries)
+    import_model(folder, objective=None, vocab_size=entries)
 
 
 def grow_model(

@@ -6,6 +6,8 @@ called gamma and beta in BERT's first checkpoints and in the paper's boundary he
 
 from __future__ import annotations
 
+import re
+
 import torch
 from torch import Tensor
 
@@ -54,6 +56,13 @@ BOUNDARY_NAMES: Names = {
     "sbo.second.norm.bias": ("cls.pair_target_predictions.mlp_layer_norm.layer_norm2.beta",),
     "sbo.bias": ("cls.pair_target_predictions.bias",),
 }
+#: The boundary head's table of offsets: its shape is what the head has beside the encoder's.
+OFFSETS = BOUNDARY_NAMES["sbo.offsets.weight"][0]
+#: What is stored again in some files: both heads score with the word embedding.
+TIED = frozenset(f"cls.{head}.decoder.weight" for head in ("predictions", "pair_target_predictions"))
+#: What the paper's code puts before the names of a model that it trained.
+_FAIRSEQ = "decoder."
+_BOUNDARY_NORM = re.compile(r"(\.mlp_layer_norm\.layer_norm[12])\.\w+")
 #: Ours whose first dimension is the padded vocabulary.
 _PADDED = ("encoder.embeddings.words.weight", "mlm.bias", "sbo.bias")
 
@@ -126,14 +135,17 @@ def _pad(tensor: Tensor, config: SpanBertConfig) -> Tensor:
 def modern_names(theirs: State) -> State:
     """Return a state of any BERT with today's names: prefixed ``bert.`` throughout, norms with weight and bias, one MLM bias.
 
-    The boundary head's tensors keep theirs, gamma and beta.
+    The boundary head's tensors have theirs, gamma and beta, whatever became of them on the way to transformers.
     """
     state: State = {}
-    bare = not any(name.startswith("bert.") for name in theirs)
+    trained = any(name.startswith(f"{_FAIRSEQ}bert.") for name in theirs)
+    bare = not trained and not any(name.startswith("bert.") for name in theirs)
     for name, tensor in theirs.items():
-        new = f"bert.{name}" if bare and name.split(".")[0] in ("embeddings", "encoder", "pooler") else name
+        new = name.removeprefix(_FAIRSEQ) if trained else name
+        new = f"bert.{new}" if bare and new.split(".")[0] in ("embeddings", "encoder", "pooler") else new
         for old, part in (("gamma", "weight"), ("beta", "bias")):
             new = new.replace(f"LayerNorm.{old}", f"LayerNorm.{part}")
+            new = _BOUNDARY_NORM.sub(rf"\1.{old}", new) if new.endswith(f".{part}") else new
         state[new] = tensor
     decoder = state.pop("cls.predictions.decoder.bias", None)
     if decoder is not None:

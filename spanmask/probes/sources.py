@@ -30,7 +30,7 @@ def load_encoder(
     Parameters
     ----------
     source
-        A run's folder, or one that holds a BERT in safetensors.
+        A run's folder, or one that holds a BERT.
     pooler
         Whether the task reads whole sequences, and so wants a pooler.
     step

@@ -339,17 +339,11 @@ def test_a_model_in_several_files_is_read_whole(tmp_path: Path) -> None:
 # --- Refused
 
 
-def test_a_pickle_is_refused_with_the_reason(tmp_path: Path) -> None:
-    _bert().save_pretrained(tmp_path)
-    (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
-    with pytest.raises(
-        ConfigError, match=r"pytorch_model.bin only, a pickle, which can run any code when it is read; save"
-    ):
-        load(tmp_path)
-
-
 def test_an_empty_or_missing_folder_is_refused(tmp_path: Path) -> None:
-    for folder, found in ((tmp_path, "no model.safetensors there"), (tmp_path / "none", "none: no such folder")):
+    for folder, found in (
+        (tmp_path, "no model.safetensors or pytorch_model.bin there"),
+        (tmp_path / "none", "none: no such folder"),
+    ):
         with pytest.raises(ConfigError, match=rf"{found}; give a folder that holds a BERT"):
             load(folder)
 

@@ -47,6 +47,19 @@ def with_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def pickled(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The same model as torch.save writes it, in both layouts."""
+    made = []
+    for archive in (True, False):
+        folder = Path(shutil.copytree(exported, tmp_path_factory.mktemp("pickled") / "model"))
+        weights = folder / "model.safetensors"
+        torch.save(load_file(weights), folder / "pytorch_model.bin", _use_new_zipfile_serialization=archive)
+        weights.unlink()
+        made.append(folder)
+    return made
+
+
 @pytest.fixture
 def model(exported: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(exported, tmp_path / "model"))
@@ -307,8 +320,10 @@ def _attack(folders: Sequence[Path], place: Path, seeds: range) -> Counter[str]:
 
 @pytest.mark.faults
 @pytest.mark.parametrize("count", [60, pytest.param(2000, marks=pytest.mark.slow)])
-def test_no_model_folder_breaks_its_readers(exported: Path, with_tokenizer: Path, tmp_path: Path, count: int) -> None:
-    found = _attack([exported, with_tokenizer], tmp_path, range(count))
+def test_no_model_folder_breaks_its_readers(
+    exported: Path, with_tokenizer: Path, pickled: list[Path], tmp_path: Path, count: int
+) -> None:
+    found = _attack([exported, with_tokenizer, *pickled], tmp_path, range(count))
     print(f"{count} hostile model folders: {dict(found)}")
     assert found["ConfigError"] > count // 3
     assert found.total() == count

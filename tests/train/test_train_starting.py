@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,42 @@ def test_a_head_that_is_missing_is_named(shards: Path, bert: Any, kind: Any, obj
     with pytest.warns(UserWarning, match="bert-") as told:
         initial_model(_config(folder).changed(objective=objective), [open_shards(shards)])
     assert [str(warning.message) for warning in told] == [f"{folder}: it lacks the {heads}: drawn anew"]
+
+
+@pytest.mark.parametrize("archive", [True, False], ids=["archive", "legacy"])
+def test_training_begins_with_a_pickles_scores(shards: Path, tmp_path: Path, bert: Any, archive: bool) -> None:
+    folder = bert(500)
+    first, ids = BertForMaskedLM.from_pretrained(folder).eval(), torch.arange(40)[None]
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(tensors, folder / "pytorch_model.bin", _use_new_zipfile_serialization=archive)
+    train(shards, tmp_path / "run", _config(folder))
+    loaded = load_run(tmp_path / "run")
+    export(loaded.model, tmp_path / "model", loaded.vocabulary)
+    with torch.no_grad():
+        found = BertForMaskedLM.from_pretrained(tmp_path / "model").eval()(ids).logits
+        assert float((found - first(ids).logits).abs().max()) < 1e-5
+
+
+def test_a_pickle_that_names_code_starts_no_run(shards: Path, tmp_path: Path, bert: Any) -> None:
+    folder, ran = bert(500), tmp_path / "ran"
+    (folder / "model.safetensors").unlink()
+    state = {"bert.embeddings.word_embeddings.weight": torch.zeros(500, 16), "x": _Touch(ran)}
+    torch.save(state, folder / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match=r"pytorch_model.bin: it names 'posix.system', .* can run any code"):
+        train(shards, tmp_path / "run", _config(folder))
+    assert not ran.exists()
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+class _Touch:
+    """What makes a file where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.path}",)
 
 
 @pytest.mark.parametrize("lost", ["cls.predictions.bias", "cls.predictions.transform.dense.weight"])

@@ -228,7 +228,7 @@ def _no_number(model: Path) -> None:
         ),
         (_no_tokenizer, "vocab.txt"),
         (_few_rows, "512 rows, and the vocabulary 520 entries"),
-        (lambda model: (model / "model.safetensors").unlink(), "no model.safetensors there"),
+        (lambda model: (model / "model.safetensors").unlink(), "no model.safetensors or pytorch_model.bin there"),
         (_no_number, "mlm.bias holds NaN"),
     ],
 )
