@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
+from spanmask.config import MASK_EPOCH_LIMIT
 from spanmask.errors import ConfigError
 from spanmask.loading.backend import Backend
 from spanmask.loading.binning import Capacities
@@ -51,8 +52,12 @@ class LoadConfig(Options):
         What a batch looks like.
     seed, order, shuffle_blocks, weights
         As of `Order`.
+    order_key
+        What orders the samples in place of the datasets' fingerprints: datasets of as many rows come in one order by one key.
     masks
         Stored ones, or fresh ones each epoch.
+    mask_epoch
+        Whose masks the first epoch has, where they are fresh.
     last
         What becomes of an epoch's last samples.
     window
@@ -77,7 +82,9 @@ class LoadConfig(Options):
     order: OrderKind = OrderKind.AUTO
     shuffle_blocks: int = 16
     weights: Annotated[tuple[float, ...] | None, Form("a list of numbers, one a dataset")] = None
+    order_key: str | None = None
     masks: Masks = Masks.STORED
+    mask_epoch: int = 0
     last: Last = Last.PAD
     window: int = 4096
     width: int | None = None
@@ -90,5 +97,11 @@ class LoadConfig(Options):
     def _check(self) -> None:
         counts = ("batch_size", "window", "width", "shuffle_blocks", "max_span_offset")
         self._require(lambda value: value >= 1, "a whole number, 1 or more", *counts)
+        self._require(lambda value: 0 <= value < MASK_EPOCH_LIMIT, f"0 to {MASK_EPOCH_LIMIT - 1}", "mask_epoch")
+        if self.mask_epoch and self.masks is Masks.STORED:
+            raise ConfigError(
+                f"mask_epoch is {self.mask_epoch}, and stored masks have that of their dataset: leave it out, or take masks fresh",
+                options=("mask_epoch", "masks"),
+            )
         if self.capacities is not None and self.layout is not BatchLayout.PACKED:
             raise ConfigError(f"capacities go with layout packed, not with {self.layout}: leave them out")

@@ -44,6 +44,8 @@ class RowReader:
         As stored, or fresh ones for each epoch.
     backend
         ``compiled`` copies rows with kernels, ``numpy`` without numba; the rows are the same.
+    first_epoch
+        The mask epoch whose masks epoch 0 has, where they are fresh; those of later epochs follow.
 
     Raises
     ------
@@ -53,16 +55,20 @@ class RowReader:
         The datasets have different vocabularies, or fresh masks are asked of one of an earlier format or other masking rules.
     """
 
-    def __init__(self, datasets: Sequence[ShardSet], *, masks: Masks, backend: Backend) -> None:
+    def __init__(
+        self, datasets: Sequence[ShardSet], *, masks: Masks, backend: Backend, first_epoch: int = 0
+    ) -> None:
         self.datasets = tuple(datasets)
-        self._masks, self._backend = masks, backend
+        self._masks, self._backend, self._first_epoch = masks, backend, first_epoch
         self._check()
         compiled = backend is Backend.COMPILED
         self._shelves = [CompiledShelf(shards) if compiled else Shelf(shards) for shards in self.datasets]
         self._masker = lru_cache(maxsize=2 * len(self.datasets))(self._make_masker)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(RowReader, masks=self._masks, backend=self._backend), (self.datasets,)
+        return partial(
+            RowReader, masks=self._masks, backend=self._backend, first_epoch=self._first_epoch
+        ), (self.datasets,)
 
     def read(self, datasets: Offsets, rows: Offsets, epoch: int) -> MaskedBlock:
         """Return rows in the order asked for. datasets, rows: (R,) which dataset, and which row of it.
@@ -94,7 +100,7 @@ class RowReader:
         block = self._shelves[number].read(rows, whole=fresh)
         if not fresh:
             return block
-        masker = self._masker(number, epoch)
+        masker = self._masker(number, self._first_epoch + epoch)
         pieces = [
             part(block, first, min(first + _MASKED_ROWS, len(block))) for first in range(0, len(block), _MASKED_ROWS)
         ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,10 +63,10 @@ class Stream:
         self.datasets = tuple(datasets)
         self.share = share or Share()
         backend = config.backend.resolved
-        reader = RowReader(datasets, masks=config.masks, backend=backend)
+        reader = RowReader(datasets, masks=config.masks, backend=backend, first_epoch=config.mask_epoch)
         kind = resolve(config.order, datasets)
         order = Order(
-            [Source.of(shards) for shards in datasets],
+            [self._source(number, shards) for number, shards in enumerate(datasets)],
             seed=config.seed,
             kind=kind,
             shuffle_blocks=config.shuffle_blocks,
@@ -103,6 +104,11 @@ class Stream:
         self._kind = kind
         self._warned = False
 
+    def _source(self, number: int, shards: ShardSet) -> Source:
+        """Return what order needs to know of a dataset, under the name that orders it."""
+        source, name = Source.of(shards), self.config.order_key
+        return source if name is None else replace(source, fingerprint=f"{name}/{number}")
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Stream, (self.datasets, self.config, self.share)
 
@@ -122,7 +128,10 @@ class Stream:
             "order": str(self._kind),
             "shuffle_blocks": config.shuffle_blocks,
             "weights": None if config.weights is None else list(config.weights),
+            "order_key": config.order_key,
             "masks": str(config.masks),
+            # None of the settings of a stream that was saved before there was one.
+            "mask_epoch": config.mask_epoch or None,
             "layout": str(config.layout),
             "window": None if config.layout is BatchLayout.PADDED else config.window,
             "capacities": capacities and [capacities.tokens, capacities.sequences],

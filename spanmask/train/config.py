@@ -172,6 +172,10 @@ class TrainConfig(Options):
         How often an epoch takes each row of a dataset, one for each of several; without them once.
     masks
         Those stored, or fresh ones each epoch.
+    mask_epoch
+        Whose masks the first epoch has, where they are fresh.
+    order_key
+        What orders samples in place of the datasets' fingerprints, so that datasets of the same sequences come in one order.
     edges
         Whether a special token may be a span's boundary. [by the dataset's scheme]
     width
@@ -241,6 +245,8 @@ class TrainConfig(Options):
     seed: int = 0
     weights: tuple[float, ...] | None = None
     masks: Masks = Masks.FRESH
+    mask_epoch: int = 0
+    order_key: str | None = None
     edges: Edges | None = None
     width: int | None = None
     window: int = 4096
@@ -269,7 +275,7 @@ class TrainConfig(Options):
             )
         counts = ("steps", "batch_size", "accumulate", "window", "keep_last", "log_every", "threads", "width", *SHAPE)
         self._require(lambda value: value >= 1, "a whole number, 1 or more", *counts)
-        from_zero = ("warmup", "cooldown", "seed", "save_every", "keep_every", "eval_every", "eval_sequences")
+        from_zero = ("warmup", "cooldown", "seed", "save_every", "keep_every", "eval_every", "eval_sequences", "mask_epoch")
         self._require(lambda value: value >= 0, "a whole number, 0 or more", *from_zero)
         self._require(lambda value: 0 < value < 1, "a number above 0 and below 1", "lr", "epsilon")
         shares = ("beta1", "beta2", "weight_decay", "hidden_dropout", "attention_dropout")

@@ -169,6 +169,8 @@ def stream_of(
         layout=BatchLayout.PACKED,
         seed=config.seed,
         masks=masks or config.masks,
+        mask_epoch=config.mask_epoch if masks is None else 0,
+        order_key=config.order_key,
         window=config.window,
         width=width,
         sbo=model.objective is Objective.MLM_SBO,

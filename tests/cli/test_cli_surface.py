@@ -83,6 +83,7 @@ SURFACE: dict[str, dict[str, list[str] | None]] = {
     | dict.fromkeys(["--sbo-weight", "--hidden-dropout", "--attention-dropout", "--steps", "--warmup", "--lr"])
     | dict.fromkeys(["--batch-size", "--accumulate", "--beta1", "--beta2", "--epsilon", "--weight-decay", "--clip"])
     | dict.fromkeys(["--seed", "--width", "--window", "--save-every", "--keep-last", "--log-every", "--eval-every"])
+    | dict.fromkeys(["--mask-epoch", "--order-key"])
     | dict.fromkeys(["--threads", "--compile", "--no-compile", "--eval", "--no-eval", "--mmap", "--no-mmap"]),
     "export-model": dict.fromkeys(["--out", "--step", "--average", "--overwrite"]),
     "infill": dict.fromkeys(["--top", "--json"]),

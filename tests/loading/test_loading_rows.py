@@ -70,8 +70,8 @@ def test_rows_of_several_datasets_come_together(dataset: Make, backend: Backend)
 def test_fresh_masks_of_an_epoch_are_those_that_preshard_stores(dataset: Make, scheme: str, backend: Backend) -> None:
     stored, later = dataset(**SCHEMES[scheme]), dataset(**SCHEMES[scheme], mask_epoch=3)
     rows = np.random.default_rng(2).permutation(len(stored))[:700]
-    reader = RowReader([stored], masks=Masks.FRESH, backend=backend)
-    for epoch, wanted in ((3, later), (0, stored)):
+    for first, epoch, wanted in ((0, 3, later), (0, 0, stored), (2, 1, later)):
+        reader = RowReader([stored], masks=Masks.FRESH, backend=backend, first_epoch=first)
         block = reader.read(np.zeros(len(rows), np.int64), rows, epoch)
         assert all(equals(block, k, wanted[int(row)]) for k, row in enumerate(rows))
 

@@ -21,6 +21,7 @@ from json_values import changed, changes
 from loading.conftest import Make
 
 from spanmask import ShardSet
+from spanmask.batches import IGNORED, PackedBatch
 from spanmask.errors import ConfigError, MismatchError
 from spanmask.loading import LoadConfig, Position, ShardLoader, Share, Stream
 from spanmask.loading.order import Order, OrderKind, Source
@@ -299,13 +300,39 @@ def test_the_state_says_where_it_stands_in_few_words(shards: ShardSet) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 12}, {"masks": "stored"}, {"layout": "packed"}, {"order": "block"}, {"weights": [0.5]}]
+    "change",
+    [
+        *({"seed": 12}, {"masks": "stored"}, {"layout": "packed"}, {"order": "block"}, {"weights": [0.5]}),
+        *({"mask_epoch": 1}, {"order_key": "one"}),
+    ],
 )
 def test_a_state_of_another_stream_is_refused(shards: ShardSet, change: dict[str, Any]) -> None:
     state = ShardLoader(shards, batch_size=4, **OPTIONS).state_dict()
     other = ShardLoader(shards, **{"batch_size": 4, **OPTIONS, **change})
     with pytest.raises(MismatchError, match=next(iter(change))):
         other.load_state_dict(state)
+
+
+def restored(batch: PackedBatch) -> list[int]:
+    """The ids of a batch's bins before they were masked."""
+    ids = batch.input_ids.copy().reshape(-1)
+    there = batch.mlm_labels != IGNORED
+    ids[batch.mlm_positions[there]] = batch.mlm_labels[there]
+    return ids.tolist()
+
+
+@pytest.mark.parametrize("order", ["global", "block"])
+def test_datasets_of_the_same_sequences_come_in_one_order_by_one_key(dataset: Make, order: str) -> None:
+    spans, tokens = dataset(), dataset(scheme="token")
+
+    def originals(shards: ShardSet, key: str | None) -> list[list[int]]:
+        config = LoadConfig(batch_size=4, layout="packed", window=64, masks="fresh", order=order, order_key=key)
+        batches = itertools.islice(Stream([shards], config).batches(Position(epoch=1)), 6)
+        return [restored(delivered.batch) for delivered in batches]
+
+    assert originals(spans, "grid") == originals(tokens, "grid")
+    assert originals(spans, None) != originals(tokens, None)
+    assert originals(spans, "grid") != originals(spans, "other")
 
 
 def test_a_state_of_another_dataset_is_refused_by_the_beginnings_of_fingerprints(shards: ShardSet) -> None:
