@@ -58,6 +58,7 @@ _GROUPS = {
     "Evaluate": {
         "probe": "Fine-tune a model on a task, and tell what it is worth.",
         "score": "Score predictions as a task's official program does.",
+        "reproduce": "Train arms of a plan alike, and tell how they differ: the paper's comparisons.",
     },
     "Measure": {
         "bench": "Measure this machine.",
@@ -104,6 +105,7 @@ _GO_ON = {
     "finalize": "the same command goes on from here",
     "repair": "shards made again stay; the same command goes on from here",
     "probe": "nothing was written; the same command begins anew",
+    "reproduce": "cells that are done stay; the same command goes on from here",
     "vocab": "nothing was written; the same command begins anew",
     "overlap": "nothing was written; the same command begins anew",
     "export": "nothing was written; the same command begins anew",

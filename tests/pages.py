@@ -55,6 +55,11 @@ EXCEPTIONS: dict[str, tuple[str, str | None]] = {
         )
         for arguments in ("--json faults.json", "--lane N --json faults.json", "--only A4,B2")
     },
+    "spanmask reproduce quick YOUR-HELD-OUT-TEXTS/ --out grid": (
+        "four minutes of trainings",
+        "spanmask reproduce quick YOUR-HELD-OUT-TEXTS/ --out grid --set tokens=20000 --set train.hidden=16 --set train.heads=2 "
+        "--set vocabulary.size=300 --set train.compile=false --set probe.boundaries.spans=200 --set preshard.holdout=0.4",
+    ),
     "spanmask train s3://BUCKET/shards --out run": ("needs an object store; tests/train have one", None),
     "dask scheduler --port 8786": ("tests/test_cluster_page.py starts it", None),
     "dask worker tcp://SCHEDULER:8786 --nthreads 1": ("tests/test_cluster_page.py starts them", None),

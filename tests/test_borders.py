@@ -286,6 +286,7 @@ def test_the_layout_is_the_one_decided() -> None:
         "refusals",
         "remote",
         "report",
+        "reproduction",
         "sequencing",
         "shard",
         "statistics",

@@ -55,9 +55,7 @@ class RowReader:
         The datasets have different vocabularies, or fresh masks are asked of one of an earlier format or other masking rules.
     """
 
-    def __init__(
-        self, datasets: Sequence[ShardSet], *, masks: Masks, backend: Backend, first_epoch: int = 0
-    ) -> None:
+    def __init__(self, datasets: Sequence[ShardSet], *, masks: Masks, backend: Backend, first_epoch: int = 0) -> None:
         self.datasets = tuple(datasets)
         self._masks, self._backend, self._first_epoch = masks, backend, first_epoch
         self._check()
@@ -66,9 +64,9 @@ class RowReader:
         self._masker = lru_cache(maxsize=2 * len(self.datasets))(self._make_masker)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(
-            RowReader, masks=self._masks, backend=self._backend, first_epoch=self._first_epoch
-        ), (self.datasets,)
+        return partial(RowReader, masks=self._masks, backend=self._backend, first_epoch=self._first_epoch), (
+            self.datasets,
+        )
 
     def read(self, datasets: Offsets, rows: Offsets, epoch: int) -> MaskedBlock:
         """Return rows in the order asked for. datasets, rows: (R,) which dataset, and which row of it.

@@ -70,7 +70,7 @@ class FinetuneConfig(Options):
     warmup
         Share of the updates until the learning rate's peak.
     seeds
-        Of new weights, dropout and order: how many, from 1 on, or which, as in 1,2,5.
+        Of new weights, dropout and order: how many, from 1 on, or which, as in 1,2,5; 5, is that one alone.
 
     Optimizer
     ---------
@@ -123,7 +123,7 @@ class FinetuneConfig(Options):
     batch_size: tuple[int, ...] = (16,)
     epochs: int = 4
     warmup: float = 0.1
-    seeds: Annotated[str, Form("how many seeds, or which, as in 1,2,5", "LIST")] = "1"
+    seeds: Annotated[str, Form("how many seeds, or which, as in 1,2,5 or 5,", "LIST")] = "1"
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-6
@@ -220,12 +220,12 @@ class FinetuneConfig(Options):
 
 
 def seed_numbers(text: str) -> tuple[int, ...]:
-    """Return the seeds that a text names: 1 to N, or those of a list; none where it names none."""
-    parts = text.split(",")
+    """Return the seeds that a text names: 1 to N, or those of a list, as 5, is one; none where it names none."""
+    parts = text.removesuffix(",").split(",")
     if not all(part.strip().isascii() and part.strip().isdecimal() and len(part) < 18 for part in parts):
         return ()
     numbers = tuple(map(int, parts))
-    if len(numbers) == 1:
+    if "," not in text:
         return tuple(range(1, numbers[0] + 1)) if numbers[0] <= _SEEDS else ()
     return numbers if len(set(numbers)) == len(numbers) <= _SEEDS else ()
 

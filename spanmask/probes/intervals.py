@@ -61,6 +61,25 @@ def over_seeds(differences: Sequence[float]) -> Interval | None:
     return Interval(fmean(differences) - half, fmean(differences) + half)
 
 
+def p_value(differences: Sequence[float]) -> float | None:
+    """Return the probability of a t at least as far from 0, by paired differences whose mean is 0; None for fewer than two."""
+    if len(differences) < 2:
+        return None
+    mean, deviation = fmean(differences), stdev(differences)
+    if not deviation:
+        return float(not mean)
+    return 1 - t_within(abs(mean) / deviation * math.sqrt(len(differences)), len(differences) - 1)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values that hold for all of them together (Holm 1979, https://www.jstor.org/stable/4615733), in order."""
+    adjusted, most = [0.0] * len(p_values), 0.0
+    for place, number in enumerate(sorted(range(len(p_values)), key=lambda k: p_values[k])):
+        most = max(most, min(1.0, (len(p_values) - place) * p_values[number]))
+        adjusted[number] = most
+    return adjusted
+
+
 def over_paragraphs(differences: npt.NDArray[np.float64], paragraphs: Offsets, *, seed: int) -> Interval:
     """Return the interval of the mean difference over questions, paragraphs being drawn anew: percentiles of `RESAMPLES` means.
 

@@ -90,6 +90,7 @@ SURFACE: dict[str, dict[str, list[str] | None]] = {
     "overlap": dict.fromkeys(["--eval", "--ids", "--n", "--least", "--eval-field", "--jobs", "--json", "--text-field"])
     | {name: SHARED[name] for name in ("--format", "--layout", "--on-error", "--encoding", "--max-document-bytes")},
     "curves": dict.fromkeys(["--json", "--html"]),
+    "reproduce": dict.fromkeys(["--out", "--budget", "--only", "--set", "--show", "--list", "--jobs", "--json"]),
     "score": {"--na-prob": None, "--json": None, "--singletons": ["keep", "drop"], "--on-error": ["fail", "skip"]},
     "vocab": dict.fromkeys(["--out", "--size", "--cased", "--uncased", "--min-frequency", "--coverage", "--text-field"])
     | {name: SHARED[name] for name in ("--format", "--layout", "--on-error", "--encoding", "--max-document-bytes")}
@@ -129,7 +130,17 @@ def test_the_commands_are_those_promised() -> None:
         "overlap",
         "audit",
     ]
-    assert list(COMMANDS) == [*data, "train", "curves", "infill", "export-model", "probe", "score", "bench"]
+    assert list(COMMANDS) == [
+        *data,
+        "train",
+        "curves",
+        "infill",
+        "export-model",
+        "probe",
+        "score",
+        "reproduce",
+        "bench",
+    ]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

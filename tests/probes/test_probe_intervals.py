@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from spanmask.probes import intervals
-from spanmask.probes.intervals import over_paragraphs, over_seeds, t_quantile, t_within
+from spanmask.probes.intervals import holm, over_paragraphs, over_seeds, p_value, t_quantile, t_within
 
 
 @pytest.mark.parametrize("freedom", [1, 2, 3, 4, 5, 6, 9, 10, 29, 100, 999])
@@ -30,6 +30,37 @@ def test_the_interval_over_seeds_is_that_of_the_paired_test() -> None:
     assert over_seeds([1.0]) is None
     assert over_seeds([]) is None
     assert over_seeds([2.0, 2.0, 2.0]) == (2.0, 2.0)
+
+
+def test_the_p_value_is_that_of_the_paired_test() -> None:
+    draw = np.random.default_rng(4)
+    for seeds in (2, 3, 6, 20):
+        for shift in (0.0, 0.4, 30.0):
+            differences = draw.normal(shift, 0.5, seeds)
+            expected = stats.ttest_1samp(differences, 0).pvalue
+            assert p_value(differences.tolist()) == pytest.approx(expected, rel=1e-6, abs=1e-14)
+    assert p_value([1.0]) is None
+    assert (p_value([0.0, 0.0]), p_value([2.0, 2.0])) == (1.0, 0.0)
+
+
+def _holm_literally(p_values: list[float], alpha: float) -> list[bool]:
+    """As Holm 1979 rejects: the smallest against alpha / m, the next against alpha / (m - 1), to the first that is not below."""
+    rejected = [False] * len(p_values)
+    for place, (p, number) in enumerate(sorted((p, number) for number, p in enumerate(p_values))):
+        if not p < alpha / (len(p_values) - place):
+            break
+        rejected[number] = True
+    return rejected
+
+
+def test_holms_method_rejects_what_its_steps_do() -> None:
+    draw = np.random.default_rng(5)
+    for _ in range(300):
+        p_values = (draw.random(draw.integers(1, 9)) ** 3).round(2).tolist()
+        for alpha in (0.013, 0.052, 0.21):
+            assert [p < alpha for p in holm(p_values)] == _holm_literally(p_values, alpha)
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]) == []
 
 
 def test_nineteen_of_twenty_intervals_over_seeds_hold_the_truth() -> None:

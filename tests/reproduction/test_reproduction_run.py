@@ -1,0 +1,174 @@
+"""A grid from text to page: killed, gone on with, shared, and refused where its parts do not belong together."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from commands import COMMAND, begin, strike
+from reproduction.conftest import PLAN, told_by
+
+from spanmask.errors import ConfigError, MismatchError
+from spanmask.folders import claimed
+from spanmask.probes.intervals import over_seeds
+from spanmask.probes.results import read_results
+from spanmask.reproduction import Watch, read_plan, reproduce
+from spanmask.reproduction.lock import GridLock
+from spanmask.shard.reader import open_shards
+from spanmask.train.record import read_run
+
+
+@pytest.fixture(scope="module")
+def whole(plan: Path, texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A grid that nothing interrupted."""
+    out = tmp_path_factory.mktemp("grid") / "whole"
+    assert not reproduce(read_plan(str(plan)), [str(texts)], out, jobs=1).failed
+    return out
+
+
+@pytest.mark.slow
+def test_figures_are_those_of_the_cells_own_runs(whole: Path) -> None:
+    told = told_by(whole)
+    assert told["undone"] == []
+    for outcome, figure in (("boundaries/masked/saved", "saved"), ("boundaries/visible/first_bits", "first_bits")):
+        for arm, by_seed in told["values"][outcome].items():
+            for seed, value in by_seed.items():
+                results = read_results(whole / arm / f"seed-{seed}" / "boundaries" / "run")
+                assert results.seeds[0].scores[outcome.split("/")[1]][figure] == value
+    [saved] = [
+        one for one in told["differences"] if (one["outcome"], one["arm"]) == ("boundaries/masked/saved", "span")
+    ]
+    values = told["values"]["boundaries/masked/saved"]
+    apart = [values["span"][seed] - values["token"][seed] for seed in ("1", "2")]
+    assert saved["differences"] == apart
+    assert saved["over_seeds"] == list(over_seeds(apart) or ())
+    assert saved["verdict"] == "not enough seeds to say (2 of 6)"
+    assert "One segment, span boundary objective" in (whole / "report.html").read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_arms_of_a_seed_begin_alike_and_read_the_same_tokens(whole: Path) -> None:
+    lock = GridLock.read(whole)
+    assert lock is not None
+    schedule = lock.schedule
+    assert schedule is not None
+    assert schedule.same_start["again"] == schedule.same_start["again"][::-1]
+    assert all(same == both > 10 for same, both in schedule.same_start.values())
+    lines = {
+        (arm, seed): json.loads((whole / arm / f"seed-{seed}" / "training/run/metrics.jsonl").read_text().splitlines()[-1])
+        for arm in ("token", "span", "again")
+        for seed in (1, 2)
+    }  # fmt: skip
+    for seed in (1, 2):
+        assert len({lines[arm, seed]["tokens"] for arm in ("token", "span", "again")}) == 1
+    assert lines["token", 1]["tokens"] != lines["token", 2]["tokens"]
+    # Of A and A′ the data are one dataset, and the masks are not.
+    assert lines["token", 1]["mlm_loss"] != lines["again", 1]["mlm_loss"]
+    one, other = (read_run(whole / arm / "seed-1/training/run") for arm in ("token", "again"))
+    assert (one.datasets, one.config.changed(mask_epoch=1 << 15)) == (other.datasets, other.config)
+    held_out = [open_shards(whole / "shards" / arm / "dataset", "validation") for arm in ("token", "span")]
+    assert [row.original().tolist() for row in held_out[0]] == [row.original().tolist() for row in held_out[1]]
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+def test_a_grid_that_is_killed_twice_comes_to_the_same_figures(
+    whole: Path, plan: Path, texts: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "killed"
+    for pattern in ("token/seed-1/training/run/metrics.jsonl", "span/seed-1/boundaries/run/probe.json"):
+        strike(begin("reproduce", plan, texts, "--out", out, "--jobs", 1), out, pattern)
+        assert not (out / "report.json").exists()
+    done = {path: path.stat().st_mtime_ns for path in out.glob("*/seed-1/*/cell.json")}
+    assert done
+    # Its texts it knows by now.
+    ended = subprocess.run([*COMMAND, "reproduce", plan, "--out", out], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "span minus token: not enough seeds to say (2 of 6): held-out/token/mlm_loss" in ended.stdout
+    assert told_by(out) == told_by(whole)
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+
+
+@pytest.mark.slow
+def test_a_cell_that_another_process_does_is_left_to_it(plan: Path, texts: Path, tmp_path: Path) -> None:
+    class Look(Watch):
+        def __init__(self) -> None:
+            self.begun: list[str] = []
+            self.waited: list[str] = []
+
+        def cell(self, name: str, number: int) -> None:
+            self.begun.append(name)
+
+        def waiting(self, names: list[str]) -> None:
+            self.waited = list(names)
+
+        def stopping(self) -> bool:
+            return bool(self.waited)
+
+    read = read_plan(str(plan))
+    with claimed(tmp_path / "shards" / "token", tmp_path / ".spanmask" / "shards~token"):
+        look = Look()
+        finished = reproduce(read, [str(texts)], tmp_path, only=["shards/*"], jobs=1, watch=look)
+    assert look.begun == ["vocabulary", "shards/span"]
+    assert (finished.stopped, look.waited) == (True, ["shards/token"])
+    assert "shards/token" in finished.report.undone
+    again = Look()
+    assert not reproduce(read, [], tmp_path, only=["shards/*"], jobs=1, watch=again).failed
+    assert again.begun == ["shards/token"]
+
+
+def test_a_grid_goes_on_with_its_own_plan_and_budget_alone(plan: Path, texts: Path, tmp_path: Path) -> None:
+    class Stop(Watch):
+        def stopping(self) -> bool:
+            return True
+
+    def begin_with(*changes: str, budget: float | None = None) -> None:
+        reproduce(read_plan(str(plan), changes), [str(texts)], tmp_path, budget=budget, watch=Stop())
+
+    begin_with()
+    begin_with("train.threads=2", "train.save_every=7")
+    with pytest.raises(MismatchError, match="begun with another plan: seeds was 2, is 3; give that one, or another"):
+        begin_with("seeds=3")
+    with pytest.raises(MismatchError, match=r"train\.hidden was 16, is 32"):
+        begin_with("train.hidden=32")
+    with pytest.raises(MismatchError, match="budget was None, is 3"):
+        begin_with(budget=3)
+    assert (tmp_path / "grid.lock").exists()
+
+
+@pytest.mark.slow
+def test_texts_that_share_runs_of_words_with_evaluation_files_are_refused(texts: Path, tmp_path: Path) -> None:
+    first, second = (json.loads(line) for line in texts.read_text("utf-8").splitlines()[:2])
+    context = f"{first['text']} {second['text']}"
+    asked = [{"id": "q", "question": "Who?", "answers": [{"text": context[:9], "answer_start": 0}]}]
+    dev = tmp_path / "dev.json"
+    dev.write_text(json.dumps({"data": [{"paragraphs": [{"context": context, "qas": asked}]}]}), "utf-8")
+    probe = f'[probe.squad]\nkind = "qa"\ntrain = ["{dev}"]\neval = ["{dev}"]\n'
+    path = tmp_path / "plan.toml"
+    path.write_text(PLAN + probe, "utf-8")
+    failed = reproduce(read_plan(str(path)), [str(texts)], tmp_path / "one", only=["vocabulary"], jobs=1).failed
+    told = str(failed["overlap"])
+    assert f"spanmask overlap {dev} {texts} --ids FIELD=overlap.txt" in told
+    assert "2 documents of arm token's texts" in told
+    assert isinstance(failed["vocabulary"], ConfigError)
+    # With one of them left out there is one.
+    listed = tmp_path / "overlap.txt"
+    listed.write_text(f"{first['id']}\n")
+    exclude = f'preshard.exclude=["id={listed}"]'
+    failed = reproduce(read_plan(str(path), [exclude]), [str(texts)], tmp_path / "two", only=["overlap"], jobs=1).failed
+    assert "1 document of arm token's texts" in str(failed["overlap"])
+    listed.write_text(f"{first['id']}\n{second['id']}\n")
+    ended = reproduce(read_plan(str(path), [exclude]), [str(texts)], tmp_path / "two", only=["overlap"], jobs=1)
+    assert not ended.failed
+    assert json.loads((tmp_path / "two" / "overlap" / "cell.json").read_text())["shared"] == [2]
+
+
+@pytest.mark.slow
+def test_a_signal_ends_a_grid_where_it_can_go_on(plan: Path, texts: Path, tmp_path: Path) -> None:
+    process = begin("reproduce", plan, texts, "--out", tmp_path / "out", "--jobs", 1, stderr=subprocess.PIPE)
+    told = strike(process, tmp_path / "out", "vocabulary", signal.SIGTERM)
+    assert process.returncode == 143
+    assert "the same command goes on from here" in told
