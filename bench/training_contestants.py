@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from spanmask.errors import ConfigError
 from spanmask.loading.position import Position
 from spanmask.loading.stream import Stream
 from spanmask.model.convert import export
+from spanmask.model.pretraining import SpanBertForPreTraining
 from spanmask.shard.reader import ShardSet, open_shards
 from spanmask.train.config import TrainConfig
 from spanmask.train.distributed import World
@@ -206,7 +207,8 @@ def build(setting: Setting, variant: Variant, ground: Ground) -> Contestant:
     if variant.peer is None:
         return Ours(ground, variant)
     with tempfile.TemporaryDirectory(prefix="spanmask-bench-") as folder:
-        export(initial_model(ground.config, [ground.shards]), folder, ground.shards.manifest.vocabulary)
+        model = cast(SpanBertForPreTraining, initial_model(ground.config, [ground.shards]))
+        export(model, folder, ground.shards.manifest.vocabulary)
         device = ground.world.device
         return HuggingFaceTrainer(Path(folder), _rows_of_steps(setting, ground), ground.config, device, variant.peer)
 

@@ -29,14 +29,14 @@ from .progress import waiting_display
 def command(run: str, out: str, step: int | None, average: int, overwrite: bool) -> None:
     """Write the model of RUN, a run of spanmask train, as a folder that transformers loads.
 
-    DIR gets a card, config.json, model.safetensors and the tokenizer's files, for BertModel, BertForMaskedLM and BertForPreTraining; and
-    the span boundary head, if there is one, as sbo_head.safetensors, which spanmask.model.load reads too.
+    DIR gets a card, config.json, model.safetensors and the tokenizer's files, for BertModel, BertForMaskedLM and BertForPreTraining, or for
+    the masked language model that was trained with --backbone; and the span boundary head, if there is one, as sbo_head.safetensors, which
+    spanmask.model.load_model reads too.
     """
     with waiting_display(sys.stderr, "writing the model"):
-        from spanmask.model.convert import export
         from spanmask.train.run_folder import load_run
 
         loaded = load_run(run, step=step, average=average)
-        export(loaded.model, out, loaded.vocabulary, overwrite=overwrite, card=loaded.card)
+        loaded.export(out, overwrite=overwrite)
     heads = "MLM head" if loaded.model.sbo is None else "MLM and span boundary heads"
     say(f"wrote {out}: step {loaded.step:,}, encoder with {heads}")

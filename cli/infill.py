@@ -18,7 +18,7 @@ from .summary import print_json
 
 if TYPE_CHECKING:
     from spanmask.model.infilling import Guess, Infilled, InfilledSpan, Joined
-    from spanmask.model.pretraining import SpanBertForPreTraining
+    from spanmask.model.pretraining import PretrainingModel
     from spanmask.vocab import Vocabulary
 
 #: What predicts, in the order of printing; ``both`` is the sum of log probabilities, and joins whole spans only.
@@ -83,16 +83,16 @@ def _lines(texts: Sequence[str]) -> list[str]:
     return found
 
 
-def _loaded(folder: Path) -> tuple[SpanBertForPreTraining, Vocabulary]:
+def _loaded(folder: Path) -> tuple[PretrainingModel, Vocabulary]:
     if (folder / "run.json").exists():
         from spanmask.train.run_folder import load_run
 
         run = load_run(folder)
         return run.model, run.vocabulary
-    from spanmask.model.convert import load
+    from spanmask.model.convert import load_model
     from spanmask.model.tokenizer_files import read_tokenizer
 
-    return load(folder), read_tokenizer(folder)
+    return load_model(folder), read_tokenizer(folder)
 
 
 def _described(result: Infilled, vocabulary: Vocabulary) -> dict[str, Any]:

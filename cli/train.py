@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spanmask.errors import ConfigError
 from spanmask.options import look_up
-from spanmask.train.config import PRESETS, TrainConfig
+from spanmask.train.config import OURS_ALONE, PRESETS, TrainConfig
 
 from .commands import examples, say
 from .ending import Request
@@ -81,12 +82,24 @@ def command(
 def _config(out: str, preset: str | None, file: str | None, flags: dict[str, Any], *, resume: bool) -> TrainConfig:
     """Return flags over a file over a preset; of a run to be resumed, over what it was started with."""
     options = (TrainConfig.read_toml(file, "preset") if file else {}) | flags | given({"preset": preset})
+    if options.get("backbone"):
+        _refuse(OURS_ALONE, options)
     options = look_up(PRESETS, options.pop("preset", "paper"), "preset") | options
     if not resume:
         return TrainConfig.of(**options)
     from spanmask.train.record import read_run
 
     return read_run(out).config.changed(**options)
+
+
+def _refuse(names: tuple[str, ...], options: dict[str, Any]) -> None:
+    """Refuse options that a model of transformers does not go by, where they were given."""
+    found = [name for name in names if name in options]
+    if found:
+        raise ConfigError(
+            f"{', '.join(found)}: with backbone, these are what {options['backbone']}/config.json says; leave them out",
+            options=tuple(found),
+        )
 
 
 def _deliver(finished: Finished, out: str, *, as_json: bool) -> None:

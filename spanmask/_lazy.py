@@ -13,6 +13,7 @@ _EXTRAS = {
     "torch": ("PyTorch", "train"),
     "safetensors": ("safetensors", "train"),
     "scipy": ("SciPy", "probes"),
+    "transformers": ("transformers", "backbones"),
     "distributed": ("Dask", "dask"),
 }
 

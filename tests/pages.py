@@ -18,6 +18,7 @@ _CODE = re.compile(r"`([^`\n]+)`")
 EXCEPTIONS: dict[str, tuple[str, str | None]] = {
     "pip install . && spanmask demo": ("the tests run in an environment that has it", "spanmask demo"),
     "pip install '.[train]'": ("the tests run in an environment that has it", None),
+    "pip install '.[backbones]'": ("the tests run in an environment that has it", None),
     "pip install '.[s3]'": ("the tests run in an environment that has it", None),
     "spanmask preshard YOUR-TEXTS/ --out s3://BUCKET/shards --seed 7 --max-tokens 128": (
         "needs a bucket; tests/presharding/test_presharding_remote.py has one",

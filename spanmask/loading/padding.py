@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spanmask.batches import IGNORED, Ids, PaddedBatch
+from spanmask.batches import IGNORED, Ids, PackedBatch, PaddedBatch, SboTargets
 from spanmask.blocks import as_stored, count_up
 from spanmask.errors import ConfigError
 from spanmask.loading.backend import Backend
@@ -75,6 +75,35 @@ def pad(  # noqa: PLR0913 - the one door to padded batches
     if len(block) < rows_wanted:
         _fill_blank(len(block), (cls_id, sep_id), pad_id, batch)
     return batch
+
+
+def as_bins(batch: PaddedBatch) -> PackedBatch:
+    """Return the rows of a padded batch as bins of one sequence each, whose P and Q are the targets there are."""
+    rows, width = batch.input_ids.shape
+    inside = batch.attention_mask > 0
+    lengths = inside.sum(axis=1)
+    starts = np.arange(rows) * width
+    slots = np.arange(width)
+    places = np.flatnonzero(batch.labels.reshape(-1) != IGNORED)
+    return PackedBatch(
+        input_ids=batch.input_ids.astype(np.int32),
+        sequence_index=inside.astype(np.int32),
+        positions=np.where(inside, slots, slots - lengths[:, None]).astype(np.int32),
+        cu_seqlens=np.append(np.stack((starts, starts + lengths), axis=1), rows * width).astype(np.int32),
+        mlm_positions=places.astype(np.int32),
+        mlm_labels=batch.labels.reshape(-1)[places].astype(np.int32),
+        sbo=_numbered(batch.sbo or _NO_TARGETS, starts[: rows if batch.sbo is not None else 0]),
+        sequences=(batch.weights > 0).astype(np.int32),
+        rows=batch.rows[:, None],
+        datasets=batch.datasets[:, None],
+    )
+
+
+def _numbered(targets: SboTargets, starts: Offsets) -> SboTargets:
+    """Return the targets of rows that start at these slots, one after another, their positions as numbers of slots."""
+    there = targets.labels != IGNORED
+    left, right = ((places + starts[:, None]).astype(np.int32)[there] for places in (targets.left, targets.right))
+    return SboTargets(left=left, right=right, offsets=targets.offsets[there], labels=targets.labels[there])
 
 
 def _width(block: MaskedBlock, lengths: Offsets, width: int | None) -> int:

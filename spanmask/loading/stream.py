@@ -118,6 +118,11 @@ class Stream:
         return self._samples
 
     @property
+    def knows_overall(self) -> bool:
+        """Whether batches are delivered with the counts of those of all ranks."""
+        return self.share.world == 1 or self.capacities is not None
+
+    @property
     def settings(self) -> dict[str, Any]:
         """All that decides the stream, as plain JSON values: what a state is compared by."""
         config = self.config

@@ -16,8 +16,17 @@ from typing import TYPE_CHECKING
 from spanmask._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from spanmask.model.backbone import BackboneForPreTraining
+    from spanmask.model.backbone_folder import (
+        BegunBackbone,
+        backbone_shapes,
+        begin_backbone,
+        build_backbone,
+        export_backbone,
+        load_backbone,
+    )
     from spanmask.model.config import Attention, Objective, SpanBertConfig
-    from spanmask.model.convert import Imported, export, import_model, load
+    from spanmask.model.convert import Imported, export, import_model, load, load_model
     from spanmask.model.encoder import SpanBertEncoder
     from spanmask.model.encoders import LoadedEncoder, read_encoder
     from spanmask.model.finetuned_folder import export_finetuned, load_finetuned, read_recipe
@@ -26,11 +35,13 @@ if TYPE_CHECKING:
     from spanmask.model.infilling import Infilled, infill
     from spanmask.model.inputs import PackedTensors, SboTensors, packed_tensors, padded_tensors
     from spanmask.model.loss import objective_scales
-    from spanmask.model.pretraining import PretrainingOutput, SpanBertForPreTraining
+    from spanmask.model.pretraining import PretrainingModel, PretrainingOutput, SpanBertForPreTraining
     from spanmask.model.tokenizer_files import read_tokenizer, write_tokenizer
 
 __all__ = [
     "Attention",
+    "BackboneForPreTraining",
+    "BegunBackbone",
     "BoundaryOutput",
     "ClassHead",
     "FineTuned",
@@ -40,6 +51,7 @@ __all__ = [
     "Objective",
     "PackedTensors",
     "Pooler",
+    "PretrainingModel",
     "PretrainingOutput",
     "SboTensors",
     "SpanBertConfig",
@@ -48,12 +60,18 @@ __all__ = [
     "SpanBoundaryHead",
     "SpanHead",
     "TokenClassHead",
+    "backbone_shapes",
+    "begin_backbone",
+    "build_backbone",
     "export",
+    "export_backbone",
     "export_finetuned",
     "import_model",
     "infill",
     "load",
+    "load_backbone",
     "load_finetuned",
+    "load_model",
     "objective_scales",
     "packed_tensors",
     "padded_tensors",
@@ -66,6 +84,8 @@ __all__ = [
 
 _HOMES = {
     "Attention": "config",
+    "BackboneForPreTraining": "backbone",
+    "BegunBackbone": "backbone_folder",
     "BoundaryOutput": "heads",
     "ClassHead": "finetuning",
     "FineTuned": "finetuning",
@@ -75,6 +95,7 @@ _HOMES = {
     "Objective": "config",
     "PackedTensors": "inputs",
     "Pooler": "finetuning",
+    "PretrainingModel": "pretraining",
     "PretrainingOutput": "pretraining",
     "SboTensors": "inputs",
     "SpanBertConfig": "config",
@@ -83,12 +104,18 @@ _HOMES = {
     "SpanBoundaryHead": "heads",
     "SpanHead": "finetuning",
     "TokenClassHead": "finetuning",
+    "backbone_shapes": "backbone_folder",
+    "begin_backbone": "backbone_folder",
+    "build_backbone": "backbone_folder",
     "export": "convert",
+    "export_backbone": "backbone_folder",
     "export_finetuned": "finetuned_folder",
     "import_model": "convert",
     "infill": "infilling",
     "load": "convert",
+    "load_backbone": "backbone_folder",
     "load_finetuned": "finetuned_folder",
+    "load_model": "convert",
     "objective_scales": "loss",
     "packed_tensors": "inputs",
     "padded_tensors": "inputs",

@@ -22,12 +22,12 @@ from spanmask.tokenizer_folder import read_json
 from spanmask.vocab import Vocabulary
 
 CONFIG, MODEL, HEAD = "config.json", "model.safetensors", "sbo_head.safetensors"
-_PICKLE, _CARD = "pytorch_model.bin", "README.md"
+_PICKLE, CARD = "pytorch_model.bin", "README.md"
 #: Where weights may lie, the first of those that are there being read: each with what reads it, or each of the files that its index names.
 _WEIGHTS: dict[str, Callable[[Path], State]] = {MODEL: read_tensors, _PICKLE: read_pickled}
 _INDEX = ".index.json"
 #: Every file of a model that others or we write.
-MODEL_FILES = (CONFIG, MODEL, HEAD, _CARD, f"{MODEL}{_INDEX}", _PICKLE, *FILES)
+MODEL_FILES = (CONFIG, MODEL, HEAD, CARD, f"{MODEL}{_INDEX}", _PICKLE, *FILES)
 #: BertConfig's names of our fields.
 _FIELDS = {
     "vocab_size": "vocab_size",
@@ -148,6 +148,11 @@ def _config_of(folder: Path, content: Mapping[str, Any]) -> SpanBertConfig:
         raise ConfigError(f"{folder / CONFIG}: {error}") from None
 
 
+def holds_weights(folder: Path) -> bool:
+    """Return whether a folder has a file that `read_weights` looks for."""
+    return any((folder / f"{name}{end}").exists() for name in _WEIGHTS for end in ("", _INDEX))
+
+
 def read_weights(folder: Path) -> State:
     """Return the tensors of ``model.safetensors``, or else of ``pytorch_model.bin``, or of the files that an index of one of them names.
 
@@ -235,7 +240,14 @@ def publish_model(
     files = tokenizer_files(vocabulary, max_tokens=content.get("max_position_embeddings", 512))
     files[CONFIG] = json.dumps(content, indent=2, sort_keys=True).encode()
     if card is not None:
-        files[_CARD] = card.encode()
+        files[CARD] = card.encode()
+    publish_files(folder, files, states, overwrite=overwrite)
+
+
+def publish_files(
+    folder: Path, files: Mapping[str, bytes], states: Mapping[str, State], *, overwrite: bool = False
+) -> None:
+    """Write a model's folder of files and tensors by file, as `publish_model` does, which says what it raises."""
     with publish_folder(
         folder, partial(refuse_occupied, folder, MODEL_FILES, "model's", overwrite=overwrite)
     ) as written:

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from spanmask.errors import ConfigError
-from spanmask.model.bert_folder import HEAD, MODEL, StoredBert, bert_config, publish_model, read_bert
+from spanmask.model.bert_folder import CONFIG, HEAD, MODEL, StoredBert, bert_config, publish_model, read_bert
 from spanmask.model.config import FINE_TUNING, Objective, SpanBertConfig
 from spanmask.model.fitting import build, read_tensors, require_whole, shapes_of
 from spanmask.model.naming import BOUNDARY_NAMES, OFFSETS, TIED, Shapes, State, bert_names, modern_names, to_theirs
-from spanmask.model.pretraining import SpanBertForPreTraining
+from spanmask.model.pretraining import PretrainingModel, SpanBertForPreTraining
+from spanmask.tokenizer_folder import read_json
 from spanmask.vocab import Vocabulary
 
 _BOUNDARY = {name for (name,) in BOUNDARY_NAMES.values()}
@@ -125,6 +126,16 @@ def load(folder: str | Path, **changes: Any) -> SpanBertForPreTraining:
             f"{folder}: it lacks {', '.join(imported.initialised)}; start training from it instead (--init-from), which draws them anew"
         )
     return imported.model
+
+
+def load_model(folder: str | Path) -> PretrainingModel:
+    """Load a BERT as `load` does, or another masked language model as `spanmask.model.load_backbone` does, which say what they raise."""
+    path = Path(folder) / CONFIG
+    if not path.exists() or read_json(path).get("model_type", "bert") == "bert":
+        return load(folder)
+    from spanmask.model import load_backbone
+
+    return load_backbone(folder)
 
 
 def import_model(folder: str | Path, *, objective: Objective | None = Objective.MLM_SBO, **changes: Any) -> Imported:

@@ -19,7 +19,7 @@ from torch import Tensor
 from spanmask.errors import ConfigError
 from spanmask.model.dropout import without_dropout
 from spanmask.model.inputs import PackedTensors, SboTensors, padded_tensors
-from spanmask.model.pretraining import SpanBertForPreTraining
+from spanmask.model.pretraining import PretrainingModel
 from spanmask.records import Flags, Offsets
 from spanmask.tokenization import Tokenizer
 from spanmask.vocab import Vocabulary
@@ -75,7 +75,7 @@ class Infilled:
 
 
 def infill(
-    model: SpanBertForPreTraining, vocabulary: Vocabulary, texts: Sequence[str], *, top: int = 5
+    model: PretrainingModel, vocabulary: Vocabulary, texts: Sequence[str], *, top: int = 5
 ) -> Iterator[Infilled]:
     """Return what a model puts in place of the masks of each text; all texts are looked at before the first is answered.
 
@@ -113,7 +113,7 @@ def infill(
     )
 
 
-def _sequence(model: SpanBertForPreTraining, vocabulary: Vocabulary, ids: Offsets, where: str) -> Offsets:
+def _sequence(model: PretrainingModel, vocabulary: Vocabulary, ids: Offsets, where: str) -> Offsets:
     """Return a text's tokens between the special ones, if there is one to fill in and the model has room for them."""
     special, size, positions = vocabulary.special, len(ids) + 2, model.config.max_positions
     if special.mask not in ids:
@@ -126,7 +126,7 @@ def _sequence(model: SpanBertForPreTraining, vocabulary: Vocabulary, ids: Offset
     return np.concatenate([[special.cls], ids, [special.sep]])
 
 
-def _infilled(model: SpanBertForPreTraining, vocabulary: Vocabulary, text: str, ids: Offsets, top: int) -> Infilled:
+def _infilled(model: PretrainingModel, vocabulary: Vocabulary, text: str, ids: Offsets, top: int) -> Infilled:
     spans = _runs(ids == vocabulary.special.mask)
     mlm, sbo = _log_probabilities(model, ids, spans, len(vocabulary))
     filled = []
@@ -145,7 +145,7 @@ def _runs(flags: Flags) -> list[tuple[int, int]]:
 
 
 def _log_probabilities(
-    model: SpanBertForPreTraining, ids: Offsets, spans: Sequence[tuple[int, int]], entries: int
+    model: PretrainingModel, ids: Offsets, spans: Sequence[tuple[int, int]], entries: int
 ) -> tuple[Tensor, Tensor]:
     """Return the log probabilities (M, entries) of M masked tokens by each head, NaN where the boundary head has none."""
     batch, scored = _batch(model, ids, spans)
@@ -164,11 +164,9 @@ def _normalised(scores: Tensor, entries: int) -> Tensor:
     return scores[:, :entries].double().log_softmax(1).cpu()
 
 
-def _batch(
-    model: SpanBertForPreTraining, ids: Offsets, spans: Sequence[tuple[int, int]]
-) -> tuple[PackedTensors, Tensor]:
+def _batch(model: PretrainingModel, ids: Offsets, spans: Sequence[tuple[int, int]]) -> tuple[PackedTensors, Tensor]:
     """Return a sequence as a bin whose target slots are its masked tokens, and which of these have an offset in the table, (M,) bool."""
-    device = model.encoder.embeddings.words.weight.device
+    device = next(model.parameters()).device
     places = [(at, start - 1, end, at - start) for start, end in spans for at in range(start, end)]
     position, left, right, offset = torch.tensor(places, dtype=torch.int32, device=device).T
     scored = offset < model.config.max_span_offset

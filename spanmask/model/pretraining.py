@@ -38,21 +38,22 @@ class PretrainingOutput(NamedTuple):
     sbo_predicted: Tensor
 
 
-class SpanBertForPreTraining(nn.Module):
-    """An encoder with a head for masked tokens and, under objective ``mlm+sbo``, one for span boundaries.
+class PretrainingModel(nn.Module):
+    """An encoder with a head for masked tokens and, under objective ``mlm+sbo``, one for span boundaries: what training asks of any.
 
-    `forward` has no data-dependent shape and no host synchronisation: `torch.compile` takes it whole (``fullgraph``, ``dynamic=False``).
+    Attributes
+    ----------
+    config
+        Its shape.
+    sbo
+        The span boundary head; None under objective ``mlm``.
+    packed
+        Whether a bin may hold several sequences; else it holds one.
     """
 
-    padding: Tensor
-
-    def __init__(self, config: SpanBertConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.encoder = SpanBertEncoder(config)
-        self.mlm = MlmHead(config)
-        self.sbo = SpanBoundaryHead.of(config) if config.objective is Objective.MLM_SBO else None
-        self.register_buffer("padding", entry_padding(config.padded_vocab, config.vocab_size), persistent=False)
+    config: SpanBertConfig
+    sbo: SpanBoundaryHead | None
+    packed = True
 
     def forward(self, batch: PackedTensors, scales: Tensor) -> PretrainingOutput:
         """Return the losses of a batch.
@@ -88,27 +89,56 @@ class SpanBertForPreTraining(nn.Module):
             scores = self.score(batch)
             return target_loss(scores.mlm, batch.mlm_labels), target_loss(scores.sbo, sbo_labels)
         mlm_rows, sbo_rows = self._rows(batch)
-        words = self.encoder.embeddings.words.weight
-        mlm = loss_of_rows(mlm_rows, words, self._bias(), batch.mlm_labels)
-        sbo_bias = self._bias() if self.sbo is None else self.sbo.entry_bias()
-        return mlm, loss_of_rows(sbo_rows, words, sbo_bias, sbo_labels)
+        words, bias = self._words(), self._bias()
+        mlm = loss_of_rows(mlm_rows, words, bias, batch.mlm_labels)
+        return mlm, loss_of_rows(sbo_rows, words, bias if self.sbo is None else self.sbo.entry_bias(), sbo_labels)
 
     def score(self, batch: PackedTensors) -> Scores:
         """Return the scores of a batch's target slots: of masked tokens, and of span boundaries if there is a head for them."""
         mlm_rows, sbo_rows = self._rows(batch)
-        words = self.encoder.embeddings.words.weight
         if self.sbo is None:
-            scores = functional.linear(mlm_rows, words, self._bias())
+            scores = functional.linear(mlm_rows, self._words(), self._bias())
             return Scores(scores, scores[:0])
-        both = functional.linear(torch.cat([mlm_rows, sbo_rows]), words)
+        both = functional.linear(torch.cat([mlm_rows, sbo_rows]), self._words())
         mlm, sbo = torch.split(both, [mlm_rows.shape[0], sbo_rows.shape[0]])
         return Scores(mlm + self._bias(), sbo + self.sbo.entry_bias())
 
     def _rows(self, batch: PackedTensors) -> tuple[Tensor, Tensor]:
-        """Return what both heads make of a batch's target slots, (P, H) and (Q, H)."""
+        """Return what both heads make of a batch's target slots, (P, E) and (Q, E); Q is 0 where there is no head for them."""
+        raise NotImplementedError
+
+    def _words(self) -> Tensor:
+        """Return the word embedding, (W, E), which rows are multiplied with."""
+        raise NotImplementedError
+
+    def _bias(self) -> Tensor:
+        """Return what is added to the scores of masked tokens, (W,); the vocabulary's padding never wins by it."""
+        raise NotImplementedError
+
+
+class SpanBertForPreTraining(PretrainingModel):
+    """BERT's encoder with both heads.
+
+    `forward` has no data-dependent shape and no host synchronisation: `torch.compile` takes it whole (``fullgraph``, ``dynamic=False``).
+    """
+
+    padding: Tensor
+
+    def __init__(self, config: SpanBertConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = SpanBertEncoder(config)
+        self.mlm = MlmHead(config)
+        self.sbo = SpanBoundaryHead.of(config) if config.objective is Objective.MLM_SBO else None
+        self.register_buffer("padding", entry_padding(config.padded_vocab, config.vocab_size), persistent=False)
+
+    def _rows(self, batch: PackedTensors) -> tuple[Tensor, Tensor]:
         hidden: Tensor = self.encoder(batch)
         mlm: Tensor = self.mlm(hidden, batch.mlm_positions)
         return mlm, mlm[:0] if self.sbo is None else self.sbo.rows(hidden, batch.sbo)
+
+    def _words(self) -> Tensor:
+        return self.encoder.embeddings.words.weight
 
     def _bias(self) -> Tensor:
         return self.mlm.bias + self.padding.to(self.mlm.bias.dtype)

@@ -9,6 +9,7 @@ from spanmask.errors import ConfigError, MismatchError
 from spanmask.escaping import short_digest
 from spanmask.model.config import FINE_TUNING
 from spanmask.model.encoders import LoadedEncoder, assembled, read_encoder
+from spanmask.model.pretraining import SpanBertForPreTraining
 from spanmask.model.tokenizer_files import read_tokenizer
 from spanmask.train.record import RUN
 from spanmask.train.run_folder import load_run
@@ -63,6 +64,11 @@ def _of_run(
     folder: Path, step: int | None, vocabulary: Vocabulary | None, *, pooler: bool, **changes: Any
 ) -> LoadedEncoder:
     run = load_run(folder, step=step)
+    if not isinstance(run.model, SpanBertForPreTraining):
+        raise ConfigError(
+            f"{folder}: its model was trained with backbone, and only BERTs are fine-tuned here: export it (spanmask export-model) "
+            "and fine-tune it with transformers"
+        )
     if vocabulary is not None and vocabulary.sha256 != run.vocabulary.sha256:
         found, wanted = short_digest(vocabulary.sha256), short_digest(run.vocabulary.sha256)
         raise MismatchError(

@@ -17,7 +17,7 @@ from spanmask.train.optimizer import MOMENTS
 #: What a run goes on from, and what it must be; where its stream stands is looked at by that.
 _KINDS = {"vocabulary": str, "datasets": list, "model": dict, "stream": dict, "meter": dict}
 #: What runs of before do not tell.
-_NEWER = {"new_heads": list, "dropped_rows": int}
+_NEWER = {"new_heads": list, "dropped_rows": int, "backbone": dict}
 
 
 def read_run_checkpoint(folder: Path, *, optimizer: bool = True) -> Checkpoint:
@@ -35,8 +35,20 @@ def read_run_checkpoint(folder: Path, *, optimizer: bool = True) -> Checkpoint:
     checkpoint = read_checkpoint(folder, optimizer=optimizer)
     config = _model_of(folder / STATE, checkpoint.state)
     require_layers(folder, config.layers, checkpoint.model)
-    require_tensors(folder, checkpoint, shapes_of(config), STATE, optimizer=optimizer)
+    shapes, trained = _shapes_of(folder / STATE, checkpoint.state.get("backbone"), config)
+    require_tensors(folder, checkpoint, shapes, STATE, optimizer=optimizer, trained=trained)
     return checkpoint
+
+
+def _shapes_of(
+    path: Path, backbone: dict[str, Any] | None, config: SpanBertConfig
+) -> tuple[Shapes, Collection[str] | None]:
+    """Return the shapes of the tensors of a model of ours, or of transformers, and the names of those that updates change; None: all."""
+    if backbone is None:
+        return shapes_of(config), None
+    from spanmask.model import backbone_shapes
+
+    return backbone_shapes(backbone, config, path)
 
 
 def require_tensors(

@@ -102,6 +102,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 #: Fields of `SpanBertConfig` that change a model's shape.
 SHAPE = ("hidden", "layers", "heads", "intermediate", "max_positions", "max_span_offset")
+#: Fields that a model of transformers has in its own configuration.
+OURS_ALONE = ("model", "attention", "hidden_dropout", "attention_dropout")
 _WARMUP = 10_000
 
 
@@ -115,6 +117,8 @@ class TrainConfig(Options):
         tiny, mini, small, medium, base or large.
     init_from
         Folder with a BERT to go on from, as transformers saves it, whose shape it then is.
+    backbone
+        Folder with any masked language model of transformers to train: its weights, or config.json alone. Shape and dropout are its own.
     hidden
         Width, instead of the model's.
     layers
@@ -218,6 +222,7 @@ class TrainConfig(Options):
 
     model: str = "base"
     init_from: Annotated[str, Form("a folder", "FOLDER")] | None = None
+    backbone: Annotated[str, Form("a folder", "FOLDER")] | None = None
     hidden: int | None = None
     layers: int | None = None
     heads: int | None = None
@@ -293,6 +298,7 @@ class TrainConfig(Options):
         self._require(
             lambda value: value <= self.steps, f"at most as many as there are steps ({self.steps:,})", "warmup"
         )
+        self._check_backbone()
         left = self.steps - (self.warmup or 0)
         self._require(lambda value: value <= left, f"at most the steps after the warm-up ({left:,})", "cooldown")
         for weight in self.weights or ():
@@ -300,6 +306,16 @@ class TrainConfig(Options):
                 raise ConfigError(
                     f"weights are {list(self.weights or ())}: give each above 0, up to 1000", options=("weights",)
                 )
+
+    def _check_backbone(self) -> None:
+        """Refuse what goes with a model of ours alone."""
+        others = {name for name, value in self.shape.items() if name != "max_span_offset"}
+        others |= {name for name in ("init_from", "compile") if getattr(self, name)}
+        if self.backbone is not None and others:
+            raise ConfigError(
+                f"{', '.join(sorted(others))}: with backbone, the model is that of {self.backbone}, and is not compiled; leave them out",
+                options=tuple(sorted(others)),
+            )
 
     @classmethod
     def of(cls, preset: str = "paper", **options: Any) -> Self:

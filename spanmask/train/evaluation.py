@@ -14,12 +14,13 @@ import numpy.typing as npt
 import torch
 
 from spanmask.batches import IGNORED, PackedBatch
+from spanmask.loading.padding import as_bins
 from spanmask.loading.position import Position
 from spanmask.loading.rows import Masks
 from spanmask.model.dropout import without_dropout
 from spanmask.model.inputs import packed_tensors
 from spanmask.model.loss import objective_scales
-from spanmask.model.pretraining import SpanBertForPreTraining
+from spanmask.model.pretraining import PretrainingModel
 from spanmask.records import Flags
 from spanmask.shard.reader import ShardSet
 from spanmask.train.config import TrainConfig
@@ -71,7 +72,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: SpanBertForPreTraining,
+    model: PretrainingModel,
     shards: Sequence[ShardSet],
     config: TrainConfig,
     world: World | None = None,
@@ -101,7 +102,7 @@ def evaluate(
     """
     watch = watch or Watch()
     world = world or World(device=next(model.parameters()).device)
-    stream = stream_of(shards, config, model.config, world, masks=Masks.STORED)
+    stream = stream_of(shards, config, model.config, world, masks=Masks.STORED, packed=model.packed)
     forward = forward_of(model, precision_of(config.dtype, world.device))
     scales = objective_scales(1, 1).float().to(world.device)
     sums, spans = np.zeros(7), np.zeros((2, 2, LONGEST + 1), np.int64)
@@ -109,8 +110,7 @@ def evaluate(
     done = 0
     with without_dropout(model), torch.no_grad():
         for delivered in stream.batches(Position()):
-            batch = delivered.batch
-            assert isinstance(batch, PackedBatch)  # noqa: S101 - the stream's layout
+            batch = delivered.batch if isinstance(delivered.batch, PackedBatch) else as_bins(delivered.batch)
             output = forward(packed_tensors(batch).to(world.device), scales)
             told = output.mlm_sum, output.sbo_sum, output.mlm_correct, output.sbo_correct
             # The last counts ranks that gave up; they meet the others at the sum.

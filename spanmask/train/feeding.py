@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from spanmask.batches import PackedBatch
+from spanmask.loading.padding import as_bins
 from spanmask.loading.position import Position
 from spanmask.loading.prefetching import Ahead
 from spanmask.loading.share import Counts, Delivered
@@ -18,6 +19,7 @@ from spanmask.loading.stream import Stream
 from spanmask.loading.torch_dataset.tensors import Transfer
 from spanmask.model.inputs import PackedTensors, packed_tensors
 from spanmask.model.loss import objective_scales
+from spanmask.train.distributed import World
 
 #: Steps that are made ahead of the one under way.
 _AHEAD = 2
@@ -87,7 +89,7 @@ def _begun(
 ) -> tuple[StepBatches, torch.cuda.Event | None]:
     """Return a step on its way to the device, and what follows its copy."""
     overall = _total([one.overall or one.counts for one in group])
-    batches = [one.batch for one in group if isinstance(one.batch, PackedBatch)]
+    batches = [one.batch if isinstance(one.batch, PackedBatch) else as_bins(one.batch) for one in group]
     (moved, scales), copied = transfer.begin(
         (
             tuple(packed_tensors(batch) for batch in batches),
@@ -104,6 +106,16 @@ def _begun(
         after=group[-1].after,
     )
     return step, copied
+
+
+def added_up(step: StepBatches, world: World, sbo_weight: float) -> StepBatches:
+    """Return a step with the counts of all ranks, for streams that know one rank's alone; waits for the others."""
+    own = step.own
+    counts = torch.tensor([own.tokens, own.mlm, own.sbo, own.sequences], device=world.device)
+    world.all_reduce(counts)
+    tokens, mlm, sbo, sequences = counts.tolist()
+    scales = objective_scales(mlm, sbo, sbo_weight=sbo_weight).to(step.scales)
+    return replace(step, scales=scales, overall=Counts(tokens=tokens, mlm=mlm, sbo=sbo, sequences=sequences))
 
 
 def _total(counts: list[Counts]) -> Counts:

@@ -9,17 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from spanmask.errors import SpanmaskError
-from spanmask.loading.config import BatchLayout
 from spanmask.loading.position import Position
 from spanmask.loading.stream import Stream
-from spanmask.model.pretraining import SpanBertForPreTraining
+from spanmask.model.pretraining import PretrainingModel
 from spanmask.shard.reader import ShardSet
 from spanmask.train.agreeing import Wishes
 from spanmask.train.checkpoint import Checkpoint, CheckpointWriter, latest_checkpoint
 from spanmask.train.config import TrainConfig
 from spanmask.train.distributed import World
 from spanmask.train.evaluation import AbandonedError, evaluate
-from spanmask.train.feeding import StepBatches, step_batches
+from spanmask.train.feeding import StepBatches, added_up, step_batches
 from spanmask.train.metrics import Meter
 from spanmask.train.record import Run
 from spanmask.train.run_folder import RunFolder
@@ -29,14 +28,15 @@ from spanmask.train.watching import Finished, Progress, Watch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """A run as it begins, or goes on. state: of the checkpoint it goes on from, None at the start."""
+    """A run as it begins, or goes on. state: of the checkpoint it goes on from, None at the start. batches: how they are made, and why."""
 
     run: Run
     world: World
-    model: SpanBertForPreTraining
+    model: PretrainingModel
     update: TrainStep
     stream: Stream
     state: dict[str, Any] | None
+    batches: str = ""
 
     @property
     def step(self) -> int:
@@ -92,6 +92,8 @@ class Loop:
                     if batches is None:
                         self._stop_waiting(number)
                         break
+                    if not stream.knows_overall:
+                        batches = added_up(batches, self._world, config.sbo_weight)
                     number += 1
                     self._step(number, batches, time.perf_counter() - began, last=number == end)
             return self._end(number)
@@ -211,7 +213,7 @@ class Loop:
     def _checkpoint(self, number: int, after: Position) -> Checkpoint:
         """Return a copy of all that a run goes on from."""
         started = self._started
-        stream = after.to_state(BatchLayout.PACKED, started.stream.settings)
+        stream = after.to_state(started.stream.config.layout, started.stream.settings)
         state = {**started.run.to_json(), "step": number, "stream": stream, "meter": self._meter.to_state()}
         return started.update.checkpoint(state)
 

@@ -12,7 +12,7 @@ from spanmask.train.record import Run
 _HEADER = """---
 library_name: transformers
 pipeline_tag: fill-mask
-tags: [bert, spanbert, spanmask]
+tags: [{}, spanbert, spanmask]
 ---
 """
 
@@ -30,8 +30,12 @@ def model_card(run: Run, steps: tuple[int, ...], lines: tuple[Mapping[str, Any],
         Evaluations of the run.
     """
     config, model = run.config, run.model
-    began = "from nothing" if config.init_from is None else f"from {code_span(Path(config.init_from).name)}"
+    source = config.init_from or config.backbone
+    began = "from nothing" if source is None else f"from {code_span(Path(source).name)}"
+    kind = "bert" if run.backbone is None else run.backbone["model_type"]
+    ours = {"dropout in training": f"{config.hidden_dropout:g}, of attention {config.attention_dropout:g}"}
     mean = f", the mean of {len(steps)} checkpoints" if len(steps) > 1 else ""
+    pooler = " The pooler is not trained." if run.backbone is None else ""
     rows = {
         "shape": f"{model.layers} layers of width {model.hidden}, {model.heads} heads, {model.max_positions} positions",
         "parameters": f"{run.parameters:,}",
@@ -40,16 +44,16 @@ def model_card(run: Run, steps: tuple[int, ...], lines: tuple[Mapping[str, Any],
         "batch": f"{config.batch_size} bins × {config.accumulate} on each rank",
         "learning rate": f"{config.lr:g} after {config.warmup:,} steps, {config.schedule}",
         "weight decay, epsilon": f"{config.weight_decay:g}, {config.epsilon:g}",
-        "dropout in training": f"{config.hidden_dropout:g}, of attention {config.attention_dropout:g}",
+        **(ours if run.backbone is None else {}),
         "masks": str(config.masks),
         "datasets": ", ".join(run.datasets),
         "vocabulary": run.vocabulary,
     } | _evaluated(steps[-1], lines)
-    return f"""{_HEADER}
-# A BERT trained on masked spans
+    return f"""{_HEADER.format(kind)}
+# A {"BERT" if run.backbone is None else code_span(kind)} trained on masked spans
 
 Trained with spanmask as SpanBERT is (Joshi et al. 2020, arXiv 1907.10529), on one segment, without
-next sentence prediction. The pooler is not trained. `sbo_head.safetensors`, where it is there, is the span boundary head, which
+next sentence prediction.{pooler} `sbo_head.safetensors`, where it is there, is the span boundary head, which
 `spanmask infill` reads.
 
 {fact_table(rows)}

@@ -11,12 +11,12 @@ import torch
 
 from spanmask.loading.position import Position
 from spanmask.loading.share import Counts
-from spanmask.model.config import SpanBertConfig
-from spanmask.model.pretraining import SpanBertForPreTraining
+from spanmask.model.pretraining import PretrainingModel
 from spanmask.shard.reader import ShardSet
 from spanmask.train.config import TrainConfig
 from spanmask.train.distributed import World
 from spanmask.train.feeding import step_batches
+from spanmask.train.loop import Started
 from spanmask.train.metrics import flops
 from spanmask.train.starting import stream_of
 from spanmask.train.step import is_compiled
@@ -27,15 +27,16 @@ from spanmask.train.watching import Plan
 _SECONDS, _PASSES, _GROWTH = 0.5, 2, 4
 
 
-def plan_of(
-    config: TrainConfig, model: SpanBertConfig, parameters: int, shards: Sequence[ShardSet], world: World, step: int
-) -> Plan:
-    """Return what a run will do from a step on. parameters: of the model."""
+def plan_of(config: TrainConfig, started: Started, shards: Sequence[ShardSet]) -> Plan:
+    """Return what a run will do from where it stands."""
+    run, world = started.run, started.world
     weights = config.weights or [1.0] * len(shards)
     parts = [[round(weight * count) for count in _counts(one)] for weight, one in zip(weights, shards, strict=True)]
     rows, tokens, masked = map(sum, zip(*parts, strict=True))
     width = config.width or max(one.manifest.config.sequence.max_tokens for one in shards)
-    update = min(config.batch_size * config.accumulate * world.size * width, tokens)
+    # Rows that are padded hold a sequence each, of any length.
+    held = width if started.model.packed else tokens / rows
+    update = min(round(config.batch_size * config.accumulate * world.size * held), tokens)
     targets = update * masked // tokens
     work = Counts(tokens=update, mlm=targets, sbo=targets, sequences=0)
     return Plan(
@@ -43,15 +44,15 @@ def plan_of(
         ranks=world.size,
         precision="bf16" if precision_of(config.dtype, world.device) is torch.bfloat16 else "fp32",
         compiled=is_compiled(config, world.device),
-        model=config.init_from or config.model,
-        parameters=parameters,
+        model=config.backbone or config.init_from or config.model,
+        parameters=run.parameters,
         rows=rows,
         tokens=tokens,
         update_tokens=update,
-        step=step,
+        step=started.step,
         steps=config.steps,
-        note=_note(config),
-        update_flops=flops(model, work, update * tokens // rows),
+        note=started.batches or _note(config),
+        update_flops=flops(run.model, work, update * tokens // rows),
     )
 
 
@@ -68,9 +69,7 @@ def _counts(shards: ShardSet) -> tuple[int, int, int]:
     return split.rows, split.tokens, shards.manifest.statistics[split.name]["masked_tokens"]
 
 
-def trial_seconds(
-    model: SpanBertForPreTraining, config: TrainConfig, shards: Sequence[ShardSet], world: World
-) -> float:
+def trial_seconds(model: PretrainingModel, config: TrainConfig, shards: Sequence[ShardSet], world: World) -> float:
     """Return about how many seconds a token of an update takes this rank, by passes over the first bins of the data, from one on.
 
     Of the run nothing changes: an update clears gradients before it begins, and draws dropout from a seed of its own.
@@ -78,7 +77,7 @@ def trial_seconds(
     forward = forward_of(model, precision_of(config.dtype, world.device))
     best, bins, passes, seconds = math.inf, 1, 0, 0.0
     while seconds < _SECONDS and (passes < _PASSES or bins < config.batch_size):
-        stream = stream_of(shards, config.changed(batch_size=bins), model.config, world)
+        stream = stream_of(shards, config.changed(batch_size=bins), model.config, world, packed=model.packed)
         feed = step_batches(stream, Position(), accumulate=1, sbo_weight=config.sbo_weight, device=world.device)
         with closing(feed):
             step = next(feed)

@@ -28,7 +28,8 @@ class Run:
     """What a run was started with.
 
     datasets: fingerprints, in order. names: of their folders, by fingerprint. vocabulary: its SHA-256. new_heads, dropped_rows: what is not
-    as the model to start from had it: heads that were drawn anew, by name, and rows of its embedding beyond the vocabulary.
+    as the model to start from had it: heads that were drawn anew, by name, and rows of its embedding beyond the vocabulary. backbone: the
+    configuration of a model of transformers, as that has it; None for our own.
     """
 
     config: TrainConfig
@@ -39,6 +40,7 @@ class Run:
     new_heads: tuple[str, ...] = ()
     dropped_rows: int = 0
     names: Mapping[str, str] = field(default_factory=dict)
+    backbone: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         texts = [self.vocabulary, *self.datasets, *self.new_heads, *self.names, *self.names.values()]
@@ -59,7 +61,8 @@ class Run:
             "parameters": self.parameters,
             "new_heads": list(self.new_heads),
             "dropped_rows": self.dropped_rows,
-            "versions": versions(),
+            **({} if self.backbone is None else {"backbone": self.backbone}),
+            "versions": versions(*(() if self.backbone is None else ("transformers",))),
         }
 
     @classmethod
@@ -75,13 +78,14 @@ class Run:
             new_heads=tuple(content.get("new_heads", ())),
             dropped_rows=content.get("dropped_rows", 0),
             names={**content.get("names", {})},
+            backbone=content.get("backbone"),
         )
 
 
 @cache
-def versions() -> dict[str, str]:
-    """Return the versions that may change a run's numbers."""
-    return {"python": platform.python_version(), **{name: version(name) for name in ("spanmask", "torch")}}
+def versions(*libraries: str) -> dict[str, str]:
+    """Return the versions that may change a run's numbers. libraries: beside those that any run computes with."""
+    return {"python": platform.python_version(), **{name: version(name) for name in ("spanmask", "torch", *libraries)}}
 
 
 def read_record(

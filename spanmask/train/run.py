@@ -13,7 +13,6 @@ import torch
 
 from spanmask.errors import ConfigError, MismatchError
 from spanmask.escaping import short_digest
-from spanmask.loading.config import BatchLayout
 from spanmask.loading.position import Position, read_state
 from spanmask.loading.rows import require_targets
 from spanmask.loading.torch_dataset.tensors import Datasets, open_datasets
@@ -91,8 +90,7 @@ def train(  # noqa: PLR0913 - the one door
             position = _position(started, allow_other_data=allow_other_data)
             held_out = _held_out(shards, mmap=config.mmap) if config.evaluate or config.eval_every else []
             if world.first:
-                run = started.run
-                plan = plan_of(config, run.model, run.parameters, shards, world, started.step)
+                plan = plan_of(config, started, shards)
                 watch.begin(replace(plan, trial=partial(trial_seconds, started.model, config, shards, world)))
             loop = Loop(folder, config, started, held_out, watch)
             if world.first:
@@ -134,12 +132,8 @@ def _start(folder: RunFolder, config: TrainConfig, shards: Sequence[ShardSet], w
         require_casing(folder.path, read_tokenizer(folder.tokenizer), shards[0])
     checkpoint = read_chosen(found, max(found)) if found else None
     state: dict[str, Any] | None = world.broadcast_object(checkpoint.state if checkpoint else None)
-    if state is None:
-        begun = begin_model(config, shards, tell=world.first)
-        model, new_heads, dropped_rows = begun.model, begun.new_heads, begun.dropped
-    else:
-        model = resumed_model(state, config, shards)
-        new_heads, dropped_rows = tuple(state.get("new_heads", ())), state.get("dropped_rows", 0)
+    begun = begin_model(config, shards, tell=world.first) if state is None else resumed_model(state, config, shards)
+    model = begun.model
     if checkpoint:
         model.load_state_dict(checkpoint.model)
     model.to(world.device).train()
@@ -162,11 +156,12 @@ def _start(folder: RunFolder, config: TrainConfig, shards: Sequence[ShardSet], w
         names={one.manifest.fingerprint: name_of(one.root) for one in shards},
         vocabulary=shards[0].manifest.stated_vocabulary.sha256,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        new_heads=new_heads,
-        dropped_rows=dropped_rows,
+        new_heads=begun.new_heads,
+        dropped_rows=begun.dropped,
+        backbone=begun.backbone,
     )
-    stream = stream_of(shards, config, model.config, world)
-    return Started(run=run, world=world, model=model, update=update, stream=stream, state=state)
+    stream = stream_of(shards, config, model.config, world, packed=model.packed)
+    return Started(run=run, world=world, model=model, update=update, stream=stream, state=state, batches=begun.batches)
 
 
 def _position(started: Started, *, allow_other_data: bool) -> Position:
@@ -183,4 +178,4 @@ def _position(started: Started, *, allow_other_data: bool) -> Position:
             "give the run's own dataset, or --allow-other-data to go on with this one from its start"
         )
     stream = started.stream
-    return read_state(state["stream"], BatchLayout.PACKED, stream.settings, samples=stream.samples)[0]
+    return read_state(state["stream"], stream.config.layout, stream.settings, samples=stream.samples)[0]

@@ -22,8 +22,9 @@ from pathlib import Path
 from spanmask.errors import ConfigError
 from spanmask.escaping import counted
 from spanmask.model.config import SpanBertConfig
+from spanmask.model.convert import export
 from spanmask.model.fitting import build
-from spanmask.model.pretraining import SpanBertForPreTraining
+from spanmask.model.pretraining import PretrainingModel, SpanBertForPreTraining
 from spanmask.model.tokenizer_files import read_tokenizer, write_tokenizer
 from spanmask.report.curves_page import curves_page
 from spanmask.report.named import names_of
@@ -85,10 +86,20 @@ class RunFolder:
 class LoadedRun:
     """A run's model after ``step`` updates, on the host in float32, what its ids mean, and its card in Markdown."""
 
-    model: SpanBertForPreTraining
+    model: PretrainingModel
     vocabulary: Vocabulary
     step: int
     card: str
+
+    def export(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write the model so that transformers loads it; see `spanmask.model.export` and `spanmask.model.export_backbone`."""
+        if isinstance(self.model, SpanBertForPreTraining):
+            export(self.model, folder, self.vocabulary, overwrite=overwrite, card=self.card)
+            return
+        from spanmask.model import BackboneForPreTraining, export_backbone
+
+        assert isinstance(self.model, BackboneForPreTraining)  # noqa: S101 - there is no third kind
+        export_backbone(self.model, folder, self.vocabulary, overwrite=overwrite, card=self.card)
 
 
 def load_run(folder: str | Path, *, step: int | None = None, average: int = 1) -> LoadedRun:
@@ -119,10 +130,18 @@ def load_run(folder: str | Path, *, step: int | None = None, average: int = 1) -
         )
     checkpoints = (read_chosen(found, number, optimizer=False) for number in steps)
     state, config = _mean(checkpoints, average)
-    model = build(config)
+    model = _built(run, config, files.path / RUN)
     model.load_state_dict(state)
     card = model_card(run, tuple(steps), tuple(files.evaluations.read()))
     return LoadedRun(model=model, vocabulary=read_tokenizer(files.tokenizer), step=chosen, card=card)
+
+
+def _built(run: Run, config: SpanBertConfig, path: Path) -> PretrainingModel:
+    if run.backbone is None:
+        return build(config)
+    from spanmask.model import build_backbone
+
+    return build_backbone(run.backbone, config, path)[0]
 
 
 def _mean(checkpoints: Iterator[Checkpoint], count: int) -> tuple[Tensors, SpanBertConfig]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from spanmask.loading.stream import Stream
 from spanmask.model.config import Objective, SpanBertConfig
 from spanmask.model.convert import Imported, import_model
 from spanmask.model.fitting import build
-from spanmask.model.pretraining import SpanBertForPreTraining
+from spanmask.model.pretraining import PretrainingModel
 from spanmask.model.tokenizer_files import read_tokenizer
 from spanmask.shard.reader import ShardSet
 from spanmask.train.config import TrainConfig
@@ -27,6 +28,21 @@ from spanmask.vocab import CASINGS, Vocabulary
 
 #: Fields of a model's configuration that a resumed run may change: they decide no tensor's shape.
 _FREE = ("hidden_dropout", "attention_dropout", "attention")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """A model as a run begins with it, or goes on.
+
+    new_heads, dropped: what of it is not as it was stored. backbone: the configuration of one of transformers; None for our own. batches:
+    how its batches are made, and why, where that is to be told.
+    """
+
+    model: PretrainingModel
+    new_heads: tuple[str, ...] = ()
+    dropped: int = 0
+    backbone: dict[str, Any] | None = None
+    batches: str = ""
 
 
 def free_options(config: TrainConfig) -> dict[str, Any]:
@@ -49,12 +65,12 @@ def model_config(config: TrainConfig, shards: Sequence[ShardSet]) -> SpanBertCon
     return SpanBertConfig.preset(config.model, vocab_size=size, **changes)
 
 
-def initial_model(config: TrainConfig, shards: Sequence[ShardSet]) -> SpanBertForPreTraining:
+def initial_model(config: TrainConfig, shards: Sequence[ShardSet]) -> PretrainingModel:
     """Return the model before the first step; see `begin_model`."""
     return begin_model(config, shards).model
 
 
-def begin_model(config: TrainConfig, shards: Sequence[ShardSet], *, tell: bool = True) -> Imported:
+def begin_model(config: TrainConfig, shards: Sequence[ShardSet], *, tell: bool = True) -> Begun:
     """Return the model before the first step, a function of the configuration and its seed, and what of it is not as it was stored.
 
     tell: whether to warn of that; one rank does.
@@ -67,8 +83,10 @@ def begin_model(config: TrainConfig, shards: Sequence[ShardSet], *, tell: bool =
         The one to go on from has another vocabulary than the datasets, or the same with another casing.
     """
     torch.manual_seed(config.seed)
+    if config.backbone is not None:
+        return _begun_backbone(config, config.backbone, shards[0], tell=tell)
     if config.init_from is None:
-        return Imported(model=build(model_config(config, shards)), initialised=(), unused=())
+        return Begun(model=build(model_config(config, shards)))
     if config.shape:
         raise ConfigError(
             f"{', '.join(config.shape)}: the shape is that of {config.init_from}; leave them out",
@@ -87,7 +105,20 @@ def begin_model(config: TrainConfig, shards: Sequence[ShardSet], *, tell: bool =
     imported = import_model(config.init_from, **options)
     if tell:
         _warn_of_changes(config.init_from, imported)
-    return imported
+    return Begun(model=imported.model, new_heads=imported.new_heads, dropped=imported.dropped)
+
+
+def _begun_backbone(config: TrainConfig, folder: str, shards: ShardSet, *, tell: bool) -> Begun:
+    from spanmask.model import begin_backbone
+
+    with warnings.catch_warnings():
+        if not tell:
+            warnings.simplefilter("ignore")
+        begun = begin_backbone(
+            folder, shards.manifest.vocabulary, objective=config.objective, max_span_offset=config.max_span_offset
+        )
+        _warn_of_new_heads(folder, begun.new_heads)
+    return Begun(model=begun.model, new_heads=begun.new_heads, backbone=begun.content, batches=begun.batches)
 
 
 def require_casing(place: str | Path, vocabulary: Vocabulary, shards: ShardSet) -> None:
@@ -106,9 +137,13 @@ def require_casing(place: str | Path, vocabulary: Vocabulary, shards: ShardSet) 
         )
 
 
+def _warn_of_new_heads(folder: str, heads: Sequence[str]) -> None:
+    if heads:
+        warnings.warn(f"{folder}: it lacks the {' and the '.join(heads)}: drawn anew", stacklevel=3)
+
+
 def _warn_of_changes(folder: str, imported: Imported) -> None:
-    if imported.new_heads:
-        warnings.warn(f"{folder}: it lacks the {' and the '.join(imported.new_heads)}: drawn anew", stacklevel=2)
+    _warn_of_new_heads(folder, imported.new_heads)
     if imported.dropped:
         size = imported.model.config.vocab_size
         warnings.warn(
@@ -118,8 +153,8 @@ def _warn_of_changes(folder: str, imported: Imported) -> None:
         )
 
 
-def resumed_model(state: dict[str, Any], config: TrainConfig, shards: Sequence[ShardSet]) -> SpanBertForPreTraining:
-    """Return a model of a checkpoint's shape, its parameters still to be loaded.
+def resumed_model(state: dict[str, Any], config: TrainConfig, shards: Sequence[ShardSet]) -> Begun:
+    """Return a model of a checkpoint's shape, its parameters still to be loaded, and what the checkpoint tells of how it began.
 
     Raises
     ------
@@ -133,13 +168,24 @@ def resumed_model(state: dict[str, Any], config: TrainConfig, shards: Sequence[S
             f"that of {shards[0].root} to {short_digest(vocabulary)}: "
             "give a dataset with the run's vocabulary"
         )
-    stored = SpanBertConfig.from_json(state["model"]).changed(**free_options(config))
-    wanted = stored.changed(objective=config.objective) if config.init_from else model_config(config, shards)
+    stored, backbone = SpanBertConfig.from_json(state["model"]), state.get("backbone")
+    if backbone is None:
+        stored = stored.changed(**free_options(config))
+        wanted = stored.changed(objective=config.objective) if config.init_from else model_config(config, shards)
+    else:
+        table = stored.max_span_offset if config.max_span_offset is None else config.max_span_offset
+        wanted = stored.changed(objective=config.objective, max_span_offset=table)
     told, asked = stored.to_json(), wanted.to_json()
     unlike = [f"{name} is {told[name]}, asked for is {asked[name]}" for name in told if told[name] != asked[name]]
     if unlike:
         raise MismatchError(f"the checkpoint's model differs: {'; '.join(unlike)}; resume with the run's own options")
-    return build(stored)
+    began: dict[str, Any] = {"new_heads": tuple(state.get("new_heads", ())), "dropped": state.get("dropped_rows", 0)}
+    if backbone is None:
+        return Begun(model=build(stored), **began)
+    from spanmask.model import build_backbone
+
+    model, batches = build_backbone(backbone, stored, "the checkpoint's backbone")
+    return Begun(model=model, **began, backbone=backbone, batches=batches)
 
 
 def stream_of(
@@ -149,8 +195,9 @@ def stream_of(
     world: World,
     *,
     masks: Masks | None = None,
+    packed: bool = True,
 ) -> Stream:
-    """Return a rank's stream of packed batches that a model can take. masks: instead of the configuration's.
+    """Return a rank's stream of batches that a model can take. masks: instead of the configuration's. packed: else they are bucketed.
 
     Raises
     ------
@@ -166,13 +213,13 @@ def stream_of(
         )
     options = LoadConfig(
         batch_size=config.batch_size,
-        layout=BatchLayout.PACKED,
+        layout=BatchLayout.PACKED if packed else BatchLayout.BUCKETED,
         seed=config.seed,
         masks=masks or config.masks,
         mask_epoch=config.mask_epoch if masks is None else 0,
         order_key=config.order_key,
         window=config.window,
-        width=width,
+        width=width if packed else config.width,
         sbo=model.objective is Objective.MLM_SBO,
         edges=config.edges,
         max_span_offset=model.max_span_offset,

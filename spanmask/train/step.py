@@ -77,4 +77,4 @@ class TrainStep(Updater):
 
 def is_compiled(config: TrainConfig, device: torch.device) -> bool:
     """Return whether updates are compiled."""
-    return device.type == "cuda" if config.compile is None else config.compile
+    return device.type == "cuda" and config.backbone is None if config.compile is None else config.compile

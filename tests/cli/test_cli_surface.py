@@ -79,7 +79,8 @@ SURFACE: dict[str, dict[str, list[str] | None]] = {
         "--edges": ["use", "drop"],
     }
     | {"--device": ["auto", "cpu", "cuda"], "--dtype": ["auto", "bf16", "fp32"]}
-    | dict.fromkeys(["--model", "--init-from", "--hidden", "--layers", "--heads", "--intermediate", "--max-positions"])
+    | dict.fromkeys(["--model", "--init-from", "--backbone", "--hidden", "--layers", "--heads", "--intermediate"])
+    | dict.fromkeys(["--max-positions"])
     | dict.fromkeys(["--sbo-weight", "--hidden-dropout", "--attention-dropout", "--steps", "--warmup", "--lr"])
     | dict.fromkeys(["--batch-size", "--accumulate", "--beta1", "--beta2", "--epsilon", "--weight-decay", "--clip"])
     | dict.fromkeys(["--seed", "--width", "--window", "--save-every", "--keep-last", "--log-every", "--eval-every"])
