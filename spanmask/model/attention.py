@@ -94,7 +94,8 @@ def resolve_attention(
         ``varlen`` or ``unpadded`` was asked for where it cannot be used.
     """
     compiled = compiled or torch.compiler.is_compiling()
-    fused = device.type == "cuda" and dtype in (torch.bfloat16, torch.float16)
+    # The meta device, which computes shapes alone, stands for what cannot be had.
+    fused = device.type in ("cuda", "meta") and dtype in (torch.bfloat16, torch.float16)
     dynamic = device.type == "cpu" and not compiled
     if policy is Attention.VARLEN and not fused:
         raise ConfigError(

@@ -200,15 +200,26 @@ def test_compiled_updates_are_the_eager_ones(shards: Path, dtype: str) -> None:
     assert after[0].gradient_norm == pytest.approx(after[1].gradient_norm, rel=2 * bound)
 
 
+@pytest.fixture
+def cuda() -> World:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    return World(device=torch.device("cuda"))
+
+
+#: The kernel for sequences of unequal length.
+VARLEN = {"dtype": "bf16", "attention": "varlen", **NO_DROPOUT}
+
+
 @pytest.mark.gpu
-def test_a_step_on_cuda_never_waits_for_the_device(shards: Path) -> None:
-    config = config_of(device="cuda")
+@pytest.mark.parametrize("changes", [{}, VARLEN, {**VARLEN, "compile": False}])
+def test_a_step_on_cuda_never_waits_for_the_device(shards: Path, cuda: World, changes: dict[str, Any]) -> None:
+    config = config_of(device="cuda", **changes)
     opened = [spanmask.open(shards)]
-    world = World(device=torch.device("cuda"))
-    model = initial_model(config, opened).to(world.device)
-    update = TrainStep(model, config, world)
-    stream = stream_of(opened, config, model.config, world)
-    with closing(step_batches(stream, Position(), accumulate=1, sbo_weight=1.0, device=world.device)) as feed:
+    model = initial_model(config, opened).to(cuda.device)
+    update = TrainStep(model, config, cuda)
+    stream = stream_of(opened, config, model.config, cuda)
+    with closing(step_batches(stream, Position(), accumulate=1, sbo_weight=1.0, device=cuda.device)) as feed:
         update(1, next(feed))
         torch.cuda.synchronize()
         torch.cuda.set_sync_debug_mode("error")
@@ -218,6 +229,26 @@ def test_a_step_on_cuda_never_waits_for_the_device(shards: Path) -> None:
         finally:
             torch.cuda.set_sync_debug_mode("default")
     assert update.read().failed == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("objective", ["mlm", "mlm+sbo"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_updates_on_cuda_are_those_of_a_processor(shards: Path, cuda: World, objective: str, compiled: bool) -> None:
+    read = []
+    with begun(shards, objective=objective, **NO_DROPOUT) as (update, steps, _):
+        for number, step in enumerate(steps, start=1):
+            update(number, step)
+        read.append(update.read())
+    with begun(shards, objective=objective, compile=compiled, **VARLEN) as (update, steps, config):
+        there = TrainStep(update.model.to(cuda.device), config, cuda)
+        for number, step in enumerate(steps, start=1):
+            moved = tuple(batch.to(cuda.device) for batch in step.batches)
+            there(number, replace(step, batches=moved, scales=step.scales.to(cuda.device)))
+        read.append(there.read())
+    for figure in ("mlm_sum", "sbo_sum"):
+        assert getattr(read[1], figure) == pytest.approx(getattr(read[0], figure), rel=1e-2)
+    assert read[1].gradient_norm == pytest.approx(read[0].gradient_norm, rel=5e-2)
 
 
 @pytest.mark.slow
