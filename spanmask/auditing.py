@@ -14,15 +14,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.blocks import as_stored, columns_of
+from spanmask.blocks import as_stored, columns_of, extra_tokens
 from spanmask.config import SHORTFALL_LIMIT, PreshardConfig, ReplacementUnit, Sampler, Scheme
 from spanmask.errors import ConfigError
 from spanmask.kernels.rows import count_coverage
 from spanmask.masking import Draws, Masker, length_law, segments_of
+from spanmask.pair_replay import PairReplay
+from spanmask.pairing import without_other
 from spanmask.records import MaskedBlock, Offsets, SequenceBlock
 from spanmask.shard.invariants import Rows, span_is_mixed
 from spanmask.shard.manifest import Manifest, require_current
-from spanmask.shard.reader import OnRows, open_shards
+from spanmask.shard.reader import OnRows, ShardSet, open_shards
 from spanmask.shard.schema import BATCH_ROWS
 from spanmask.statistics import ChiSquare, RowStatistics, chi_square, merge_counts
 
@@ -63,7 +65,8 @@ class Evidence:
     """What rows and their replay show, summed over blocks.
 
     sampling: counts of draws. starts_seen, starts_expected: (START_BINS + 2,). coverage: for first and last words (K, 2), as
-    `count_coverage` writes them; expected_coverage: the same under other seeds. mixed_spans: spans that are partly [MASK].
+    `count_coverage` writes them; expected_coverage: the same under other seeds. mixed_spans: spans that are partly [MASK]. pairs: where
+    rows are pairs of segments.
     """
 
     statistics: RowStatistics = field(default_factory=RowStatistics)
@@ -73,6 +76,7 @@ class Evidence:
     coverage: Offsets = field(default_factory=lambda: np.zeros((2, COVERAGE_WORDS, 2), np.int64))
     expected_coverage: Offsets = field(default_factory=lambda: np.zeros((2, COVERAGE_WORDS, 2), np.int64))
     mixed_spans: int = 0
+    pairs: PairReplay | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,8 +180,10 @@ def audit(
     require_current(manifest, folder, "audit")
     masker, others = _maskers(manifest)
     evidence, differences, differing, rows = Evidence(), list[Difference](), 0, 0
+    evidence.pairs = PairReplay(seed=manifest.config.masking.seed) if manifest.paired else None
     chosen = _chosen_blocks(shards.block_count(), sample)
-    for number in chosen:
+    whole, blocks = len(chosen) == shards.block_count(), _blocks_of_work(shards)
+    for number, following in zip(chosen, [*chosen[1:], -1], strict=True):
         block = shards.blocks[number]
         stored = Rows(block=block, config=manifest.config, vocabulary=manifest.vocabulary)
         segments = segments_of(block, *stored.restored)
@@ -188,6 +194,8 @@ def audit(
         differences += found[: _SHOWN_DIFFERENCES - len(differences)]
         differing += len(found)
         collect(evidence, stored, segments, draws, others)
+        if evidence.pairs is not None and (following < 0 or blocks[number] != blocks[following]):
+            evidence.pairs.close(whole=whole)
         rows += len(block)
         if on_progress is not None:
             on_progress(rows, max(rows, len(shards) * len(chosen) // shards.block_count()))
@@ -222,6 +230,14 @@ def _maskers(manifest: Manifest) -> tuple[Masker, list[Masker]]:
     return first, others
 
 
+def _blocks_of_work(shards: ShardSet) -> Offsets:
+    """Return of which block of a task each record batch is, as numbers that ascend, (batches,)."""
+    columns = shards.split.shards.columns
+    changes = (np.diff(columns["task"].astype(np.int64)) != 0) | (np.diff(columns["block"].astype(np.int64)) != 0)
+    numbers = np.concatenate(([0], np.cumsum(changes)))
+    return np.repeat(numbers, np.diff(shards.block_offsets))
+
+
 def _chosen_blocks(count: int, sample: int | None) -> list[int]:
     wanted = count if sample is None else min(-(-sample // BATCH_ROWS), count)
     return [k * count // wanted for k in range(wanted)]
@@ -245,6 +261,10 @@ def _differences(stored: MaskedBlock, replayed: MaskedBlock, first_row: int) -> 
 def collect(evidence: Evidence, rows: Rows, segments: SequenceBlock, draws: Draws, others: list[Masker]) -> None:
     """Add what a block's rows and draws show. others: maskers of other seeds, for the coverage to expect."""
     config = rows.config
+    if evidence.pairs is not None:
+        evidence.pairs.add(rows.block)
+        told = without_other(rows.block, config.masking.seed)
+        evidence.sampling = merge_counts(evidence.sampling, told)
     evidence.statistics.add(rows.block, rows.vocabulary, config.masking.mask_fraction)
     evidence.sampling = merge_counts(evidence.sampling, draws.to_json())
     places = _places(rows, config)
@@ -265,12 +285,12 @@ def _places(rows: Rows, config: PreshardConfig) -> Offsets | None:
     if masking.scheme is Scheme.ANNOTATED:
         return None
     if masking.scheme is Scheme.TOKEN or masking.sampler is Sampler.REFERENCE:
-        return rows.lengths - 2
+        return rows.lengths - 2 - extra_tokens(rows.block)
     inner = rows.flags.copy()
     offsets = rows.block.input_ids.offsets
     inner[offsets[:-1]] = inner[offsets[1:] - 1] = False
     words: Offsets = np.add.reduceat(inner.astype(np.int64), offsets[:-1])
-    return words
+    return words - extra_tokens(rows.block)
 
 
 def _count_starts(evidence: Evidence, first: Offsets, places: Offsets) -> None:
@@ -312,7 +332,25 @@ def judge(evidence: Evidence, config: PreshardConfig) -> list[Gate]:
         gates.append(
             Gate(name="a span is replaced as one", passed=mixed == 0, detail=f"{mixed:,} spans are partly [MASK]")
         )
+    if evidence.pairs is not None:
+        gates += _pair_gates(evidence.pairs)
     return gates
+
+
+def _pair_gates(pairs: PairReplay) -> list[Gate]:
+    """Hold pairs against their draws, and how often the second segment follows against one half."""
+    told = f"{pairs.unlike:,} of {pairs.follow + pairs.other:,} pairs differ"
+    if not pairs.compared:
+        told += ", in whether B follows: which other segment B is, only all rows tell"
+    drawn = np.array([pairs.follow - pairs.without_other, pairs.other], float)
+    size = f"{pairs.other:,} of {int(drawn.sum()):,} second segments are from another document"
+    if pairs.without_other:
+        size += f" ({pairs.without_other:,} more were to be, where there was none)"
+    test = chi_square(drawn, np.full(2, drawn.sum() / 2))
+    return [
+        Gate(name="pairs equal their draws", passed=pairs.unlike == 0, detail=told),
+        _law_gate("half the pairs are of two documents", test, size),
+    ]
 
 
 def _law_gate(name: str, test: ChiSquare, size: str) -> Gate:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from spanmask.config import PAIR_COLUMNS
 from spanmask.errors import ShardError
 from spanmask.records import (
     Cells,
@@ -16,11 +17,14 @@ from spanmask.records import (
     Identities,
     MaskedBlock,
     Offsets,
+    Pair,
+    Pairs,
     Positions,
     Ragged,
     Ranges,
     Row,
     SegmentNumbers,
+    SequenceBlock,
     TokenIds,
 )
 
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
 _Cells = TypeVar("_Cells", bound=Cells)
 _Array = TypeVar("_Array", bound=npt.NDArray[Any])
 _NAMES = tuple(field.name for field in fields(MaskedBlock))
+_PAIRED = tuple(field.name for field in fields(Pairs))
 
 
 def offsets_of(lengths: npt.ArrayLike) -> Offsets:
@@ -100,11 +105,14 @@ def join(blocks: Sequence[MaskedBlock]) -> MaskedBlock:
     if len(blocks) == 1:
         return blocks[0]
     columns = {name: [getattr(block, name) for block in blocks] for name in _NAMES}
-    return MaskedBlock(**{name: _joined(parts) for name, parts in columns.items() if parts[0] is not None})
+    return MaskedBlock(**{name: concatenated(parts) for name, parts in columns.items() if parts[0] is not None})
 
 
-def _joined(parts: Sequence[Any]) -> Any:
+def concatenated(parts: Sequence[Any]) -> Any:
+    """Return columns of several blocks, one after another: arrays, cells or pairs, all of one kind."""
     first = parts[0]
+    if isinstance(first, Pairs):
+        return Pairs(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in _PAIRED})
     if not isinstance(first, Cells):
         return np.concatenate(parts)
     flat = {name: np.concatenate([getattr(part, name) for part in parts]) for name in first.FLAT}
@@ -124,7 +132,12 @@ def _sides(what: str, ranges: Ranges[Positions]) -> dict[str, Ragged[Any]]:
     return {f"{what}_{side}": Ragged(values=values, offsets=ranges.offsets) for side, values in sides.items()}
 
 
-def from_columns(document_ids: Identities, segments: SegmentNumbers, columns: Mapping[str, Ragged[Any]]) -> MaskedBlock:
+def from_columns(
+    document_ids: Identities,
+    segments: SegmentNumbers,
+    columns: Mapping[str, Ragged[Any]],
+    pairs: Pairs | None = None,
+) -> MaskedBlock:
     """Return a block of rows from the columns that hold lists, by the names that `columns_of` gives them."""
 
     def ranges(what: str) -> Ranges[Positions]:
@@ -139,7 +152,36 @@ def from_columns(document_ids: Identities, segments: SegmentNumbers, columns: Ma
         labels=columns["labels"],
         word_starts=columns.get("word_starts"),
         annotations=ranges("annotation") if "annotation_starts" in columns else None,
+        pairs=pairs,
     )
+
+
+def pair_columns(pairs: Pairs) -> dict[str, npt.NDArray[Any]]:
+    """Return the columns of pairs, by the names they are stored under (FORMAT.md §2)."""
+    columns = (pairs.borders, pairs.labels, pairs.document_ids, pairs.segments)
+    return dict(zip(PAIR_COLUMNS, columns, strict=True))
+
+
+def from_pair_columns(columns: Mapping[str, npt.NDArray[Any]]) -> Pairs | None:
+    """Return pairs from their columns, by the names that `pair_columns` gives them; None where there are none."""
+    if PAIR_COLUMNS[0] not in columns:
+        return None
+    return Pairs(**dict(zip(_PAIRED, (columns[name] for name in PAIR_COLUMNS), strict=True)))
+
+
+def unpaired(count: int) -> Pairs:
+    """Return what rows of one segment have where others are of two."""
+    return Pairs(
+        borders=np.zeros(count, np.uint16),
+        labels=np.zeros(count, np.uint8),
+        document_ids=np.zeros(count, np.uint64),
+        segments=np.zeros(count, np.uint32),
+    )
+
+
+def extra_tokens(block: MaskedBlock | SequenceBlock) -> Offsets:
+    """Return how many ``[SEP]`` stand between segments in each row, (S,): 1 in a row of two."""
+    return (borders_of(block) > 0).astype(np.int64)
 
 
 def row_of(block: MaskedBlock, number: int, kept: Mapping[str, Any] | None = None) -> Row:
@@ -154,16 +196,37 @@ def row_of(block: MaskedBlock, number: int, kept: Mapping[str, Any] | None = Non
         labels=block.labels[number],
         kept=dict(kept or {}),
         word_starts=None if block.word_starts is None else block.word_starts[number],
+        pair=None if block.pairs is None else _pair_of(block.pairs, number),
+    )
+
+
+def _pair_of(pairs: Pairs, number: int) -> Pair:
+    return Pair(
+        border=int(pairs.borders[number]),
+        label=int(pairs.labels[number]),
+        document_id=int(pairs.document_ids[number]),
+        segment=int(pairs.segments[number]),
     )
 
 
 def block_of(rows: Sequence[Row]) -> MaskedBlock:
     """Return rows as one block, without the word starts; of no rows, an empty one of uint16 ids."""
     names = ("input_ids", "span_starts", "span_ends", "labels")
+    pairs = [row.pair for row in rows if row.pair is not None]
     return from_columns(
         np.array([row.document_id for row in rows], np.uint64),
         np.array([row.segment for row in rows], np.uint32),
         {name: _ragged([getattr(row, name) for row in rows]) for name in names},
+        _pairs_of(pairs) if pairs else None,
+    )
+
+
+def _pairs_of(pairs: Sequence[Pair]) -> Pairs:
+    return Pairs(
+        borders=np.array([pair.border for pair in pairs], np.uint16),
+        labels=np.array([pair.label for pair in pairs], np.uint8),
+        document_ids=np.array([pair.document_id for pair in pairs], np.uint64),
+        segments=np.array([pair.segment for pair in pairs], np.uint32),
     )
 
 
@@ -171,6 +234,13 @@ def _ragged(items: Sequence[npt.NDArray[Any]]) -> Ragged[Any]:
     # Joins nothing to the rest: without rows there would be no type to go by.
     none = np.zeros(0, np.uint16)
     return Ragged(values=np.concatenate([none, *items]), offsets=offsets_of([len(item) for item in items]))
+
+
+def borders_of(block: MaskedBlock | SequenceBlock) -> Offsets:
+    """Return where the second segment of each row begins, (S,), as kernels take it: 0 in a row of one."""
+    if block.pairs is None:
+        return np.zeros(len(block), np.int64)
+    return block.pairs.borders.astype(np.int64)
 
 
 def as_stored(block: MaskedBlock) -> Stored:
@@ -186,6 +256,7 @@ def as_stored(block: MaskedBlock) -> Stored:
         spans.offsets,
         labels.values,
         labels.offsets,
+        borders_of(block),
     )
     return Stored(*map(read_only, arrays))
 

@@ -62,10 +62,11 @@ class OnError(StrEnum):
 
 
 class Segmentation(StrEnum):
-    """Where a document is cut: at the last word that fits, or at the last line that fits."""
+    """Where a document is cut: at the last word that fits, at the last line that fits, or into pairs of segments, as BERT has them."""
 
     FILL = "fill"
     SENTENCE = "sentence"
+    PAIRS = "pairs"
 
 
 class Scheme(StrEnum):
@@ -107,13 +108,14 @@ class VocabularyKind(StrEnum):
     UNIGRAM = "unigram"
 
 
+#: Columns of pairs of segments.
+PAIR_COLUMNS = ("pair_border", "pair_label", "pair_document_id", "pair_segment")
 #: Columns of a shard, whose names no kept field may have (FORMAT.md §2).
 COLUMNS = (
     *("document_id", "segment", "input_ids", "span_starts", "span_ends", "labels"),
     *("word_starts", "annotation_starts", "annotation_ends"),
+    *PAIR_COLUMNS,
 )
-#: Columns that a later release may write.
-RESERVED_COLUMNS = ("pair_border", "pair_label", "pair_document_id", "pair_segment")
 #: The finest ratio: budgets are computed in 64-bit integers.
 _FINEST = 10**9
 
@@ -206,9 +208,9 @@ class CorpusConfig(Options):
         if not all(names):
             raise ConfigError("a field's name is empty: give the name of a field of the input")
         for name in names:
-            if name in self.keep and name in (*COLUMNS, *RESERVED_COLUMNS):
+            if name in self.keep and name in COLUMNS:
                 raise ConfigError(
-                    f"field {name!r} cannot be kept: shards have, or may come to have, a column of that name; rename it in the input"
+                    f"field {name!r} cannot be kept: shards have, or may have, a column of that name; rename it in the input"
                 )
             if names.count(name) > 1:
                 raise ConfigError(f"field {name!r} is named twice: text, spans, words and kept fields must differ")
@@ -251,7 +253,7 @@ class SequenceConfig(Options):
     Attributes
     ----------
     segmentation
-        Cut documents at the last word, or line, that fits.
+        Cut documents at the last word, or line, that fits; or into pairs, half of them with a second part from another document.
     max_tokens
         Longest sequence, [CLS] and [SEP] included.
     min_tokens
@@ -269,6 +271,9 @@ class SequenceConfig(Options):
             "max_tokens",
         )
         self._require(lambda value: 0 <= value <= self.max_tokens, f"0 to max_tokens ({self.max_tokens})", "min_tokens")
+        if self.segmentation is Segmentation.PAIRS:
+            least = max(self.min_tokens + 1, 5)
+            self._require(lambda value: value >= least, f"{least} or more for pairs of segments", "max_tokens")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.blocks import read_only, restore
+from spanmask.blocks import borders_of, read_only, restore
 from spanmask.config import (
     SEGMENT_LIMIT,
     MaskingConfig,
@@ -23,7 +23,7 @@ from spanmask.config import (
     VocabularyConfig,
 )
 from spanmask.errors import ConfigError
-from spanmask.kernels import philox, replacement, spans, words
+from spanmask.kernels import annotated, philox, replacement, spans, words
 from spanmask.records import (
     Flags,
     Identities,
@@ -149,7 +149,7 @@ class Masker:
     def mask_checked(self, block: SequenceBlock, *, store_words: bool) -> tuple[MaskedBlock, Draws]:
         """Do what `mask` does, for a block that would pass its checks."""
         arrays: tuple[Any, ...] = (block.word_starts, block.starts, block.ends, block.document_ids, block.segments)
-        segments = spans.Segments(*map(read_only, arrays))
+        segments = spans.Segments(*map(read_only, (*arrays, borders_of(block))))
         drawn = self._draw_spans(block, segments)
         rows = self._replace(block, segments, drawn)
         n = int(drawn.offsets[-1])
@@ -161,6 +161,7 @@ class Masker:
             labels=Ragged(values=rows.labels[: rows.label_offsets[-1]], offsets=rows.label_offsets),
             word_starts=_word_positions(block) if store_words else None,
             annotations=None if block.annotations is None else _shifted(block.annotations, 1, np.uint16),
+            pairs=block.pairs,
         )
         return masked, _draws(drawn, rows)
 
@@ -198,8 +199,8 @@ class Masker:
         scheme = self.config.scheme
         ranges = block.annotations
         if ranges is not None:
-            annotated = spans.Annotated(ranges.offsets, ranges.starts, ranges.ends)
-            spans.sample_annotated(segments, annotated, self._law, self._key, out)
+            supplied = annotated.Annotated(ranges.offsets, ranges.starts, ranges.ends)
+            annotated.sample_annotated(segments, supplied, self._law, self._key, out)
         elif scheme is not Scheme.SPAN:
             spans.sample_words(segments, self._law, scheme is Scheme.TOKEN, self._key, out)
         elif self.config.sampler is Sampler.REFERENCE:
@@ -238,6 +239,7 @@ def segments_of(block: MaskedBlock, originals: TokenIds, flags: Flags) -> Sequen
         segments=block.segments,
         annotations=None if block.annotations is None else _shifted(block.annotations, -1, np.int64),
         dropped={},
+        pairs=block.pairs,
     )
 
 

@@ -158,12 +158,38 @@ class TokenizedBlock:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pairs:
+    """What S rows of two segments, ``[CLS]`` A ``[SEP]`` B ``[SEP]``, are beside A, whose identity is theirs.
+
+    borders: (S,) position in the row of B's first token, 0 for a row of one segment. labels: (S,) uint8, 1 where B follows A in its
+    document, else 0. document_ids, segments: (S,) B's identity, 0 without B.
+    """
+
+    borders: Positions
+    labels: npt.NDArray[np.uint8]
+    document_ids: Identities
+    segments: SegmentNumbers
+
+    def __len__(self) -> int:
+        return len(self.borders)
+
+    def __getitem__(self, chosen: slice | Offsets | Flags) -> Pairs:
+        return Pairs(
+            borders=self.borders[chosen],
+            labels=self.labels[chosen],
+            document_ids=self.document_ids[chosen],
+            segments=self.segments[chosen],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SequenceBlock:
-    """S segments of tokens, not yet masked, without special tokens.
+    """S segments of tokens, not yet masked, without special tokens, but for the ``[SEP]`` between the two of a pair.
 
     token_ids, word_starts: (T,). Segment i is ``token_ids[starts[i]:ends[i]]``; starts, ends: (S,).
     document_index: (S,), which document of the block it comes from. document_ids, segments: (S,), its identity.
     annotations: token positions in the segment. dropped: tokens left out, by reason. word_rule: how often each line of the word rule acted.
+    pairs: of segments that are two, with ``[SEP]`` between them, which counts as a word.
     """
 
     token_ids: TokenIds
@@ -177,6 +203,7 @@ class SequenceBlock:
     dropped: dict[str, int]
     words_cut: int = 0
     word_rule: dict[str, int] = field(default_factory=dict)
+    pairs: Pairs | None = None
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -187,7 +214,7 @@ class MaskedBlock:
     """S masked sequences, special tokens included: the rows of a shard.
 
     document_ids, segments: (S,). input_ids: (T + 2·S,) corrupted. spans: N, positions in the sequence's input_ids. labels: (M,) original
-    ids under the spans. word_starts: positions in input_ids, when stored. annotations: likewise.
+    ids under the spans. word_starts: positions in input_ids, when stored. annotations: likewise. pairs: of rows of two segments.
     """
 
     document_ids: Identities
@@ -197,16 +224,27 @@ class MaskedBlock:
     labels: Ragged[TokenIds]
     word_starts: Ragged[Positions] | None = None
     annotations: Ranges[Positions] | None = None
+    pairs: Pairs | None = None
 
     def __len__(self) -> int:
         return len(self.document_ids)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """What one row of two segments is beside the first, as `Pairs` has it of several."""
+
+    border: int
+    label: int
+    document_id: int
+    segment: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One stored row. input_ids: (L,); span_starts, span_ends: (N,), half-open positions in it; labels: (M,) originals under the spans.
 
-    word_starts: positions at which words start, where they are stored.
+    word_starts: positions at which words start, where they are stored. pair: of a dataset of pairs.
     """
 
     document_id: int
@@ -217,6 +255,7 @@ class Row:
     labels: TokenIds
     kept: dict[str, Any]
     word_starts: Positions | None = None
+    pair: Pair | None = None
 
     def original(self) -> TokenIds:
         """Return the row with its labels put back, (L,)."""

@@ -59,16 +59,34 @@ def sequence(block: TokenizedBlock, document_ids: Identities, config: SequenceCo
         document_index=cut.document_index,
         document_ids=document_ids[cut.document_index],
         segments=numbers.astype(np.uint32),
-        annotations=None if block.annotations is None else _cut_ranges(cut, block.document_offsets, block.annotations),
+        annotations=None
+        if block.annotations is None
+        else cut_ranges((cut.starts, cut.ends, cut.document_index), block.document_offsets, block.annotations),
         dropped={SHORT: int(cut.counts[segments.DROPPED])},
         words_cut=int(cut.counts[segments.WORDS_CUT]),
     )
 
 
-def _cut_ranges(cut: segments.Cut, document_offsets: npt.NDArray[np.int64], ranges: Ranges[Offsets]) -> Ranges[Offsets]:
-    capacity = len(ranges.starts) + len(cut.starts)
-    offsets = np.zeros(len(cut.starts) + 1, np.int64)
+def cut_ranges(
+    taken: tuple[Offsets, Offsets, Offsets], document_offsets: npt.NDArray[np.int64], ranges: Ranges[Offsets]
+) -> Ranges[Offsets]:
+    """Return the ranges of documents as those of segments, cut at their ends.
+
+    Parameters
+    ----------
+    taken
+        (S,) each: where segments start and end, and their documents.
+    document_offsets
+        (D + 1,) in tokens.
+    ranges
+        Of D documents, token positions in these.
+    """
+    begins, stops, documents = taken
+    # Segments may have text in common; then no more than a range for each token is certain.
+    capacity = max(len(ranges.starts) + len(begins), int((stops - begins).sum()))
+    offsets = np.zeros(len(begins) + 1, np.int64)
     starts, ends = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
+    cut = segments.Cut(begins, stops, documents, documents, np.zeros(3, np.int64))
     segments.cut_ranges(cut, document_offsets, ranges.offsets, ranges.starts, ranges.ends, offsets, starts, ends)
     return Ranges(offsets=offsets, starts=starts[: offsets[-1]], ends=ends[: offsets[-1]])
 
@@ -83,4 +101,5 @@ def select(block: SequenceBlock, chosen: npt.NDArray[np.bool_]) -> SequenceBlock
         document_ids=block.document_ids[chosen],
         segments=block.segments[chosen],
         annotations=None if block.annotations is None else keep(block.annotations, chosen),
+        pairs=None if block.pairs is None else block.pairs[chosen],
     )

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.blocks import as_stored, stored_word_flags
+from spanmask.blocks import as_stored, borders_of, stored_word_flags
 from spanmask.kernels import rows as kernels
 from spanmask.records import MaskedBlock, Offsets
 from spanmask.vocab import Vocabulary
 
 #: Histograms keep values up to this one apart; the last bin holds all beyond.
 HISTOGRAM_LIMIT = 1024
+_PAIRS = ("pairs", "pairs_of_two_documents", "repeated_tokens")
 _HISTOGRAMS = ("row_tokens", "row_masked", "row_spans", "span_tokens", "span_words")
 
 
@@ -27,7 +28,8 @@ class RowStatistics:
     """Counts over rows.
 
     totals: by name, `kernels.rows.TOTALS`. Histograms are indexed by value: tokens (special ones included), masked tokens and spans of a
-    row, tokens and words of a span.
+    row, tokens and words of a span. pairs: of a dataset of pairs, rows of two segments, those whose second is from another document, and
+    the tokens of these, which stand in their own document's rows, too.
     """
 
     rows: int = 0
@@ -35,6 +37,8 @@ class RowStatistics:
     histograms: dict[str, Offsets] = field(
         default_factory=lambda: {name: np.zeros(HISTOGRAM_LIMIT + 1, np.int64) for name in _HISTOGRAMS}
     )
+
+    pairs: Offsets | None = None
 
     def add(self, block: MaskedBlock, vocabulary: Vocabulary, ratio: Fraction) -> None:
         """Count the rows of a valid block whose budget is ``ratio`` of their tokens."""
@@ -45,6 +49,17 @@ class RowStatistics:
         ids = (vocabulary.special.mask, -1 if vocabulary.special.unk is None else vocabulary.special.unk)
         kernels.count_rows(as_stored(block), words, ratio.numerator, ratio.denominator, ids, counts)
         self.rows += len(block)
+        if block.pairs is not None:
+            borders = borders_of(block)
+            other = (borders > 0) & (block.pairs.labels == 0)
+            second = block.input_ids.lengths - 1 - borders
+            found = np.array([np.count_nonzero(borders), np.count_nonzero(other), second[other].sum()])
+            self.pairs = found if self.pairs is None else self.pairs + found
+
+    @property
+    def repeated(self) -> int | None:
+        """Tokens of second segments from other documents; None where rows are no pairs."""
+        return None if self.pairs is None else int(self.pairs[-1])
 
     @property
     def tokens(self) -> int:
@@ -55,7 +70,8 @@ class RowStatistics:
         """Return the counts as the manifest writes them; histograms end at their last count."""
         totals = dict(zip(kernels.TOTALS._fields, self.totals.tolist(), strict=True))
         trimmed = {name: np.trim_zeros(histogram, "b").tolist() for name, histogram in self.histograms.items()}
-        return {"rows": self.rows, **totals, "histograms": trimmed}
+        pairs = {} if self.pairs is None else dict(zip(_PAIRS, self.pairs.tolist(), strict=True))
+        return {"rows": self.rows, **totals, **pairs, "histograms": trimmed}
 
 
 def merge_counts(one: Any, other: Any) -> Any:

@@ -20,7 +20,7 @@ TWO32 = 1 << 32
 TWO64 = 1 << 64
 
 #: Purposes of the streams (§6.1).
-LENGTHS, STARTS, REPLACEMENT, RANDOM_IDS = 0, 1, 2, 3
+LENGTHS, STARTS, REPLACEMENT, RANDOM_IDS, PAIRS, PARTNERS = 0, 1, 2, 3, 4, 5
 
 #: Causes of a failed trial, in the order that breaks ties (§6.2 step 4).
 LONG_WORD, PAST_END, OCCUPIED = CAUSES = ("long_word", "past_end", "occupied")
@@ -64,7 +64,7 @@ class Stream:
         assert 0 <= document_id < TWO64
         assert 0 <= segment < 1 << 24
         assert 0 <= mask_epoch < 1 << 16
-        assert purpose in {LENGTHS, STARTS, REPLACEMENT, RANDOM_IDS}
+        assert purpose in {LENGTHS, STARTS, REPLACEMENT, RANDOM_IDS, PAIRS, PARTNERS}
         self._key = (seed % TWO32, seed // TWO32)
         self._c0 = document_id % TWO32
         self._c1 = document_id // TWO32
@@ -245,10 +245,13 @@ def runs_of(masked: Sequence[bool]) -> list[Span]:
 class _Draft:
     """One sequence while it is being sampled: its words, what is masked so far, and the two streams."""
 
-    def __init__(self, word_starts: Sequence[bool], identity: Identity, masking: Masking) -> None:
+    def __init__(self, word_starts: Sequence[bool], identity: Identity, masking: Masking, border: int = 0) -> None:
         self.masking = masking
         self.words = words_of(word_starts)
         self.n = len(word_starts)
+        #: Tokens of A, and its words, where the sequence is a pair: a walk, a run or a neighbour of one segment is none of the other's.
+        self.border = border or self.n
+        self.border_word = sum(start < self.border for start, _ in self.words)
         self.budget = budget(masking.ratio, self.n)
         self.is_masked = [False] * self.n
         self.lengths = masking.stream(identity, LENGTHS)
@@ -273,6 +276,14 @@ class _Draft:
     def is_word_masked(self, word: int) -> bool:
         """Say whether a word exists and is masked. The schemes that ask mask whole words only."""
         return 0 <= word < len(self.words) and self.is_masked[self.words[word][0]]
+
+    def end_of_words(self, word: int) -> int:
+        """The number after the last word of a word's segment."""
+        return self.border_word if word < self.border_word else len(self.words)
+
+    def end_of_tokens(self, token: int) -> int:
+        """The number after the last token of a token's segment."""
+        return self.border if token < self.border else self.n
 
     def mask(self, start: int, end: int) -> None:
         for token in range(start, end):
@@ -307,12 +318,12 @@ class _Draft:
 
 def _paper_trial(draft: _Draft, length: int, a: int) -> Span | str:
     """§6.2 step 3: walk from word `a`; return the tokens taken, or the cause of the failure."""
-    if draft.is_word_masked(a - 1):
+    if a != draft.border_word and draft.is_word_masked(a - 1):
         return OCCUPIED
     taken = tokens = 0
     w = a
     while True:
-        if w == len(draft.words):
+        if w == draft.end_of_words(a):
             return PAST_END
         if draft.is_long(w):
             return LONG_WORD
@@ -323,7 +334,7 @@ def _paper_trial(draft: _Draft, length: int, a: int) -> Span | str:
         w += 1
         if taken == length or draft.masked + tokens >= draft.budget:
             break
-    if draft.is_word_masked(w):
+    if w != draft.border_word and draft.is_word_masked(w):
         return OCCUPIED
     return draft.words[a][0], draft.words[w - 1][1]
 
@@ -346,8 +357,8 @@ def _sample_reference(draft: _Draft) -> None:
             draft.sampled.failed[OCCUPIED] += 1
             continue
         token = max(start for start in starts if start <= anchor)
-        entered = 0
-        while not (token == draft.n or draft.masked == draft.budget or (token in starts and entered == length)):
+        entered, end = 0, draft.end_of_tokens(token)
+        while not (token == end or draft.masked == draft.budget or (token in starts and entered == length)):
             entered += token in starts
             draft.is_masked[token] = True
             token += 1
@@ -389,7 +400,8 @@ def _sample_tokens(draft: _Draft) -> None:
 
 def _touches(draft: _Draft, start: int, end: int) -> bool:
     """Say whether [start, end) overlaps or touches a masked token."""
-    return any(draft.is_masked[max(start - 1, 0) : end + 1])
+    before = start if start in (0, draft.border) else start - 1
+    return any(draft.is_masked[before : min(end + 1, draft.end_of_tokens(start))])
 
 
 def _sample_annotated(draft: _Draft, ranges: Sequence[Span]) -> None:
@@ -415,9 +427,13 @@ def sample(
     identity: Identity,
     masking: Masking,
     annotations: Sequence[Span] | None = None,
+    border: int = 0,
 ) -> Sampled:
-    """Draw the spans of one segment (§6.2 to §6.5). `annotations` are ranges of whole words, ascending, in tokens."""
-    draft = _Draft(word_starts, identity, masking)
+    """Draw the spans of one segment (§6.2 to §6.5). `annotations` are ranges of whole words, ascending, in tokens.
+
+    `border`: of a pair (§6.8), the tokens of A; those of B follow.
+    """
+    draft = _Draft(word_starts, identity, masking, border)
     match masking.scheme, masking.sampler:
         case "span", "paper":
             _sample_paper(draft)
@@ -432,7 +448,8 @@ def sample(
         case pair:
             raise ValueError(f"no scheme and sampler {pair}")
     # Where spans never touch, the maximal runs are the spans as they were taken.
-    draft.sampled.spans = runs_of(draft.is_masked)
+    first, second = runs_of(draft.is_masked[: draft.border]), runs_of(draft.is_masked[draft.border :])
+    draft.sampled.spans = [*first, *((draft.border + start, draft.border + end) for start, end in second)]
     return draft.sampled
 
 
@@ -496,23 +513,34 @@ def mask_row(
     identity: Identity,
     masking: Masking,
     annotations: Sequence[Span] | None = None,
+    border: int = 0,
 ) -> Row:
-    """Return the row of one segment (§2): special tokens added, spans in positions, annotations where they apply."""
-    sampled = sample(word_starts, identity, masking, annotations)
+    """Return the row of one segment (§2): special tokens added, spans in positions, annotations where they apply.
+
+    `border`: of a pair (§6.8), the tokens of A; those of B follow.
+    """
+    sampled = sample(word_starts, identity, masking, annotations, border)
     corrupted, counts = replace(tokens, word_starts, sampled.spans, identity, masking)
+    if border:
+        corrupted.insert(border, masking.sep_id)
+
+    def position(start: int, token: int) -> int:
+        """Where a token stands, or what lies before it, of a range that begins at `start`."""
+        return token + (2 if border and start >= border else 1)
+
     row = Row(
         document_id=identity[0],
         segment=identity[1],
         input_ids=[masking.cls_id, *corrupted, masking.sep_id],
-        span_starts=[start + 1 for start, _ in sampled.spans],
-        span_ends=[end + 1 for _, end in sampled.spans],
+        span_starts=[position(start, start) for start, _ in sampled.spans],
+        span_ends=[position(start, end) for start, end in sampled.spans],
         labels=[token for start, end in sampled.spans for token in tokens[start:end]],
         sampled=sampled,
         replaced=counts,
     )
     if masking.scheme == "annotated":
-        row["annotation_starts"] = [start + 1 for start, _ in annotations or []]
-        row["annotation_ends"] = [end + 1 for _, end in annotations or []]
+        row["annotation_starts"] = [position(start, start) for start, _ in annotations or []]
+        row["annotation_ends"] = [position(start, end) for start, end in annotations or []]
     return row
 
 
@@ -524,6 +552,78 @@ def restore(row: Row) -> list[int]:
         for position in range(start, end):
             original[position] = next(labels)
     return original
+
+
+# --- §6.8 Pairs
+
+
+class Text(NamedTuple):
+    """A document of a block and split: its identity, and of each of its tokens whether a base word and a line start there."""
+
+    document_id: int
+    words: Sequence[bool]
+    lines: Sequence[bool]
+
+
+class Half(NamedTuple):
+    """A segment of a pair: its document, its number there, and its tokens [start, end) in the document."""
+
+    document_id: int
+    segment: int
+    start: int
+    end: int
+
+
+class PairOf(NamedTuple):
+    """A, B, and whether B follows A in its document."""
+
+    first: Half
+    second: Half
+    follows: bool
+
+
+def _end_of(starts: Sequence[bool], low: int, high: int) -> int:
+    """Return where a segment ends: at the document's end where that fits, else at the last word start from low to high, else at high."""
+    if high >= len(starts):
+        return len(starts)
+    return next((place for place in range(high, low - 1, -1) if starts[place]), high)
+
+
+def pairs(texts: Sequence[Text], seed: int, room: int, least: int) -> tuple[list[PairOf], int]:
+    """Return the pairs of the documents of one block and split, and how many tokens are dropped (§6.8)."""
+    chains: list[list[tuple[Half, int, int]]] = []
+    dropped = 0
+    usable = [text for text in texts if len(text.words) >= 2 * least]
+    for text in texts:
+        p = k = 0
+        chain: list[tuple[Half, int, int]] = []
+        while len(text.words) - p >= 2 * least:
+            stream = Stream(seed, text.document_id, k, 0, PAIRS)
+            follows = stream.next() < TWO32 // 2 or usable == [text]
+            target = room
+            if stream.next() < TWO32 // 10:
+                target = 2 * least + stream.below(room - 2 * least + 1)
+            end = _end_of(text.words, p + 2 * least, p + target)
+            places = range(p + least, end - least + 1)
+            lines, words = ([at for at in places if flags[at]] for flags in (text.lines, text.words))
+            among = lines or words or list(places)
+            border = among[stream.below(len(among))]
+            chain.append((Half(text.document_id, k, p, border), end if follows else 0, target))
+            p, k = (end, k + 2) if follows else (border, k + 1)
+        chains.append(chain)
+        dropped += len(text.words) - p
+    by_id = {text.document_id: text for text in texts}
+    found = []
+    for chain in chains:
+        others = [a for other in chains if other is not chain for a, _, _ in other]
+        for a, end, target in chain:
+            if end:
+                found.append(PairOf(a, Half(a.document_id, a.segment + 1, a.end, end), follows=True))
+                continue
+            after = others[Stream(seed, a.document_id, a.segment, 0, PARTNERS).below(len(others))]
+            stop = _end_of(by_id[after.document_id].words, after.end + least, after.end + target - (a.end - a.start))
+            found.append(PairOf(a, Half(after.document_id, after.segment + 1, after.end, stop), follows=False))
+    return found, dropped
 
 
 # --- §6.2 exactly

@@ -164,20 +164,22 @@ def test_one_length_beyond_the_longest_is_rejected():
     assert gate.p_value == 0
 
 
-_FIRST_START = "        first = draw_below(count, starts)\n        if tried < 0:"
+_FIRST_START = "        first = draw_below(count - (wall < count), starts)\n        if tried < 0:"
 _MASKED_BELOW = "np.uint64((1 << 32) * 8 // 10)"
 
 OFF_BY_ONE = Wrong(
     module=spans,
     kernel="sample_paper",
     old=_FIRST_START,
-    new=_FIRST_START.replace("draw_below(count, starts)", "min(draw_below(count, starts) + 1, count - 1)"),
+    new=_FIRST_START.replace(
+        "draw_below(count - (wall < count), starts)", "min(draw_below(count, starts) + 1, count - 1)"
+    ),
 )
 NEVER_LAST = Wrong(
     module=spans,
     kernel="sample_paper",
     old=_FIRST_START,
-    new=_FIRST_START.replace("count, starts", "count - 1, starts"),
+    new=_FIRST_START.replace("count - (wall < count), starts", "count - 1, starts"),
 )
 SHARES = {
     share: Wrong(

@@ -283,6 +283,8 @@ def test_the_layout_is_the_one_decided() -> None:
     rest = {
         "buffers",
         "drivers",
+        "pair_replay",
+        "pairing",
         "refusals",
         "remote",
         "report",

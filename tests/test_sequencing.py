@@ -81,7 +81,7 @@ def documents(draw: Any) -> Document:
 def configs(draw: Any) -> SequenceConfig:
     max_tokens = draw(st.integers(3, 16))
     return SequenceConfig(
-        segmentation=draw(st.sampled_from(Segmentation)),
+        segmentation=draw(st.sampled_from([Segmentation.FILL, Segmentation.SENTENCE])),
         max_tokens=max_tokens,
         min_tokens=draw(st.integers(0, max_tokens)),
     )
@@ -180,7 +180,7 @@ def test_ranges_are_cut_at_segment_ends(items: list[Document], config: SequenceC
     ]
 
 
-@pytest.mark.parametrize("segmentation", list(Segmentation))
+@pytest.mark.parametrize("segmentation", [Segmentation.FILL, Segmentation.SENTENCE])
 @pytest.mark.parametrize("room", [1, 2, 3, 4, 7])
 def test_the_worst_patterns_fit_the_room_allocated(segmentation: Segmentation, room: int) -> None:
     """A line, then a word, then a word too long: the pattern with the most segments for its tokens."""

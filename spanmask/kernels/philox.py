@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from spanmask.kernels._jit import inlined
 
-LENGTHS, STARTS, REPLACEMENT, RANDOM = 0, 1, 2, 3
+LENGTHS, STARTS, REPLACEMENT, RANDOM, PAIRS, PARTNERS = 0, 1, 2, 3, 4, 5
 
 #: Blocks generated at once: enough for most 512-token sequences, and a length that the compiler turns into vector code.
 BATCH_BLOCKS = 8

@@ -36,7 +36,11 @@ TOTALS = _Totals(*range(len(_Totals._fields)))
 
 
 class Stored(NamedTuple):
-    """S stored rows. input_ids: (T + 2·S,); input_offsets, span_offsets, label_offsets: (S + 1,); span_starts, span_ends: (N,)."""
+    """S stored rows.
+
+    input_ids: (T + 2·S,); input_offsets, span_offsets, label_offsets: (S + 1,); span_starts, span_ends: (N,); borders: (S,) position of
+    the second segment's first token, 0 in a row of one: ``[SEP]`` before it counts as a word that is never masked.
+    """
 
     input_ids: npt.NDArray[Any]
     input_offsets: Ints
@@ -45,6 +49,7 @@ class Stored(NamedTuple):
     span_offsets: Ints
     labels: npt.NDArray[Any]
     label_offsets: Ints
+    borders: Ints
 
 
 class Counts(NamedTuple):
@@ -72,6 +77,18 @@ def _largest(ids: npt.NDArray[Any]) -> int:
     return largest
 
 
+@inlined
+def _settle(flags: Flags, border: int, stop: int, longest: int) -> None:
+    """Bring the flags of a row, (L,), under what holds beside the table: its segments start words, and none is too long. stop: L − 1."""
+    first = 1
+    if border > 0:
+        flags[first] = flags[border - 1] = True
+        split_long(flags, first, border - 1, longest)
+        first = border
+    flags[first] = True
+    split_long(flags, first, stop, longest)
+
+
 @kernel
 def restore_rows(rows: Stored, table: Flags, longest: int, originals: npt.NDArray[Any], flags: Flags) -> int:
     """Write the rows with their labels put back, and where words start by a table of ids (V,), words over ``longest`` tokens split.
@@ -97,8 +114,7 @@ def restore_rows(rows: Stored, table: Flags, longest: int, originals: npt.NDArra
             _look_up(hidden, table, flags[start : start + size])
             # Kept: labels before `label` are put back, those of the row's spans in order, since they are stored one after another.
             label += size
-        flags[base + 1] = True
-        split_long(flags, base + 1, stop - 1, longest)
+        _settle(flags[base:stop], rows.borders[i], stop - base - 1, longest)
     return -1
 
 
@@ -161,9 +177,8 @@ def _find_words(rows: Stored, words: Words, i: int, flags: Flags) -> int:
             start, end = signed(rows.span_starts[n]), signed(rows.span_ends[n])
             _look_up(rows.labels[label : label + end - start], words.table, flags[start:end])
             label += end - start
-        flags[1] = True
-        split_long(flags, 1, stop - base - 1, words.longest)
-    return count_words(flags[1 : stop - base - 1])
+        _settle(flags, rows.borders[i], stop - base - 1, words.longest)
+    return count_words(flags[1 : stop - base - 1]) - int(rows.borders[i] > 0)
 
 
 @inlined
@@ -197,9 +212,10 @@ def count_rows(rows: Stored, words: Words, numerator: int, denominator: int, ids
             _count_edges(rows, flags, size, span, counts)
             label += np.int64(rows.span_ends[span]) - np.int64(rows.span_starts[span])
         masked = label - rows.label_offsets[i]
+        tokens = size - (rows.borders[i] > 0)
         spans = rows.span_offsets[i + 1] - rows.span_offsets[i]
-        budget = (numerator * size + denominator - 1) // denominator
-        counts.totals[TOTALS.tokens] += size
+        budget = (numerator * tokens + denominator - 1) // denominator
+        counts.totals[TOTALS.tokens] += tokens
         counts.totals[TOTALS.words] += count
         counts.totals[TOTALS.masked_tokens] += masked
         counts.totals[TOTALS.budget_tokens] += budget
@@ -217,6 +233,8 @@ def count_rows(rows: Stored, words: Words, numerator: int, denominator: int, ids
 def count_coverage(rows: Stored, flags: Flags, first: Ints, last: Ints) -> None:
     """Count, for words by their place from the front and from the back, how many rows have one there and how many mask it.
 
+    ``[SEP]`` between two segments is none.
+
     first, last: (K, 2): rows with a word there, rows in which its first token is masked.
     """
     width = len(first)
@@ -225,12 +243,13 @@ def count_coverage(rows: Stored, flags: Flags, first: Ints, last: Ints) -> None:
         size = rows.input_offsets[i + 1] - base - 2
         # Counted first: a word's place from the back is known only then.
         words = 0
+        between = rows.borders[i] - 1
         for position in range(1, size + 1):
-            words += (position == 1) | flags[base + position]
+            words += ((position == 1) | flags[base + position]) & (position != between)
         word = -1
         n = rows.span_offsets[i]
         for position in range(1, size + 1):
-            if position > 1 and not flags[base + position]:
+            if (position > 1 and not flags[base + position]) or position == between:
                 continue
             word += 1
             while n < rows.span_offsets[i + 1] and np.int64(rows.span_ends[n]) <= position:

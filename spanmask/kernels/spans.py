@@ -1,4 +1,4 @@
-"""Drawing spans: segments of words in, ascending spans out (FORMAT.md §6.2 to §6.5).
+"""Drawing spans: segments of words in, ascending spans out (FORMAT.md §6.2 to §6.4; annotated ones: `kernels.annotated`).
 
 Every sampler fills the same outputs. Positions are those of a stored row: token i of a segment stands at i + 1, after ``[CLS]``.
 Oracle of each: ``sample``.
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.kernels._jit import Flags, Ints, inlined, kernel
+from spanmask.kernels._jit import Flags, Ints, inlined, kernel, signed
 from spanmask.kernels.philox import (
     BATCH_DRAWS,
     LENGTHS,
@@ -20,7 +20,6 @@ from spanmask.kernels.philox import (
     RandomStream,
     draw_below,
     draw_length,
-    next_draw,
     open_stream,
 )
 
@@ -33,7 +32,6 @@ CAUSES = ("long_word", "past_end", "occupied")
 #: Up to how many spans are put in order by counting those before each; more are found by looking through all words.
 FEW_SPANS = 256
 
-_HALF = np.uint64(1 << 31)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _1, _6, _63 = np.uint64(1), np.uint64(6), np.uint64(63)
 
@@ -43,13 +41,18 @@ Bits = npt.NDArray[np.uint64]
 
 
 class Segments(NamedTuple):
-    """S segments of a token array. word_starts: (T,) bool; starts, ends: (S,); document_ids: (S,) uint64; segments: (S,) uint32."""
+    """S segments of a token array.
+
+    word_starts: (T,) bool; starts, ends: (S,); document_ids: (S,) uint64; segments: (S,) uint32. borders: (S,) where a segment is two with
+    ``[SEP]`` between them, the position in its row at which the second begins, else 0; ``[SEP]`` is a word of its own, the *wall*.
+    """
 
     word_starts: Flags
     starts: Ints
     ends: Ints
     document_ids: npt.NDArray[np.uint64]
     segments: npt.NDArray[np.uint32]
+    borders: Ints
 
 
 class Law(NamedTuple):
@@ -58,14 +61,6 @@ class Law(NamedTuple):
     numerator: int
     denominator: int
     thresholds: RandomStream
-
-
-class Annotated(NamedTuple):
-    """Ranges of S segments, token positions in the segment. offsets: (S + 1,); starts, ends: (A,)."""
-
-    offsets: Ints
-    starts: Ints
-    ends: Ints
 
 
 class Tally(NamedTuple):
@@ -114,7 +109,25 @@ def index_words(segments: Segments, i: int, words: Marks) -> int:
 
 
 @inlined
-def _longest(starts: Ints, ends: Ints) -> int:
+def wall_of(border: int, words: Marks, count: int) -> int:
+    """Return which of the words is the wall, ``count`` for none."""
+    if border == 0:
+        return count
+    wall = 0
+    while words[wall] < border - 2:
+        wall += 1
+    return wall
+
+
+@inlined
+def tokens_of(words: Marks, count: int, wall: int) -> int:
+    """Return how many tokens there are that may be masked."""
+    return signed(words[count]) - int(wall < count)
+
+
+@inlined
+def longest_of(starts: Ints, ends: Ints) -> int:
+    """Return the length of the longest of some ranges."""
     longest = 0
     for i in range(len(starts)):
         longest = max(longest, ends[i] - starts[i])
@@ -122,12 +135,14 @@ def _longest(starts: Ints, ends: Ints) -> int:
 
 
 @kernel
-def _new_stream() -> RandomStream:
+def new_stream() -> RandomStream:
+    """Return a stream that `open_purpose` opens."""
     return np.empty(6 + BATCH_DRAWS, np.uint64)
 
 
 @inlined
-def _open(segments: Segments, i: int, purpose: int, key: Key, stream: RandomStream) -> None:
+def open_purpose(segments: Segments, i: int, purpose: int, key: Key, stream: RandomStream) -> None:
+    """Make a stream that of a purpose of segment i."""
     open_stream(segments.document_ids[i], np.uint64(segments.segments[i]), purpose, key, stream)
 
 
@@ -145,7 +160,7 @@ def _is_masked(word: int, masks: Bits) -> bool:
 
 
 @inlined
-def _is_free(first: int, end: int, masks: Bits) -> bool:
+def is_free(first: int, end: int, masks: Bits) -> bool:
     """Tell whether words first − 1 to end, both included, are all unmasked: 64 at a time, nearly always once."""
     hits = np.uint64(0)
     for bit in range(first, end + 2, 64):
@@ -158,7 +173,7 @@ def _is_free(first: int, end: int, masks: Bits) -> bool:
 
 
 @inlined
-def _mask(first: int, end: int, masks: Bits) -> None:
+def mask_words(first: int, end: int, masks: Bits) -> None:
     """Note words first to end − 1 as masked."""
     for bit in range(first + 1, end + 1, 64):
         run = _ALL >> np.uint64(64 - min(end + 1 - bit, 64))
@@ -203,7 +218,7 @@ def _emit_few(words: Marks, placed: Ints, size: int, n: int, spans: Spans) -> in
 
 
 @inlined
-def _emit_masked(words: Marks, count: int, masks: Bits, n: int, spans: Spans) -> int:
+def emit_masked(words: Marks, count: int, masks: Bits, n: int, spans: Spans) -> int:
     """Emit the maximal runs of masked words."""
     first = -1
     # Runs are the spans, since no two touch; word `count` is never masked and ends the last one.
@@ -218,21 +233,28 @@ def _emit_masked(words: Marks, count: int, masks: Bits, n: int, spans: Spans) ->
 
 
 @inlined
-def _place(
-    words: Marks, count: int, length: int, budget: int, masked: int, masks: Bits, starts: RandomStream, failed: Ints
+def place_span(
+    words: Marks, sizes: Any, length: int, budget: int, masked: int, masks: Bits, starts: RandomStream, failed: Ints
 ) -> Any:
-    """Try starts for one length; return the words placed [first, end), end −1 when all trials failed, and the first start."""
+    """Try starts for one length; return the words placed [first, end), end −1 when all trials failed, and the first start.
+
+    sizes: how many words there are, and which is the wall.
+    """
+    count, wall = sizes
     failed[:] = 0
     tried = -1
     for _ in range(MAX_TRIALS):
-        first = draw_below(count, starts)
+        first = draw_below(count - (wall < count), starts)
         if tried < 0:
             tried = first
+        # The wall is passed over in the draw, and ends what is walked before it.
+        first += first >= wall
+        stop = wall if first < wall else count
         end = first + length
         # All words there, the budget not reached (so none longer than it), nothing masked: then the walk would end here.
-        if end <= count and words[end] - words[first] < budget - masked and _is_free(first, end, masks):
+        if end <= stop and words[end] - words[first] < budget - masked and is_free(first, end, masks):
             return first, end, tried
-        end = _walk(words, count, first, length, budget, masked, masks)
+        end = _walk(words, stop, first, length, budget, masked, masks)
         if end > 0:
             return first, end, tried
         failed[-1 - end] += 1
@@ -240,7 +262,8 @@ def _place(
 
 
 @inlined
-def _count(failed: Ints, short: bool, tally: Tally) -> None:
+def count_failed(failed: Ints, short: bool, tally: Tally) -> None:
+    """Add failed trials, by cause, and whether a sequence ended short by them."""
     for cause in range(len(failed)):
         tally.failed[cause] += failed[cause]
     if short:
@@ -253,20 +276,21 @@ def sample_paper(segments: Segments, law: Law, key: Key, spans: Spans) -> None:
 
     Draws: lengths, one a span and one for a shortfall; starts, one a trial.
     """
-    longest = _longest(segments.starts, segments.ends)
+    longest = longest_of(segments.starts, segments.ends)
     words, masks, placed = (
         np.empty(longest + 3, np.int32),
         np.empty(longest // 64 + 3, np.uint64),
         np.empty(longest, np.int64),
     )
-    lengths, starts, failed = _new_stream(), _new_stream(), np.zeros(3, np.int64)
+    lengths, starts, failed = new_stream(), new_stream(), np.zeros(3, np.int64)
     n = 0
     for i in range(len(segments.starts)):
         count = index_words(segments, i, words)
-        budget = budget_of(words[count], law)
+        wall = wall_of(segments.borders[i], words, count)
+        budget = budget_of(tokens_of(words, count, wall), law)
         masks[: count // 64 + 3] = 0
-        _open(segments, i, LENGTHS, key, lengths)
-        _open(segments, i, STARTS, key, starts)
+        open_purpose(segments, i, LENGTHS, key, lengths)
+        open_purpose(segments, i, STARTS, key, starts)
         spans.first[i] = -1
         masked, size = 0, 0
         # Kept: `masked` tokens lie under `size` spans, none of which touch. The length is drawn once and kept through its trials: drawing
@@ -274,18 +298,18 @@ def sample_paper(segments: Segments, law: Law, key: Key, spans: Spans) -> None:
         while masked < budget:
             length = draw_length(law.thresholds, lengths)
             spans.drawn[length] += 1
-            first, end, tried = _place(words, count, length, budget, masked, masks, starts, failed)
+            first, end, tried = place_span(words, (count, wall), length, budget, masked, masks, starts, failed)
             if size == 0:
                 spans.first[i] = tried
-            _count(failed, end < 0, spans.tally)
+            count_failed(failed, end < 0, spans.tally)
             if end < 0:
                 break
-            _mask(first, end, masks)
+            mask_words(first, end, masks)
             placed[size] = first << 32 | end
             size += 1
             masked += words[end] - words[first]
         few = size <= FEW_SPANS
-        n = _emit_few(words, placed, size, n, spans) if few else _emit_masked(words, count, masks, n, spans)
+        n = _emit_few(words, placed, size, n, spans) if few else emit_masked(words, count, masks, n, spans)
         spans.offsets[i + 1] = n
 
 
@@ -308,6 +332,8 @@ def _mask_right(segments: Segments, i: int, anchor: int, length: int, room: int,
     """Mask from the start of the anchor's word up to ``length`` words or ``room`` new tokens; return the new tokens."""
     base = segments.starts[i]
     size = segments.ends[i] - base
+    if anchor < segments.borders[i] - 2:
+        size = segments.borders[i] - 2
     token = anchor
     # The anchor is uniform over tokens and snapped back, so words are chosen in proportion to their tokens: this sampler's law.
     while token > 0 and not segments.word_starts[base + token]:
@@ -333,24 +359,27 @@ def _mask_right(segments: Segments, i: int, anchor: int, length: int, room: int,
 @kernel
 def sample_reference(segments: Segments, law: Law, key: Key, spans: Spans) -> None:
     """Draw spans as the paper's released implementation distributes them (§6.3). Draws: lengths and starts, one a trial."""
-    masked = np.zeros(_longest(segments.starts, segments.ends) + 1, np.int32)
-    lengths, starts = _new_stream(), _new_stream()
+    masked = np.zeros(longest_of(segments.starts, segments.ends) + 1, np.int32)
+    lengths, starts = new_stream(), new_stream()
     n = 0
     for i in range(len(segments.starts)):
         size = segments.ends[i] - segments.starts[i]
-        budget = budget_of(size, law)
+        wall = segments.borders[i] - 2 if segments.borders[i] > 0 else size
+        tokens = size - (wall < size)
+        budget = budget_of(tokens, law)
         masked[:size] = 0
-        _open(segments, i, LENGTHS, key, lengths)
-        _open(segments, i, STARTS, key, starts)
+        open_purpose(segments, i, LENGTHS, key, lengths)
+        open_purpose(segments, i, STARTS, key, starts)
         spans.first[i] = -1
         total = 0
         while total < budget:
             length = draw_length(law.thresholds, lengths)
             spans.drawn[length] += 1
             # Only the anchor must be unmasked. Some token is while the budget is not reached, so that a draw meets one in the end.
-            anchor = draw_below(size, starts)
+            anchor = draw_below(tokens, starts)
             if spans.first[i] < 0:
                 spans.first[i] = anchor
+            anchor += anchor >= wall
             if masked[anchor] != 0:
                 spans.tally.failed[OCCUPIED] += 1
                 continue
@@ -361,9 +390,11 @@ def sample_reference(segments: Segments, law: Law, key: Key, spans: Spans) -> No
 
 @inlined
 def _draw_words(
-    words: Marks, count: int, budget: int, order: Marks, masked: Marks, starts: RandomStream, tally: Tally
+    words: Marks, sizes: Any, budget: int, order: Marks, masked: Marks, starts: RandomStream, tally: Tally
 ) -> Any:
-    """Mask words drawn without replacement until the budget is reached; return the first word drawn."""
+    """Mask words drawn without replacement until the budget is reached; return the first word drawn. sizes: as of `place_span`."""
+    count, wall = sizes
+    count -= wall < count
     for word in range(count):
         order[word] = word
     total = 0
@@ -373,7 +404,7 @@ def _draw_words(
         # Fisher–Yates, one step a draw: order[:k] has been drawn, the rest is as likely each.
         j = k + draw_below(count - k, starts)
         order[k], order[j] = order[j], order[k]
-        word = order[k]
+        word = order[k] + (order[k] >= wall)
         size = words[word + 1] - words[word]
         if size > budget:
             tally.failed[LONG_WORD] += 1
@@ -387,9 +418,9 @@ def _draw_words(
 @kernel
 def sample_words(segments: Segments, law: Law, single_tokens: bool, key: Key, spans: Spans) -> None:
     """Draw whole words, or single tokens, uniformly without replacement (§6.4). Draws: starts, one a unit."""
-    size = _longest(segments.starts, segments.ends) + 3
+    size = longest_of(segments.starts, segments.ends) + 3
     words, order, masked = np.empty(size, np.int32), np.empty(size, np.int32), np.zeros(size, np.int32)
-    starts = _new_stream()
+    starts = new_stream()
     n = 0
     for i in range(len(segments.starts)):
         count = index_words(segments, i, words)
@@ -398,91 +429,10 @@ def sample_words(segments: Segments, law: Law, single_tokens: bool, key: Key, sp
             count = tokens
             for token in range(tokens + 1):
                 words[token] = token
+        wall = wall_of(segments.borders[i], words, count)
+        budget = budget_of(tokens_of(words, count, wall), law)
         masked[:tokens] = 0
-        _open(segments, i, STARTS, key, starts)
-        spans.first[i] = _draw_words(words, count, budget_of(tokens, law), order, masked, starts, spans.tally)
+        open_purpose(segments, i, STARTS, key, starts)
+        spans.first[i] = _draw_words(words, (count, wall), budget, order, masked, starts, spans.tally)
         n = _emit_runs(masked, tokens, n, spans)
-        spans.offsets[i + 1] = n
-
-
-@inlined
-def _fill_pool(ranges: Annotated, i: int, budget: int, words: Marks, pool: Ints, tally: Tally) -> int:
-    """Write segment i's ranges as words [first, end) into pool (A, 2), without those longer than the budget; return how many."""
-    size = 0
-    word = 0
-    for k in range(ranges.offsets[i], ranges.offsets[i + 1]):
-        if ranges.ends[k] - ranges.starts[k] > budget:
-            tally.too_long[0] += 1
-            continue
-        # Ranges ascend and begin and end where words do, so one walk over the words serves all of them.
-        while words[word] < ranges.starts[k]:
-            word += 1
-        pool[size, 0] = word
-        while words[word] < ranges.ends[k]:
-            word += 1
-        pool[size, 1] = word
-        size += 1
-    return size
-
-
-@inlined
-def _annotated_unit(
-    words: Marks,
-    count: int,
-    budget: int,
-    size: int,
-    pool: Ints,
-    masks: Bits,
-    lengths: RandomStream,
-    starts: RandomStream,
-    failed: Ints,
-) -> Any:
-    """Draw one unit; return its words [first, end), end −1 for none placed, the pool's size after it, and the first draw."""
-    failed[:] = 0
-    if size > 0 and next_draw(lengths) < _HALF:
-        k = draw_below(size, starts)
-        first, end = pool[k, 0], pool[k, 1]
-        # Drawn without replacement, placed or not: the last one takes its place in the pool.
-        pool[k, 0], pool[k, 1] = pool[size - 1, 0], pool[size - 1, 1]
-        if _is_free(first, end, masks):
-            return first, end, size - 1, k
-        failed[OCCUPIED] = 1
-        return first, -1, size - 1, k
-    first, end, tried = _place(words, count, 1, budget, 0, masks, starts, failed)
-    return first, end, size, tried
-
-
-@kernel
-def sample_annotated(segments: Segments, ranges: Annotated, law: Law, key: Key, spans: Spans) -> None:
-    """Draw, half and half, annotated ranges and single words that never touch (§6.5; paper §6.1).
-
-    Draws: lengths, one a unit while ranges are left; starts, one a range and one a trial of a word.
-    """
-    longest = _longest(segments.starts, segments.ends) + 3
-    words, masks = np.empty(longest, np.int32), np.empty(longest // 64 + 3, np.uint64)
-    pool = np.empty((_longest(ranges.offsets[:-1], ranges.offsets[1:]) + 1, 2), np.int64)
-    lengths, starts, failed = _new_stream(), _new_stream(), np.zeros(3, np.int64)
-    n = 0
-    for i in range(len(segments.starts)):
-        count = index_words(segments, i, words)
-        budget = budget_of(words[count], law)
-        masks[: count // 64 + 3] = 0
-        size = _fill_pool(ranges, i, budget, words, pool, spans.tally)
-        _open(segments, i, LENGTHS, key, lengths)
-        _open(segments, i, STARTS, key, starts)
-        spans.first[i] = -1
-        masked = 0
-        while masked < budget:
-            before = size
-            first, end, size, tried = _annotated_unit(words, count, budget, size, pool, masks, lengths, starts, failed)
-            if spans.first[i] < 0:
-                spans.first[i] = tried
-            given_up = end < 0 and size == before
-            _count(failed, given_up, spans.tally)
-            if given_up:
-                break
-            if end > 0:
-                _mask(first, end, masks)
-                masked += words[end] - words[first]
-        n = _emit_masked(words, count, masks, n, spans)
         spans.offsets[i + 1] = n

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spanmask.blocks import join, part, select
+from spanmask.blocks import join, part, select, unpaired
 from spanmask.errors import ConfigError, MismatchError
 from spanmask.loading.backend import Backend
 from spanmask.loading.shelves import CompiledShelf, Shelf
@@ -82,6 +82,8 @@ class RowReader:
             if len(chosen):
                 parts.append(self._read(number, rows[chosen], epoch))
                 places.append(chosen)
+        if any(one.pairs is not None for one in parts):
+            parts = [one if one.pairs is not None else replace(one, pairs=unpaired(len(one))) for one in parts]
         block = join(parts)
         return block if len(parts) == 1 else select(block, np.argsort(np.concatenate(places)))
 

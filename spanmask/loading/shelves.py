@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from spanmask.blocks import from_columns, join, offsets_of, select
-from spanmask.records import MaskedBlock, Offsets, Ragged
+from spanmask.blocks import from_columns, from_pair_columns, join, offsets_of, select
+from spanmask.records import Identities, MaskedBlock, Offsets, Pairs, Ragged
 from spanmask.shard.reader import ShardSet
 from spanmask.shard.schema import BATCH_ROWS, shard_schema
 from spanmask.shard.shard_file import ShardFile, Verify
@@ -22,8 +22,6 @@ from spanmask.vocab import token_dtype
 if TYPE_CHECKING:
     from spanmask.kernels.gather import Cells
 
-#: The first columns of a row, its identity: a number each.
-_NUMBERS = 2
 #: Record batches that the NumPy shelf keeps at hand.
 _BLOCKS_KEPT = 256
 
@@ -88,7 +86,7 @@ class _Places:
 class CompiledShelf:
     """The rows of one dataset, copied by kernels straight from the open files.
 
-    Kept of each block that was touched, as long as its shard is open: where its columns lie in the file, at most 144 bytes for 1,024 rows.
+    Kept of each block that was touched, as long as its shard is open: where its columns lie in the file, at most 192 bytes for 1,024 rows.
     """
 
     def __init__(self, shards: ShardSet) -> None:
@@ -96,6 +94,7 @@ class CompiledShelf:
         self._types = _types(shards)
         self._columns = list(self._types)
         self._widths = np.array([kind.itemsize // 2 for kind in self._types.values()])
+        self._numbers = self._columns.index("input_ids")
         self._places = WeakKeyDictionary[ShardFile, _Places]()
         self._always = shards.verify is Verify.ALWAYS
         # A block of rows that is freed goes back to the system, to be cleared page by page for the next one, unless as large a block was
@@ -121,7 +120,9 @@ class CompiledShelf:
             name: Ragged(values=units[base : base + size].view(self._types[name]), offsets=of_column)
             for name, base, size, of_column in zip(names, bases.tolist(), sizes.tolist(), offsets, strict=False)
         }
-        return from_columns(made.pop("document_id").values, made.pop("segment").values, made)
+        numbers = {name: made.pop(name).values for name in self._columns[: self._numbers]}
+        documents, segments = numbers.pop("document_id"), numbers.pop("segment")
+        return from_columns(documents, segments, made, _pairs(numbers, documents) if numbers else None)
 
     def lengths(self, rows: Offsets) -> Offsets:
         """Return the tokens of rows, (R,)."""
@@ -135,7 +136,7 @@ class CompiledShelf:
 
         shards, blocks, inside = locate(self.shards, rows)
         wanted_shards = np.unique(shards).tolist()
-        widths, numbers = self._widths[chosen], max(_NUMBERS - chosen.start, 0)
+        widths, numbers = self._widths[chosen], max(self._numbers - chosen.start, 0)
         cells = Cells(*np.empty((2, len(widths), len(rows)), np.int64))
         parts = []
         for shard, file in zip(wanted_shards, self.shards.files(wanted_shards), strict=True):
@@ -170,8 +171,24 @@ class CompiledShelf:
 
 
 def _types(shards: ShardSet) -> dict[str, np.dtype[Any]]:
-    """Return the columns of a dataset's rows, kept ones left out, and the type of their values, or of their lists' items."""
+    """Return the columns of a dataset's rows, numbers before lists, and the type of their values, or of their lists' items.
+
+    Kept ones are left out, and the labels of pairs, which are narrower than what kernels copy.
+    """
     manifest = shards.manifest
     ids = token_dtype(manifest.stated_vocabulary.size)
-    schema = shard_schema(ids, words_stored=manifest.words_stored, scheme=manifest.config.masking.scheme)
-    return {field.name: np.dtype(getattr(field.type, "value_type", field.type).to_pandas_dtype()) for field in schema}
+    schema = shard_schema(
+        ids, words_stored=manifest.words_stored, scheme=manifest.config.masking.scheme, paired=manifest.paired
+    )
+    fields = sorted((field for field in schema if field.name != "pair_label"), key=_is_list)
+    return {field.name: np.dtype(getattr(field.type, "value_type", field.type).to_pandas_dtype()) for field in fields}
+
+
+def _is_list(field: pa.Field) -> bool:
+    return bool(pa.types.is_list(field.type))
+
+
+def _pairs(numbers: dict[str, npt.NDArray[Any]], documents: Identities) -> Pairs | None:
+    """Return pairs from their columns without the labels, which follow (FORMAT.md §2, I15). documents: of the first segments."""
+    follows = (numbers["pair_border"] > 0) & (numbers["pair_document_id"] == documents)
+    return from_pair_columns({**numbers, "pair_label": follows.astype(np.uint8)})

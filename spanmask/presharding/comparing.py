@@ -8,12 +8,12 @@ from functools import partial
 
 import numpy as np
 
-from spanmask.blocks import restore
+from spanmask.blocks import pair_columns, restore
 from spanmask.engines.local import Outcome, run_local
 from spanmask.presharding.planning import jobs_of
 from spanmask.presharding.replanning import changed_inputs, inputs_of, other_inputs, plan_again
 from spanmask.presharding.units import Pipeline, PipelineWork, Report, Unit, all_units, useful_jobs
-from spanmask.records import MaskedBlock, Ragged, SequenceBlock, TokenIds
+from spanmask.records import MaskedBlock, Pairs, Ragged, SequenceBlock, TokenIds
 from spanmask.shard.manifest import MANIFEST, Manifest, read_manifest, require_current
 from spanmask.shard.reader import OnRows, ShardSet, advancing
 from spanmask.shard.root import Root, root_of
@@ -121,6 +121,8 @@ class _UnitRows:
                 return Finding(path=self.path, message=f"row {found[0]} stands where the inputs have {identity}")
             if not np.array_equal(found[1], wanted):
                 return Finding(path=self.path, message=f"row {identity} put back is not what the inputs hold")
+            if found[2] != _pair_of(segments.pairs, i):
+                return Finding(path=self.path, message=f"row {identity} is another pair than the inputs make")
         return None
 
     def left(self) -> bool:
@@ -135,8 +137,14 @@ def _blocks(shards: ShardSet, chosen: Sequence[int]) -> Iterator[MaskedBlock]:
         shards.close(number)
 
 
-def _originals(block: MaskedBlock, vocabulary: Vocabulary) -> Iterator[tuple[tuple[int, int], TokenIds]]:
-    """Yield each row's identity, and its tokens as they were before masking, without special ones."""
+def _originals(
+    block: MaskedBlock, vocabulary: Vocabulary
+) -> Iterator[tuple[tuple[int, int], TokenIds, tuple[int, ...]]]:
+    """Yield each row's identity, its tokens as they were before masking, without the special ones at its ends, and what pair it is."""
     originals = Ragged(values=restore(block, vocabulary)[0], offsets=block.input_ids.offsets)
     for number, identity in enumerate(zip(block.document_ids.tolist(), block.segments.tolist(), strict=True)):
-        yield identity, originals[number][1:-1]
+        yield identity, originals[number][1:-1], _pair_of(block.pairs, number)
+
+
+def _pair_of(pairs: Pairs | None, number: int) -> tuple[int, ...]:
+    return () if pairs is None else tuple(int(column[number]) for column in pair_columns(pairs).values())

@@ -74,7 +74,12 @@ class Plan:
     @property
     def lines_wanted(self) -> bool:
         """Whether segments end at lines."""
-        return self.config.sequence.segmentation is Segmentation.SENTENCE
+        return self.config.sequence.segmentation is not Segmentation.FILL
+
+    @property
+    def paired(self) -> bool:
+        """Whether rows are pairs of segments."""
+        return self.config.sequence.segmentation is Segmentation.PAIRS
 
     def chosen(self, numbers: Iterable[int]) -> tuple[Task, ...]:
         """Return tasks by number.

@@ -153,7 +153,11 @@ class Ledger:
     def add_rows(self, split: str, block: MaskedBlock, draws: Draws, vocabulary: Vocabulary, ratio: Fraction) -> None:
         """Count masked rows of a split, whose budget is ``ratio`` of their tokens."""
         self.statistics.setdefault(split, RowStatistics()).add(block, vocabulary, ratio)
-        self.sampling[split] = merge_counts(self.sampling.get(split, {}), draws.to_json())
+        self.add_draws(split, draws.to_json())
+
+    def add_draws(self, split: str, counts: Mapping[str, Any]) -> None:
+        """Count what was drawn for rows of a split."""
+        self.sampling[split] = merge_counts(self.sampling.get(split, {}), dict(counts))
 
     def receipt(
         self,
@@ -163,13 +167,18 @@ class Ledger:
         **told: Any,
     ) -> Receipt:
         """Return the receipt of a unit that is done, and published these shards. told: what else it says; see `Receipt`."""
-        kept = sum(statistics.tokens for statistics in self.statistics.values())
+        repeated = [statistics.repeated for statistics in self.statistics.values()]
+        tokens = {
+            "kept": sum(statistics.tokens for statistics in self.statistics.values()) - sum(filter(None, repeated))
+        }
+        if any(count is not None for count in repeated):
+            tokens["repeated"] = sum(filter(None, repeated))
         return Receipt(
             unit=unit,
             shards={name: tuple(records) for name, records in shards.items() if records},
             statistics={name: statistics.to_json() for name, statistics in self.statistics.items()},
             sampling=self.sampling,
-            conservation=merge_counts(self.conservation, {"tokens": {"kept": kept}}),
+            conservation=merge_counts(self.conservation, {"tokens": tokens}),
             source_bytes=self.source_bytes,
             disk_bytes=disk_bytes,
             supplied=self.supplied,

@@ -18,11 +18,13 @@ from spanmask.corpus.cutting import RawBlock, Rooms
 from spanmask.corpus.reading import parse_block, read_part, stream_blocks
 from spanmask.kernels.siphash import hash_documents
 from spanmask.masking import Draws, Masker
+from spanmask.pairing import joined, pair_up, without_other
 from spanmask.places import place_of
 from spanmask.presharding.digests import Hashed, InputRanges, UnitHashes
+from spanmask.presharding.gathering import gathered
 from spanmask.presharding.planning import Plan, Task
 from spanmask.presharding.receipt import Ledger, Receipt, unit_order
-from spanmask.records import DocumentBlock, Flags, MaskedBlock, Ragged, Ranges, SequenceBlock
+from spanmask.records import DocumentBlock, Flags, MaskedBlock, Ragged, Ranges, SequenceBlock, TokenizedBlock
 from spanmask.sequencing import select, sequence
 from spanmask.shard.parts import SPLITS
 from spanmask.shard.schema import shard_schema, to_record_batch
@@ -151,7 +153,12 @@ class Pipeline:
         )
 
     def documents(self, unit: Unit, hashes: UnitHashes | None = None) -> Iterator[DocumentBlock]:
-        """Yield a unit's documents. hashes: takes in what is read of the inputs."""
+        """Yield a unit's documents: of pairs, those of a shard's block at once. hashes: takes in what is read of the inputs."""
+        limit = self.plan.config.output.shard_bytes if unit.raw is None else None
+        documents = self._documents(unit, hashes)
+        return gathered(documents, limit) if self.plan.paired else documents
+
+    def _documents(self, unit: Unit, hashes: UnitHashes | None) -> Iterator[DocumentBlock]:
         corpus = self.plan.config.corpus
         parts = self.plan.tasks[unit.task].parts
         if unit.raw is not None:
@@ -170,14 +177,28 @@ class Pipeline:
         """Return a block's segments, its tokens, and how many of its documents have none."""
         tokenized = self._tokenizer.tokenize(documents, lines=self.plan.lines_wanted)
         empty = int((np.diff(tokenized.document_offsets) == 0).sum())
-        segments = sequence(tokenized, documents.document_ids, self.plan.config.sequence)
-        segments = settle_words(segments, self.plan.vocabulary, tokenized.supplied)
+        if self.plan.paired:
+            segments = self._pairs(documents, tokenized)
+        else:
+            segments = sequence(tokenized, documents.document_ids, self.plan.config.sequence)
+            segments = settle_words(segments, self.plan.vocabulary, tokenized.supplied)
         return segments, len(tokenized.token_ids), empty
+
+    def _pairs(self, documents: DocumentBlock, tokenized: TokenizedBlock) -> SequenceBlock:
+        """Return a block's pairs, each of documents of one split."""
+        config, vocabulary = self.plan.config, self.plan.vocabulary
+        pools = self._held_out(documents).astype(np.int64)
+        seed, sep = config.masking.seed, vocabulary.special.sep
+        parts, pairs = pair_up(tokenized, documents.document_ids, pools, config.sequence, seed, sep)
+        # Each segment's words follow from its own tokens.
+        return joined(settle_words(parts, vocabulary, tokenized.supplied), pairs)
+
+    def _held_out(self, documents: DocumentBlock) -> Flags:
+        return held_out_documents(documents, self.plan.config.masking.seed, self.plan.config.output.holdout)
 
     def by_split(self, documents: DocumentBlock, segments: SequenceBlock) -> Iterator[tuple[str, SequenceBlock]]:
         """Yield the segments of each split that has some."""
-        held_out = held_out_documents(documents, self.plan.config.masking.seed, self.plan.config.output.holdout)
-        chosen = held_out[segments.document_index]
+        chosen = self._held_out(documents)[segments.document_index]
         for name, flags in ((_TRAIN, ~chosen), (_VALIDATION, chosen)):
             # Nearly always one split takes a whole block: then nothing is copied.
             if flags.all() and len(flags):
@@ -197,6 +218,7 @@ class Pipeline:
         for name, part in self.by_split(documents, segments):
             block, draws = self.mask(part)
             ledger.add_rows(name, block, draws, self.plan.vocabulary, self.plan.config.masking.mask_fraction)
+            ledger.add_draws(name, without_other(block, self.plan.config.masking.seed))
             yield name, self._record_batch(block, part, documents)
 
     def _record_batch(self, block: MaskedBlock, segments: SequenceBlock, documents: DocumentBlock) -> pa.RecordBatch:
@@ -206,6 +228,7 @@ class Pipeline:
             self.plan.vocabulary.dtype,
             words_stored=self.plan.words_stored,
             scheme=self.plan.config.masking.scheme,
+            paired=self.plan.paired,
             kept=fields,
         )
         return to_record_batch(block, kept, schema)

@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from spanmask.blocks import offsets_of, restore
+from spanmask.blocks import borders_of, extra_tokens, offsets_of, restore
 from spanmask.config import PreshardConfig, ReplacementUnit, Sampler, Scheme
 from spanmask.records import Flags, MaskedBlock, Offsets, Ragged, TokenIds
 from spanmask.shard.structure import Problem, first_problem, rows_with
@@ -54,7 +54,7 @@ class Rows:
     def budgets(self) -> Offsets:
         """(S,) the budget of each row."""
         ratio = self.config.masking.mask_fraction
-        return -(-ratio.numerator * (self.lengths - 2) // ratio.denominator)
+        return -(-ratio.numerator * (self.lengths - 2 - extra_tokens(self.block)) // ratio.denominator)
 
 
 def content_problem(rows: Rows) -> Problem | None:
@@ -62,7 +62,11 @@ def content_problem(rows: Rows) -> Problem | None:
     return first_problem(
         [
             ("I1", "a row's length is outside min_tokens to max_tokens", lambda: _length_wrong(rows)),
-            ("I2", "a row does not stand between [CLS] and [SEP]", lambda: _frame_wrong(rows)),
+            (
+                "I2",
+                "a row does not stand between [CLS] and [SEP], or no [SEP] between its segments",
+                lambda: _frame_wrong(rows),
+            ),
             ("I9", "a span is partly [MASK]", lambda: _mixed_spans(rows)),
             ("I10", "masked tokens do not fit the budget", lambda: _budget_wrong(rows)),
             ("I13", "a span does not cover whole words", lambda: _words_cut(rows)),
@@ -80,6 +84,9 @@ def _frame_wrong(rows: Rows) -> Flags:
     ids, special = rows.block.input_ids, rows.vocabulary.special
     first, last = ids.values[ids.offsets[:-1]], ids.values[ids.offsets[1:] - 1]
     bad: Flags = (first != special.cls) | (last != special.sep)
+    borders = borders_of(rows.block)
+    between = ids.values[ids.offsets[:-1] + np.maximum(borders, 1) - 1]
+    bad |= (borders > 0) & (between != special.sep)
     return bad
 
 

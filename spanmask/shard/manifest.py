@@ -11,7 +11,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from spanmask.config import ALGORITHM_VERSION, FORMAT_VERSION, PreshardConfig, canonical_json, fingerprint
+from spanmask.config import (
+    ALGORITHM_VERSION,
+    FORMAT_VERSION,
+    PreshardConfig,
+    Segmentation,
+    canonical_json,
+    fingerprint,
+)
 from spanmask.errors import ConfigError, IncompleteShards, MismatchError, ShardError
 from spanmask.escaping import short_digest
 from spanmask.shard.canonical import fingerprint_of, packed, parsed, pieces, unpacked
@@ -124,6 +131,11 @@ class Manifest:
     def words_stored(self) -> bool:
         """Whether rows carry their word starts."""
         return bool(self.parts["words"] == "stored")
+
+    @property
+    def paired(self) -> bool:
+        """Whether rows are pairs of segments."""
+        return self.config.sequence.segmentation is Segmentation.PAIRS
 
     @property
     def unigram(self) -> list[int] | None:

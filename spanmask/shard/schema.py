@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from spanmask.blocks import columns_of, from_columns
+from spanmask.blocks import columns_of, from_columns, from_pair_columns, pair_columns
 from spanmask.buffers import to_arrow, to_numpy
-from spanmask.config import FORMAT_VERSION, Scheme
+from spanmask.config import FORMAT_VERSION, PAIR_COLUMNS, Scheme
 from spanmask.records import MaskedBlock, Ragged
 
 #: Rows of a record batch, but for the last of a shard.
@@ -30,6 +30,9 @@ KEPT_TYPES = (
 )
 
 
+_PAIR_TYPES = (pa.uint16(), pa.uint8(), pa.uint64(), pa.uint32())
+
+
 def _list_field(name: str, item: pa.DataType) -> pa.Field:
     return pa.field(name, pa.list_(pa.field("item", item, nullable=False)), nullable=False)
 
@@ -39,6 +42,7 @@ def shard_schema(
     *,
     words_stored: bool,
     scheme: Scheme,
+    paired: bool = False,
     kept: Sequence[pa.Field] = (),
     format_version: int = FORMAT_VERSION,
 ) -> pa.Schema:
@@ -52,6 +56,8 @@ def shard_schema(
         Whether rows carry their word starts.
     scheme
         With ``annotated``, rows carry their annotated ranges.
+    paired
+        Whether rows are pairs of segments.
     kept
         Fields passed through, in order. They may be null, but for format 1.
     format_version
@@ -70,6 +76,8 @@ def shard_schema(
         fields.append(_list_field("word_starts", pa.uint16()))
     if scheme is Scheme.ANNOTATED:
         fields += [_list_field("annotation_starts", pa.uint16()), _list_field("annotation_ends", pa.uint16())]
+    if paired:
+        fields += [pa.field(name, kind, nullable=False) for name, kind in zip(PAIR_COLUMNS, _PAIR_TYPES, strict=True)]
     fields += [pa.field(field.name, field.type, nullable=format_version > 1) for field in kept]
     return pa.schema(fields, metadata={b"spanmask.format_version": str(format_version).encode()})
 
@@ -85,6 +93,7 @@ def to_record_batch(block: MaskedBlock, kept: Sequence[pa.Array], schema: pa.Sch
     """Return S masked rows as one record batch, without copying their values. kept: a column of S values for each kept field."""
     columns = [to_arrow(block.document_ids), to_arrow(block.segments)]
     columns += [_list_array(column, schema.field(name).type) for name, column in columns_of(block).items()]
+    columns += [] if block.pairs is None else map(to_arrow, pair_columns(block.pairs).values())
     return pa.RecordBatch.from_arrays([*columns, *kept], schema=schema)
 
 
@@ -92,7 +101,8 @@ def from_record_batch(batch: pa.RecordBatch) -> MaskedBlock:
     """Return the masked rows of a fully validated record batch; values are views of it."""
     lists = {field.name: _flat(batch.column(field.name)) for field in batch.schema if pa.types.is_list(field.type)}
     documents, segments = (to_numpy(batch.column(name)) for name in ("document_id", "segment"))
-    return from_columns(documents, segments, lists)
+    numbers = {name: to_numpy(batch.column(name)) for name in PAIR_COLUMNS if name in batch.schema.names}
+    return from_columns(documents, segments, lists, from_pair_columns(numbers))
 
 
 def _flat(column: pa.ListArray) -> Ragged[Any]:

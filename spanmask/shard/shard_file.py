@@ -255,6 +255,7 @@ def expected_schema(manifest: Manifest, found: pa.Schema) -> pa.Schema:
         ids,
         words_stored=manifest.words_stored,
         scheme=config.masking.scheme,
+        paired=manifest.paired,
         kept=kept,
         format_version=manifest.format_version,
     )

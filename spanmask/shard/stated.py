@@ -108,7 +108,7 @@ def require_histograms(counts: Mapping[str, Any], where: str) -> None:
     rows, masked, spans = (counts[name] for name in ("rows", "masked_tokens", "spans"))
     # The last count of a histogram may be of larger values, too, so that all values sum up to the total or less.
     wanted = {
-        "row_tokens": (rows, counts["tokens"] + 2 * rows),
+        "row_tokens": (rows, counts["tokens"] + 2 * rows + counts.get("pairs", 0)),
         "row_masked": (rows, masked),
         "row_spans": (rows, spans),
         "span_tokens": (spans, masked),

@@ -46,7 +46,7 @@ def _ranges_disordered(ranges: Ranges[Positions], gap: int) -> Flags:
 def structure_problem(block: MaskedBlock, vocabulary_size: int) -> Problem | None:
     """Return what would make a kernel read outside its arrays, if anything.
 
-    These are I1, I3, I4, I5, I11 and I12 without the configuration, and the ids of I2 and I6.
+    These are I1, I3, I4, I5, I11, I12, I14 and I15 without the configuration, and the ids of I2 and I6.
     """
     lengths, spans = block.input_ids.lengths, block.spans
     sized = len(spans.starts) == len(spans.ends)
@@ -60,6 +60,8 @@ def structure_problem(block: MaskedBlock, vocabulary_size: int) -> Problem | Non
         ("I6", "a label is not in the vocabulary", lambda: _foreign(block.labels, vocabulary_size)),
         ("I11", "word_starts are not positions of the row that ascend from 1", lambda: _words_wrong(block, lengths)),
         ("I12", "annotated ranges are not ascending ranges of the row", lambda: _annotations_wrong(block, lengths)),
+        ("I14", "a border is not inside its row, or lies in a span or a range", lambda: _borders_wrong(block, lengths)),
+        ("I15", "a label does not go with the second segment's identity", lambda: _pairs_wrong(block)),
     ]
     return first_problem(checks)
 
@@ -103,3 +105,26 @@ def _annotations_wrong(block: MaskedBlock, lengths: Offsets) -> Flags:
     if ranges is None:
         return np.zeros(len(block), np.bool_)
     return _ranges_outside(ranges, lengths) | _ranges_disordered(ranges, 0)
+
+
+def _borders_wrong(block: MaskedBlock, lengths: Offsets) -> Flags:
+    if block.pairs is None:
+        return np.zeros(len(block), np.bool_)
+    borders = block.pairs.borders.astype(np.int64)
+    bad: Flags = (borders > 0) & ((borders < 3) | (borders > lengths - 2))
+    for ranges in (block.spans, block.annotations):
+        if ranges is not None:
+            between = borders[ranges.owners] - 1
+            bad |= rows_with((ranges.starts <= between) & (between < ranges.ends), ranges.owners, len(block))
+    return bad
+
+
+def _pairs_wrong(block: MaskedBlock) -> Flags:
+    pairs = block.pairs
+    if pairs is None:
+        return np.zeros(len(block), np.bool_)
+    none = (pairs.labels == 0) & (pairs.document_ids == 0) & (pairs.segments == 0)
+    follows = (pairs.labels == 1) & (pairs.document_ids == block.document_ids) & (pairs.segments == block.segments + 1)
+    other = (pairs.labels == 0) & (pairs.document_ids != block.document_ids)
+    bad: Flags = np.where(pairs.borders == 0, ~none, ~(follows | other))
+    return bad

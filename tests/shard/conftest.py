@@ -42,6 +42,7 @@ _RECIPES: dict[str, dict[str, Any]] = {
     "token": {"scheme": "token"},
     "annotated": {"scheme": "annotated", "spans_field": "spans", "format": "jsonl"},
     "stored": {"words_field": "words", "keep": _KEPT, "format": "jsonl", "shard_bytes": 4096},
+    "pairs": {"segmentation": "pairs"},
     "nulls": {"keep": ("seldom", *_KEPT, "never"), "format": "jsonl", "shard_bytes": 4096, "holdout": 0.2},
 }
 
@@ -153,7 +154,7 @@ def _rewrite(folder: Path, edit: Callable[[Shards], Any], split: str = "train") 
     def change(content: dict[str, Any]) -> None:
         if counted is not None:
             content["statistics"][split] = counted.to_json()
-            kept = sum(counts["tokens"] for counts in content["statistics"].values())
+            kept = sum(counts["tokens"] - counts.get("repeated_tokens", 0) for counts in content["statistics"].values())
             tokens = content["conservation"]["tokens"]
             tokens.update({"in": tokens["in"] - tokens["kept"] + kept, "kept": kept})
 

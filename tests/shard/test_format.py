@@ -20,7 +20,6 @@ from spanmask import shard
 from spanmask.blocks import columns_of
 from spanmask.config import (
     COLUMNS,
-    RESERVED_COLUMNS,
     CorpusConfig,
     OutputConfig,
     PreshardConfig,
@@ -88,7 +87,8 @@ def shard_paths(folder: Path) -> list[Path]:
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("words_stored", [False, True])
 @pytest.mark.parametrize("scheme", Scheme)
-def test_the_column_table_is_the_schema(wide, words_stored, scheme):
+@pytest.mark.parametrize("paired", [False, True])
+def test_the_column_table_is_the_schema(wide, words_stored, scheme, paired):
     expected = []
     for (name, *_), kind, meaning in (
         (names(row[0]), row[1], row[2]) for row in table("| column | type | meaning |")[:-1]
@@ -97,11 +97,13 @@ def test_the_column_table_is_the_schema(wide, words_stored, scheme):
             continue
         if name.startswith("annotation") and scheme is not Scheme.ANNOTATED:
             continue
-        assert ("only" in meaning) == (name == "word_starts" or name.startswith("annotation"))
+        if name.startswith("pair") and not paired:
+            continue
+        assert ("only" in meaning) == (name == "word_starts" or name.startswith(("annotation", "pair")))
         expected.append((name, kind.replace("16", "32") if wide and name in ("input_ids", "labels") else kind))
     kept = [pa.field(f"kept{i}", kind) for i, kind in enumerate(KEPT_TYPES)]
     schema = shard_schema(
-        np.dtype(np.uint32 if wide else np.uint16), words_stored=words_stored, scheme=scheme, kept=kept
+        np.dtype(np.uint32 if wide else np.uint16), words_stored=words_stored, scheme=scheme, paired=paired, kept=kept
     )
     found = [(field.name, str(field.type).replace("item: ", "").replace(" not null", "")) for field in schema]
     assert found[: len(expected)] == expected
@@ -136,14 +138,6 @@ def test_the_defaults_of_the_page_are_the_codes():
     assert known == found
 
 
-def test_names_that_are_reserved_cannot_be_kept():
-    reserved = [name for row in table("| reserved column | type | meaning |") for name in names(row[0])]
-    assert tuple(reserved) == RESERVED_COLUMNS
-    for name in reserved:
-        with pytest.raises(ConfigError, match=name):
-            CorpusConfig(keep=("id", name))
-
-
 def test_the_table_of_shards_is_what_the_page_says(dataset):
     kinds_by_name = {name: row[1] for row in table("| table column | type | meaning |") for name in names(row[0])}
     order = names(PAGE.split("The columns stand in the order ", 1)[1].split(".", 1)[0])
@@ -163,7 +157,7 @@ def test_the_table_of_shards_is_what_the_page_says(dataset):
 
 def test_each_invariant_of_the_page_is_checked_by_name():
     numbered = [row[0] for row in table("| number | invariant |")]
-    assert numbered == [f"I{k}" for k in range(1, 14)]
+    assert numbered == [f"I{k}" for k in range(1, 16)]
     sources = "".join(path.read_text() for path in Path(shard.__file__).parent.glob("*.py"))
     checked = set(re.findall(r'"(I\d+)"', sources)) | set(re.findall(r"\((I\d+)\)", sources))
     assert checked == set(numbered) - {"I7"}
@@ -195,7 +189,9 @@ def test_a_kept_field_may_not_be_called_like_a_column_of_the_format():
     for name in COLUMNS:
         with pytest.raises(ConfigError, match=name):
             CorpusConfig(keep=("id", name))
-    assert set(COLUMNS) == set(shard_schema(np.dtype(np.uint16), words_stored=True, scheme=Scheme.ANNOTATED).names)
+    assert set(COLUMNS) == set(
+        shard_schema(np.dtype(np.uint16), words_stored=True, scheme=Scheme.ANNOTATED, paired=True).names
+    )
 
 
 # --- §3

@@ -200,6 +200,38 @@ def word_cut_at_its_end(row):
     mask_all(row, inner - 1, inner)
 
 
+def no_sep_between(row):
+    row["input_ids"][row["pair_border"] - 1] = 1996
+
+
+def border_past_the_end(row):
+    row["pair_border"] = len(row["input_ids"]) - 1
+
+
+def border_without_a_first_segment(row):
+    row["pair_border"] = 2
+
+
+def border_in_a_span(row):
+    mask_all(row, row["pair_border"] - 1, row["pair_border"])
+
+
+def other_label(row):
+    row["pair_label"] = 1 - row["pair_label"]
+
+
+def label_of_three(row):
+    row["pair_label"] = 2
+
+
+def second_of_its_own_document(row):
+    row["pair_document_id"], row["pair_segment"] = row["document_id"], row["segment"] + 2
+
+
+def border_of_no_pair(row):
+    row["pair_border"] = 0
+
+
 PIECES = frozenset(np.flatnonzero(~load_vocabulary(VocabularyConfig()).word_start_table).tolist())
 
 
@@ -243,6 +275,14 @@ PLANTED: list[tuple[str, str, Callable]] = [
     ("I13", "paper", word_cut_at_its_end),
     ("I13", "word", word_cut),
     ("I13", "annotated", word_cut),
+    ("I2", "pairs", no_sep_between),
+    ("I14", "pairs", border_past_the_end),
+    ("I14", "pairs", border_without_a_first_segment),
+    ("I14", "pairs", border_in_a_span),
+    ("I15", "pairs", other_label),
+    ("I15", "pairs", label_of_three),
+    ("I15", "pairs", second_of_its_own_document),
+    ("I15", "pairs", border_of_no_pair),
 ]
 
 
@@ -278,7 +318,7 @@ def test_a_broken_invariant_is_named_with_its_row(number, recipe, plant, fresh, 
     assert finding.path == manifest.splits["train"].shards[-1].path
 
 
-@pytest.mark.parametrize("recipe", ["paper", "single", "reference", "word", "token", "annotated", "stored"])
+@pytest.mark.parametrize("recipe", ["paper", "single", "reference", "word", "token", "annotated", "stored", "pairs"])
 def test_sound_datasets_are_verified(recipe, fresh, rewrite):
     folder = fresh(recipe)
     assert verify(folder).ok
