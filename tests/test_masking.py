@@ -110,11 +110,13 @@ def test_a_mask_depends_on_its_own_sequence_only(masking, segments, identities):
         assert row_of(alone, 0) == row_of(together, i)
 
 
-@pytest.mark.parametrize(("scheme", "sampler"), shapes.SAMPLERS)
-def test_long_segments_equal_the_oracle(scheme, sampler):
+@pytest.mark.parametrize(
+    ("scheme", "sampler", "size"), [*((*pair, 2500) for pair in shapes.SAMPLERS), ("span", "paper", 8190)]
+)
+def test_long_segments_equal_the_oracle(scheme, sampler, size):
     rng = np.random.default_rng(11)
-    starts = rng.random(2500) < 0.8
-    tokens = np.where(starts, rng.integers(11, 50, 2500), rng.integers(50, 80, 2500))
+    starts = rng.random(size) < 0.8
+    tokens = np.where(starts, rng.integers(11, 50, size), rng.integers(50, 80, size))
     segment = shapes.Segment(tokens.tolist(), starts.tolist())
     words = oracle.words_of(segment.word_starts)
     ranges = [(words[k][0], words[k + 2][1]) for k in range(0, len(words) - 3, 9)] if scheme == "annotated" else None

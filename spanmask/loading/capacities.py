@@ -166,19 +166,30 @@ def _trial(statistics: Mapping[str, Any], tokens: int) -> tuple[Offsets, Offsets
             f"rows have up to {longest} tokens, a bin holds {tokens}: give bins of {longest} tokens or more"
         )
     size = min(rows, _TRIAL_ROWS)
-    lengths = _quantiles(histograms["row_tokens"], statistics["tokens"] + 2 * rows, size)
-    return lengths, _quantiles(histograms["row_masked"], statistics["masked_tokens"], size)
+    lengths = _quantiles(histograms["row_tokens"], statistics["tokens"] + 2 * rows, size, tokens)
+    return lengths, _quantiles(histograms["row_masked"], statistics["masked_tokens"], size, tokens)
 
 
-def _quantiles(counts: Sequence[int], total: int, size: int) -> Offsets:
-    """Return (size,) values, ascending, each standing for as many of those counted. total: their sum."""
+def _quantiles(counts: Sequence[int], total: int, size: int, most: int) -> Offsets:
+    """Return (size,) values, ascending, each standing for as many of those counted. total: their sum; most: the largest there may be."""
     histogram = np.array(counts, np.int64)
     ranks = (2 * np.arange(size) + 1) * int(histogram.sum()) // (2 * size)
-    return _values(histogram, total)[np.searchsorted(np.cumsum(histogram), ranks, side="right")]
-
-
-def _values(histogram: Histogram, total: int) -> Offsets:
-    """Return the value of each count; of the last one, which may hold all beyond, the mean. total: the sum of all values counted."""
-    values = np.arange(len(histogram))
-    values[-1] = (total - int(values[:-1] @ histogram[:-1])) // int(histogram[-1])
+    values = np.searchsorted(np.cumsum(histogram), ranks, side="right")
+    last = len(histogram) - 1
+    mean = (total - int(np.arange(last) @ histogram[:-1])) / int(histogram[-1])
+    beyond = int((values == last).sum())
+    # The last count may be of all values beyond, too, of which the mean is known.
+    values[size - beyond :] = _spread(beyond, last, mean, most)
     return values
+
+
+def _spread(count: int, least: int, mean: float, most: int) -> Offsets:
+    """Return values from ``least`` to ``most`` of about this mean, ascending: as many of each; where that is less, the rest are the most.
+
+    Rows of long documents are so: cut at the longest that is allowed, and what is left of any length.
+    """
+    top = min(2 * mean - least, most)
+    even = (least + top) / 2
+    whole = round(count * (mean - even) / (top - even)) if top > even else 0
+    places = (np.arange(count - whole) + 0.5) / max(count - whole, 1)
+    return np.append((least + places * (top - least)).astype(np.int64), np.full(whole, int(top)))

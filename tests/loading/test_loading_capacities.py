@@ -208,6 +208,25 @@ def test_rows_beyond_the_histograms_have_capacities_and_slots_too() -> None:
     assert len(assign(np.array([4002]), capacities)) == 1
 
 
+def lengths_of_long_documents(rows: int, most: int) -> list[int]:
+    """As enwiki has them at 8,192: three articles in ten longer, which are cut, and what is left of any length."""
+    rng = np.random.default_rng(SEED)
+    articles = rng.exponential(most * 0.8, rows)
+    return np.concatenate([[most - 2] * int(one // most) + [int(one % most) + 6] for one in articles]).tolist()
+
+
+@pytest.mark.parametrize("most", [2048, 8192])
+def test_long_documents_fill_bins_though_histograms_tell_only_the_mean_of_long_rows(most: int) -> None:
+    corpus = Corpus([min(length, most - 2) for length in lengths_of_long_documents(120, most)], pieces=(1,))
+    statistics = corpus.statistics()
+    capacities = choose_capacities(statistics, tokens=most)
+    assert filled(fresh(corpus, 1), capacities) >= 0.97, capacities
+    slots = choose_slots(statistics, USE, capacities, bins=8)
+    batches = batches_of(fresh(corpus, 1), capacities, 8)
+    assert (batches[:, 0] > slots.mlm).mean() <= 0.05
+    assert batches[:, 0].mean() / slots.mlm >= 0.7
+
+
 def test_rows_longer_than_a_bin_and_no_rows_at_all_are_refused() -> None:
     with pytest.raises(
         ConfigError, match="rows have up to 512 tokens, a bin holds 256: give bins of 512 tokens or more"
