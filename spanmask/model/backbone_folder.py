@@ -39,8 +39,8 @@ from spanmask.model.fitting import (
     require_whole,
 )
 from spanmask.model.naming import BOUNDARY_NAMES, Shapes, State
-from spanmask.model.tokenizer_files import read_tokenizer, tokenizer_files
-from spanmask.tokenizer_folder import read_json
+from spanmask.model.tokenizer_files import as_tokenizer_json, read_tokenizer, tokenizer_files
+from spanmask.tokenizer_folder import TOKENIZER, read_json
 from spanmask.vocab import Vocabulary
 
 #: What a configuration may say that is of no part of a model here, or of how it is called.
@@ -247,6 +247,7 @@ def export_backbone(
     content = json.loads(backbone.config.to_json_string())
     content |= {"architectures": [type(backbone).__name__], "dtype": "float32"}
     files = tokenizer_files(vocabulary, max_tokens=model.config.max_positions)
+    files[TOKENIZER] = as_tokenizer_json(vocabulary).encode()
     files[CONFIG] = json.dumps(content, indent=2, sort_keys=True).encode()
     if card is not None:
         files[CARD] = card.encode()

@@ -6,6 +6,7 @@ BERT's is written as ``vocab.txt`` with its casing in ``tokenizer_config.json``;
 from __future__ import annotations
 
 import json
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,48 @@ def tokenizer_files(vocabulary: Vocabulary, *, max_tokens: int) -> dict[str, byt
         name, text = TOKENIZER, vocabulary.tokenizer
     told = json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False)
     return {name: text.encode(), SETTINGS: told.encode()}
+
+
+def as_tokenizer_json(vocabulary: Vocabulary) -> str:
+    """Return the text of a ``tokenizer.json``, BERT's too: models that are no BERTs have their tokenizer from that file alone.
+
+    It is what the ``tokenizers`` library writes of BERT's WordPiece, and is read as that again.
+    """
+    if vocabulary.tokenizer is not None:
+        return vocabulary.tokenizer
+    ids = {vocabulary.entries[number]: number for number in vocabulary.special.as_dict().values() if number is not None}
+    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    special, entries = vocabulary.special, with_spares(vocabulary.entries)
+    ends = {"sep": special.sep, "cls": special.cls}
+    content: dict[str, Any] = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [
+            {"id": number, "content": entry, **plain} for entry, number in sorted(ids.items(), key=itemgetter(1))
+        ],
+        "normalizer": {
+            "type": "BertNormalizer",
+            "clean_text": True,
+            "handle_chinese_chars": True,
+            "strip_accents": None,
+            "lowercase": not vocabulary.cased,
+        },
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {
+            "type": "BertProcessing",
+            **{role: [vocabulary.entries[number], number] for role, number in ends.items()},
+        },
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+        "model": {
+            "type": "WordPiece",
+            "unk_token": None if special.unk is None else vocabulary.entries[special.unk],
+            "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100,
+            "vocab": {entry: number for number, entry in enumerate(entries)},
+        },
+    }
+    return json.dumps(content, ensure_ascii=False)
 
 
 def read_tokenizer(folder: Path) -> Vocabulary:
