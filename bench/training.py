@@ -20,7 +20,7 @@ from spanmask.errors import ConfigError
 
 from . import child, peers, protocol
 from .hosting import PROFILED, WARM_UP, Hosted, HostError
-from .training_variants import VARIANTS, Setting, Variant
+from .training_variants import BACKBONE_SLOTS, BACKBONES, VARIANTS, Setting, Variant
 
 QUESTION = "How fast is training?"
 SEED = 7
@@ -32,6 +32,8 @@ PEAK = 989e12
 GOALS = {
     "mini: ours, mlm / hugging face": 3.0,
     "mini: ours, mlm / hugging face, masked rows": 1.2,
+    "modernbert: ours, mlm / hugging face": 1.5,
+    "modernbert: ours, mlm / hugging face, masked rows": 1.0,
     "base: ours, varlen, mlm+sbo / hugging face, tuned and compiled": 2.0,
     "large: ours, varlen, mlm+sbo / hugging face, tuned and compiled": 2.0,
     "base: ours, varlen, mlm+sbo, tokens/s": 600_000.0,
@@ -288,8 +290,20 @@ def verdicts(models: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plan_of(device: str, *, model: str | None, slots: int | None) -> Plan:
-    """Return a device's plan, for one model instead of its own, or with other bins of about as many tokens a step."""
+    """Return a device's plan, for one model instead of its own, or with other bins of about as many tokens a step.
+
+    Raises
+    ------
+    ConfigError
+        The model is not measured on such a device.
+    """
     plan = PLANS[device]
+    if model in BACKBONES:
+        if device != "cpu":
+            raise ConfigError(
+                f"model {model} is measured on a CPU alone, where nothing is compiled: leave --device out"
+            )
+        slots = slots or BACKBONE_SLOTS
     if model is not None:
         plan = replace(plan, sizes=(replace(plan.sizes[0], model=model),))
     if slots is None:

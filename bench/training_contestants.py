@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -19,9 +20,11 @@ from spanmask.batches import PackedBatch
 from spanmask.errors import ConfigError
 from spanmask.loading.position import Position
 from spanmask.loading.stream import Stream
+from spanmask.model import BackboneForPreTraining, export_backbone
 from spanmask.model.convert import export
 from spanmask.model.pretraining import SpanBertForPreTraining
 from spanmask.shard.reader import ShardSet, open_shards
+from spanmask.storage import publish_bytes
 from spanmask.train.config import TrainConfig
 from spanmask.train.distributed import World
 from spanmask.train.feeding import StepBatches, step_batches
@@ -30,7 +33,7 @@ from spanmask.train.starting import initial_model, model_config, stream_of
 from spanmask.train.step import TrainStep
 
 from .baselines.hugging_face_trainer import HuggingFaceTrainer, Step, example_of
-from .training_variants import Setting, Variant
+from .training_variants import BACKBONES, Setting, Variant
 
 #: Options that all contestants share: no dropout, stored masks, a schedule that no measurement reaches the end of.
 _OPTIONS: dict[str, Any] = {
@@ -64,6 +67,8 @@ class Contestant(Protocol):
 
 def train_config(setting: Setting, variant: Variant) -> TrainConfig:
     """Return the options of a variant; a kernel that only CUDA has is left to ``auto`` elsewhere."""
+    if setting.model in BACKBONES:
+        return _backbone_config(setting, variant)
     kernel = "sdpa" if variant.kernel == "cudnn" else variant.kernel
     return TrainConfig.of(
         **_OPTIONS,
@@ -75,6 +80,26 @@ def train_config(setting: Setting, variant: Variant) -> TrainConfig:
         width=setting.slots,
         device=setting.device,
         compile=variant.compiled,
+        seed=setting.seed,
+    )
+
+
+def _backbone_config(setting: Setting, variant: Variant) -> TrainConfig:
+    """Return the options of a variant with a model of transformers, whose configuration is written beside the dataset."""
+    dataset = Path(setting.dataset)
+    entries = len(open_shards(dataset, "train").manifest.vocabulary)
+    sizes = {**BACKBONES[setting.model], "vocab_size": entries, "max_position_embeddings": setting.slots}
+    folder = dataset.parent / setting.model
+    folder.mkdir(exist_ok=True)
+    publish_bytes(folder / "config.json", json.dumps(sizes).encode())
+    return TrainConfig.of(
+        **_OPTIONS,
+        backbone=str(folder),
+        objective=variant.objective,
+        batch_size=setting.bins,
+        accumulate=setting.accumulate,
+        width=setting.slots,
+        device=setting.device,
         seed=setting.seed,
     )
 
@@ -106,7 +131,8 @@ def ground_of(setting: Setting, variant: Variant) -> Ground:
     """
     config = train_config(setting, variant)
     shards = open_shards(setting.dataset, "train", verify="first")
-    shape, world = model_config(config, [shards]), World(device=torch.device(setting.device))
+    world = World(device=torch.device(setting.device))
+    shape = model_config(config, [shards]) if config.backbone is None else initial_model(config, [shards]).config
     stream = stream_of([shards], config, shape, world)
     steps = _once(stream, config, torch.device("cpu"), setting.steps)
     slots = [len(batch.mlm_labels) for step in steps for batch in step.batches]
@@ -207,8 +233,11 @@ def build(setting: Setting, variant: Variant, ground: Ground) -> Contestant:
     if variant.peer is None:
         return Ours(ground, variant)
     with tempfile.TemporaryDirectory(prefix="spanmask-bench-") as folder:
-        model = cast(SpanBertForPreTraining, initial_model(ground.config, [ground.shards]))
-        export(model, folder, ground.shards.manifest.vocabulary)
+        model, vocabulary = initial_model(ground.config, [ground.shards]), ground.shards.manifest.vocabulary
+        if isinstance(model, BackboneForPreTraining):
+            export_backbone(model, folder, vocabulary)
+        else:
+            export(cast(SpanBertForPreTraining, model), folder, vocabulary)
         device = ground.world.device
         return HuggingFaceTrainer(Path(folder), _rows_of_steps(setting, ground), ground.config, device, variant.peer)
 

@@ -5,6 +5,19 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+#: Models that are transformers' own on both sides, as its configuration has their sizes, and the slots of their bins.
+BACKBONES: dict[str, dict[str, Any]] = {
+    "modernbert": {
+        "model_type": "modernbert",
+        "hidden_size": 256,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "intermediate_size": 384,
+        "local_attention": 128,
+    }
+}
+BACKBONE_SLOTS = 2048
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:

@@ -214,7 +214,11 @@ def load(json_file: str | None, inputs: tuple[str, ...], rounds: int, megabytes:
 @_common
 @click.argument("inputs", nargs=-1, metavar="[INPUT…]")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train.")
-@click.option("--model", metavar="SIZE", help="Instead of mini, or on CUDA of base and large.")
+@click.option(
+    "--model",
+    metavar="SIZE",
+    help="Instead of mini, or on CUDA of base and large; modernbert: ModernBERT-like, bins of 2048.",
+)
 @click.option("--slots", type=click.IntRange(min=8), metavar="N", help="Of a bin, and tokens of the longest row. [512]")
 @click.option(
     "--minutes",

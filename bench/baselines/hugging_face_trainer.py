@@ -1,4 +1,4 @@
-"""transformers' BertForMaskedLM, trained as its Trainer does: rows padded to the longest in the batch, a head over every token.
+"""transformers' BERT or ModernBERT for masks, as its Trainer trains it: rows padded to the longest in the batch, a head over every token.
 
 Favourable to the peer: a plain loop instead of the Trainer, so without its callbacks, logging and device handling; rows tokenized, masked
 and held as arrays; a collator that only copies; the fused AdamW. ``masked_rows`` is a re-implementation of what spanmask does: the head
@@ -97,9 +97,10 @@ class HuggingFaceTrainer:
     def __init__(
         self, folder: Path, steps: Sequence[Step], config: TrainConfig, device: torch.device, way: Way
     ) -> None:
-        loaded = peers.load("transformers").BertForMaskedLM.from_pretrained(
-            folder, attn_implementation="sdpa", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
-        )
+        loaded = peers.load("transformers").AutoModelForMaskedLM.from_pretrained(folder, attn_implementation="sdpa")
+        for part in loaded.modules():
+            if isinstance(part, nn.Dropout):
+                part.p = 0.0
         self._model = loaded.to(device).train()
         self._optimizer = make_optimizer(self._model, config)
         self._config, self._device = config, device
@@ -117,9 +118,11 @@ class HuggingFaceTrainer:
 
     def _masked_rows(self, batch: Batch) -> Tensor:
         labels = batch["labels"]
-        hidden = self._model.bert(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])[0]
+        model = self._model
+        hidden = model.base_model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])[0]
         chosen = labels != IGNORED
-        return functional.cross_entropy(self._model.cls(hidden[chosen]).float(), labels[chosen])
+        scores = model.cls(hidden[chosen]) if hasattr(model, "cls") else model.decoder(model.head(hidden[chosen]))
+        return functional.cross_entropy(scores.float(), labels[chosen])
 
     def step(self) -> None:
         """Take the next step."""

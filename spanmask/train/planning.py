@@ -6,17 +6,18 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 
 import torch
 
 from spanmask.loading.position import Position
 from spanmask.loading.share import Counts
+from spanmask.model.config import SpanBertConfig
 from spanmask.model.pretraining import PretrainingModel
 from spanmask.shard.reader import ShardSet
 from spanmask.train.config import TrainConfig
 from spanmask.train.distributed import World
 from spanmask.train.feeding import step_batches
-from spanmask.train.loop import Started
 from spanmask.train.metrics import flops
 from spanmask.train.starting import stream_of
 from spanmask.train.step import is_compiled
@@ -27,16 +28,15 @@ from spanmask.train.watching import Plan
 _SECONDS, _PASSES, _GROWTH = 0.5, 2, 4
 
 
-def plan_of(config: TrainConfig, started: Started, shards: Sequence[ShardSet]) -> Plan:
-    """Return what a run will do from where it stands."""
-    run, world = started.run, started.world
+def plan_of(
+    config: TrainConfig, model: SpanBertConfig, parameters: int, shards: Sequence[ShardSet], world: World, step: int
+) -> Plan:
+    """Return what a run will do from a step on. parameters: of the model."""
     weights = config.weights or [1.0] * len(shards)
     parts = [[round(weight * count) for count in _counts(one)] for weight, one in zip(weights, shards, strict=True)]
     rows, tokens, masked = map(sum, zip(*parts, strict=True))
     width = config.width or max(one.manifest.config.sequence.max_tokens for one in shards)
-    # Rows that are padded hold a sequence each, of any length.
-    held = width if started.model.packed else tokens / rows
-    update = min(round(config.batch_size * config.accumulate * world.size * held), tokens)
+    update = min(config.batch_size * config.accumulate * world.size * width, tokens)
     targets = update * masked // tokens
     work = Counts(tokens=update, mlm=targets, sbo=targets, sequences=0)
     return Plan(
@@ -45,14 +45,25 @@ def plan_of(config: TrainConfig, started: Started, shards: Sequence[ShardSet]) -
         precision="bf16" if precision_of(config.dtype, world.device) is torch.bfloat16 else "fp32",
         compiled=is_compiled(config, world.device),
         model=config.backbone or config.init_from or config.model,
-        parameters=run.parameters,
+        parameters=parameters,
         rows=rows,
         tokens=tokens,
         update_tokens=update,
-        step=started.step,
+        step=step,
         steps=config.steps,
-        note=started.batches or _note(config),
-        update_flops=flops(run.model, work, update * tokens // rows),
+        note=_note(config),
+        update_flops=flops(model, work, update * tokens // rows),
+    )
+
+
+def as_told(plan: Plan, config: TrainConfig, batches: str, *, packed: bool) -> Plan:
+    """Return a plan with what there is to tell of its batches; rows that are not packed hold a sequence each, of any length."""
+    if packed:
+        return replace(plan, note=batches or plan.note)
+    rows = config.batch_size * config.accumulate * plan.ranks
+    update = min(round(rows * plan.tokens / plan.rows), plan.update_tokens)
+    return replace(
+        plan, note=batches, update_tokens=update, update_flops=plan.update_flops * update / plan.update_tokens
     )
 
 

@@ -25,7 +25,7 @@ from spanmask.train.checkpoint import checkpoints_in
 from spanmask.train.config import TrainConfig
 from spanmask.train.distributed import World, joined
 from spanmask.train.loop import Loop, Started
-from spanmask.train.planning import plan_of, trial_seconds
+from spanmask.train.planning import as_told, plan_of, trial_seconds
 from spanmask.train.record import Run
 from spanmask.train.run_folder import RunFolder
 from spanmask.train.starting import begin_model, require_casing, resumed_model, stream_of
@@ -90,7 +90,9 @@ def train(  # noqa: PLR0913 - the one door
             position = _position(started, allow_other_data=allow_other_data)
             held_out = _held_out(shards, mmap=config.mmap) if config.evaluate or config.eval_every else []
             if world.first:
-                plan = plan_of(config, started, shards)
+                run = started.run
+                plan = plan_of(config, run.model, run.parameters, shards, world, started.step)
+                plan = as_told(plan, config, started.batches, packed=started.model.packed)
                 watch.begin(replace(plan, trial=partial(trial_seconds, started.model, config, shards, world)))
             loop = Loop(folder, config, started, held_out, watch)
             if world.first:

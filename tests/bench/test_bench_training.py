@@ -122,6 +122,21 @@ def test_all_contestants_have_the_same_losses_step_by_step(setting, monkeypatch)
 
 
 @pytest.mark.slow
+def test_a_model_of_transformers_is_the_same_for_all_contestants(setting):
+    setting = dataclasses.replace(setting, model="modernbert")
+    losses = []
+    for name in CPU_VARIANTS:
+        contestant = _built(setting, name)
+        contestant.step()
+        losses.append(contestant.loss())
+    assert max(losses) - min(losses) < 1e-3
+    plan = training.plan_of("cpu", model="modernbert", slots=None)
+    assert (plan.slots, [(size.model, size.bins) for size in plan.sizes]) == (2048, [("modernbert", 2)])
+    with pytest.raises(ConfigError, match="measured on a CPU alone"):
+        training.plan_of("cuda", model="modernbert", slots=None)
+
+
+@pytest.mark.slow
 def test_every_variant_of_a_gpu_begins_alike_on_cpu(setting):
     losses = []
     for name, plain in _uncompiled(GPU_VARIANTS).items():
