@@ -57,7 +57,8 @@ class LiteralHead:
         end = _read(weights, "mention_ends", self.states[self.lasts[span[1]]])
         alone = weights["start_score.weight"][0] @ start + weights["end_score.weight"][0] @ end
         biases = weights["start_score.bias"][0] + weights["end_score.bias"][0]
-        return alone + biases + (weights["mention_pair.weight"] @ start + weights["mention_pair.bias"]) @ end
+        both = (weights["mention_pair.weight"] @ start + weights["mention_pair.bias"]) @ end
+        return alone + biases + both / math.sqrt(len(start))
 
     def antecedent(self, span: Span, earlier: Span) -> float:
         """The four bilinear scores, each by its own quarter of the weights, and what is said of the earlier one alone."""
@@ -78,7 +79,7 @@ class LiteralHead:
                     row * size : (row + 1) * size, column * size : (column + 1) * size
                 ]
                 total += other[row] @ quarter @ one[column]
-        return total + self.mention(span) + self.mention(earlier)
+        return total / math.sqrt(2 * size) + self.mention(span) + self.mention(earlier)
 
     def kept(self, max_span: int, top: float) -> list[Span]:
         found = self.candidates(max_span)

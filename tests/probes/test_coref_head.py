@@ -199,3 +199,19 @@ def test_the_head_of_facts_has_as_many_weights_as_told() -> None:
     count = {ffnn: sum(weights.numel() for weights in head.parameters()) for ffnn, head in heads.items()}
     assert round(count[1024] / 1e6, 1) == 8.4
     assert round(count[0] / 1e6, 1) == 3.0
+
+
+def test_scores_of_a_wide_head_begin_small_and_updates_move_them_little() -> None:
+    torch.manual_seed(5)
+    head = coreference.CorefHead(CONFIG, CorefShape(ffnn=1024, dropout=0.0, top=TOP, singletons=True))
+    cut = cut_of([[1] * 30], [[(place, place) for place in range(first, 30, 5)] for first in range(3)])
+    states, given = torch.randn(30, CONFIG.hidden), given_of(cut)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=3e-4)
+    largest = []
+    for _ in range(8):
+        largest.append(float(head.predict(Windows(states), given)[:, 3:].detach().abs().max()))
+        optimizer.zero_grad()
+        head(states, given).backward()
+        optimizer.step()
+    assert largest[0] < 10
+    assert max(largest) < 40
