@@ -76,7 +76,7 @@ FAMILIES: dict[str, dict[str, Probe]] = {
             [_LITBANK],
             [_LITBANK, _ONTOGUM],
             *("--fold", "1/10", "--on-error", "skip"),
-            tuned=("--preset", "coref", "--lr", "5e-5"),
+            tuned=("--preset", "coref", "--lr", "1e-4", "--selection", "0.1"),
             seeds=1,
             epochs=_COREF_EPOCHS,
         ),
