@@ -147,17 +147,14 @@ def _asked(shards: Path, work: Path, objective: str, seeds: Sequence[int], spans
 
 def _same_start(shards: Path, options: Mapping[str, Any]) -> bool:
     """Tell whether models of both objectives begin with the same weights, as far as both have them."""
-    import torch
-
     import spanmask
+    from spanmask.reproduction.scheduling import shared_start
     from spanmask.train import TrainConfig
-    from spanmask.train.starting import initial_model
 
-    dataset = [spanmask.open(shards)]
-    one, other = (
-        initial_model(TrainConfig.of(**options, objective=objective), dataset).state_dict() for objective in OBJECTIVES
-    )
-    return one.keys() <= other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+    dataset = spanmask.open(shards)
+    one, other = ((TrainConfig.of(**options, objective=objective), dataset) for objective in OBJECTIVES)
+    same, both = shared_start(one, other)
+    return same == both
 
 
 def _input(shards: Path) -> dict[str, Any]:

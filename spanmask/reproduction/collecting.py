@@ -12,7 +12,7 @@ from spanmask.options import differing
 from spanmask.probes.intervals import holm, over_seeds, p_value
 from spanmask.report.grid import ArmTold, BySeed, Difference, GridTold, PaperTold
 from spanmask.report.paired import LEAST_SEEDS
-from spanmask.reproduction.arms import Arm
+from spanmask.reproduction.arms import Arm, Equal
 from spanmask.reproduction.cells import Cell, Work, cells_of
 from spanmask.reproduction.grid import Grid, read_cell
 from spanmask.reproduction.paper import TABLES
@@ -167,6 +167,7 @@ def _lines(grid: Grid, done: _Done, differences: Sequence[Difference]) -> Iterat
                 yield f"{name} and {against} begin apart: of {both} tensors that both have, {same} are the same."
         if all(same == both for same, both in known.same_start.values()):
             yield "Of each seed all arms begin with the same weights by name, and read the same sequences in the same order."
+    yield from _tokens_apart(grid.plan, done)
     nulls = [one for one in differences if one.null and one.primary and one.adjusted is not None]
     off = [one for one in nulls if one.verdict in ("higher", "lower")]
     if off:
@@ -185,6 +186,18 @@ def _lines(grid: Grid, done: _Done, differences: Sequence[Difference]) -> Iterat
             else ""
         )
         yield mixed + ", ".join(f"{name} {version}" for name, version in one) + "."
+
+
+def _tokens_apart(plan: Plan, done: _Done) -> Iterator[str]:
+    """Yield by how much arms of a seed that have equal tokens are apart in them, as where sequences are cut otherwise."""
+    apart = 0.0
+    for seed in plan.config.seed_numbers:
+        cells = [done.get(f"{arm.name}/seed-{seed}/training") for arm in plan.arms if arm.equal is Equal.TOKENS]
+        tokens = [told["tokens"] for told in cells if told is not None]
+        if tokens:
+            apart = max(apart, max(tokens) / min(tokens) - 1)
+    if apart:
+        yield f"Of a seed, the tokens of arms that are to have as many differ by {apart:.2%} at most."
 
 
 def _paper(plan: Plan) -> PaperTold | None:

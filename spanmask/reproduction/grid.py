@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from spanmask.config import PreshardConfig
 from spanmask.errors import ConfigError, MismatchError
+from spanmask.remote import is_url
 from spanmask.reproduction.arms import Arm
 from spanmask.reproduction.cells import Cell
 from spanmask.reproduction.lock import GridLock
@@ -63,11 +65,22 @@ class Grid:
         Raises
         ------
         ConfigError
-            Nothing is named.
+            Nothing is named, or a file is not there.
         """
         texts = arm.texts or self.texts
         if not texts:
             raise ConfigError(f"arm {arm.name} has no texts: give some behind the plan, or texts in it")
+        for path in texts:
+            if not is_url(path) and not glob.has_magic(path) and not Path(path).exists():
+                field = arm.preshard_config.corpus.spans_field
+                annotating = (
+                    ""
+                    if field is None
+                    else f"; its field {field} is of annotated texts, as spanmask annotate writes them"
+                )
+                raise ConfigError(
+                    f"{path}: no such file or folder, and arm {arm.name} is presharded from it{annotating}"
+                )
         return texts
 
     def preshard_config(self, arm: Arm) -> PreshardConfig:

@@ -16,6 +16,7 @@ from spanmask.probes.classify.config import ClassifyConfig
 from spanmask.probes.config import PRESETS, FinetuneConfig
 from spanmask.probes.coref.config import CorefConfig
 from spanmask.probes.glue.config import GlueConfig
+from spanmask.probes.glue.files import find_files
 from spanmask.probes.ner.config import NerConfig
 from spanmask.probes.qa.config import QaConfig
 from spanmask.probes.relation.config import RelationConfig
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 #: Asked of every model, without being named among the probes: losses and whole spans of held-out text.
 HELD_OUT = "held-out"
 BOUNDARIES, GLUE = "boundaries", "glue"
+#: Files whose texts are not looked at for what they share with what is trained on.
+_ARCHIVES = (".tar", ".tar.gz", ".tgz")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +79,10 @@ class ProbePlan:
         """The files, or folders, of what it is scored on."""
         if self.kind == BOUNDARIES:
             return ()
-        return (str(self.files["data"]),) if self.kind == GLUE else tuple(self.files["eval"])
+        if self.kind != GLUE:
+            return tuple(self.files["eval"])
+        found = find_files(self.files["data"], self.files["task"])
+        return tuple(map(str, (*found.evaluations.values(), *found.tests.values())))
 
 
 def probe_plan(name: str, table: Mapping[str, Any], written: Written) -> ProbePlan:
@@ -98,14 +104,15 @@ def probe_plan(name: str, table: Mapping[str, Any], written: Written) -> ProbePl
     written.require_names(place, table, known)
     files = {one: options.pop(one, None) for one in names}
     asking = {one: options.pop(one) for one in kind.asking.option_names() if one in options and one not in tuned}
+    spans_of, files = files.pop("spans_of", None), _checked(files, place, written)
     with written.placing(*place):
         return ProbePlan(
             name=name,
             kind=kind_name,
             asking=kind.asking.of(**asking),
             fine_tuning=None if kind.task is None else _fine_tuning(kind.asking, options),
-            spans_of=files.pop("spans_of", None),
-            files=_checked(files, place, written),
+            spans_of=spans_of,
+            files=files,
         )
 
 
@@ -115,17 +122,21 @@ def _fine_tuning(asking: type[Options], options: dict[str, Any]) -> FinetuneConf
 
 
 def _checked(files: dict[str, Any], place: tuple[str, ...], written: Written) -> dict[str, Any]:
-    """Return the files of a probe; those that are named must be there."""
+    """Return the files of a probe; those that are named must be there, and those it is scored on be no archives."""
     for name, value in files.items():
-        if name == "task":
+        if name == "task" or value is None:
             continue
-        if name != "data" and value is not None and not isinstance(value, list):
+        paths = [value] if name == "data" else value
+        if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
             raise written.error((*place, name), f"{name} is {value!r:.100}: give a list of files")
-        missing = [path for path in ([value] if name == "data" else value or []) if path and not Path(path).exists()]
-        if missing:
-            raise written.error(
-                (*place, name), f"{missing[0]}: no such file or folder; give {name} of probe {place[-1]}"
-            )
+        for path in paths:
+            if not Path(path).exists():
+                raise written.error((*place, name), f"{path}: no such file or folder; give {name} of probe {place[-1]}")
+            if name == "eval" and path.endswith(_ARCHIVES):
+                raise written.error(
+                    (*place, name),
+                    f"{path}: what texts share with files of an archive is not looked for; unpack it, and give the folder",
+                )
     return files
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from spanmask.errors import MismatchError, SpanmaskError
 from spanmask.folders import claimed, refuse_file, sole_writer
 from spanmask.report.grid import GridTold
-from spanmask.reproduction.cells import Cell, cells_of, chosen
+from spanmask.reproduction.cells import Cell, Work, cells_of, chosen
 from spanmask.reproduction.collecting import collect
 from spanmask.reproduction.grid import Grid, is_done
 from spanmask.reproduction.lock import GridLock
@@ -90,6 +90,10 @@ def reproduce(  # noqa: PLR0913 - the one door
     lock = _begun(folder, plan, tuple(map(str, texts)), budget)
     given = tuple(map(str, texts)) or plan.config.texts or lock.texts
     grid = Grid(plan=plan, folder=folder, lock=lock, texts=given, jobs=jobs, watch=watch)
+    for cell in cells:
+        # Refused now: the last arm's would be missed when all others have theirs.
+        if cell.work is Work.SHARDS and not is_done(folder, cell):
+            grid.texts_of(grid.arm_of(cell))
     watch.begin(len(cells), sum(is_done(folder, cell) for cell in cells))
     failed = _Grid(grid, cells).go()
     report = write_report(replace(grid, lock=GridLock.read(folder) or lock))

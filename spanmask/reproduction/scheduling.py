@@ -68,7 +68,11 @@ def schedule(grid: Grid, scratch: Path) -> Schedule:
         updates=updates,
         update_tokens=sizes,
         seconds=seconds,
-        same_start={arm.name: shared_start(configs, shards, arm.name, arm.against) for arm in plan.arms if arm.against},
+        same_start={
+            arm.name: shared_start(*((configs[name], shards[name]) for name in (arm.name, arm.against)))
+            for arm in plan.arms
+            if arm.against
+        },
     )
 
 
@@ -127,27 +131,44 @@ def seconds_of_token(config: TrainConfig, shards: ShardSet, scratch: Path) -> fl
     return sum(each / speed for each, speed in zip(intervals, speeds, strict=True)) / sum(intervals)
 
 
-def shared_start(
-    configs: Mapping[str, TrainConfig], shards: Mapping[str, ShardSet], name: str, other: str
-) -> tuple[int, int]:
-    """Return of how many tensors the initial weights of two arms are the same, and how many both have by name and shape."""
-    one, two = (initial_model(configs[arm], [shards[arm]]).state_dict() for arm in (name, other))
-    both = [key for key in one if key in two and one[key].shape == two[key].shape]
-    return sum(bool((one[key] == two[key]).all()) for key in both), len(both)
+def shared_start(one: tuple[TrainConfig, ShardSet], other: tuple[TrainConfig, ShardSet]) -> tuple[int, int]:
+    """Return of how many tensors the initial weights of two trainings are the same, and how many both have by name and shape."""
+    first, second = (initial_model(config, [shards]).state_dict() for config, shards in (one, other))
+    both = [key for key in first if key in second and first[key].shape == second[key].shape]
+    return sum(bool((first[key] == second[key]).all()) for key in both), len(both)
 
 
 def require_alike(grid: Grid) -> None:
-    """Refuse arms that are presharded from the same texts and have not the same ones.
+    """Refuse arms that are not presharded from the same texts, or whose sequences are cut alike and are not the same in number.
 
     Raises
     ------
     MismatchError
         There are some.
     """
-    alike = [arm for arm in grid.plan.arms if not arm.texts]
-    inputs = {arm.name: [(one.name, one.sha256) for one in grid.shards(arm.shards).manifest.inputs] for arm in alike}
-    for first, arm in pairwise(alike):
-        if inputs[arm.name] != inputs[first.name]:
+    arms = grid.plan.arms
+    manifests = {arm.name: grid.shards(arm.shards).manifest for arm in arms}
+    for first, arm in pairwise([arm for arm in arms if not arm.texts]):
+        one, other = ([(file.name, file.sha256) for file in manifests[name].inputs] for name in (first.name, arm.name))
+        if one != other:
             raise MismatchError(
                 f"{grid.folder}: shards of {first.name} and {arm.name} are of other texts; remove those of one, and do them again"
             )
+    known: dict[Any, Arm] = {}
+    for arm in arms:
+        manifest = manifests[arm.name]
+        cut = (tuple(manifest.config.sequence.to_json().values()), manifest.stated_vocabulary.sha256)
+        first = known.setdefault(cut, arm)
+        sizes = [
+            {name: (split.rows, split.tokens) for name, split in manifests[one.name].splits.items()}
+            for one in (first, arm)
+        ]
+        if sizes[0] != sizes[1]:
+            raise MismatchError(
+                f"arms {first.name} and {arm.name} have other sequences: {_told(sizes[0])}, and {_told(sizes[1])}; give them texts that "
+                "differ in their annotations alone"
+            )
+
+
+def _told(sizes: Mapping[str, tuple[int, int]]) -> str:
+    return ", ".join(f"{rows:,} of {tokens:,} tokens in {name}" for name, (rows, tokens) in sizes.items())

@@ -124,6 +124,13 @@ def test_what_cannot_be_used_is_refused_by_its_line(tmp_path: Path, old: str, ne
         plan_of(tmp_path, PLAN.replace(old, new, 1))
 
 
+def test_an_archive_to_score_on_is_refused_since_nobody_looks_into_it(tmp_path: Path) -> None:
+    archive = tmp_path / "dev.tar.gz"
+    archive.touch()
+    with pytest.raises(ConfigError, match=r"plan.toml:36: .*dev.tar.gz: what texts share .* unpack it"):
+        plan_of(tmp_path, PLAN.replace('kind = "qa"', f'kind = "qa"\ntrain = ["{archive}"]\neval = ["{archive}"]'))
+
+
 def test_changes_stand_in_place_of_a_plans_values(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, PLAN, "train.model=mini", "seeds=2", "budget=7", "probe.asked.spans=9")
     assert plan.arms[0].train_config().model == "mini"

@@ -139,6 +139,35 @@ def test_a_grid_goes_on_with_its_own_plan_and_budget_alone(plan: Path, texts: Pa
     assert (tmp_path / "grid.lock").exists()
 
 
+def test_texts_that_are_not_there_are_missed_before_anything_is_done(plan: Path, texts: Path, tmp_path: Path) -> None:
+    changes = [
+        'arm.span.texts=["marked.jsonl"]',
+        "arm.span.preshard.scheme=annotated",
+        "arm.span.preshard.spans_field=names",
+    ]
+    with pytest.raises(
+        ConfigError, match=r"marked.jsonl: no such file .* arm span .* as spanmask annotate writes them"
+    ):
+        reproduce(read_plan(str(plan), changes), [str(texts)], tmp_path / "one")
+    with pytest.raises(ConfigError, match="arm token has no texts: give some behind the plan"):
+        reproduce(read_plan(str(plan)), [], tmp_path / "two")
+    assert not (tmp_path / "one" / "vocabulary").exists()
+
+
+@pytest.mark.slow
+def test_arms_whose_texts_differ_by_more_than_annotations_are_refused(plan: Path, texts: Path, tmp_path: Path) -> None:
+    fewer = tmp_path / "fewer.jsonl"
+    fewer.write_text("".join(texts.read_text("utf-8").splitlines(keepends=True)[:-9]), "utf-8")
+    changes = [f'arm.span.texts=["{fewer}"]']
+    failed = reproduce(read_plan(str(plan), changes), [str(texts)], tmp_path / "out", only=["tokens"], jobs=1).failed
+    assert "arms token and span have other sequences: " in str(failed["tokens"])
+    # A copy by another name does.
+    same = tmp_path / "same.jsonl"
+    same.write_bytes(texts.read_bytes())
+    changes = [f'arm.span.texts=["{same}"]']
+    assert not reproduce(read_plan(str(plan), changes), [str(texts)], tmp_path / "copy", only=["tokens"], jobs=1).failed
+
+
 @pytest.mark.slow
 def test_texts_that_share_runs_of_words_with_evaluation_files_are_refused(texts: Path, tmp_path: Path) -> None:
     first, second = (json.loads(line) for line in texts.read_text("utf-8").splitlines()[:2])
