@@ -153,3 +153,20 @@ def test_a_plan_that_ships_can_be_used(name: str) -> None:
     assert plan.config.question
     assert len(cells_of(plan)) > len(plan.arms)
     assert {outcome.split("/")[0] for outcome in plan.config.primary} >= {"held-out"}
+
+
+@pytest.mark.data
+def test_the_plan_of_the_bench_can_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(__file__).resolve().parents[2]
+    shared = root.parent / "shared"
+    if not shared.is_dir():
+        pytest.skip(f"{shared} is not there")
+    (tmp_path / "shared").symlink_to(shared)
+    (tmp_path / "main" / "work" / "litbank_coref").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "main")
+    plan = read_plan(str(root / "bench" / "plans" / "spans.toml"))
+    assert [(arm.name, arm.against, arm.null) for arm in plan.arms] == [
+        *(("token", None, False), ("span", "token", False), ("span-sbo", "span", False), ("span-again", "span", True))
+    ]
+    assert len(plan.config.seed_numbers) == 6
+    assert all(probe.has_files for probe in plan.probes)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
 from commands import COMMAND, begin, strike
+from probes.task_files import write_task_files
 from reproduction.conftest import PLAN, told_by
 
 from spanmask.errors import ConfigError, MismatchError
@@ -17,6 +19,9 @@ from spanmask.probes.intervals import over_seeds
 from spanmask.probes.results import read_results
 from spanmask.reproduction import Watch, read_plan, reproduce
 from spanmask.reproduction.lock import GridLock
+from spanmask.reproduction.probing import ask, probe_plan
+from spanmask.reproduction.watching import AskedCell, TunedCell
+from spanmask.reproduction.written import Written
 from spanmask.shard.reader import open_shards
 from spanmask.train.record import read_run
 
@@ -118,6 +123,41 @@ def test_a_cell_that_another_process_does_is_left_to_it(plan: Path, texts: Path,
     again = Look()
     assert not reproduce(read, [], tmp_path, only=["shards/*"], jobs=1, watch=again).failed
     assert again.begun == ["shards/token"]
+
+
+#: Of each kind of probe, what a plan says of one of the files that `write_task_files` writes, and an outcome of it.
+ASKED: dict[str, tuple[dict[str, object], str, str]] = {
+    "qa": ({"window": 32, "stride": 8, "max_question": 8}, "QUESTIONS.json HELD-OUT.json", "f1"),
+    "coref": ({"segment": 32, "epochs": 1, "frozen": True, "fold": "1/4"}, "conll conll", "conll_f1"),
+    "classify": ({"max_tokens": 32}, "train.tsv test.tsv", "accuracy"),
+    "ner": ({"window": 32}, "TRAIN.conll TEST.conll", "f1"),
+    "relation": ({"window": 32, "marks": "words"}, "PAIRS.json HELD-OUT-PAIRS.json", "f1"),
+    "glue": ({"task": "rte", "max_tokens": 32}, "glue", "accuracy"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ASKED)
+def test_every_kind_of_probe_can_be_asked_of_a_grids_model(kind: str, whole: Path, tmp_path: Path) -> None:
+    write_task_files(tmp_path)
+    with tarfile.open(tmp_path / "litbank_coref_conll.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    options, names, figure = ASKED[kind]
+    files = [str(tmp_path / name) for name in names.split()]
+    named = {"data": files[0]} if kind == "glue" else {"train": files[:1], "eval": files[1:]}
+    table = {"kind": kind, "epochs": 1, "selection": 0.3, "device": "cpu", "threads": 1, **options, **named}
+    probe = probe_plan("asked", table, Written("plan", ""))
+    assert probe.has_files
+    assert all(Path(path).exists() for path in probe.evaluated)
+    assert len(probe.evaluated) == (2 if kind == "glue" else 1)
+    watch = TunedCell(Watch()), AskedCell(Watch())
+    model, dataset = whole / "token/seed-2/training/run", whole / "shards/span/dataset"
+    results = ask(probe, model, tmp_path / "run", 2, dataset=dataset, watch=watch)
+    assert results is not None
+    assert [one.seed for one in results.seeds] == [2]
+    assert any(figure in figures for figures in results.seeds[0].scores.values()), results.seeds[0].scores
+    again = ask(probe, model, tmp_path / "run", 2, dataset=dataset, watch=watch)
+    assert again == results
 
 
 def test_a_grid_goes_on_with_its_own_plan_and_budget_alone(plan: Path, texts: Path, tmp_path: Path) -> None:
