@@ -76,7 +76,7 @@ def _progress(told: GridTold) -> Iterator[Html]:
 def _claims(told: GridTold) -> Html:
     warned = any(line.startswith("WARNING") for line in told.lines)
     items = [element("li", text(line)) for line in told.headline]
-    style = "card verdict failed" if warned else "card verdict"
+    style = "card verdict failed" if warned else "card"
     return element("div", element("ul", *items, class_="claims"), class_=style)
 
 

@@ -179,6 +179,8 @@ class _Grid:
                 return True
         if told is not None:
             watch.done(cell.name, f"{told['seconds']:,.1f} s")
+            if "figures" in told:
+                write_report(grid)
         return told is not None
 
     def _wait(self) -> None:

@@ -7,6 +7,7 @@ still writes, and what a cell needs beyond its own life, its run's folder has. W
 from __future__ import annotations
 
 import gc
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -127,7 +128,11 @@ def _probe(grid: Grid, cell: Cell) -> Told:
     watch = TunedCell(grid.watch), AskedCell(grid.watch)
     run, dataset = grid.place(cell) / RUN_FOLDER, grid.dataset(spans_of)
     results = ask(probe, grid.trained(cell), run, cell.seed, dataset=dataset, watch=watch)
-    return None if results is None else {"figures": {name: dict(own) for name, own in results.seeds[0].scores.items()}}
+    if results is None:
+        return None
+    # Of no use to any cell, and of many probes most of what a grid would take of a disk.
+    shutil.rmtree(run / f"seed-{cell.seed}" / "model", ignore_errors=True)
+    return {"figures": {name: dict(own) for name, own in results.seeds[0].scores.items()}}
 
 
 _DOING: Mapping[Work, Callable[[Grid, Cell], Told]] = {

