@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+from spanmask_cli.probe import PROBES
 
 from spanmask.config import Segmentation
 from spanmask.errors import ConfigError
 from spanmask.model.config import Objective
 from spanmask.reproduction.cells import cells_of, chosen
 from spanmask.reproduction.plan import Plan, read_plan, shipped_plans
+from spanmask.reproduction.probing import KINDS
 
 PLAN = """\
 question = "Is it so?"
@@ -147,6 +150,14 @@ def test_changes_stand_in_place_of_a_plans_values(tmp_path: Path) -> None:
 def test_a_plan_that_is_not_there_is_told_with_those_that_ship() -> None:
     with pytest.raises(ConfigError, match=r"quikc: no such plan; give a TOML file, or one of .*quick"):
         read_plan("quikc")
+
+
+def test_a_plan_may_ask_whatever_a_command_asks() -> None:
+    assert set(KINDS) == set(PROBES) - {"compare"}
+    for kind in KINDS.values():
+        if kind.task is not None:
+            module, name = kind.task
+            assert hasattr(import_module(f"spanmask.probes.{module}.task"), name)
 
 
 @pytest.mark.parametrize("name", list(shipped_plans()))
