@@ -132,7 +132,7 @@ def test_what_cannot_be_used_is_refused_by_its_line(tmp_path: Path, old: str, ne
 def test_an_archive_to_score_on_is_refused_since_nobody_looks_into_it(tmp_path: Path) -> None:
     archive = tmp_path / "dev.tar.gz"
     archive.touch()
-    with pytest.raises(ConfigError, match=r"plan.toml:36: .*dev.tar.gz: what texts share .* unpack it"):
+    with pytest.raises(ConfigError, match=r"plan.toml:37: .*dev.tar.gz: what texts share .* unpack it"):
         plan_of(tmp_path, PLAN.replace('kind = "qa"', f'kind = "qa"\ntrain = ["{archive}"]\neval = ["{archive}"]'))
 
 
