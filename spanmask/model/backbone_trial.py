@@ -33,13 +33,15 @@ class Trial:
         self._where, self._name = where, type(backbone).__name__
         self._require_parts(backbone)
         self._sequences = _sequences(backbone, config)
-        training = backbone.training
-        backbone.eval()
-        with torch.no_grad():
-            alone = [
-                backbone(input_ids=ids[None], attention_mask=torch.ones_like(ids)[None]) for ids in self._sequences
-            ]
-        backbone.train(training)
+        try:
+            with without_dropout(backbone), torch.no_grad():
+                alone = [
+                    backbone(input_ids=ids[None], attention_mask=torch.ones_like(ids)[None]) for ids in self._sequences
+                ]
+        except Exception as error:
+            raise self._missing(
+                f"a forward pass that ids and an attention mask are enough for ({_named(error)})"
+            ) from error
         self._expected = torch.cat([output.logits[0, :, : config.vocab_size] for output in alone])
 
     def _require_parts(self, backbone: Any) -> None:
@@ -65,48 +67,66 @@ class Trial:
         ConfigError
             It is one.
         """
+        if problem := self._compare(
+            model, [padded_tensors(ids[None], torch.ones_like(ids)[None]) for ids in self._sequences]
+        ):
+            raise self._missing(
+                f"a head that ends in a product with its word embedding ({problem}): give another architecture, such as RoBERTa's"
+            )
         width = max(map(len, self._sequences))
         rows = [torch.nn.functional.pad(ids, (0, width - len(ids))) for ids in self._sequences]
         mask = torch.stack([(torch.arange(width) < len(ids)).long() for ids in self._sequences])
-        problem = self._compare(model, padded_tensors(torch.stack(rows), mask))
-        if problem:
+        if problem := self._compare(model, [padded_tensors(torch.stack(rows), mask)]):
             raise self._missing(
-                f"a head that ends in a product with its word embedding ({problem}): give another architecture, such as RoBERTa's"
+                f"an encoder for which padding is nothing ({problem}): give another architecture, such as RoBERTa's"
             )
 
     def ways_of(self, model: BackboneForPreTraining) -> tuple[tuple[Attention, ...], str]:
         """Return how the model can be told where sequences of a bin end, and why it cannot, if so."""
         if not takes(model.backbone, "position_ids"):
             return (), "its encoder takes no position_ids"
+        if getattr(model.backbone.config, "attention_type", "") == "block_sparse":
+            return (
+                (),
+                "attention of long sequences is block-sparse, and a few tokens do not tell what a mask is to that",
+            )
         ways, problems = [], []
         for way in (Attention.UNPADDED, Attention.SDPA):
             model.ways = (way,)
             if way is Attention.UNPADDED and not model.backbone._supports_attention_backend:
                 continue
-            problem = self._compare(model, _one_bin(self._sequences))
+            problem = self._compare(model, [_one_bin(self._sequences)])
             problems.append(problem)
             ways += [] if problem else [way]
         model.ways = ()
         # Without a mask there is no way on devices.
         return (tuple(ways), "") if Attention.SDPA in ways else ((), f"given a block mask: {problems[-1]}")
 
-    def _compare(self, model: BackboneForPreTraining, batch: PackedTensors) -> str:
-        """Return how the model's scores of all tokens differ from those expected; empty where they do not."""
-        places = torch.nonzero(batch.sequence_index.flatten(), as_tuple=True)[0]
-        batch = batch._replace(mlm_positions=places, mlm_labels=torch.zeros_like(places))
+    def _compare(self, model: BackboneForPreTraining, batches: Sequence[PackedTensors]) -> str:
+        """Return how the model's scores of all tokens, batch by batch, differ from those expected; empty where they do not."""
         try:
             with without_dropout(model), torch.no_grad():
-                scores = model.score(batch).mlm[:, : model.config.vocab_size]
+                scores = torch.cat([model.score(_asking_all(batch)).mlm for batch in batches])[
+                    :, : model.config.vocab_size
+                ]
         except Exception as error:
-            return (
-                f"{type(error).__name__}: {str(error).strip().splitlines()[0]:.100}"
-                if str(error)
-                else type(error).__name__
-            )
+            return _named(error)
         if scores.shape != self._expected.shape:
             return f"scores are {tuple(scores.shape)}, expected {tuple(self._expected.shape)}"
         apart = float((scores - self._expected).abs().max() / self._expected.abs().max())
-        return "" if apart <= _CLOSE else f"scores are {apart:.1%} of the largest apart"
+        return "" if apart <= _CLOSE else f"scores are {apart:.2%} of the largest apart"
+
+
+def _asking_all(batch: PackedTensors) -> PackedTensors:
+    """Return a batch all of whose tokens are targets."""
+    places = torch.nonzero(batch.sequence_index.flatten(), as_tuple=True)[0]
+    return batch._replace(mlm_positions=places, mlm_labels=torch.zeros_like(places))
+
+
+def _named(error: Exception) -> str:
+    """Return what was raised in few words."""
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said:.100}" if said else type(error).__name__
 
 
 def wrapped(backbone: Any, config: SpanBertConfig, where: str) -> tuple[BackboneForPreTraining, str]:

@@ -12,7 +12,7 @@ import torch
 from model.backbones import ARCHITECTURES, ENTRIES, PACKED, backbone_of, config_of, shape_of
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoModelForMaskedLM
+from transformers import AutoModelForMaskedLM, BigBirdConfig
 
 from spanmask.errors import ConfigError
 from spanmask.model import BackboneForPreTraining, PackedTensors, SboTensors, objective_scales
@@ -218,6 +218,23 @@ def _scale(backbone: Any) -> None:
     backbone.lm_head.decoder.forward = lambda rows: functional.linear(rows, backbone.lm_head.decoder.weight) + 1
 
 
+def _fail(backbone: Any) -> None:
+    def refuse(*_: Any) -> None:
+        raise ValueError("which language?")
+
+    backbone.roberta.encoder.register_forward_pre_hook(refuse)
+
+
+def _see_padding(backbone: Any) -> None:
+    """As encoders do whose attention is an approximation over the whole row."""
+
+    def mix(_module: Any, _given: Any, output: Any) -> Any:
+        output.last_hidden_state = output.last_hidden_state + output.last_hidden_state.mean(1, keepdim=True)
+        return output
+
+    backbone.roberta.encoder.register_forward_hook(mix)
+
+
 def _hide(backbone: Any) -> None:
     backbone.get_output_embeddings = lambda: None
 
@@ -232,6 +249,8 @@ def _blind(backbone: Any) -> None:
     [
         (_untie, "an output embedding that is tied to the input embedding, .*: set tie_word_embeddings to true"),
         (_scale, r"a head that ends in a product with its word embedding \(scores are .*% of the largest apart\)"),
+        (_fail, r"a forward pass that ids and an attention mask are enough for \(ValueError: which language\?\)"),
+        (_see_padding, r"an encoder for which padding is nothing \(scores are .*% of the largest apart\)"),
         (_hide, "an output embedding, which scores are made with"),
         (_blind, "an attention mask: its encoder takes none"),
     ],
@@ -241,6 +260,22 @@ def test_a_part_that_is_missing_is_named(change: Any, part: str) -> None:
     change(backbone)
     with pytest.raises(ConfigError, match=f"^DIR: RobertaForMaskedLM lacks {part}"):
         wrapped(backbone, shape_of(), "DIR")
+
+
+def test_sparse_attention_is_not_packed_by_what_short_sequences_tell() -> None:
+    sizes = {
+        "vocab_size": ENTRIES,
+        "hidden_size": 12,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
+    told = [
+        wrapped(AutoModelForMaskedLM.from_config(BigBirdConfig(**sizes, attention_type=kind)), shape_of(), "DIR")[1]
+        for kind in ("block_sparse", "original_full")
+    ]
+    assert "(attention of long sequences is block-sparse" in told[0]
+    assert told[1].startswith("batches are packed")
 
 
 def test_deberta_without_its_legacy_head_is_refused_for_its_head() -> None:
