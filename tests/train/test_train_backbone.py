@@ -59,7 +59,9 @@ def weighted(shards: Path, tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-@pytest.mark.parametrize(("name", "layout"), [("modernbert", "packed"), ("deberta", "bucketed")])
+@pytest.mark.parametrize(
+    ("name", "layout"), [pytest.param("modernbert", "packed", marks=pytest.mark.slow), ("deberta", "bucketed")]
+)
 def test_a_run_that_was_ended_goes_on_bit_for_bit_without_the_folder_it_began_from(
     shards: Path, tmp_path: Path, name: str, layout: str
 ) -> None:

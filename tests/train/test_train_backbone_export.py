@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,12 @@ def begun(shards: Path, folder: Path, **changes: Any) -> BackboneForPreTraining:
     return model.eval()
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+def each_architecture() -> Iterator[Any]:
+    for name in ARCHITECTURES:
+        yield pytest.param(name, marks=() if name in ("modernbert", "electra") else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", list(each_architecture()))
 def test_an_export_is_what_transformers_saves_and_it_loads_it_whole_with_equal_scores(
     shards: Path, tmp_path: Path, name: str
 ) -> None:
