@@ -35,6 +35,7 @@ from .streams import OUTPUT
 _GROUPS = {
     "Make data": {
         "vocab": "Train a vocabulary on text, or add pieces of it to a model's.",
+        "annotate": "Find named entities or noun phrases in text, to be masked.",
         "preshard": "Turn text into masked shards.",
         "finalize": "Make the dataset of what an array's tasks did.",
         "status": "Tell how far a dataset is, or what it is.",
@@ -108,6 +109,7 @@ _GO_ON = {
     "reproduce": "cells that are done stay; the same command goes on from here",
     "vocab": "nothing was written; the same command begins anew",
     "overlap": "nothing was written; the same command begins anew",
+    "annotate": "the same command with --resume goes on from here",
     "export": "nothing was written; the same command begins anew",
     "export-model": "nothing was written; the same command begins anew",
 }

@@ -15,6 +15,7 @@ _EXTRAS = {
     "scipy": ("SciPy", "probes"),
     "transformers": ("transformers", "backbones"),
     "distributed": ("Dask", "dask"),
+    "spacy": ("spaCy", "spacy"),
 }
 
 

@@ -35,7 +35,13 @@ def test_imports_point_down_as_the_contracts_say() -> None:
 
 
 def test_only_kernels_import_numba_and_only_tokenization_the_tokenizers() -> None:
-    importers: dict[str, set[str]] = {"numba": set(), "llvmlite": set(), "tokenizers": set(), "torch": set()}
+    importers: dict[str, set[str]] = {
+        "numba": set(),
+        "llvmlite": set(),
+        "tokenizers": set(),
+        "torch": set(),
+        "spacy": set(),
+    }
     for path in PACKAGE.rglob("*.py"):
         for name in _imported(path):
             if name in importers:
@@ -47,6 +53,7 @@ def test_only_kernels_import_numba_and_only_tokenization_the_tokenizers() -> Non
         f"tokenization/{name}.py" for name in ("derive", "derive_classes", "derive_traits", "library", "training")
     }
     assert importers["tokenizers"] == tokenizing
+    assert importers["spacy"] == {"annotating/pipeline.py"}
     assert {
         Path(name).parts[:2]
         for name in importers["torch"] - {f"probes/{task}/task.py" for task in ("coref", "ner", "qa")}
@@ -162,6 +169,7 @@ def test_kernels_know_arrays_only() -> None:
             "import spanmask_cli.score; from spanmask.probes.scores import coref, squad",
             {"numba", "pyarrow", "torch", "numpy", "rich", "scipy"},
         ),
+        ("from spanmask.annotating import AnnotateConfig, annotate", {"spacy", "torch", "tokenizers"}),
         ("import spanmask_cli.preshard, spanmask_cli.verify", {"numba", "pyarrow", "torch", "numpy", "rich"}),
     ],
 )
@@ -250,6 +258,7 @@ def test_every_package_is_listed_for_installation() -> None:
 def test_the_layout_is_the_one_decided() -> None:
     top = {path.stem for path in PACKAGE.iterdir() if not path.name.startswith(("_", "."))}
     decided = {
+        "annotating",
         "asking",
         "auditing",
         "batches",

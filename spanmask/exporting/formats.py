@@ -47,7 +47,7 @@ def _write_groups(shard: Shard, file: IO[bytes]) -> None:
 
 def write_jsonl(rows: VerifiedRows, split: Split, file: IO[bytes], compression: str | None = None) -> None:
     """Write the rows of a split as objects, one a line; a number that JSON cannot write (NaN, an infinity) becomes null."""
-    lines = chain.from_iterable(_lines(batch) for shard in rows.shards(split) for batch in shard.batches)
+    lines = chain.from_iterable(json_lines(batch) for shard in rows.shards(split) for batch in shard.batches)
     if compression is None:
         file.writelines(lines)
         return
@@ -57,8 +57,11 @@ def write_jsonl(rows: VerifiedRows, split: Split, file: IO[bytes], compression: 
             stream.write(line)
 
 
-def _lines(batch: pa.RecordBatch) -> Iterator[bytes]:
-    """Yield lines for some rows at a time, so that long rows do not all become Python objects at once."""
+def json_lines(batch: pa.RecordBatch) -> Iterator[bytes]:
+    """Yield rows as objects, one a line, some at a time, so that long ones do not all become Python objects at once.
+
+    A number that JSON cannot write (NaN, an infinity) becomes null.
+    """
     for start in range(0, batch.num_rows, _JSON_ROWS):
         rows = batch.slice(start, _JSON_ROWS)
         columns = [_finite(column) for column in rows.columns]

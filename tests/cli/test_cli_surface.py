@@ -52,6 +52,11 @@ RUN = dict.fromkeys(
     ["--out", "--config", "--jobs", "--task", "--scheduler", "--overwrite", "--rehash", "--dry-run", "--json"]
 ) | {"--engine": ["local", "array", "dask"]}
 SURFACE: dict[str, dict[str, list[str] | None]] = {
+    "annotate": dict.fromkeys(["--out", "--with", "--omit", "--disable", "--into", "--max-characters", "--unit-bytes"])
+    | dict.fromkeys(["--resume", "--overwrite", "--jobs", "--json"])
+    | {"--spans": ["entities", "noun_chunks"]}
+    | {name: SHARED[name] for name in ("--format", "--layout", "--text-field", "--keep", "--exclude")}
+    | {name: SHARED[name] for name in ("--on-error", "--encoding", "--max-document-bytes")},
     "preshard": {**SHARED, **RUN},
     "finalize": {"--json": None},
     "verify": dict.fromkeys(["--source", "--jobs", "--json"]),
@@ -119,6 +124,7 @@ def test_a_commands_options_are_those_promised(name: str) -> None:
 def test_the_commands_are_those_promised() -> None:
     data = [
         "vocab",
+        "annotate",
         "preshard",
         "finalize",
         "status",
@@ -259,7 +265,7 @@ def test_a_typo_names_the_nearest_command(shell: Any) -> None:
     result = shell("preshrad", "x")
     assert result.code == 2
     assert "did you mean 'preshard'?" in result.error
-    assert "known: audit" in shell("zzz").error
+    assert "known: annotate, audit" in shell("zzz").error
     assert "did you mean 'export-model'?" in shell("export-mod").error
 
 
@@ -288,6 +294,8 @@ HELP = "; spanmask {} --help tells more"
         ("bench it's", 'no command "it\'s"; known: load, masking, preshard, tokenize, train'),
         ("bench a\\b", "no command 'a\\\\b'; known: load, masking, preshard, tokenize, train"),
         ("probe it's", 'no command "it\'s"; known: boundaries, classify, compare, coref, glue, ner, qa, relation'),
+        ("annotate x --out o.jsonl", "--with is missing: give spacy:MODEL, a pipeline that is installed or its folder"),
+        ("annotate x --out o.jsonl --with spacy:m", "--spans is missing: give one of entities, noun_chunks"),
         ("verify --hlep", "no option --hlep; did you mean '--help'?"),
     ],
 )
@@ -325,6 +333,7 @@ print(sorted({"torch", "numba", "pyarrow", "numpy", "tokenizers", "rich"} & set(
         ["export", "--help"],
         ["vocab", "--help"],
         ["overlap", "--help"],
+        ["annotate", "--help"],
         ["curves", "--help"],
     ],
     ids=" ".join,
