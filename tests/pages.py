@@ -20,6 +20,10 @@ EXCEPTIONS: dict[str, tuple[str, str | None]] = {
     "pip install '.[train]'": ("the tests run in an environment that has it", None),
     "pip install '.[backbones]'": ("the tests run in an environment that has it", None),
     "pip install '.[s3]'": ("the tests run in an environment that has it", None),
+    "pip install '.[spacy]' && python -m spacy download en_core_web_sm": (
+        "the tests have rules in a folder of that name",
+        None,
+    ),
     "spanmask preshard YOUR-TEXTS/ --out s3://BUCKET/shards --seed 7 --max-tokens 128": (
         "needs a bucket; tests/presharding/test_presharding_remote.py has one",
         None,

@@ -60,6 +60,14 @@ def write_texts(folder: Path) -> None:
     (folder / "YOUR-RECORDS" / "0.jsonl").write_text(json.dumps({"id": "poe/0", "text": stories[0]}) + "\n")
 
 
+def write_pipeline(folder: Path) -> None:
+    """Write what stands for the pipeline that a reader fetched: rules, for which each word with a capital is a name."""
+    spacy = pytest.importorskip("spacy", reason="spaCy is in the extras spacy and test")
+    nlp = spacy.blank("en")
+    nlp.add_pipe("entity_ruler").add_patterns([{"label": "PERSON", "pattern": [{"IS_TITLE": True}]}])
+    nlp.to_disk(folder)
+
+
 def run_command(line: str, folder: Path) -> str:
     """Run a command line in a folder, and return what it printed."""
     _, line = EXCEPTIONS.get(line, ("", line))
@@ -137,6 +145,8 @@ def test_all_that_a_page_has_one_type_runs(page: Path, reader: Callable[[Path], 
         return  # the folder that all others begin with; and what test_cluster_page.py runs with its servers
     if page.stem == "loading":
         pytest.importorskip("lightning", reason="lightning and torchdata are in the extra trainers")
+    if page.stem == "annotating":
+        write_pipeline(Path("en_core_web_sm"))
     names = reader(page)
     if page.stem == "loading":
         assert names["state"]["epoch"] == 1
