@@ -64,7 +64,6 @@ def command(
     from spanmask.annotating.run import annotate
 
     config = AnnotateConfig.of(**given(options))
-    began = time.monotonic()
     with _progress_display(sys.stderr) as on_progress:
         annotated, found = annotate(
             inputs, out, config, jobs=jobs, resume=resume, overwrite=overwrite, on_progress=on_progress
@@ -78,10 +77,10 @@ def command(
     if as_json:
         print_json(summary)
     else:
-        say("\n".join(_lines(annotated, found, config, out, time.monotonic() - began)))
+        say("\n".join(_lines(annotated, found, config, out)))
 
 
-def _lines(annotated: Annotated, found: Inputs, config: AnnotateConfig, out: str, seconds: float) -> Iterator[str]:
+def _lines(annotated: Annotated, found: Inputs, config: AnnotateConfig, out: str) -> Iterator[str]:
     with_what, total = annotated.pipeline, sum(annotated.ranges.values())
     yield told_inputs(len(found.files), found.passed_over, found.kinds)
     yield f"with: {with_what['name']} {with_what['version']}, spaCy {with_what['spacy']}"
@@ -95,16 +94,16 @@ def _lines(annotated: Annotated, found: Inputs, config: AnnotateConfig, out: str
         )
         if count
     ]
-    speed = annotated.text_bytes / 1e6 / max(seconds, 1e-9)
     yield (
-        f"text: {annotated.text_bytes / 1e6:,.1f} MB in {counted(annotated.documents, 'document')}, {speed:.2g} MB/s"
+        f"text: {annotated.text_bytes / 1e6:,.1f} MB in {counted(annotated.documents, 'document')}"
         + (f"; {', '.join(left)}" if left else "")
     )
     yield f"{config.spans}: {total:,}" + _told_labels(annotated.ranges)
     if annotated.omitted:
         yield f"left out by label: {sum(annotated.omitted.values()):,}{_told_labels(annotated.omitted)}"
     yield from _warnings(annotated)
-    yield f"wrote {out}: preshard with --scheme annotated --spans-field {config.into}"
+    named = "" if config.corpus.text_field == "text" else f" --text-field {config.corpus.text_field}"
+    yield f"wrote {out}: preshard with --scheme annotated --spans-field {config.into}{named}"
 
 
 def _told_labels(labels: dict[str, int]) -> str:

@@ -98,6 +98,22 @@ def test_a_document_longer_than_the_pipeline_takes_is_cut_at_its_paragraphs_and_
     assert (annotated.cut, annotated.cuts) == (1, {"paragraph": len(text) // 1000})
 
 
+def test_fields_of_any_names_are_kept_beside_the_text(tmp_path: Path, rules: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"body": "In London", "text": "a title", "n": {"m": 3}}\n')
+    out = tmp_path / "out.jsonl"
+    config = _config(rules, text_field="body", keep=["text", "n.m"])
+    _run([source], out, config)
+    assert read_lines(out) == [{"text": "a title", "n.m": 3, "body": "In London", "entities": [[3, 9]]}]
+    with pytest.raises(_StoppedError):
+        _run([source], out, config, overwrite=True, on_progress=_stopping(1))
+    state = source.stat()
+    source.write_text(source.read_text().replace("a title", "A TITLE"))
+    os.utime(source, ns=(state.st_atime_ns, state.st_mtime_ns))
+    _run([source], out, config, resume=True)
+    assert read_lines(out)[0]["text"] == "A TITLE"
+
+
 def test_labels_to_leave_out_are_those_asked_for_or_none(tmp_path: Path, rules: Path) -> None:
     source = write_lines(tmp_path / "in.jsonl", TEXTS)
     for omit, kept in (
