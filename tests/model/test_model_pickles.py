@@ -194,7 +194,7 @@ def _refused(path: Path, told: str = "pytorch_model.bin: ") -> None:
         [_tensor(6, (2, 3), (3, 1), key="1")],
         [_tensor(6, (2, 3), (3,))],
         [_tensor(6, (2, -3), (3, 1))],
-        [_tensor(6, (6,), (1,))] * 3,
+        [_tensor(6, (6,), (1,))] * 5,
     ],
 )
 def test_tensors_that_claim_more_than_the_file_has_are_refused(
@@ -204,11 +204,33 @@ def test_tensors_that_claim_more_than_the_file_has_are_refused(
     _refused(path)
 
 
-def test_a_tensor_that_is_overwritten_and_grows_takes_no_memory(path: Path) -> None:
-    """Growing copies what was there: so many pages that were never written."""
-    grown = [("a", _tensor(BOMB_BYTES // 4, (BOMB_BYTES // 4 + 1,), (1,), key=str(number))) for number in range(4)]
-    _legacy(path, Call(OrderedDict, grown))
-    _refused(path)
+def test_a_storage_that_is_to_grow_is_refused_before_it_is_copied(path: Path) -> None:
+    """Growing copies what was there, pages that were never written too, each time that a tensor asks for more."""
+    numbers = BOMB_BYTES // 4
+    _legacy(path, Call(OrderedDict, [("a", _tensor(numbers, (numbers + 1,), (1,)))]), b"")
+    os.truncate(path, path.stat().st_size + BOMB_BYTES)
+    _refused(path, "not resizable")
+
+
+def test_a_part_that_is_compressed_is_refused_where_others_are_not(path: Path) -> None:
+    """Mapped, its bytes as they lie would be weights."""
+    _archive(path, {"a": _tensor(6, (6,), (1,))}, noise=os.urandom(1 << 12))
+    with zipfile.ZipFile(path) as made, zipfile.ZipFile(f"{path}.new", "w") as changed:
+        for entry in made.infolist():
+            packed = zipfile.ZIP_DEFLATED if entry.filename == "m/data/0" else zipfile.ZIP_STORED
+            changed.writestr(entry.filename, made.read(entry), packed)
+    Path(f"{path}.new").replace(path)
+    _refused(path, "what is in the archive is compressed")
+
+
+@pytest.mark.parametrize("archive", [True, False], ids=["archive", "legacy"])
+def test_tensors_that_share_memory_are_apart_once_read(path: Path, archive: bool) -> None:
+    words = torch.randn(4, 3)
+    torch.save({"a": words, "b": words, "c": words.t()}, path, _use_new_zipfile_serialization=archive)
+    read = read_pickled(path)
+    assert len({tensor.untyped_storage().data_ptr() for tensor in read.values()}) == 3
+    assert all(torch.equal(read[name], tensor) for name, tensor in {"a": words, "b": words, "c": words.t()}.items())
+    assert all(tensor.is_contiguous() for tensor in read.values())
 
 
 def test_what_unpacks_into_more_is_refused_before_it_does(path: Path) -> None:
