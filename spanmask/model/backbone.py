@@ -61,6 +61,7 @@ class BackboneForPreTraining(PretrainingModel):
         self.register_buffer("padding", entry_padding(rows, config.vocab_size), persistent=False)
         self._own_attention = backbone.config._attn_implementation
         self._first = first_position(backbone)
+        self._types = getattr(backbone.config, "type_vocab_size", 0) > 1 and takes(backbone, "token_type_ids")
         self._asked: Tensor | None = None
         self._hidden: Tensor | None = None
         backbone.base_model.register_forward_hook(self._narrow)
@@ -102,17 +103,21 @@ class BackboneForPreTraining(PretrainingModel):
         ids, index = batch.input_ids.long(), batch.sequence_index
         way = self._way(ids.device)
         self.backbone.config._attn_implementation = NAME if way is Attention.UNPADDED else self._own_attention
+        by_slot = {"input_ids": ids}
+        # Encoders without types of their own tell the parts of a pair by the separator between them.
+        if batch.token_types is not None and self._types:
+            by_slot["token_type_ids"] = batch.token_types.long()
         if way is None:
-            return {"input_ids": ids, "attention_mask": (index > 0).long()}, None
-        positions = batch.positions.long() + self._first
+            return {**by_slot, "attention_mask": (index > 0).long()}, None
+        by_slot["position_ids"] = batch.positions.long() + self._first
         if way is Attention.SDPA:
-            return {"input_ids": ids, "attention_mask": self._mask(index), "position_ids": positions}, None
+            return {**by_slot, "attention_mask": self._mask(index)}, None
         neighbours = _never_empty(neighbours_of(batch, Attention.UNPADDED, self._words().dtype))
         tokens = neighbours.tokens
         assert tokens is not None  # noqa: S101 - it is what this way computes
         places = torch.zeros(ids.numel(), dtype=torch.int64, device=ids.device)
         places[tokens] = torch.arange(len(tokens), device=ids.device)
-        flat = {"input_ids": ids.flatten()[tokens][None], "position_ids": positions.flatten()[tokens][None]}
+        flat = {name: values.flatten()[tokens][None] for name, values in by_slot.items()}
         return {**flat, "neighbours": neighbours}, places
 
     def _way(self, device: torch.device) -> Attention | None:

@@ -117,6 +117,29 @@ def test_a_model_in_training_drops_out_and_one_pass_of_bfloat16_is_near_the_exac
     assert abs(float(rough / exact) - 1) < 0.1
 
 
+@pytest.mark.parametrize("name", ["electra", "modernbert"])
+def test_second_parts_of_pairs_have_their_type_where_the_encoder_has_types(name: str) -> None:
+    """In every layout, against rows that transformers computes alone; the second half of each row is the second part."""
+    theirs, model = backbone_of(name).double().eval(), model_of(name).eval()
+    alone = []
+    for ids, spans, _ in SEQUENCES:
+        types = torch.tensor([place >= len(ids) // 2 for place in range(len(ids))]).long()
+        given = {"token_type_ids": types[None]} if name == "electra" else {}
+        logits = theirs(torch.tensor(ids)[None], **given).logits[0]
+        alone.append(torch.cat([logits[start:end] for start, end in spans]))
+    for ways, batch in layouts_of(name):
+        halves = torch.zeros_like(batch.input_ids)
+        for row, index in enumerate(batch.sequence_index):
+            for number in range(1, int(index.max()) + 1):
+                slots = torch.nonzero(index == number).flatten()
+                halves[row, slots[len(slots) // 2 :]] = 1
+        model.ways = ways
+        found = model.score(batch._replace(token_types=halves)).mlm[batch.mlm_labels != literal.NONE]
+        torch.testing.assert_close(found, torch.cat(alone), rtol=1e-6, atol=1e-7)
+        if name == "electra":
+            assert (model.score(batch).mlm[batch.mlm_labels != literal.NONE] - found).abs().max() > 0.01
+
+
 def test_a_rank_without_a_token_has_no_loss_and_gradients_of_zero() -> None:
     model = model_of("roberta")
     output = model(tensors_of([[], []]), objective_scales(0, 0))
