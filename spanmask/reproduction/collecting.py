@@ -166,7 +166,10 @@ def _lines(grid: Grid, done: _Done, differences: Sequence[Difference]) -> Iterat
             if same < both:
                 yield f"{name} and {against} begin apart: of {both} tensors that both have, {same} are the same."
         if all(same == both for same, both in known.same_start.values()):
-            yield "Of each seed all arms begin with the same weights by name, and read the same sequences in the same order."
+            yield (
+                "Of each seed all arms begin with the same weights by name; those whose text is cut alike read the same sequences in the "
+                "same order."
+            )
     yield from _tokens_apart(grid.plan, done)
     nulls = [one for one in differences if one.null and one.primary and one.adjusted is not None]
     off = [one for one in nulls if one.verdict in ("higher", "lower")]
