@@ -30,7 +30,7 @@ SHARED = {
     "--spans-field": None,
     "--words-field": None,
     "--keep": None,
-    "--segmentation": ["fill", "sentence"],
+    "--segmentation": ["fill", "sentence", "pairs"],
     "--max-tokens": None,
     "--min-tokens": None,
     "--scheme": ["span", "word", "token", "annotated"],
@@ -200,7 +200,7 @@ def test_the_defaults_that_help_shows_are_those_that_stand(name: str) -> None:
     types = {option.name: option.type for option in command.params}
     read = {key: types[key].convert(value, None, None) for key, value in plain.items()}
     assert config.of(**needed, **read) == config.of(**needed)
-    assert len(read) == {"preshard": 17, "train": 26, "export": 0, "vocab": 9}[name]
+    assert len(read) == {"preshard": 17, "train": 27, "export": 0, "vocab": 9}[name]
 
 
 @pytest.mark.parametrize(
