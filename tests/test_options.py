@@ -24,6 +24,7 @@ from spanmask_cli import export, preshard, probe_qa, train, vocab
 from spanmask_cli.options import GroupedCommand, config_options, given
 
 import spanmask
+from spanmask.annotating.config import AnnotateConfig
 from spanmask.config import CorpusConfig, MaskingConfig, PreshardConfig, Scheme, SequenceConfig, VocabularyConfig
 from spanmask.errors import ConfigError, CorpusError
 from spanmask.exporting.config import ExportConfig
@@ -49,6 +50,12 @@ CONFIGS = sorted(
 )
 #: What is out of range, by option. An option whose every number is right has none.
 BEYOND: dict[str, dict[str, tuple[Any, ...]]] = {
+    "AnnotateConfig": {
+        "pipeline": ("spacy:", "x"),
+        "max_characters": (999, (1 << 30) + 1),
+        "unit_bytes": (1023, "3 M", "2GiB"),
+    },
+    "ArmConfig": {},
     "BoundariesConfig": dict.fromkeys(
         ("spans", "classes", "batch_size", "epochs", "patience", "bins", "threads"), (0, -1)
     )
@@ -79,9 +86,16 @@ BEYOND: dict[str, dict[str, tuple[Any, ...]]] = {
         "seeds": ("", "0", "1,1", "-1", "x"),
     }
     | {"warmup": (-0.1, 1.5), "save_every": (-1,)},
+    "GridConfig": {
+        "tokens": (0, -1),
+        "budget": (0, float("nan")),
+        "seeds": ("", "1,1", "x"),
+        "primary": ([],),
+        "paper": ("x",),
+    },
     "GlueConfig": {"max_tokens": (4, (1 << 14) + 1), "examples": (1, 0)},
     "LoadConfig": dict.fromkeys(("batch_size", "window", "width", "shuffle_blocks", "max_span_offset"), (0, -1))
-    | {"seed": (), "weights": ()},
+    | {"seed": (), "weights": (), "mask_epoch": (-1, 1 << 16)},
     "MaskingConfig": {
         "seed": (-1, 2**64),
         "mask_ratio": (0, 1, 0.1234567891, float("nan")),
@@ -120,7 +134,7 @@ BEYOND: dict[str, dict[str, tuple[Any, ...]]] = {
     | dict.fromkeys(("hidden_dropout", "attention_dropout", "beta1", "beta2", "weight_decay"), (1, -0.5))
     | dict.fromkeys(("lr", "epsilon"), (0, 1, float("nan")))
     | dict.fromkeys(("clip", "sbo_weight", "save_minutes"), (-1, float("inf")))
-    | {"warmup": (-1, 2_400_001), "cooldown": (-1,), "weights": ([0], [1001], 3)},
+    | {"mask_epoch": (-1, 1 << 16), "warmup": (-1, 2_400_001), "cooldown": (-1,), "weights": ([0], [1001], 3)},
     "TrainingConfig": {"size": (0, -1, (1 << 24) + 1), "min_frequency": (0,), "coverage": (0, 1.5, float("nan"))},
     "VocabularyConfig": {},
     "ExportConfig": {},
@@ -136,12 +150,16 @@ COMMANDS: dict[type[Options], tuple[Any, list[str]]] = {
 }
 #: Options that ask for another one's value, or that a configuration has no use for.
 OUT_OF_PLACE: dict[type[Options], set[str]] = {
+    AnnotateConfig: {"spans_field", "words_field", "omit"},
     CorpusConfig: {"spans_field"},
+    LoadConfig: {"mask_epoch"},
     PreshardConfig: {"spans_field"},
     TrainConfig: {"cooldown"},
     TrainingConfig: {"spans_field", "words_field", "keep", "exclude"},
     ExtendingConfig: {"spans_field", "words_field", "keep", "exclude"},
 }
+#: Values of options that a configuration cannot do without, and that are no number and no choice.
+NEEDED: dict[str, Any] = {"pipeline": "spacy:something", "primary": ["something"]}
 
 
 def _owned(config: type[Options]) -> dict[str, tuple[str | None, Kind]]:
@@ -163,7 +181,7 @@ def _needed(config: type[Options]) -> dict[str, Any]:
         if is_section(kind):
             needed |= _needed(kind.type)
         elif field.default is MISSING and field.default_factory is MISSING:
-            needed[field.name] = str([*kind.type][-1]) if issubclass(kind.type, StrEnum) else 8
+            needed[field.name] = NEEDED.get(field.name, str([*kind.type][-1]) if issubclass(kind.type, StrEnum) else 8)
     return needed
 
 
@@ -327,6 +345,10 @@ def test_defaults_and_ordinary_values_are_taken_alike_at_every_door(config: type
         "shard_bytes": "4KiB",
         "exclude": "id=ids.txt",
         "encoding": "latin-1",
+        "pipeline": "spacy:something",
+        "max_characters": 8000,
+        "unit_bytes": "8KiB",
+        "paper": "masking",
     }
     made, plain = _outcome(config, {}, tmp_path)
     assert made == "made"

@@ -59,7 +59,7 @@ class AnnotateConfig(Options):
     def _check(self) -> None:
         self._require(
             lambda value: value.startswith(SPACY) and value != SPACY,
-            f"{SPACY}MODEL, the name of an installed pipeline or its folder, such as {SPACY}en_core_web_sm",
+            f"{SPACY}MODEL, a pipeline that is installed or its folder, such as {SPACY}en_core_web_sm",
             "pipeline",
         )
         self._require(lambda value: 1000 <= value <= 1 << 30, "a number of characters from 1,000", "max_characters")

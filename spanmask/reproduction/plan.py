@@ -55,6 +55,8 @@ class GridConfig(Options):
     ----------
     question
         What is to be answered.
+    primary
+        Figures that claims are made of, one at least.
     seeds
         Of initial weights, order and dropout: how many, from 1 on, or which, as in 1,2,5.
     tokens
@@ -63,8 +65,6 @@ class GridConfig(Options):
         Minutes of all trainings together, on the machine that measures them.
     texts
         What every arm is presharded from.
-    primary
-        Figures that claims are made of.
     held_out
         Arms under whose masks held-out text is asked.
     paper
@@ -72,11 +72,11 @@ class GridConfig(Options):
     """
 
     question: str = ""
+    primary: Annotated[tuple[str, ...], Form("a list of figures, PROBE/FILE/FIGURE each")]
     seeds: Annotated[str, Form("how many seeds, or which, as in 1,2,5", "LIST")] = "6"
     tokens: int | None = None
     budget: float | None = None
     texts: tuple[str, ...] = ()
-    primary: tuple[str, ...] = ()
     held_out: tuple[str, ...] = ()
     paper: str | None = None
 

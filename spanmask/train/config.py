@@ -46,6 +46,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
+from spanmask.config import MASK_EPOCH_LIMIT
 from spanmask.errors import ConfigError
 from spanmask.loading.rows import Masks
 from spanmask.loading.targets import Edges
@@ -280,17 +281,9 @@ class TrainConfig(Options):
             )
         counts = ("steps", "batch_size", "accumulate", "window", "keep_last", "log_every", "threads", "width", *SHAPE)
         self._require(lambda value: value >= 1, "a whole number, 1 or more", *counts)
-        from_zero = (
-            "warmup",
-            "cooldown",
-            "seed",
-            "save_every",
-            "keep_every",
-            "eval_every",
-            "eval_sequences",
-            "mask_epoch",
-        )
+        from_zero = ("warmup", "cooldown", "seed", "save_every", "keep_every", "eval_every", "eval_sequences")
         self._require(lambda value: value >= 0, "a whole number, 0 or more", *from_zero)
+        self._require(lambda value: 0 <= value < MASK_EPOCH_LIMIT, f"0 to {MASK_EPOCH_LIMIT - 1}", "mask_epoch")
         self._require(lambda value: 0 < value < 1, "a number above 0 and below 1", "lr", "epsilon")
         shares = ("beta1", "beta2", "weight_decay", "hidden_dropout", "attention_dropout")
         self._require(lambda value: 0 <= value < 1, "a number from 0 to below 1", *shares)
