@@ -40,7 +40,9 @@ class PaddedBatch:
     input_ids: (B, L), the padding id after a sequence's end. attention_mask: (B, L) 1 on a sequence's tokens, else 0.
     labels: (B, L) original ids under the spans, else `IGNORED`. weights: (B,) float32, 1, and 0 for a row that only makes the batch whole:
     it holds ``[CLS] [SEP]`` and no target. rows: (B,) the row of the dataset, −1 where the weight is 0; datasets: (B,) which dataset.
-    sbo: targets of the span boundary objective, when asked for.
+    sbo: targets of the span boundary objective, when asked for. token_types: (B, L) 1 on the second segment of a pair and on the ``[SEP]``
+    behind it, else 0; nsp_labels: (B,) 0 where the second segment follows the first, 1 where it does not, `IGNORED` in a row of one;
+    both of datasets of pairs only.
     """
 
     input_ids: Ids
@@ -50,6 +52,8 @@ class PaddedBatch:
     rows: Ids
     datasets: Ids
     sbo: SboTargets | None = None
+    token_types: Ids | None = None
+    nsp_labels: Ids | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +67,8 @@ class PackedBatch:
     too. cu_seqlens: (B·(K + 1) + 1,), over the B·L slots in order: where each sequence starts, padding at a bin's end counting as one more;
     its last value, B·L, is repeated to fill it. mlm_positions, mlm_labels: (P,), ascending, then position 0 and label `IGNORED` in slots
     without a target. sbo: (Q,) likewise; Q may be 0. sequences: (B,) how many a bin holds. rows: (B, K) their rows in the dataset, −1
-    beyond; datasets: (B, K) which dataset.
+    beyond; datasets: (B, K) which dataset. Of datasets of pairs only: token_types: (B, L) as of a padded batch; nsp_positions: (B·K,) the
+    first slot of each sequence a bin has room for, 0 where there is none; nsp_labels: (B·K,) as of a padded batch.
     """
 
     input_ids: Narrow
@@ -76,3 +81,6 @@ class PackedBatch:
     sequences: Narrow
     rows: Ids
     datasets: Ids
+    token_types: Narrow | None = None
+    nsp_positions: Narrow | None = None
+    nsp_labels: Narrow | None = None

@@ -91,9 +91,10 @@ def _count(target: npt.NDArray[Any]) -> None:
 
 
 @inlined
-def _sbo_targets(start: int, end: int, last: int, rule: Rule) -> int:
-    """Return how many SBO targets the span [start, end) of a row has whose last position is ``last``."""
-    if rule.drop_edges and (start == 1 or end == last):
+def _sbo_targets(start: int, end: int, edges: Any, rule: Rule) -> int:
+    """Return how many SBO targets the span [start, end) of a row has. edges: its last position, and where its second segment begins."""
+    last, border = edges
+    if rule.drop_edges and (start == 1 or end == last or start == border or end == border - 1):
         return 0
     return min(end - start, rule.limit)
 
@@ -172,7 +173,7 @@ def pad_rows(rows: Stored, rule: Rule, slots: int, blank: Blank, out: Padded) ->
         for n in range(rows.span_offsets[i], rows.span_offsets[i + 1]):
             start: Any = np.int64(rows.span_starts[n])
             end: Any = np.int64(rows.span_ends[n])
-            wanted = _sbo_targets(start, end, size - 1, rule)
+            wanted = _sbo_targets(start, end, (size - 1, rows.borders[i]), rule)
             _put_labels(rows.labels, label, start, end, blank.label, labels)
             _put_sbo(rows.labels, label, (start, end), wanted, place, out.sbo)
             label += end - start
@@ -218,7 +219,7 @@ def _pack_targets(rows: Stored, row: int, shift: int, slots: Any, rule: Rule, ou
     for n in range(rows.span_offsets[row], rows.span_offsets[row + 1]):
         start: Any = np.int64(rows.span_starts[n])
         end: Any = np.int64(rows.span_ends[n])
-        wanted = _sbo_targets(start, end, last, rule)
+        wanted = _sbo_targets(start, end, (last, rows.borders[row]), rule)
         if sbo + wanted > len(out.sbo.labels):
             return mlm, sbo + wanted
         start, end = shift + start, shift + end

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from spanmask.batches import PackedBatch
-from spanmask.blocks import join, offsets_of, select
+from spanmask.blocks import extra_tokens, join, offsets_of, select
 from spanmask.errors import ShardError
 from spanmask.loading.binning import Bins, Capacities, TargetSlots, assign
 from spanmask.loading.capacities import masked_share
@@ -32,8 +32,8 @@ def _places(recipe: Recipe, number: int) -> Offsets:
 class _Window:
     """Some consecutive samples of an epoch, packed.
 
-    block: their S rows. datasets, rows: (S,). bins: which rows share one. used: (n + 1, 4) tokens, MLM targets, SBO targets and sequences
-    of the bins before each, and of all.
+    block: their S rows. datasets, rows: (S,). bins: which rows share one. used: (n + 1, 5) tokens, MLM targets, SBO targets, pairs and
+    sequences of the bins before each, and of all.
     """
 
     def __init__(self, recipe: Recipe, capacities: Capacities, epoch: int, number: int) -> None:
@@ -43,7 +43,8 @@ class _Window:
         self.block: MaskedBlock = recipe.reader.read(self.datasets, self.rows, epoch)
         tokens = self.block.input_ids.lengths
         self.bins: Bins = assign(tokens, capacities, name=lambda row: name_of(self.block, row))
-        of_rows = (tokens, self.block.labels.lengths, count_targets(self.block, recipe.rule).sbo)
+        paired = extra_tokens(self.block)
+        of_rows = (tokens, self.block.labels.lengths, count_targets(self.block, recipe.rule).sbo, paired)
         of_bins = [offsets_of(column[self.bins.members])[self.bins.offsets] for column in of_rows]
         self.used: Offsets = np.stack((*of_bins, self.bins.offsets), axis=1)
 
@@ -195,5 +196,5 @@ def _cut(runs: Sequence[_Run], start: int, stop: int) -> list[_Run]:
 
 def _counts(runs: Sequence[_Run]) -> Counts:
     taken = [run.window.used[run.stop] - run.window.used[run.first] for run in runs]
-    tokens, mlm, sbo, sequences = sum(taken, np.zeros(4, np.int64)).tolist()
-    return Counts(tokens=tokens, mlm=mlm, sbo=sbo, sequences=sequences)
+    tokens, mlm, sbo, pairs, sequences = sum(taken, np.zeros(5, np.int64)).tolist()
+    return Counts(tokens=tokens, mlm=mlm, sbo=sbo, sequences=sequences, pairs=pairs)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from spanmask.batches import IGNORED, PackedBatch
-from spanmask.blocks import as_stored, count_up, offsets_of, select
+from spanmask.blocks import as_stored, borders_of, count_up, offsets_of, select
 from spanmask.errors import ConfigError
 from spanmask.loading.backend import Backend
 from spanmask.loading.binning import Bins, Capacities, TargetSlots
@@ -21,12 +21,13 @@ from spanmask.loading.slots import (
     clear_sbo,
     empty_sbo,
     fill_sbo,
+    labels_of,
     require_one_each,
     rule_argument,
     sbo_argument,
 )
 from spanmask.loading.targets import SboRule, Targets, count_targets, list_targets
-from spanmask.records import MaskedBlock, Offsets
+from spanmask.records import MaskedBlock, Offsets, Pairs
 
 
 def fill(  # noqa: PLR0913 - the one door to packed batches
@@ -85,7 +86,21 @@ def fill(  # noqa: PLR0913 - the one door to packed batches
             _fill_numpy(block, owners, plan, (rule, pad_id), batch)
     if not fits:
         raise ConfigError(_problem(block, plan, rule, capacities, slots))
-    return batch
+    return batch if block.pairs is None else _with_pairs(block, block.pairs, plan, batch)
+
+
+def _with_pairs(block: MaskedBlock, pairs: Pairs, plan: Bins, batch: PackedBatch) -> PackedBatch:
+    """Return a batch with what there is to say of pairs."""
+    lengths, borders = block.input_ids.lengths[plan.members], borders_of(block)[plan.members]
+    placed = _placed(lengths, plan)
+    first = placed.bin * batch.input_ids.shape[1] + placed.shift
+    types = np.zeros(batch.input_ids.shape, np.int32)
+    seconds = np.where(borders > 0, lengths - borders, 0)
+    types.reshape(-1)[np.repeat(first + borders, seconds) + count_up(seconds)] = 1
+    positions, labels = np.zeros(batch.rows.shape, np.int32), np.full(batch.rows.shape, IGNORED, np.int32)
+    positions[placed.bin, placed.number] = first
+    labels[placed.bin, placed.number] = labels_of(pairs)[plan.members]
+    return replace(batch, token_types=types, nsp_positions=positions.reshape(-1), nsp_labels=labels.reshape(-1))
 
 
 def _problem(block: MaskedBlock, plan: Bins, rule: SboRule | None, capacities: Capacities, slots: TargetSlots) -> str:
@@ -162,9 +177,7 @@ def _fill_numpy(
     batch: PackedBatch,
 ) -> None:
     taken = select(replace(block, word_starts=None, annotations=None), plan.members)
-    counts = np.diff(plan.offsets)
-    owner, starts = np.repeat(np.arange(len(counts)), counts), taken.input_ids.offsets
-    placed = _Places(owner, count_up(counts), starts[:-1] - starts[plan.offsets[:-1]][owner])
+    placed = _placed(taken.input_ids.lengths, plan)
     targets = list_targets(taken, how[0])
     _write_tokens(taken, placed, how[1], batch)
     _write_sequences(owners, plan, placed, batch)
@@ -178,6 +191,13 @@ class _Places(NamedTuple):
     bin: Offsets
     number: Offsets
     shift: Offsets
+
+
+def _placed(lengths: Offsets, plan: Bins) -> _Places:
+    """Return where n rows of some lengths go."""
+    counts, starts = np.diff(plan.offsets), offsets_of(lengths)
+    owner = np.repeat(np.arange(len(counts)), counts)
+    return _Places(owner, count_up(counts), starts[:-1] - starts[plan.offsets[:-1]][owner])
 
 
 def _write_tokens(taken: MaskedBlock, placed: _Places, pad_id: int, batch: PackedBatch) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from spanmask.batches import IGNORED, Ids, PackedBatch, PaddedBatch, SboTargets
-from spanmask.blocks import as_stored, count_up
+from spanmask.blocks import as_stored, borders_of, count_up
 from spanmask.errors import ConfigError
 from spanmask.loading.backend import Backend
 from spanmask.loading.slots import (
@@ -13,6 +15,7 @@ from spanmask.loading.slots import (
     clear_sbo,
     empty_sbo,
     fill_sbo,
+    labels_of,
     name_of,
     require_one_each,
     round_up,
@@ -20,7 +23,7 @@ from spanmask.loading.slots import (
     sbo_argument,
 )
 from spanmask.loading.targets import SboRule, count_targets, list_targets
-from spanmask.records import MaskedBlock, Offsets
+from spanmask.records import MaskedBlock, Offsets, Pairs
 
 _NO_TARGETS = empty_sbo(0, 0)
 
@@ -72,6 +75,8 @@ def pad(  # noqa: PLR0913 - the one door to padded batches
     fill = _fill_compiled if backend.resolved is Backend.COMPILED else _fill_numpy
     fill(block, rule, pad_id, batch)
     _name_rows(batch, rows, datasets)
+    if block.pairs is not None:
+        batch = replace(batch, token_types=_types(block, batch), nsp_labels=_nsp_labels(block.pairs, rows_wanted))
     if len(block) < rows_wanted:
         _fill_blank(len(block), (cls_id, sep_id), pad_id, batch)
     return batch
@@ -152,6 +157,19 @@ def _fill_numpy(block: MaskedBlock, rule: SboRule | None, pad_id: int, batch: Pa
         clear_sbo(batch.sbo, 0)
         row = targets.row[targets.sbo]
         fill_sbo(targets, (row, count_up(np.bincount(row, minlength=size))), np.zeros(size, np.int64), batch.sbo)
+
+
+def _types(block: MaskedBlock, batch: PaddedBatch) -> Ids:
+    types, places = np.zeros_like(batch.input_ids), np.arange(batch.input_ids.shape[1])
+    borders = borders_of(block)[:, None]
+    types[: len(block)] = (borders > 0) & (borders <= places) & (places < block.input_ids.lengths[:, None])
+    return types
+
+
+def _nsp_labels(pairs: Pairs, rows: int) -> Ids:
+    labels = np.full(rows, IGNORED, np.int64)
+    labels[: len(pairs)] = labels_of(pairs)
+    return labels
 
 
 def _name_rows(batch: PaddedBatch, rows: Offsets, datasets: Offsets) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
 
 import numpy as np
 
 from spanmask.batches import PaddedBatch
-from spanmask.blocks import block_of, offsets_of, part
+from spanmask.blocks import block_of, borders_of, offsets_of, part, unpaired
 from spanmask.loading.config import BatchLayout, Last
 from spanmask.loading.padding import pad
 from spanmask.loading.permutation import Permutation
@@ -65,7 +66,7 @@ class RowPlan:
         self, block: MaskedBlock | None, datasets: Offsets, rows: Offsets, bounds: tuple[int, int], after: Position
     ) -> Delivered:
         recipe = self._recipe
-        chosen = block_of([]) if block is None else part(block, *bounds)
+        chosen = self._none if block is None else part(block, *bounds)
         batch: PaddedBatch = pad(
             chosen,
             rows,
@@ -80,9 +81,19 @@ class RowPlan:
         )
         sbo = 0 if recipe.rule is None else int(count_targets(chosen, recipe.rule).sbo.sum())
         counts = Counts(
-            tokens=len(chosen.input_ids.values), mlm=len(chosen.labels.values), sbo=sbo, sequences=len(chosen)
+            tokens=len(chosen.input_ids.values),
+            mlm=len(chosen.labels.values),
+            sbo=sbo,
+            sequences=len(chosen),
+            pairs=int(np.count_nonzero(borders_of(chosen))),
         )
         return Delivered(batch=batch, after=after, counts=counts)
+
+    @property
+    def _none(self) -> MaskedBlock:
+        """A block without rows, with the columns of the others."""
+        none = block_of([])
+        return replace(none, pairs=unpaired(0)) if self._recipe.reader.paired else none
 
     def place_of(self, position: Position) -> int:
         """Return the place in its epoch of the sample that is next at a position."""

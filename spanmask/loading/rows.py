@@ -68,6 +68,11 @@ class RowReader:
             self.datasets,
         )
 
+    @property
+    def paired(self) -> bool:
+        """Whether rows are, or may be, pairs of segments."""
+        return any(shards.manifest.paired for shards in self.datasets)
+
     def read(self, datasets: Offsets, rows: Offsets, epoch: int) -> MaskedBlock:
         """Return rows in the order asked for. datasets, rows: (R,) which dataset, and which row of it.
 
@@ -82,7 +87,7 @@ class RowReader:
             if len(chosen):
                 parts.append(self._read(number, rows[chosen], epoch))
                 places.append(chosen)
-        if any(one.pairs is not None for one in parts):
+        if self.paired:
             parts = [one if one.pairs is not None else replace(one, pairs=unpaired(len(one))) for one in parts]
         block = join(parts)
         return block if len(parts) == 1 else select(block, np.argsort(np.concatenate(places)))

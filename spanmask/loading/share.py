@@ -41,12 +41,13 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """What a batch holds: tokens that are no padding (special ones included), MLM and SBO targets, sequences."""
+    """What a batch holds: tokens that are no padding (special ones included), MLM and SBO targets, sequences, and those that are pairs."""
 
     tokens: int
     mlm: int
     sbo: int
     sequences: int
+    pairs: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

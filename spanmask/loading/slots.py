@@ -10,7 +10,7 @@ import numpy as np
 from spanmask.batches import IGNORED, SboTargets
 from spanmask.errors import ConfigError
 from spanmask.loading.targets import Edges, SboRule, Targets
-from spanmask.records import MaskedBlock, Offsets
+from spanmask.records import MaskedBlock, Offsets, Pairs
 
 if TYPE_CHECKING:
     from spanmask.kernels.batches import Blank, Rule, Sbo
@@ -67,6 +67,12 @@ def blank_argument(pad_id: int) -> Blank:
     from spanmask.kernels.batches import Blank
 
     return Blank(pad_id, IGNORED)
+
+
+def labels_of(pairs: Pairs) -> Offsets:
+    """Return BERT's labels of S rows: 0 where the second segment follows the first, 1 where it does not, `IGNORED` in a row of one."""
+    labels: Offsets = np.where(pairs.borders > 0, 1 - pairs.labels.astype(np.int64), IGNORED)
+    return labels
 
 
 def require_one_each(block: MaskedBlock, rows: Offsets, datasets: Offsets) -> None:

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from spanmask.blocks import count_up, offsets_of
+from spanmask.blocks import borders_of, count_up, offsets_of
 from spanmask.config import MaskingConfig, Sampler, Scheme
 from spanmask.errors import ConfigError
 from spanmask.options import Options
@@ -106,9 +106,10 @@ def count_targets(block: MaskedBlock, rule: SboRule | None) -> TargetCounts:
 
 
 def spans_at_edge(block: MaskedBlock) -> Flags:
-    """Return which of the N spans begin at position 1 or end at the last one of their row, L − 1."""
-    last = np.repeat(block.input_ids.lengths - 1, block.spans.lengths)
-    flags: Flags = (block.spans.starts == 1) | (block.spans.ends == last)
+    """Return which of the N spans begin or end at a special token: ``[CLS]``, or ``[SEP]`` behind a segment of their row."""
+    owner, starts, ends = block.spans.owners, block.spans.starts.astype(np.int64), block.spans.ends.astype(np.int64)
+    last, border = (block.input_ids.lengths - 1)[owner], borders_of(block)[owner]
+    flags: Flags = (starts == 1) | (ends == last) | (starts == border) | (ends == border - 1)
     return flags
 
 

@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spanmask.errors import ConfigError
 from spanmask.model.attention import Neighbours, neighbours_of
 from spanmask.model.backbone_attention import NAME
 from spanmask.model.config import Attention, Objective, SpanBertConfig
 from spanmask.model.heads import SpanBoundaryHead, entry_padding
 from spanmask.model.inputs import PackedTensors, SboTensors
-from spanmask.model.pretraining import PretrainingModel
+from spanmask.model.pretraining import PretrainingModel, Rows
 
 
 class BackboneForPreTraining(PretrainingModel):
@@ -46,8 +47,14 @@ class BackboneForPreTraining(PretrainingModel):
         self.config, self.backbone = config, backbone
         self.ways: tuple[Attention, ...] = ()
         rows, width = backbone.get_input_embeddings().weight.shape
-        self.sbo = None
-        if config.objective is Objective.MLM_SBO:
+        self.sbo = self.nsp = None
+        if config.objective.nsp:
+            told = Objective.with_heads(sbo=config.objective.sbo, nsp=False)
+            raise ConfigError(
+                f"objective is {config.objective}, and only a BERT is trained in what follows: give {told}",
+                options=("objective",),
+            )
+        if config.objective.sbo:
             self.sbo = SpanBoundaryHead(
                 config.hidden,
                 rows,
@@ -75,7 +82,7 @@ class BackboneForPreTraining(PretrainingModel):
         """Whether a bin may hold several sequences."""
         return bool(self.ways)
 
-    def _rows(self, batch: PackedTensors) -> tuple[Tensor, Tensor]:
+    def _rows(self, batch: PackedTensors) -> Rows:
         given, places = self._given(batch)
         mlm_positions, sbo = batch.mlm_positions, batch.sbo
         if places is not None:
@@ -87,7 +94,8 @@ class BackboneForPreTraining(PretrainingModel):
         finally:
             hidden, self._asked, self._hidden = self._hidden, None, None
         mlm: Tensor = rows.flatten(0, -2)
-        return mlm, mlm[:0] if self.sbo is None or hidden is None else self.sbo.rows(hidden, sbo)
+        boundary = mlm[:0] if self.sbo is None or hidden is None else self.sbo.rows(hidden, sbo)
+        return Rows(mlm, boundary, mlm.new_zeros(0, 2))
 
     def _words(self) -> Tensor:
         words: Tensor = self.backbone.get_input_embeddings().weight

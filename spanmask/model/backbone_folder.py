@@ -109,7 +109,7 @@ def begin_backbone(
         special = vocabulary.special
         ids = {"pad": special.pad, "bos": special.cls, "eos": special.sep, "cls": special.cls, "sep": special.sep}
         content |= {f"{role}_token_id": number for role, number in ids.items()}
-    head = read_tensors(folder / HEAD) if (folder / HEAD).exists() and objective is Objective.MLM_SBO else {}
+    head = read_tensors(folder / HEAD) if (folder / HEAD).exists() and objective.sbo else {}
     table = _table_of(folder, head, max_span_offset)
     shape = shape_of(content, folder / CONFIG, vocab_size=len(vocabulary), objective=objective, **table)
     state = read_weights(folder) if trained else None

@@ -44,10 +44,27 @@ class Attention(StrEnum):
 
 
 class Objective(StrEnum):
-    """What is trained: masked tokens alone, or span boundaries too, which need their own head."""
+    """What is trained: masked tokens, and by heads of their own span boundaries, and whether a pair's second segment follows (NSP)."""
 
     MLM = "mlm"
     MLM_SBO = "mlm+sbo"
+    MLM_NSP = "mlm+nsp"
+    MLM_SBO_NSP = "mlm+sbo+nsp"
+
+    @classmethod
+    def with_heads(cls, *, sbo: bool, nsp: bool) -> Objective:
+        """Return the objective that trains masked tokens and these."""
+        return cls("mlm" + "+sbo" * sbo + "+nsp" * nsp)
+
+    @property
+    def sbo(self) -> bool:
+        """Whether span boundaries are trained."""
+        return self in (Objective.MLM_SBO, Objective.MLM_SBO_NSP)
+
+    @property
+    def nsp(self) -> bool:
+        """Whether it is trained what follows."""
+        return self in (Objective.MLM_NSP, Objective.MLM_SBO_NSP)
 
 
 #: What SpanBERT is fine-tuned with, whatever it was trained with (paper, appendix B): dropout, which `Attention.VARLEN` has none of.

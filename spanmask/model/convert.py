@@ -19,13 +19,24 @@ from spanmask.errors import ConfigError
 from spanmask.model.bert_folder import CONFIG, HEAD, MODEL, StoredBert, bert_config, publish_model, read_bert
 from spanmask.model.config import FINE_TUNING, Objective, SpanBertConfig
 from spanmask.model.fitting import build, read_tensors, require_whole, shapes_of
-from spanmask.model.naming import BOUNDARY_NAMES, OFFSETS, TIED, Shapes, State, bert_names, modern_names, to_theirs
+from spanmask.model.naming import (
+    BOUNDARY_NAMES,
+    NSP_NAMES,
+    OFFSETS,
+    TIED,
+    Shapes,
+    State,
+    bert_names,
+    modern_names,
+    to_theirs,
+)
 from spanmask.model.pretraining import PretrainingModel, SpanBertForPreTraining
 from spanmask.tokenizer_folder import read_json
 from spanmask.vocab import Vocabulary
 
 _BOUNDARY = {name for (name,) in BOUNDARY_NAMES.values()}
-_HEADS = {"mlm": "MLM head", "sbo": "span boundary head"}
+_NEXT = {name for (name,) in NSP_NAMES.values()}
+_HEADS = {"mlm": "MLM head", "sbo": "span boundary head", "nsp": "next-sentence head"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +107,11 @@ def export(
         The file system refused.
     """
     config, state = model.config, model.state_dict()
-    content = bert_config(config.changed(**FINE_TUNING), vocabulary, architectures=["BertForMaskedLM"])
-    states = {MODEL: to_theirs(state, bert_names(config), config)}
+    kind, names = "BertForMaskedLM", bert_names(config)
+    if model.nsp is not None:
+        kind, names = "BertForPreTraining", names | NSP_NAMES
+    content = bert_config(config.changed(**FINE_TUNING), vocabulary, architectures=[kind])
+    states = {MODEL: to_theirs(state, names, config)}
     if model.sbo is not None:
         states[HEAD] = to_theirs(state, BOUNDARY_NAMES, config)
     publish_model(Path(folder), vocabulary, content, states, card=card, overwrite=overwrite)
@@ -162,11 +176,12 @@ def import_model(folder: str | Path, *, objective: Objective | None = Objective.
     bert = read_bert(folder)
     stored = _with_head(bert)
     if objective is None:
-        objective = Objective.MLM_SBO if _BOUNDARY & stored.tensors.keys() else Objective.MLM
+        there = stored.tensors.keys()
+        objective = Objective.with_heads(sbo=bool(_BOUNDARY & there), nsp=there >= _NEXT)
     config = _with_table(stored, stored.config.changed(objective=objective, **changes))
     bert.require(config)
     shapes = shapes_of(config)
-    names = bert_names(config) | (BOUNDARY_NAMES if objective is Objective.MLM_SBO else {})
+    names = bert_names(config) | (BOUNDARY_NAMES if objective.sbo else {}) | (NSP_NAMES if objective.nsp else {})
     state = stored.fitted(config, names, shapes)
     initialised = _missing(stored.folder, state, shapes)
     model = build(config)

@@ -44,12 +44,19 @@ class SboTensors(NamedTuple):
         return cls(*(batch.pop(name) for name in names))
 
 
+class NspTensors(NamedTuple):
+    """(S,) integers each: first slots of sequences as numbers of the B·L slots; 0 where the second segment follows, 1, or `IGNORED`."""
+
+    positions: Tensor
+    labels: Tensor
+
+
 class PackedTensors(NamedTuple):
     """B bins of L slots as integer tensors; fields but the last are those of `spanmask.batches.PackedBatch`.
 
     input_ids, sequence_index (0 in padding), positions: (B, L). cu_seqlens: int32, where each run of slots starts in the B·L slots, the
     last value, B·L, repeated at will. mlm_positions (numbers of the B·L slots), mlm_labels (or `IGNORED`): (P,). token_types: (B, L), 1 on
-    the second part of a pair, 0 on its first and in padding; None where all are 0, as in pre-training.
+    the second part of a pair, 0 on its first and in padding; None where all are 0, as in pre-training on single segments. nsp: of pairs.
     """
 
     input_ids: Tensor
@@ -60,13 +67,15 @@ class PackedTensors(NamedTuple):
     mlm_labels: Tensor
     sbo: SboTensors
     token_types: Tensor | None = None
+    nsp: NspTensors | None = None
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
         """Return the batch on a device."""
         tensors = {name: value for name, value in self._asdict().items() if isinstance(value, Tensor)}
         moved = {name: tensor.to(device, non_blocking=non_blocking) for name, tensor in tensors.items()}
         sbo = SboTensors(*(tensor.to(device, non_blocking=non_blocking) for tensor in self.sbo))
-        return self._replace(**moved, sbo=sbo)
+        nsp = self.nsp and NspTensors(*(tensor.to(device, non_blocking=non_blocking) for tensor in self.nsp))
+        return self._replace(**moved, sbo=sbo, nsp=nsp)
 
 
 def bins_of(batch: PackedTensors, begin: int, end: int) -> PackedTensors:
@@ -87,8 +96,12 @@ def bins_of(batch: PackedTensors, begin: int, end: int) -> PackedTensors:
 def packed_tensors(batch: PackedBatch) -> PackedTensors:
     """Return a packed batch's arrays as tensors over the same memory."""
     sbo = SboTensors(*(torch.from_numpy(getattr(batch.sbo, name)) for name in SboTensors._fields))
-    others = [torch.from_numpy(getattr(batch, name)) for name in PackedTensors._fields[:-2]]
-    return PackedTensors._make([*others, sbo, None])
+    others = [torch.from_numpy(getattr(batch, name)) for name in PackedTensors._fields[:-3]]
+    types, positions, labels = batch.token_types, batch.nsp_positions, batch.nsp_labels
+    if types is None or positions is None or labels is None:
+        return PackedTensors._make([*others, sbo, None, None])
+    nsp = NspTensors(torch.from_numpy(positions), torch.from_numpy(labels))
+    return PackedTensors._make([*others, sbo, torch.from_numpy(types), nsp])
 
 
 def padded_tensors(input_ids: Tensor, attention_mask: Tensor, token_types: Tensor | None = None) -> PackedTensors:

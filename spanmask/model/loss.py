@@ -102,10 +102,11 @@ def _add_gradients(scores: Tensor, rows: Tensor, words: Tensor, part: slice, gra
     of_bias += scores.sum(0)
 
 
-def objective_scales(mlm_count: int, sbo_count: int, *, sbo_weight: float = 1.0) -> Tensor:
-    """Return what the two sums are multiplied with, (2,) float64 on the host: 1 / N_mlm and w / N_sbo, and 0 where N is 0.
+def objective_scales(mlm_count: int, sbo_count: int, nsp_count: int = 0, *, sbo_weight: float = 1.0) -> Tensor:
+    """Return what the sums are multiplied with, (3,) float64 on the host: 1 / N_mlm, w / N_sbo and 1 / N_nsp, and 0 where N is 0.
 
     A tensor, since a Python number would be compiled into the step, and the step anew for each.
     """
-    scales = [weight / count if count else 0.0 for weight, count in ((1.0, mlm_count), (sbo_weight, sbo_count))]
+    weighted = ((1.0, mlm_count), (sbo_weight, sbo_count), (1.0, nsp_count))
+    scales = [weight / count if count else 0.0 for weight, count in weighted]
     return torch.tensor(scales, dtype=torch.float64)

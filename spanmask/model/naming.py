@@ -42,6 +42,9 @@ _MLM_BIAS: Names = {"mlm.bias": ("cls.predictions.bias",)}
 #: What is computed of a sequence's first state, and the heads of fine-tuning.
 POOLER_NAMES: Names = {f"pooler.dense.{part}": (f"bert.pooler.dense.{part}",) for part in ("weight", "bias")}
 SPAN_NAMES: Names = {f"head.dense.{part}": (f"qa_outputs.{part}",) for part in ("weight", "bias")}
+NSP_NAMES: Names = {f"nsp.{ours}": theirs for ours, theirs in POOLER_NAMES.items()} | {
+    f"nsp.dense.{part}": (f"cls.seq_relationship.{part}",) for part in ("weight", "bias")
+}
 CLASS_NAMES: Names = {f"head.dense.{part}": (f"classifier.{part}",) for part in ("weight", "bias")}
 #: For each tensor of our boundary head, its name in the paper's code.
 BOUNDARY_NAMES: Names = {

@@ -75,6 +75,8 @@ def _of_run(
             f"{folder}: its vocabulary hashes to {wanted}, and the one given to {found}; leave out --vocab"
         )
     state = {f"encoder.{name}": tensor for name, tensor in run.model.encoder.state_dict().items()}
+    if run.model.nsp is not None:
+        state |= {f"pooler.{name}": tensor for name, tensor in run.model.nsp.pooler.state_dict().items()}
     return assembled(state, run.model.config.changed(**changes), run.vocabulary, pooler=pooler)
 
 

@@ -88,8 +88,8 @@ def _row(view: RowView) -> Html:
 def _facts(view: RowView) -> Html:
     facts = [
         view.origin,
-        f"segment {view.segment}",
-        f"{view.tokens} tokens + 2 special",
+        view.segments,
+        f"{view.tokens} tokens + {len(view.pieces) - view.tokens} special",
         f"{view.masked} masked ({view.masked_share:.1%}): {', '.join(f'{view.count(role)} {_NAMES[role]}' for role in REPLACEMENTS)}",
         counted(len(view.spans), "span"),
         *(f"{name}: {value}" for name, value in view.kept_fields),

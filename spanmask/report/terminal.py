@@ -87,8 +87,8 @@ def _legend(marks: Marks) -> Text:
 def _heading(view: RowView, marks: Marks, encoding: str) -> Text:
     facts = [
         view.origin,
-        f"segment {view.segment}",
-        f"{view.tokens} tokens + 2 special",
+        view.segments,
+        f"{view.tokens} tokens + {len(view.pieces) - view.tokens} special",
         f"{view.masked} masked ({view.masked_share:.1%})",
         counted(len(view.spans), "span"),
         *(f"{name}: {_shortened(value, marks)}" for name, value in view.kept_fields),

@@ -7,13 +7,13 @@ others follow a space; punctuation marks are pieces like others. Text is not esc
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
 from spanmask.blocks import word_positions
 from spanmask.corpus.inputs import PLACE_BITS
-from spanmask.records import Row
+from spanmask.records import Pair, Row
 from spanmask.report.entries import raw_entry, readable_entries
 from spanmask.vocab import Vocabulary
 
@@ -62,7 +62,8 @@ class RowView:
     """A row to look at.
 
     number: 0-based row in its split. file, place: the two halves of document_id (FORMAT.md §3). kept_fields: names and values.
-    dataset, input: what people call its dataset, where there are several, and its input file, where that is known.
+    dataset, input: what people call its dataset, where there are several, and its input file, where that is known. pair: of a row of two
+    segments.
     """
 
     number: int
@@ -75,6 +76,7 @@ class RowView:
     kept_fields: tuple[tuple[str, str], ...] = ()
     dataset: str = ""
     input: str = ""
+    pair: Pair | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as plain JSON values: identity, counts, spans with their originals, pieces, kept fields."""
@@ -99,7 +101,8 @@ class RowView:
             {"text": p.text, "original": p.original, "attached": p.attached, "role": str(p.role), "span": p.span}
             for p in self.pieces
         ]
-        return {**known, **counts, "spans": spans, "kept": dict(self.kept_fields), "pieces": pieces}
+        pair = {} if self.pair is None else {"pair": asdict(self.pair)}
+        return {**known, **counts, **pair, "spans": spans, "kept": dict(self.kept_fields), "pieces": pieces}
 
     @property
     def origin(self) -> str:
@@ -107,9 +110,20 @@ class RowView:
         return f"{self.input or f'file {self.file}'}, place {self.place}"
 
     @property
+    def segments(self) -> str:
+        """The segment's number; of two, both, and whether the second follows the first in its document."""
+        if self.pair is None or not self.pair.border:
+            return f"segment {self.segment}"
+        if self.pair.label:
+            return f"segments {self.segment} and {self.pair.segment}, which follows"
+        file, place = split_document_id(self.pair.document_id)
+        return f"segment {self.segment}, and {self.pair.segment} of file {file}, place {place}, which does not follow"
+
+    @property
     def tokens(self) -> int:
-        """Tokens that can be masked: all but the first and the last, which are special."""
-        return max(len(self.pieces) - 2, 0)
+        """Tokens that can be masked: all but the first, the last and that between two segments, which are special."""
+        between = self.pair is not None and self.pair.border > 0
+        return max(len(self.pieces) - 2 - between, 0)
 
     @property
     def masked(self) -> int:
@@ -178,6 +192,7 @@ def row_view(row: Row, vocabulary: Vocabulary, number: int, *, word_starts: Coll
         pieces=tuple(_pieces(row, vocabulary, spans, word_starts)),
         spans=spans,
         kept_fields=tuple((name, _value(value)) for name, value in row.kept.items()),
+        pair=row.pair,
     )
 
 

@@ -27,6 +27,7 @@ from spanmask.train.config import TrainConfig
 from spanmask.train.distributed import World
 from spanmask.train.metrics import ratio
 from spanmask.train.starting import stream_of
+from spanmask.train.step import sums_of
 from spanmask.train.updating import forward_of, precision_of
 from spanmask.train.watching import Watch
 
@@ -65,10 +66,14 @@ class Evaluation:
     mlm_targets: int
     sbo_targets: int
     recovery: tuple[Recovery, ...]
+    nsp_loss: float | None = None
+    nsp_accuracy: float | None = None
+    nsp_targets: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """Return the figures as plain JSON values."""
-        return {**asdict(self), "recovery": [asdict(one) for one in self.recovery]}
+        """Return the figures as plain JSON values; what follows is told of where it is predicted."""
+        told = {**asdict(self), "recovery": [asdict(one) for one in self.recovery]}
+        return told if self.nsp_targets else {name: told[name] for name in told if not name.startswith("nsp_")}
 
 
 def evaluate(
@@ -104,17 +109,18 @@ def evaluate(
     world = world or World(device=next(model.parameters()).device)
     stream = stream_of(shards, config, model.config, world, masks=Masks.STORED, packed=model.packed)
     forward = forward_of(model, precision_of(config.dtype, world.device))
-    scales = objective_scales(1, 1).float().to(world.device)
-    sums, spans = np.zeros(7), np.zeros((2, 2, LONGEST + 1), np.int64)
+    scales = objective_scales(1, 1, 1).float().to(world.device)
+    sums, spans = np.zeros(10), np.zeros((2, 2, LONGEST + 1), np.int64)
     wanted = min(config.eval_sequences or stream.samples, stream.samples)
     done = 0
     with without_dropout(model), torch.no_grad():
         for delivered in stream.batches(Position()):
             batch = delivered.batch if isinstance(delivered.batch, PackedBatch) else as_bins(delivered.batch)
             output = forward(packed_tensors(batch).to(world.device), scales)
-            told = output.mlm_sum, output.sbo_sum, output.mlm_correct, output.sbo_correct
+            told, counts = sums_of(output), delivered.counts
+            pairs = counts.pairs if model.nsp is not None else 0
             # The last counts ranks that gave up; they meet the others at the sum.
-            sums += [*(float(one) for one in told), delivered.counts.mlm, delivered.counts.sbo, watch.stopping()]
+            sums += [*(float(one) for one in told), counts.mlm, counts.sbo, pairs, watch.stopping()]
             if sums[-1]:
                 break
             spans[0] += mlm_recovery(batch, output.mlm_predicted.cpu().numpy())
@@ -140,7 +146,7 @@ def _added_up(sums: npt.NDArray[np.float64], spans: Ids, world: World) -> tuple[
 
 def _evaluation(sums: list[float], spans: Ids) -> Evaluation:
     """Return the figures of sums over all ranks. spans: (2, 2, LONGEST + 1): for MLM and SBO, spans by length and those predicted right."""
-    mlm_sum, sbo_sum, mlm_correct, sbo_correct, mlm, sbo = sums
+    mlm_sum, mlm_correct, sbo_sum, sbo_correct, nsp_sum, nsp_correct, mlm, sbo, nsp = sums
     (of_mlm, by_mlm), (of_sbo, by_sbo) = spans.tolist()
     recovery = tuple(
         Recovery(
@@ -160,6 +166,9 @@ def _evaluation(sums: list[float], spans: Ids) -> Evaluation:
         mlm_targets=int(mlm),
         sbo_targets=int(sbo),
         recovery=recovery,
+        nsp_loss=ratio(nsp_sum, nsp),
+        nsp_accuracy=ratio(nsp_correct, nsp),
+        nsp_targets=int(nsp),
     )
 
 

@@ -29,7 +29,7 @@ _AHEAD = 2
 class StepBatches:
     """An optimizer step's micro-batches on one rank.
 
-    scales: (2,) float32 on the device, of `objective_scales` by the counts of the whole step. overall: those counts, of all micro-batches
+    scales: (3,) float32 on the device, of `objective_scales` by the counts of the whole step. overall: those counts, of all micro-batches
     and ranks. own: of this rank; squares: the sum of the squares of its sequences' lengths. before, after: where the stream stands.
     """
 
@@ -93,7 +93,7 @@ def _begun(
     (moved, scales), copied = transfer.begin(
         (
             tuple(packed_tensors(batch) for batch in batches),
-            objective_scales(overall.mlm, overall.sbo, sbo_weight=sbo_weight).float(),
+            objective_scales(overall.mlm, overall.sbo, overall.pairs, sbo_weight=sbo_weight).float(),
         )
     )
     step = StepBatches(

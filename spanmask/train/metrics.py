@@ -1,7 +1,8 @@
 """What a run tells of itself: sums over an interval of steps, as one JSON object a line.
 
 A line of RUN/metrics.jsonl describes the steps since the line before: ``step`` (the last of them), ``loss``, ``mlm_loss`` and ``sbo_loss``
-(nats a target; loss is mlm_loss + w · sbo_loss), ``mlm_accuracy`` and ``sbo_accuracy`` (targets predicted right), ``lr`` and
+(nats a target; loss is mlm_loss + w · sbo_loss), ``mlm_accuracy`` and ``sbo_accuracy`` (targets predicted right), where it is trained
+what follows ``nsp_loss`` (a third part of loss) and ``nsp_accuracy``, ``lr`` and
 ``gradient_norm`` (of the last step, before clipping), ``tokens`` (trained on so far, no padding), ``tokens_per_second`` (of all ranks),
 ``mfu``, ``data_wait_seconds`` (spent waiting for batches) and ``memory`` (peak bytes: of the device, or on CPU of the process). What
 there is none of is null; waits, memory and MFU are the first rank's.
@@ -19,7 +20,7 @@ from typing import Any
 import torch
 
 from spanmask.loading.share import Counts
-from spanmask.model.config import Objective, SpanBertConfig
+from spanmask.model.config import SpanBertConfig
 from spanmask.train.config import TrainConfig
 from spanmask.train.feeding import StepBatches
 from spanmask.train.optimizer import learning_rate
@@ -27,6 +28,8 @@ from spanmask.train.step import Reading
 
 #: What is added up between two lines: nats, right predictions and targets of both heads; and what no such sum reaches.
 _SUMS = {"mlm_sum": 0.0, "sbo_sum": 0.0, "mlm_correct": 0.0, "sbo_correct": 0.0, "mlm": 0, "sbo": 0}
+#: The same of what follows, which checkpoints of runs before it was trained lack.
+_NSP_SUMS = {"nsp_sum": 0.0, "nsp_correct": 0.0, "nsp": 0}
 _MOST = 1 << 62
 
 #: Dense bfloat16 products, FLOP/s, by a part of the device's name (makers' data sheets).
@@ -46,7 +49,7 @@ def flops(config: SpanBertConfig, work: Counts, squares: int) -> float:
     attention = 12 * config.layers * wide * squares
     mlm = work.mlm * (wide**2 + wide * vocab)
     first = (2 * wide + config.span_offset_dim) * wide
-    sbo = work.sbo * (first + wide**2 + wide * vocab) if config.objective is Objective.MLM_SBO else 0
+    sbo = work.sbo * (first + wide**2 + wide * vocab) if config.objective.sbo else 0
     return 6 * encoder * work.tokens + attention + 6 * mlm + 6 * sbo
 
 
@@ -81,7 +84,7 @@ class Meter:
         self._config, self._model, self._device = config, model, device
         self._peak = peak_of(device)
         self._tokens = 0
-        self._sums = dict(_SUMS)
+        self._sums = _SUMS | _NSP_SUMS
         self._begin()
 
     def _begin(self) -> None:
@@ -92,6 +95,7 @@ class Meter:
         overall = step.overall
         self._sums["mlm"] += overall.mlm
         self._sums["sbo"] += overall.sbo
+        self._sums["nsp"] += overall.pairs
         self._tokens += overall.tokens
         self._seen += overall.tokens
         self._flops += flops(self._model, step.own, step.squares)
@@ -99,7 +103,7 @@ class Meter:
 
     def add_reading(self, reading: Reading) -> None:
         """Count what the device told."""
-        for name in ("mlm_sum", "sbo_sum", "mlm_correct", "sbo_correct"):
+        for name in ("mlm_sum", "sbo_sum", "nsp_sum", "mlm_correct", "sbo_correct", "nsp_correct"):
             self._sums[name] += getattr(reading, name)
 
     def pause(self, seconds: float) -> None:
@@ -109,14 +113,16 @@ class Meter:
     def line(self, step: int, reading: Reading) -> dict[str, Any]:
         """Return the interval's metrics, and begin the next one."""
         sums, seconds = self._sums, time.perf_counter() - self._began
-        mlm, sbo = (ratio(sums[f"{name}_sum"], sums[name]) for name in ("mlm", "sbo"))
+        mlm, sbo, nsp = (ratio(sums[f"{name}_sum"], sums[name]) for name in ("mlm", "sbo", "nsp"))
+        nsp = nsp if self._model.objective.nsp else None
         line = {
             "step": step,
-            "loss": (mlm or 0.0) + self._config.sbo_weight * (sbo or 0.0),
+            "loss": (mlm or 0.0) + self._config.sbo_weight * (sbo or 0.0) + (nsp or 0.0),
             "mlm_loss": mlm,
             "sbo_loss": sbo,
             "mlm_accuracy": ratio(sums["mlm_correct"], sums["mlm"]),
             "sbo_accuracy": ratio(sums["sbo_correct"], sums["sbo"]),
+            **({"nsp_loss": nsp, "nsp_accuracy": ratio(sums["nsp_correct"], sums["nsp"])} if nsp is not None else {}),
             "lr": learning_rate(step, self._config),
             "gradient_norm": reading.gradient_norm,
             "tokens": self._tokens,
@@ -135,7 +141,7 @@ class Meter:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `to_state` returned."""
-        self._tokens, self._sums = state["tokens"], dict(state["sums"])
+        self._tokens, self._sums = state["tokens"], _SUMS | _NSP_SUMS | state["sums"]
 
 
 def ratio(part: float, whole: float) -> float | None:
@@ -146,7 +152,7 @@ def ratio(part: float, whole: float) -> float | None:
 def is_meter_state(state: Mapping[str, Any]) -> bool:
     """Tell whether plain values are what `Meter.to_state` returns."""
     sums = state.get("sums")
-    if not isinstance(sums, dict) or sums.keys() != _SUMS.keys():
+    if not isinstance(sums, dict) or sums.keys() not in (_SUMS.keys(), (_SUMS | _NSP_SUMS).keys()):
         return False
     values = [state.get("tokens"), *sums.values()]
     return all(type(value) in (int, float) and 0 <= value < _MOST for value in values)

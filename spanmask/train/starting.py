@@ -204,6 +204,12 @@ def stream_of(
     ConfigError
         Bins, or sequences, are longer than the model has positions, or options do not fit the datasets.
     """
+    if model.objective.nsp and not any(one.manifest.paired for one in shards):
+        raise ConfigError(
+            f"objective is {model.objective}, and no dataset has pairs of segments: preshard the text with --segmentation pairs, or give "
+            f"--objective {Objective.with_heads(sbo=model.objective.sbo, nsp=False)}",
+            options=("objective",),
+        )
     longest = max(one.manifest.config.sequence.max_tokens for one in shards)
     width = longest if config.width is None else config.width
     if width > model.max_positions:
@@ -220,7 +226,7 @@ def stream_of(
         order_key=config.order_key,
         window=config.window,
         width=width if packed else config.width,
-        sbo=model.objective is Objective.MLM_SBO,
+        sbo=model.objective.sbo,
         edges=config.edges,
         max_span_offset=model.max_span_offset,
         # Held-out text, which is read with masks of its own, is taken once through.

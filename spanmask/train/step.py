@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from spanmask.model.pretraining import PretrainingOutput
 from spanmask.train.agreeing import Wishes
@@ -14,8 +14,8 @@ from spanmask.train.distributed import World
 from spanmask.train.feeding import StepBatches
 from spanmask.train.updating import Updater, forward_of, precision_of
 
-#: Sums of a step: MLM and SBO loss, MLM and SBO targets predicted right.
-_SUMS = 4
+#: Sums of a step: those of `sums_of`.
+_SUMS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,8 @@ class Reading:
     sbo_sum: float
     mlm_correct: float
     sbo_correct: float
+    nsp_sum: float
+    nsp_correct: float
     gradient_norm: float
     failed: int
 
@@ -58,21 +60,29 @@ class TrainStep(Updater):
         for place, batch in enumerate(step.batches):
             self.seed(number, place)
             output: PretrainingOutput = self._forward(batch, step.scales)
-            self.add(output.loss, (output.mlm_sum, output.sbo_sum, output.mlm_correct, output.sbo_correct))
+            self.add(output.loss, sums_of(output))
         self.end(number, wishes)
 
     def read(self) -> Reading:
         """Wait for the device, and return what happened since this was last called."""
         totals = self.totals()
-        mlm_sum, sbo_sum, mlm_correct, sbo_correct = totals.sums
+        mlm_sum, mlm_correct, sbo_sum, sbo_correct, nsp_sum, nsp_correct = totals.sums
         return Reading(
             mlm_sum=mlm_sum,
             sbo_sum=sbo_sum,
             mlm_correct=mlm_correct,
             sbo_correct=sbo_correct,
+            nsp_sum=nsp_sum,
+            nsp_correct=nsp_correct,
             gradient_norm=totals.gradient_norm,
             failed=totals.failed,
         )
+
+
+def sums_of(output: PretrainingOutput) -> tuple[Tensor, ...]:
+    """Return the summed loss and the targets predicted right of MLM, of SBO and of NSP, one after another."""
+    mlm, sbo = (output.mlm_sum, output.mlm_correct), (output.sbo_sum, output.sbo_correct)
+    return *mlm, *sbo, output.nsp_sum, output.nsp_correct
 
 
 def is_compiled(config: TrainConfig, device: torch.device) -> bool:

@@ -39,7 +39,7 @@ def _row(value: int) -> np.ndarray:
 def test_a_packed_batch_becomes_tensors_over_the_same_memory() -> None:
     batch = _batch()
     tensors = packed_tensors(batch)
-    for name in PackedTensors._fields[:-2]:
+    for name in PackedTensors._fields[:-3]:
         assert getattr(tensors, name).tolist() == getattr(batch, name).tolist()
         assert getattr(tensors, name).data_ptr() == getattr(batch, name).ctypes.data
     assert [tensor.tolist() for tensor in tensors.sbo] == [[1], [3], [0], [6]]
@@ -52,7 +52,7 @@ def test_names_are_those_of_the_arrays_and_the_ignored_label_is_written_down_onc
     package = Path(spanmask.__file__).parent
     assert [path.name for path in package.rglob("*.py") if re.search(r"= -100\b", path.read_text())] == ["batches.py"]
     assert model_loss.IGNORED == IGNORED == -100
-    assert PackedTensors._fields[-1] == "token_types"
+    assert PackedTensors._fields[-1] == "nsp"
     assert set(PackedTensors._fields[:-1]) <= {field.name for field in dataclasses.fields(PackedBatch)}
     assert SboTensors._fields == tuple(field.name for field in dataclasses.fields(SboTargets))
 
@@ -61,8 +61,8 @@ def test_moving_keeps_every_field() -> None:
     batch = packed_tensors(_batch())
     moved = batch._replace(token_types=torch.zeros_like(batch.positions)).to("meta")
     assert isinstance(moved, PackedTensors)
-    assert all(tensor.device.type == "meta" for tensor in (*moved[:-2], *moved.sbo, moved.token_types))
-    assert batch.to("meta").token_types is None
+    assert all(tensor.device.type == "meta" for tensor in (*moved[:-3], *moved.sbo, moved.token_types))
+    assert batch.to("meta")[-2:] == (None, None)
     back = packed_tensors(_batch()).to("cpu", non_blocking=True)
     assert back.mlm_labels.tolist() == [6, IGNORED]
     assert back.sbo.right.tolist() == [3]

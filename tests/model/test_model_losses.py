@@ -206,8 +206,8 @@ def test_counts_of_the_whole_step_make_micro_batches_add_up() -> None:
 
 
 def test_scales_are_the_reciprocal_counts_and_zero_for_none() -> None:
-    assert objective_scales(4, 5, sbo_weight=2.0).tolist() == [0.25, 0.4]
-    assert objective_scales(0, 0).tolist() == [0.0, 0.0]
+    assert objective_scales(4, 5, sbo_weight=2.0).tolist() == [0.25, 0.4, 0.0]
+    assert objective_scales(0, 0, 2).tolist() == [0.0, 0.0, 0.5]
     assert objective_scales(3, 3).dtype == torch.float64
 
 

@@ -34,7 +34,7 @@ def _step() -> StepBatches:
     counts = Counts(**dict.fromkeys(Counts.__dataclass_fields__, 1))
     return StepBatches(
         batches=(empty_batch(3, 64, 30), empty_batch(3, 64, 30)),
-        scales=torch.empty(2, device=META),
+        scales=torch.empty(3, device=META),
         overall=counts,
         own=counts,
         squares=1,
@@ -72,7 +72,7 @@ def test_a_step_with_the_kernel_for_unequal_lengths_is_one_graph() -> None:
     forward = forward_of(_model("mlm+sbo"), torch.bfloat16)
     compiled = torch.compile(forward, fullgraph=True, dynamic=False, backend=counter)
     for _ in range(2):
-        compiled(empty_batch(3, 64, 30), torch.empty(2, device=META)).loss.backward()
+        compiled(empty_batch(3, 64, 30), torch.empty(3, device=META)).loss.backward()
     assert (counter.frame_count, dict(counters["graph_break"])) == (1, {})
 
 

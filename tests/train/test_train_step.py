@@ -77,8 +77,8 @@ def test_updates_are_adamw_on_the_steps_mean_loss(shards: Path, decay: str) -> N
             assert len(step.batches) == 2
             twin = SpanBertForPreTraining(update.model.config)  # type: ignore[arg-type]
             twin.load_state_dict(update.model.state_dict())
-            mlm = sum((twin(batch, torch.tensor([1.0, 0.0])).loss for batch in step.batches), torch.zeros(()))
-            sbo = sum((twin(batch, torch.tensor([0.0, 1.0])).loss for batch in step.batches), torch.zeros(()))
+            mlm = sum((twin(batch, torch.tensor([1.0, 0.0, 0.0])).loss for batch in step.batches), torch.zeros(()))
+            sbo = sum((twin(batch, torch.tensor([0.0, 1.0, 0.0])).loss for batch in step.batches), torch.zeros(()))
             targets = [
                 sum(int((labels >= 0).sum()) for labels in each)
                 for each in zip(*map(_labels, step.batches), strict=True)
@@ -104,7 +104,7 @@ def test_what_is_not_finite_changes_neither_parameters_nor_moments_nor_does_any_
         update(1, steps[0])
         assert update.read().failed == 0
         before = snapshot(update)
-        update(2, replace(steps[1], scales=torch.tensor([math.nan, 1.0])))
+        update(2, replace(steps[1], scales=torch.tensor([math.nan, 1.0, 0.0])))
         update(3, steps[2])
         assert update.read().failed == 2
         assert equal(snapshot(update), before)

@@ -21,6 +21,8 @@ Datasets = str | os.PathLike[str] | ShardSet | Sequence[str | os.PathLike[str] |
 #: Of a padded batch, what models take; the rest is given on request.
 _MODEL_INPUTS = ("input_ids", "attention_mask", "labels")
 _DETAILS = ("weights", "rows", "datasets")
+#: Of a packed batch, what datasets of pairs have beside the rest.
+_PAIRS = ("token_types", "nsp_positions", "nsp_labels")
 
 
 def open_datasets(datasets: Datasets, split: str, verify: str, *, mmap: bool) -> list[ShardSet]:
@@ -59,9 +61,12 @@ def to_tensors(batch: PaddedBatch | PackedBatch, *, targets: int, details: bool 
         labels.reshape(-1)[:1] = batch.input_ids.reshape(-1)[:1]
     if isinstance(batch, PaddedBatch):
         names: tuple[str, ...] = _MODEL_INPUTS + (_DETAILS if details else ())
+        pairs = {"token_type_ids": batch.token_types, "next_sentence_label": batch.nsp_labels}
     else:
-        names = tuple(name for name in PackedBatch.__dataclass_fields__ if name != "sbo")
+        names = tuple(name for name in PackedBatch.__dataclass_fields__ if name not in ("sbo", *_PAIRS))
+        pairs = {name: getattr(batch, name) for name in _PAIRS}
     tensors = {name: torch.from_numpy(getattr(batch, name)) for name in names}
+    tensors |= {name: torch.from_numpy(values) for name, values in pairs.items() if values is not None}
     if batch.sbo is not None:
         tensors |= {
             f"sbo_{name}": torch.from_numpy(getattr(batch.sbo, name)) for name in batch.sbo.__dataclass_fields__
