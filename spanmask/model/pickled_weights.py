@@ -115,6 +115,12 @@ class _Shortly(io.FileIO):
             raise ValueError(f"more than {_LIMIT:,} bytes of description")
         return data
 
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        # The system would refuse, as if the disk were at fault.
+        if whence == io.SEEK_SET and offset < 0:
+            raise ValueError("a part begins before the file does")
+        return super().seek(offset, whence)
+
 
 def _look_at_pickle(path: Path, pickle: IO[bytes]) -> None:
     """Go through one pickle without doing what it says."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import random
 import resource
 import struct
 import tarfile
@@ -18,6 +19,7 @@ from typing import Any
 
 import pytest
 import torch
+from hostile import changed_bytes
 
 from spanmask.errors import ConfigError
 from spanmask.model.pickled_weights import read_pickled
@@ -287,6 +289,21 @@ def test_a_file_that_is_cut_anywhere_is_refused(path: Path, archive: bool) -> No
         path.write_bytes(data[:size])
         with pytest.raises(ConfigError, match=r"pytorch_model.bin: .*; (copy it again|save the model as safetensors)"):
             read_pickled(path)
+
+
+@pytest.mark.parametrize("archive", [True, False], ids=["archive", "legacy"])
+def test_a_file_with_any_bytes_changed_is_read_or_refused(path: Path, archive: bool) -> None:
+    torch.save(STATE, path, _use_new_zipfile_serialization=archive)
+    data = path.read_bytes()
+    found: Counter[str] = Counter()
+    for seed in range(150):
+        path.write_bytes(changed_bytes(data, random.Random(seed)))
+        try:
+            read_pickled(path)
+            found["read"] += 1
+        except ConfigError:
+            found["refused"] += 1
+    assert found["refused"] > 50
 
 
 @pytest.mark.parametrize("kind", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
