@@ -62,7 +62,7 @@ def explanation(told: GridTold) -> Iterator[str]:
     yield (
         "held-out/ARM/…: text that no arm was trained on, masked as that arm masks: losses in nats a masked token (less is better), and "
         "per cent of tokens told right (accuracy) and of spans of up to ten tokens told whole (spans); mlm: from their own places, sbo: "
-        "from the tokens beside them. Other figures are those of spanmask probe."
+        "from the tokens beside them; nsp: whether the second segment of a pair follows. Other figures are those of spanmask probe."
     )
 
 

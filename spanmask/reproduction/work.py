@@ -107,8 +107,8 @@ def _held_out(grid: Grid, cell: Cell) -> Told:
 
 def figures_of(found: Mapping[str, Any]) -> dict[str, float]:
     """Return what an evaluation found by figure: losses in nats a target, accuracies and whole spans of up to ten tokens in per cent."""
-    figures = {name: found[name] for name in ("mlm_loss", "sbo_loss")}
-    figures |= {name: _percent(found[name]) for name in ("mlm_accuracy", "sbo_accuracy")}
+    figures = {name: found.get(name) for name in ("mlm_loss", "sbo_loss", "nsp_loss")}
+    figures |= {name: _percent(found.get(name)) for name in ("mlm_accuracy", "sbo_accuracy", "nsp_accuracy")}
     for name, count in (("mlm", "spans"), ("sbo", "sbo_spans")):
         spans = sum(row[count] for row in found["recovery"])
         right = sum(row[count] * (row[name] or 0) for row in found["recovery"])

@@ -204,7 +204,8 @@ def stream_of(
     ConfigError
         Bins, or sequences, are longer than the model has positions, or options do not fit the datasets.
     """
-    if model.objective.nsp and not any(one.manifest.paired for one in shards):
+    # Held-out text without pairs asks for masked tokens alone.
+    if masks is None and model.objective.nsp and not any(one.manifest.paired for one in shards):
         raise ConfigError(
             f"objective is {model.objective}, and no dataset has pairs of segments: preshard the text with --segmentation pairs, or give "
             f"--objective {Objective.with_heads(sbo=model.objective.sbo, nsp=False)}",

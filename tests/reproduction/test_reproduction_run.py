@@ -226,6 +226,18 @@ def test_texts_that_are_not_there_are_missed_before_anything_is_done(plan: Path,
 
 
 @pytest.mark.slow
+def test_a_model_of_pairs_is_asked_for_text_without_them(plan: Path, texts: Path, tmp_path: Path) -> None:
+    pairs = ["arm.pairs.like=token", "arm.pairs.preshard.segmentation=pairs", "arm.pairs.train.objective=mlm+nsp"]
+    read = read_plan(str(plan), [*pairs, 'held_out=["token", "pairs"]', 'primary=["held-out/token/mlm_loss"]'])
+    only = ["*/seed-1/held-out"]
+    assert not reproduce(read, [str(texts)], tmp_path, only=only, jobs=1).failed
+    values = told_by(tmp_path)["values"]
+    assert set(values["held-out/token/mlm_loss"]) == {"token", "span", "again", "pairs"}
+    assert set(values["held-out/pairs/nsp_loss"]) == {"pairs"}
+    assert "held-out/token/nsp_loss" not in values
+
+
+@pytest.mark.slow
 def test_arms_whose_texts_differ_by_more_than_annotations_are_refused(plan: Path, texts: Path, tmp_path: Path) -> None:
     fewer = tmp_path / "fewer.jsonl"
     fewer.write_text("".join(texts.read_text("utf-8").splitlines(keepends=True)[:-9]), "utf-8")
