@@ -229,7 +229,9 @@ def test_a_model_without_its_tokenizer_is_refused(shell: Any, run: Path, one_lin
     assert result.code == 2
     assert "it has neither tokenizer.json nor vocab.txt; save the model's tokenizer there" in one_line(result.error)
     (shell.folder / "other").mkdir()
-    assert "other: no model.safetensors there; give" in one_line(shell("infill", "other", "[MASK]").error)
+    assert "other: no model.safetensors or pytorch_model.bin there; give" in one_line(
+        shell("infill", "other", "[MASK]").error
+    )
     assert "nowhere: no such folder; give" in one_line(shell("infill", "nowhere", "[MASK]").error)
 
 
