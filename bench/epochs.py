@@ -86,7 +86,8 @@ def arrays_of(batch: PaddedBatch | PackedBatch) -> list[Array]:
     """Return what a model takes of a batch: of a padded one three arrays, of a packed one all."""
     if isinstance(batch, PaddedBatch):
         return [batch.input_ids, batch.attention_mask, batch.labels]
-    names = [name for name in PackedBatch.__dataclass_fields__ if name != "sbo"]
+    pairs = ("token_types", "nsp_positions", "nsp_labels")
+    names = [name for name in PackedBatch.__dataclass_fields__ if name not in ("sbo", *pairs)]
     targets = [getattr(batch.sbo, name) for name in batch.sbo.__dataclass_fields__]
     return [*(getattr(batch, name) for name in names), *targets]
 

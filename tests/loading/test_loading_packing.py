@@ -203,7 +203,9 @@ def literal(
 
 
 def as_lists(batch: PackedBatch) -> dict:
-    names = [item.name for item in fields(PackedBatch) if item.name != "sbo"]
+    pairs = ("token_types", "nsp_positions", "nsp_labels")
+    assert all(getattr(batch, name) is None for name in pairs)
+    names = [item.name for item in fields(PackedBatch) if item.name not in ("sbo", *pairs)]
     columns = [getattr(batch.sbo, name) for name in ("left", "right", "offsets", "labels")]
     sbo = list(zip(*(column.tolist() for column in columns), strict=True))
     return {**{name: getattr(batch, name).tolist() for name in names}, "sbo": sbo}
