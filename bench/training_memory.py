@@ -105,7 +105,7 @@ def kept_bytes(model: SpanBertForPreTraining, batch: PackedTensors) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        functional_call(model, cast, (batch, torch.empty(2, device=_META)))
+        functional_call(model, cast, (batch, torch.empty(3, device=_META)))
     return sum(tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in own)
 
 

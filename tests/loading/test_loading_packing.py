@@ -165,7 +165,7 @@ def literal(
     rule: SboRule | None,
 ) -> dict:
     """What a batch must hold, as lists."""
-    out: dict = {item.name: [] for item in fields(PackedBatch)}
+    out: dict = {item.name: [] for item in fields(PackedBatch) if item.name not in PAIRS}
     starts, mlm, sbo = [], [], []
     for number in range(wanted):
         ids, index, positions, rows = [], [], [], []
@@ -202,10 +202,13 @@ def literal(
     return out
 
 
+#: What datasets of pairs have beside the rest.
+PAIRS = ("token_types", "nsp_positions", "nsp_labels")
+
+
 def as_lists(batch: PackedBatch) -> dict:
-    pairs = ("token_types", "nsp_positions", "nsp_labels")
-    assert all(getattr(batch, name) is None for name in pairs)
-    names = [item.name for item in fields(PackedBatch) if item.name not in ("sbo", *pairs)]
+    assert all(getattr(batch, name) is None for name in PAIRS)
+    names = [item.name for item in fields(PackedBatch) if item.name not in ("sbo", *PAIRS)]
     columns = [getattr(batch.sbo, name) for name in ("left", "right", "offsets", "labels")]
     sbo = list(zip(*(column.tolist() for column in columns), strict=True))
     return {**{name: getattr(batch, name).tolist() for name in names}, "sbo": sbo}
@@ -252,7 +255,7 @@ def test_both_backends_equal_the_literal_bins_which_bounds_cut(case) -> None:
             options = {"bins_wanted": wanted, "capacities": capacities, "slots": slots, "rule": rule}
             batch = packed(block, given_as, backend, **options)
             assert as_lists(batch) == expected
-        wide = {"rows", "datasets", "sbo"}
+        wide = {"rows", "datasets", "sbo", *PAIRS}
         narrow = [getattr(batch, item.name) for item in fields(PackedBatch) if item.name not in wide]
         targets = (batch.sbo.left, batch.sbo.right, batch.sbo.offsets, batch.sbo.labels)
         assert {column.dtype for column in (*narrow, *targets)} == {np.dtype(np.int32)}
