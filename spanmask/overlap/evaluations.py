@@ -22,6 +22,8 @@ MOST_BYTES = 1 << 30
 #: How a document begins in files of the CoNLL tasks, and their columns of words: of many columns, and of few.
 _BEGIN = re.compile(r"# ?begin document")
 _MANY, _AMONG_MANY, _AMONG_FEW = 10, 3, 1
+#: What stands where in the header of a tar archive's first file, of all kinds of them since POSIX.
+_TAR, _TAR_AT = b"ustar", 257
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +78,10 @@ def _texts(file: InputFile, fields: frozenset[str]) -> Iterator[str]:
             f"{file.path}: Arrow files are not read as evaluation files; write it as Parquet or JSON lines"
         )
     data = _content(file)
+    if data[_TAR_AT : _TAR_AT + len(_TAR)] == _TAR:
+        raise ConfigError(
+            f"{file.path}: a tar archive, and archives are not looked into; unpack it, and give the folder"
+        )
     if kind is Format.PARQUET:
         return _strings(_rows(file, data), fields)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,17 @@ def test_what_is_no_evaluation_file_is_told(
 ) -> None:
     with pytest.raises(error, match=message):
         read_evaluations([_written(tmp_path, name, content)], fields)
+
+
+@pytest.mark.parametrize(
+    ("form", "compression"), [(tarfile.USTAR_FORMAT, ""), (tarfile.GNU_FORMAT, "gz"), (tarfile.PAX_FORMAT, "gz")]
+)
+def test_an_archive_is_not_searched_as_text(tmp_path: Path, form: int, compression: str) -> None:
+    path = tmp_path / f"coref.tar{compression and f'.{compression}'}"
+    with tarfile.open(path, f"w:{compression}", format=form) as archive:  # type: ignore[call-overload]
+        archive.add(_written(tmp_path, "a.conll", "#begin document (a)\nnone\tthe\n"), "a.conll")
+    with pytest.raises(ConfigError, match=r"coref\.tar\S*: a tar archive, and archives are not looked into; unpack it"):
+        read_evaluations([path])
 
 
 def test_an_evaluation_file_without_end_is_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
