@@ -31,7 +31,7 @@ def test_a_run_of_a_fold_ends_in_figures_that_score_gives_of_its_predictions(she
     other = write_stories(shell.folder / "other.conll", 30, 2)
     files = ["--train", stories, "--eval", stories, other, "--fold", "2/3", "--out", "run"]
     ended = shell(
-        "probe", "coref", model, *files, *TUNING, *READING, "--epochs", 12, "--lr", 2e-3, "--head-lr", 1e-2, "--json"
+        "probe", "coref", model, *files, *TUNING, *READING, "--epochs", 12, "--lr", 2e-3, "--head-lr", 3e-2, "--json"
     )
     assert ended.code == 0, ended.error
     told = json.loads(ended.out)
@@ -43,7 +43,7 @@ def test_a_run_of_a_fold_ends_in_figures_that_score_gives_of_its_predictions(she
     assert scores["other"]["blanc_recall"] == pytest.approx(100 * official["blanc"]["recall"])
     assert scores["stories"].keys() == scores["other"].keys()
     config = told["protocol"]["fine_tuning"]
-    assert (config["lr"], config["head_lr"], config["batch_size"]) == ([2e-3], [1e-2], [1])
+    assert (config["lr"], config["head_lr"], config["batch_size"]) == ([2e-3], [3e-2], [1])
     again = shell("probe", "coref", model, *files[:-4], *files[-2:], "--resume")
     assert again.out.startswith("stories: conll_f1 ")
 

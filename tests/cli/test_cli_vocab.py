@@ -149,7 +149,7 @@ def test_pieces_are_added_to_a_model_and_told(shell: Any, bert: Path) -> None:
         (["--extend", "bert", "--add", "few"], "add is 'few': give a whole number"),
         (["--extend", "bert", "--add", 0], "give a number of pieces from 1"),
         (["--extend", "bert", "--add", 10**6], "runs of the model's pieces stand 2 times or more"),
-        (["--extend", "v", "--add", 3], "no model.safetensors there"),
+        (["--extend", "v", "--add", 3], "no model.safetensors or pytorch_model.bin there"),
         (["--extend", "nowhere", "--add", 3], "nowhere"),
     ],
 )
