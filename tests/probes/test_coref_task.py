@@ -511,10 +511,10 @@ def test_a_frozen_encoder_keeps_its_weights_and_its_head_learns(model: Path, tmp
 def test_a_small_model_learns_who_is_who(
     model: Path, tmp_path: Path, tell: Callable[[str], None], frozen: bool
 ) -> None:
-    """Nothing learnt, each mention an entity of its own: 42.4; all mentions one: 35.8. Seen after 6 epochs: 71.3, frozen 67.7."""
+    """Nothing learnt, each mention an entity of its own: 42.4; all mentions one: 35.8. Seen after 6 epochs: 65.6, frozen 70.0."""
     train, dev = write_stories(tmp_path / "train.conll", 0, 60), write_stories(tmp_path / "dev.conll", 200, 12)
     config = CorefConfig(segment=60, max_span=4, ffnn=0 if frozen else 32, head_dropout=0.0)
-    options = {"epochs": 6, "lr": (2e-3,), "head_lr": (5e-3,), "selection": 0.1, "dropout": 0.0, "frozen": frozen}
+    options = {"epochs": 6, "lr": (2e-3,), "head_lr": (4e-2,), "selection": 0.1, "dropout": 0.0, "frozen": frozen}
     tuning = FinetuneConfig.of(**{**SETTING, **options})
     source = Source(model, dropout=0.0, frozen=frozen)
     fine_tune(source, lambda _: task_of([train], [dev], config, selection=0.1), tmp_path / "run", tuning)

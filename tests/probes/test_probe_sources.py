@@ -69,7 +69,9 @@ def test_a_folder_without_a_tokenizer_is_refused_unless_one_is_given(exported: P
         load_encoder(exported)
     assert load_encoder(exported, vocabulary=VOCABULARY).vocabulary is VOCABULARY
     (exported / "model.safetensors").unlink()
-    with pytest.raises(ConfigError, match=r"no model.safetensors or pytorch_model.bin there; give a folder that holds a BERT"):
+    with pytest.raises(
+        ConfigError, match=r"no model.safetensors or pytorch_model.bin there; give a folder that holds a BERT"
+    ):
         load_encoder(exported, vocabulary=VOCABULARY)
     with pytest.raises(ConfigError, match=r"none: no such folder"):
         load_encoder(exported / "none")
