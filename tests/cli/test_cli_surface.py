@@ -74,7 +74,7 @@ SURFACE: dict[str, dict[str, list[str] | None]] = {
     )
     | {
         "--preset": ["paper", "paper-base", "fast", "cpu"],
-        "--objective": ["mlm", "mlm+sbo"],
+        "--objective": ["mlm", "mlm+sbo", "mlm+nsp", "mlm+sbo+nsp"],
         "--attention": ["auto", "varlen", "unpadded", "sdpa"],
     }
     | {

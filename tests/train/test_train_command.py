@@ -48,7 +48,7 @@ def test_mistakes_are_told_before_anything_is_done(shards: Path, tmp_path: Path)
     ):
         assert isinstance(invoke(*arguments).exception, kind)
     for arguments, told in (
-        (("--objective", "nsp"), "--objective is 'nsp': give one of mlm, mlm+sbo"),
+        (("--objective", "nsp"), "--objective is 'nsp': give one of mlm, mlm+sbo, mlm+nsp, mlm+sbo+nsp"),
         (
             ("--resume", "--config", tmp_path / "preset.toml"),
             "unknown preset 'slow': give one of paper, paper-base, fast, cpu",
