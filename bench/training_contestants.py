@@ -67,41 +67,34 @@ class Contestant(Protocol):
 
 def train_config(setting: Setting, variant: Variant) -> TrainConfig:
     """Return the options of a variant; a kernel that only CUDA has is left to ``auto`` elsewhere."""
+    own: dict[str, Any]
     if setting.model in BACKBONES:
-        return _backbone_config(setting, variant)
-    kernel = "sdpa" if variant.kernel == "cudnn" else variant.kernel
+        own = {"backbone": _backbone(setting)}
+    else:
+        kernel = "sdpa" if variant.kernel == "cudnn" else variant.kernel
+        attention = kernel if setting.device == "cuda" else "auto"
+        own = {"model": setting.model, "attention": attention, "compile": variant.compiled}
     return TrainConfig.of(
         **_OPTIONS,
-        model=setting.model,
+        **own,
         objective=variant.objective,
-        attention=kernel if setting.device == "cuda" else "auto",
         batch_size=setting.bins,
         accumulate=setting.accumulate,
         width=setting.slots,
         device=setting.device,
-        compile=variant.compiled,
         seed=setting.seed,
     )
 
 
-def _backbone_config(setting: Setting, variant: Variant) -> TrainConfig:
-    """Return the options of a variant with a model of transformers, whose configuration is written beside the dataset."""
+def _backbone(setting: Setting) -> str:
+    """Return the folder of a model of transformers, whose configuration is written beside the dataset."""
     dataset = Path(setting.dataset)
     entries = len(open_shards(dataset, "train").manifest.vocabulary)
     sizes = {**BACKBONES[setting.model], "vocab_size": entries, "max_position_embeddings": setting.slots}
     folder = dataset.parent / setting.model
     folder.mkdir(exist_ok=True)
     publish_bytes(folder / "config.json", json.dumps(sizes).encode())
-    return TrainConfig.of(
-        **_OPTIONS,
-        backbone=str(folder),
-        objective=variant.objective,
-        batch_size=setting.bins,
-        accumulate=setting.accumulate,
-        width=setting.slots,
-        device=setting.device,
-        seed=setting.seed,
-    )
+    return str(folder)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ from spanmask.errors import ConfigError, MismatchError
 from spanmask.escaping import short_digest
 from spanmask.model.backbone import BackboneForPreTraining, first_position
 from spanmask.model.backbone_trial import wrapped
-from spanmask.model.bert_folder import CARD, CONFIG, HEAD, MODEL, holds_weights, publish_files, read_weights
+from spanmask.model.bert_folder import CONFIG, HEAD, MODEL, holds_weights, model_files, publish_files, read_weights
 from spanmask.model.config import Attention, Objective, SpanBertConfig
 from spanmask.model.fitting import (
     module_shapes,
@@ -39,7 +39,7 @@ from spanmask.model.fitting import (
     require_whole,
 )
 from spanmask.model.naming import BOUNDARY_NAMES, Shapes, State
-from spanmask.model.tokenizer_files import as_tokenizer_json, read_tokenizer, tokenizer_files
+from spanmask.model.tokenizer_files import as_tokenizer_json, read_tokenizer
 from spanmask.tokenizer_folder import TOKENIZER, read_json
 from spanmask.vocab import Vocabulary
 
@@ -246,11 +246,8 @@ def export_backbone(
     backbone = model.backbone
     content = json.loads(backbone.config.to_json_string())
     content |= {"architectures": [type(backbone).__name__], "dtype": "float32"}
-    files = tokenizer_files(vocabulary, max_tokens=model.config.max_positions)
+    files = model_files(vocabulary, content, max_tokens=model.config.max_positions, card=card)
     files[TOKENIZER] = as_tokenizer_json(vocabulary).encode()
-    files[CONFIG] = json.dumps(content, indent=2, sort_keys=True).encode()
-    if card is not None:
-        files[CARD] = card.encode()
     state = {name: tensor.detach().to("cpu", torch.float32) for name, tensor in model.state_dict().items()}
     prefix = "backbone."
     states = {MODEL: {name.removeprefix(prefix): one for name, one in state.items() if name.startswith(prefix)}}

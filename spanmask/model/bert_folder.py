@@ -237,11 +237,21 @@ def publish_model(
             "give the one it was trained with"
         )
     # What others wrote may leave it out, where BertConfig has 512.
-    files = tokenizer_files(vocabulary, max_tokens=content.get("max_position_embeddings", 512))
-    files[CONFIG] = json.dumps(content, indent=2, sort_keys=True).encode()
+    files = model_files(vocabulary, content, max_tokens=content.get("max_position_embeddings", 512), card=card)
+    publish_files(folder, files, states, overwrite=overwrite)
+
+
+def model_files(
+    vocabulary: Vocabulary, content: Mapping[str, Any], *, max_tokens: int, card: str | None = None
+) -> dict[str, bytes]:
+    """Return the files of a model beside its tensors by name: those of its tokenizer, ``config.json``, and its card if there is one."""
+    files = {
+        **tokenizer_files(vocabulary, max_tokens=max_tokens),
+        CONFIG: json.dumps(content, indent=2, sort_keys=True).encode(),
+    }
     if card is not None:
         files[CARD] = card.encode()
-    publish_files(folder, files, states, overwrite=overwrite)
+    return files
 
 
 def publish_files(

@@ -61,7 +61,12 @@ class GridLock:
     @property
     def digest(self) -> str:
         """What names the grid: the plan's SHA-256, but for what may differ."""
-        return fingerprint({key: value for key, value in _flat(self.plan) if not _is_free(key)})
+        return fingerprint(self._deciding)
+
+    @property
+    def _deciding(self) -> dict[str, Any]:
+        """What the plan says that decides figures, flat."""
+        return {key: value for key, value in _flat(self.plan) if not _is_free(key)}
 
     def write(self, folder: Path) -> None:
         """Write DIR/grid.lock, whole or not at all.
@@ -108,8 +113,8 @@ class GridLock:
         MismatchError
             Their plans differ in what decides figures, or another budget is asked for.
         """
-        pair = [{key: value for key, value in _flat(one.plan) if not _is_free(key)} for one in (self, other)]
-        unlike = [f"{name} was {was!r:.100}, is {held!r:.100}" for name, (was, held) in differing(pair)]
+        differences = differing([self._deciding, other._deciding])
+        unlike = [f"{name} was {was!r:.100}, is {held!r:.100}" for name, (was, held) in differences]
         begun = self.plan.get("budget") if self.budget is None else self.budget
         if other.budget is not None and other.budget != begun:
             unlike.append(f"budget was {begun}, is {other.budget:g}")
