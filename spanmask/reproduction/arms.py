@@ -16,6 +16,8 @@ from spanmask.train.config import TrainConfig
 
 #: What the grid itself says of every training.
 _THE_GRIDS = ("steps", "seed", "evaluate", "eval_every", "order_key")
+#: What a table of options may name.
+_KNOWN = {"preshard": PreshardConfig.option_names(), "train": [*TrainConfig.option_names(), "preset"]}
 #: Of an arm that is to be no different: the first mask epoch, half of all away from the one it is held against.
 _OTHER_MASKS = 1 << 15
 #: Names of arms and probes, and of folders that are no arm's.
@@ -94,8 +96,8 @@ def read_arms(tables: Mapping[str, Any], written: Written) -> Iterator[Arm]:
             raise written.error(
                 place, f"an arm is called {name!r}: give letters, digits, +, - and _ alone, and no {', '.join(_TAKEN)}"
             )
-        options = {key: value for key, value in table.items() if key not in ("preshard", "train")}
-        written.require_names(place, options, [*ArmConfig.option_names(), "preshard", "train"])
+        options = {key: value for key, value in table.items() if key not in _KNOWN}
+        written.require_names(place, options, [*ArmConfig.option_names(), *_KNOWN])
         with written.placing(*place):
             told = ArmConfig.of(**options)
         made[name] = _arm(name, told, table, tables, made, written)
@@ -103,8 +105,8 @@ def read_arms(tables: Mapping[str, Any], written: Written) -> Iterator[Arm]:
 
 
 def _require_common(tables: Mapping[str, Any], written: Written) -> None:
-    for kind, known in (("preshard", PreshardConfig), ("train", TrainConfig)):
-        written.require_names((kind,), tables[kind], [*known.option_names(), *["preset"] * (kind == "train")])
+    for kind, known in _KNOWN.items():
+        written.require_names((kind,), tables[kind], known)
     _refuse_the_grids(("train",), tables["train"], written)
     if "vocabulary" in tables["preshard"] and "vocab" in tables["preshard"]:
         raise written.error(("preshard", "vocab"), "vocab is given, and [vocabulary] trains one: leave one out")
@@ -121,10 +123,10 @@ def _arm(
 ) -> Arm:  # fmt: skip
     place = ("arm", name)
     own: dict[str, dict[str, Any]] = {}
-    for kind, known in (("preshard", PreshardConfig), ("train", TrainConfig)):
+    for kind, known in _KNOWN.items():
         own[kind] = table.get(kind, {})
         written.require_table((*place, kind), own[kind])
-        written.require_names((*place, kind), own[kind], [*known.option_names(), *["preset"] * (kind == "train")])
+        written.require_names((*place, kind), own[kind], known)
     _refuse_the_grids((*place, "train"), own["train"], written)
     begun = _known_arm(place, told.null_of or told.like, "null_of" if told.null_of else "like", made, written)
     preshard = {**(begun.preshard if begun else tables["preshard"]), **own["preshard"]}
