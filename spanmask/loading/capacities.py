@@ -166,17 +166,29 @@ def _trial(statistics: Mapping[str, Any], tokens: int) -> tuple[Offsets, Offsets
             f"rows have up to {longest} tokens, a bin holds {tokens}: give bins of {longest} tokens or more"
         )
     size = min(rows, _TRIAL_ROWS)
-    lengths = _quantiles(histograms["row_tokens"], statistics["tokens"] + 2 * rows, size, tokens)
-    return lengths, _quantiles(histograms["row_masked"], statistics["masked_tokens"], size, tokens)
+    total = statistics["tokens"] + 2 * rows + statistics.get("pairs", 0)
+    lengths = _quantiles(histograms["row_tokens"], total, size, tokens, "the longest rows have {} tokens")
+    masked = statistics["masked_tokens"]
+    return lengths, _quantiles(
+        histograms["row_masked"], masked, size, tokens, "the most masked rows have {} masked tokens"
+    )
 
 
-def _quantiles(counts: Sequence[int], total: int, size: int, most: int) -> Offsets:
-    """Return (size,) values, ascending, each standing for as many of those counted. total: their sum; most: the largest there may be."""
+def _quantiles(counts: Sequence[int], total: int, size: int, most: int, what: str) -> Offsets:
+    """Return (size,) values, ascending, each standing for as many of those counted.
+
+    total: their sum. most: the largest there may be. what: says in an error that the largest are as many as ``{}`` is.
+    """
     histogram = np.array(counts, np.int64)
     ranks = (2 * np.arange(size) + 1) * int(histogram.sum()) // (2 * size)
     values = np.searchsorted(np.cumsum(histogram), ranks, side="right")
     last = len(histogram) - 1
     mean = (total - int(np.arange(last) @ histogram[:-1])) / int(histogram[-1])
+    if mean > most:
+        raise ConfigError(
+            f"{what.format(f'{mean:,.0f}')} on average, a bin holds {most:,}: give bins of more tokens; if no row is so long, "
+            "the manifest's statistics are damaged: spanmask verify tells"
+        )
     beyond = int((values == last).sum())
     # The last count may be of all values beyond, too, of which the mean is known.
     values[size - beyond :] = _spread(beyond, last, mean, most)

@@ -236,6 +236,22 @@ def test_rows_longer_than_a_bin_and_no_rows_at_all_are_refused() -> None:
         choose_capacities(RowStatistics().to_json())
 
 
+def test_the_sep_between_segments_counts_as_a_token_of_a_row() -> None:
+    statistics = Corpus([510] * 5 + [100] * 3000).statistics()
+    rows = statistics["rows"]
+    pairs = statistics | {"tokens": statistics["tokens"] - rows, "pairs": rows}
+    assert choose_capacities(pairs) == choose_capacities(statistics)
+
+
+def test_rows_longer_than_a_bin_on_average_are_refused_though_histograms_end_before_it() -> None:
+    with pytest.raises(ConfigError, match="the longest rows have 4,002 tokens on average, a bin holds 2,048: give bin"):
+        choose_capacities(Corpus([4000] * 20).statistics(), tokens=2048)
+    damaged = PROSE.statistics()
+    damaged["masked_tokens"] += 10_000_000
+    with pytest.raises(ConfigError, match=r"the most masked rows have .* masked tokens on average, a bin holds 512"):
+        choose_slots(damaged, USE, choose_capacities(PROSE.statistics()), bins=1)
+
+
 def test_the_choice_is_the_same_each_time() -> None:
     statistics = TITLES.statistics()
     capacities = choose_capacities(statistics)
