@@ -132,8 +132,17 @@ def make_lab(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Lab]:
 @pytest.fixture(scope="module")
 def whole(make_lab: Callable[[str], Any]) -> Any:
     """A corpus of all kinds of tasks, and the files of a dataset that a run in one piece made of it."""
-    lab = make_lab("whole")
-    lab.inputs, lab.options = lab.corpus(), {"holdout": 0.2, "random_ids": "unigram", "keep": ("id",)}
+    return _whole(make_lab("whole"))
+
+
+@pytest.fixture(scope="module")
+def paired(make_lab: Callable[[str], Any]) -> Any:
+    """As `whole`, of pairs of segments."""
+    return _whole(make_lab("paired"), segmentation="pairs")
+
+
+def _whole(lab: Any, **options: Any) -> Any:
+    lab.inputs, lab.options = lab.corpus(), {"holdout": 0.2, "random_ids": "unigram", "keep": ("id",), **options}
     lab.run(lab.inputs, "local", **lab.options)
     lab.wanted = lab.tree("local")
     return lab

@@ -1,5 +1,7 @@
 """One digest over 25 ways that a run may go: engines, jobs, kills and resumes, folders and object stores, and what surrounds a process.
 
+Pairs of segments, which are drawn across documents, have one of their own over five of them.
+
 Configurations of one process run here; those that need processes of their own are slow.
 """
 
@@ -112,6 +114,12 @@ def test_every_way_of_one_process_has_the_digest(way: str, whole: Any, tmp_path:
     assert digest(whole.tree(tmp_path / "out")) == digest(whole.wanted)
 
 
+@pytest.mark.parametrize("way", ["array of 3, backwards", "local, stopped, ended by an array"])
+def test_pairs_have_one_digest_too(way: str, paired: Any, tmp_path: Path) -> None:
+    WAYS[way](paired, tmp_path / "out")
+    assert digest(paired.tree(tmp_path / "out")) == digest(paired.wanted)
+
+
 @pytest.mark.parametrize(("mask", "zone"), [(0o077, "Asia/Kolkata"), (0, "America/St_Johns")])
 def test_no_mask_zone_or_locale_moves_the_digest(
     mask: int, zone: str, whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -189,16 +197,19 @@ def test_every_command_has_the_digest(surroundings: str, more: list[object], who
 @pytest.mark.slow
 @pytest.mark.faults
 @pytest.mark.parametrize(
-    ("killed", "ending"),
+    ("dataset", "killed", "ending"),
     [
-        (["--jobs", 1], ["--jobs", 4]),
-        (["--jobs", 2], ["--engine", "array", "--jobs", 1, "--task", "0/1"]),
-        (["--engine", "array", "--jobs", 2, "--task", "0/2"], ["--jobs", 2]),
+        ("whole", ["--jobs", 1], ["--jobs", 4]),
+        ("whole", ["--jobs", 2], ["--engine", "array", "--jobs", 1, "--task", "0/1"]),
+        ("whole", ["--engine", "array", "--jobs", 2, "--task", "0/2"], ["--jobs", 2]),
+        ("paired", ["--jobs", 1], ["--jobs", 2]),
+        ("paired", ["--engine", "array", "--jobs", 2, "--task", "1/2"], ["--engine", "array", "--task", "0/1"]),
     ],
 )
 def test_a_killed_command_has_the_digest_whoever_ends_it(
-    killed: list[object], ending: list[object], whole: Any, tmp_path: Path
+    dataset: str, killed: list[object], ending: list[object], request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
+    whole = request.getfixturevalue(dataset)
     _killed(whole, tmp_path / "out", *killed)
     _command(whole, tmp_path / "out", *ending)
     finalize(tmp_path / "out")
@@ -207,9 +218,12 @@ def test_a_killed_command_has_the_digest_whoever_ends_it(
 
 @pytest.mark.slow
 @pytest.mark.faults
-@pytest.mark.parametrize(("jobs", "killed"), [(1, False), (2, True)])
-def test_a_dask_cluster_has_the_digest(jobs: int, killed: bool, whole: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("dataset", "jobs", "killed"), [("whole", 1, False), ("whole", 2, True), ("paired", 2, True)])
+def test_a_dask_cluster_has_the_digest(
+    dataset: str, jobs: int, killed: bool, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     pytest.importorskip("distributed", reason="needs the dask extra")
+    whole = request.getfixturevalue(dataset)
     if killed:
         _killed(whole, tmp_path / "out", "--jobs", 1)
     _command(whole, tmp_path / "out", "--engine", "dask", "--jobs", jobs, PYTHONHASHSEED=str(jobs))

@@ -25,14 +25,14 @@ Count = Callable[[int], None]
 class Faults:
     """Two texts of six units and more, the finished datasets of both, and a folder for each experiment."""
 
-    def __init__(self, lab: Any) -> None:
-        self.lab = lab
+    def __init__(self, lab: Any, **options: Any) -> None:
+        self.lab, self.options = lab, {"on_error": "skip", **options}
         self.old, self.new = lab.text("old.txt", 24, seed=5), lab.text("new.txt", 100)
         # A document that is left out, so that there is a list of such to be put in its place, too.
         for number, path in enumerate((self.old, self.new)):
             path.write_bytes(b"bad \xff\n\n" * (number + 1) + path.read_bytes())
         self.run_old("old")
-        self.lab.run(self.new, "new", seed=8, on_error="skip")
+        self.lab.run(self.new, "new", seed=8, **self.options)
         self.number = 0
 
     def next_folder(self) -> str:
@@ -56,10 +56,10 @@ class Faults:
         return ended
 
     def run_old(self, out: str) -> None:
-        self.lab.run(self.old, out, holdout=0.3, on_error="skip")
+        self.lab.run(self.old, out, holdout=0.3, **self.options)
 
     def run_new(self, out: str) -> None:
-        self.lab.run(self.new, out, seed=8, on_error="skip", overwrite=True)
+        self.lab.run(self.new, out, seed=8, overwrite=True, **self.options)
 
     def assert_new(self, out: str) -> None:
         assert self.lab.tree(out) == self.lab.tree("new")
@@ -85,6 +85,11 @@ def faults(make_lab: Any) -> Faults:
     return Faults(make_lab("faults"))
 
 
+@pytest.fixture(scope="module")
+def pairs_faults(make_lab: Any) -> Faults:
+    return Faults(make_lab("pairs"), segmentation="pairs")
+
+
 def _sweep(faults: Faults, prepare: Callable[[str], object], stride: int) -> int:
     """Kill a run before every stride-th step. Return how many were killed."""
     for killed, step in enumerate(range(1, 100_000, stride)):
@@ -104,6 +109,13 @@ def test_a_kill_at_any_step_of_a_new_run_ends_in_the_same_bytes(faults: Faults, 
     killed = _sweep(faults, _nothing, stride)
     count(killed)
     assert killed >= faults.steps // stride >= 200 // stride
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_step_of_a_run_on_pairs_ends_in_the_same_bytes(pairs_faults: Faults, count: Count) -> None:
+    killed = _sweep(pairs_faults, _nothing, figure(13, 1))
+    count(killed)
+    assert killed >= pairs_faults.steps // figure(13, 1) >= 10
 
 
 @pytest.mark.parametrize("stride", [61, pytest.param(figure(2, 1), marks=pytest.mark.slow, id="slow")])
