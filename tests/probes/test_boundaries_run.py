@@ -20,8 +20,9 @@ import spanmask
 from spanmask import PreshardConfig, preshard
 from spanmask.blocks import block_of
 from spanmask.errors import ConfigError, MismatchError
+from spanmask.loading import LoadConfig, Position, Stream
 from spanmask.model import SpanBertConfig
-from spanmask.model.inputs import padded_tensors
+from spanmask.model.inputs import packed_tensors, padded_tensors
 from spanmask.probes.boundaries import BoundariesConfig, Part, Place, Spans, classes_of, probe, read_spans
 from spanmask.probes.boundaries.findings import Inside, Reader, chance
 from spanmask.probes.boundaries.ground import Ground, Watch, _shuffled
@@ -32,6 +33,7 @@ from spanmask.probes.boundaries.states import boundary_states, random_encoder, r
 from spanmask.probes.comparing import compare
 from spanmask.probes.results import read_results
 from spanmask.probes.starting import Source
+from spanmask.records import Ragged
 
 STORIES = Path(spanmask.__file__).parent / "data" / "poe.txt"
 #: Of readers that are trained in moments.
@@ -248,6 +250,34 @@ def test_states_are_those_of_each_row_alone_in_the_spans_order(made: Spans) -> N
     )
 
 
+@pytest.fixture(scope="module")
+def paired(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
+    return _preshard(tmp_path_factory.mktemp("paired"), model, segmentation="pairs", holdout=0.5)
+
+
+def test_states_of_pairs_are_those_of_the_trainer_s_batch(paired: Path) -> None:
+    """An encoder that types of tokens move by more than all else, and rows as they are stored."""
+    shards = spanmask.open(paired)
+    block, config = shards.blocks[0], replace(TINY, vocab_size=len(vocabulary()), max_positions=64)
+    spans, encoder = spans_of(block, mask=MASK, most=9999), random_encoder(config, 3).eval()
+    stored = Ragged(offsets=block.input_ids.offsets, values=block.input_ids.values.astype(np.int64))
+    with torch.no_grad():
+        encoder.embeddings.types.weight.mul_(50)
+        found = boundary_states(encoder, spans, stored, pad_id=0, bins=2)
+        batch = next(iter(Stream([shards], LoadConfig(batch_size=64, layout="packed")).batches(Position()))).batch
+        hidden = encoder(packed_tensors(batch)).numpy()
+    asked = 0
+    for number, places in enumerate(batch.rows.tolist()):
+        first = number * batch.input_ids.shape[1]
+        for place in places[: places.index(-1) if -1 in places else None]:
+            for one in np.flatnonzero(spans.rows == place):
+                states = np.concatenate([hidden[first + side[one]] for side in (spans.lefts, spans.rights)])
+                np.testing.assert_allclose(found[one], states, atol=1e-5)
+                asked += 1
+            first += len(shards[place].input_ids)
+    assert asked > 50
+
+
 # --- Whole runs
 
 
@@ -334,6 +364,29 @@ def test_a_document_is_told_by_its_text_wherever_it_stands(tmp_path: Path) -> No
     assert all(other[text] == documents for text, documents in one.items())
     few = read_spans(spanmask.open(tmp_path / "other-shards"), BoundariesConfig(spans=5, mask_epoch=3))
     assert set(few.documents.tolist()) <= {document for documents in other.values() for document in documents}
+
+
+def test_a_span_of_a_pair_is_of_the_document_of_its_segment(paired: Path) -> None:
+    shards = spanmask.open(paired, "validation")
+    rows = {tuple(one.original().tolist()): one for one in shards}
+    # What each document begins with: the first segment of its first row.
+    texts: dict[int, tuple[int, ...]] = {}
+    for one in shards:
+        assert one.pair is not None
+        texts.setdefault(one.document_id, tuple(one.original()[: one.pair.border].tolist()))
+    spans = read_spans(shards, BoundariesConfig(spans=400))
+    found = []
+    for number, left, document in zip(spans.rows.tolist(), spans.lefts.tolist(), spans.documents.tolist(), strict=True):
+        one = rows[tuple(spans.visible[number].tolist())]
+        assert one.pair is not None
+        assert spans.second_starts[number] == one.pair.border
+        second = left + 1 >= one.pair.border
+        found.append(
+            (texts[one.pair.document_id if second else one.document_id], document, second and not one.pair.label)
+        )
+    assert len({text for text, *_ in found}) == len({document for _, document, _ in found}) > 5
+    assert len({(text, document) for text, document, _ in found}) == len({text for text, *_ in found})
+    assert sum(other for *_, other in found) > 50
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.blocks import join
+from spanmask.blocks import borders_of, join
 from spanmask.errors import ConfigError
 from spanmask.escaping import counted
 from spanmask.loading.backend import Backend
@@ -60,11 +60,13 @@ class Spans:
 
     masked, visible: (T,) ids of the rows, special tokens included: the mask token under every span, and the original. rows: (N,) which row
     a span is in. lefts, rights: (N,) positions in it of the tokens before and behind the span. sizes: (N,) its pieces. documents: (N,)
-    uint64, by their text. targets: (N,) original ids by place; meaningless where a span is too short to have one.
+    uint64, by their text: of a row of two segments, that of the span's. targets: (N,) original ids by place; meaningless where a span is
+    too short to have one. second_starts: (S,) position from which on a row's tokens are of type 1, its length in a row of one segment.
     """
 
     masked: Ragged[Ids]
     visible: Ragged[Ids]
+    second_starts: npt.NDArray[np.int32]
     rows: Offsets
     lefts: Offsets
     rights: Offsets
@@ -114,29 +116,52 @@ def read_spans(shards: ShardSet, config: BoundariesConfig) -> Spans:
         found += len(blocks[-1].spans.starts)
         if found >= config.spans:
             break
-    block = join(blocks)
-    block = replace(block, document_ids=_by_text(reader, block, np.concatenate(taken), config.mask_epoch or 0))
+    block = _by_text(reader, join(blocks), np.concatenate(taken), config.mask_epoch or 0)
     return spans_of(block, mask=shards.manifest.stated_vocabulary.special.mask, most=config.spans)
 
 
-def _by_text(reader: RowReader, block: MaskedBlock, rows: Offsets, epoch: int) -> Identities:
-    """Return (S,) a hash, for each row of a block, of the text that its document's first row has: no matter where that stands.
+def _by_text(reader: RowReader, block: MaskedBlock, rows: Offsets, epoch: int) -> MaskedBlock:
+    """Return a block with, for each document's id, a hash of the text that its first row has: no matter where that stands.
 
     An id of a dataset is a hash of file and place, by which equal texts were two documents, and a file put before others moved all.
     """
     # A document's rows stand together, in the order of their segments, some of which may have been left out.
-    firsts = np.maximum(rows - block.segments, 0)
-    unsure = np.flatnonzero(firsts < rows)
-    while len(unsure):
-        there = _read(reader, firsts[unsure], epoch).document_ids
-        unsure = unsure[there != block.document_ids[unsure]]
-        firsts[unsure] += 1
+    firsts = _firsts(reader, block.document_ids, (np.maximum(rows - block.segments, 0), rows.copy()), epoch)
+    if block.pairs is None:
+        return replace(block, document_ids=_digests(reader, firsts, epoch))
+    seconds, ids = firsts.copy(), block.pairs.document_ids
+    other = np.flatnonzero(ids != block.document_ids)
+    everywhere = (np.zeros(len(other), np.int64), np.full(len(other), len(reader.datasets[0]) - 1))
+    seconds[other] = _firsts(reader, ids[other], everywhere, epoch)
+    own, of_second = np.split(_digests(reader, np.concatenate([firsts, seconds]), epoch), 2)
+    return replace(block, document_ids=own, pairs=replace(block.pairs, document_ids=of_second))
+
+
+def _firsts(reader: RowReader, documents: Identities, between: tuple[Offsets, Offsets], epoch: int) -> Offsets:
+    """Return (D,) the first row of each document. between: (D,) the first and the last row that it may be."""
+    low, high = between
+    while len(unsure := np.flatnonzero(low < high)):
+        middle = (low[unsure] + high[unsure]) // 2
+        before = _read(reader, middle, epoch).document_ids < documents[unsure]
+        low[unsure], high[unsure] = np.where(before, middle + 1, low[unsure]), np.where(before, high[unsure], middle)
+    return low
+
+
+def _digests(reader: RowReader, firsts: Offsets, epoch: int) -> Identities:
+    """Return (D,) a hash of each row's text; of two segments, of the first."""
     unique, which = np.unique(firsts, return_inverse=True)
     digests = np.empty(len(unique), np.uint64)
     for first in range(0, len(unique), _ROWS):
-        texts = _visible(_read(reader, unique[first : first + _ROWS], epoch))
-        digests[first : first + len(texts)] = [_hashed(texts[number]) for number in range(len(texts))]
+        block = _read(reader, unique[first : first + _ROWS], epoch)
+        texts, ends = _visible(block), _second_starts(block)
+        digests[first : first + len(texts)] = [_hashed(texts[number][: ends[number]]) for number in range(len(texts))]
     return digests[which]
+
+
+def _second_starts(block: MaskedBlock) -> npt.NDArray[np.int32]:
+    borders = borders_of(block)
+    starts: npt.NDArray[np.int32] = np.where(borders > 0, borders, block.input_ids.lengths).astype(np.int32)
+    return starts
 
 
 def _read(reader: RowReader, rows: Offsets, epoch: int) -> MaskedBlock:
@@ -163,16 +188,19 @@ def spans_of(block: MaskedBlock, *, mask: int, most: int) -> Spans:
     masked[offsets[targets.row] + targets.position] = mask
     starts = block.spans.starts[:most].astype(np.int64)
     sizes, rows = block.spans.sizes[:most], block.spans.owners[:most]
-    begins = offsets[rows] + starts
+    begins, second_starts, documents = offsets[rows] + starts, _second_starts(block), block.document_ids[rows]
+    if block.pairs is not None:
+        documents = np.where(starts < second_starts[rows], documents, block.pairs.document_ids[rows])
     inside: dict[Place, Offsets] = {Place.FIRST: 0 * sizes, Place.LAST: sizes - 1, Place.INNER: (sizes - 1) // 2}
     return Spans(
         masked=Ragged(offsets=offsets, values=masked),
         visible=visible,
+        second_starts=second_starts,
         rows=rows,
         lefts=starts - 1,
         rights=starts + sizes,
         sizes=sizes,
-        documents=block.document_ids[rows],
+        documents=documents,
         targets={place: visible.values[begins + offset] for place, offset in inside.items()},
     )
 

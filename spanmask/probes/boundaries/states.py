@@ -84,14 +84,13 @@ def boundary_states(
     on_progress
         Told how many rows are done, and of how many.
     """
-    lengths = rows.lengths
     examples = Examples(
         input_ids=Ragged(offsets=rows.offsets, values=rows.values.astype(np.uint32)),
-        second_starts=lengths.astype(np.int32),
+        second_starts=spans.second_starts,
         groups=np.arange(len(rows)),
         targets={},
     )
-    packer = Packer(examples, width=int(lengths.max()), pad_id=pad_id, bins=bins)
+    packer = Packer(examples, width=int(rows.lengths.max()), pad_id=pad_id, bins=bins)
     of_row = Ragged(offsets=offsets_of(np.bincount(spans.rows, minlength=len(rows))), values=np.arange(len(spans)))
     states = np.empty((len(spans), 2 * encoder.config.hidden), np.float32)
     device, done = next(encoder.parameters()).device, 0
