@@ -20,6 +20,8 @@ from spanmask.reproduction.plan import Plan
 
 #: Figures that count, or are thresholds: no measure of how good a model is.
 _NO_MEASURE = ("total", "thresh")
+#: Comparisons of cells that are named, at most.
+_NAMED = 3
 
 _Done = Mapping[str, dict[str, Any]]
 
@@ -123,6 +125,7 @@ def _arm(grid: Grid, arm: Arm, done: _Done) -> ArmTold:
             facts["epochs"] = f"{known.updates[arm.name] * known.update_tokens[arm.name] / train['tokens']:.2f}"
     if trained:
         facts |= {
+            "trained on": "; ".join(sorted({on for one in trained for on in one.get("devices", ())})) or "–",
             "parameters": f"{trained[0]['parameters']:,}",
             "updates": f"{trained[0]['updates']:,}",
             "tokens": _range([one["tokens"] for one in trained]),
@@ -171,6 +174,7 @@ def _lines(grid: Grid, done: _Done, differences: Sequence[Difference]) -> Iterat
                 "same order."
             )
     yield from _tokens_apart(grid.plan, done)
+    yield from _devices_apart(grid.plan, done)
     nulls = [one for one in differences if one.null and one.primary and one.adjusted is not None]
     off = [one for one in nulls if one.verdict in ("higher", "lower")]
     if off:
@@ -201,6 +205,25 @@ def _tokens_apart(plan: Plan, done: _Done) -> Iterator[str]:
             apart = max(apart, max(tokens) / min(tokens) - 1)
     if apart:
         yield f"Of a seed, the tokens of arms that are to have as many differ by {apart:.2%} at most."
+
+
+def _devices_apart(plan: Plan, done: _Done) -> Iterator[str]:
+    """Yield which cells that are held against each other were not all computed on one device, in one precision."""
+    apart = []
+    for cell in cells_of(plan):
+        if cell.arm is None or cell.arm.against is None:
+            continue
+        names = (cell.name, f"{cell.arm.against}/{cell.name.partition('/')[2]}")
+        # Cells of earlier releases do not say.
+        devices = [done.get(name, {}).get("devices", []) for name in names]
+        if all(devices) and len({*devices[0], *devices[1]}) > 1:
+            told = (f"{name} on {'; '.join(own)}" for name, own in zip(names, devices, strict=True))
+            apart.append(" and ".join(told))
+    if apart:
+        yield (
+            f"Not computed on one device, so that arms are not all that differs, {counted(len(apart), 'comparison')} of cells: "
+            f"{', '.join(apart[:_NAMED])}{', …' if len(apart) > _NAMED else ''}."
+        )
 
 
 def _paper(plan: Plan) -> PaperTold | None:

@@ -17,6 +17,7 @@ from spanmask.errors import ConfigError
 from spanmask.loading.targets import Edges, default_rule
 from spanmask.probes.writing import as_json
 from spanmask.reproduction.cells import Cell, Work
+from spanmask.reproduction.devices import computed_on
 from spanmask.reproduction.grid import CELL, CELL_VERSION, RUN_FOLDER, Grid, Told
 from spanmask.reproduction.preparing import look_for_overlap, train_entries, write_shards
 from spanmask.reproduction.probing import ask
@@ -36,7 +37,7 @@ def do(grid: Grid, cell: Cell) -> Told:
     """
     place = grid.place(cell)
     make_folder(place)
-    began = time.perf_counter()
+    began, devices = time.perf_counter(), computed_on(grid, cell)
     try:
         told = _DOING[cell.work](grid, cell)
     finally:
@@ -44,6 +45,7 @@ def do(grid: Grid, cell: Cell) -> Told:
     if told is None:
         return None
     seconds = round(time.perf_counter() - began, 3)
+    told = {**told, "devices": devices} if devices else told
     whole = {"seconds": seconds, **told, "version": CELL_VERSION, "grid": grid.lock.digest, "versions": versions()}
     publish_bytes(place / CELL, as_json(whole))
     return whole

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 
-import torch
-
 from spanmask.loading.position import Position
 from spanmask.loading.share import Counts
 from spanmask.model.config import SpanBertConfig
@@ -21,7 +19,7 @@ from spanmask.train.feeding import step_batches
 from spanmask.train.metrics import flops
 from spanmask.train.starting import stream_of
 from spanmask.train.step import is_compiled
-from spanmask.train.updating import forward_of, precision_of
+from spanmask.train.updating import computing_of, forward_of, precision_of
 from spanmask.train.watching import Plan
 
 #: Passes are tried over more and more bins until one takes so many seconds, or has as many bins as an update.
@@ -39,10 +37,11 @@ def plan_of(
     update = min(config.batch_size * config.accumulate * world.size * width, tokens)
     targets = update * masked // tokens
     work = Counts(tokens=update, mlm=targets, sbo=targets, sequences=0)
+    device, precision = computing_of(config.dtype, world.device)
     return Plan(
-        device=torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else "cpu",
+        device=device,
         ranks=world.size,
-        precision="bf16" if precision_of(config.dtype, world.device) is torch.bfloat16 else "fp32",
+        precision=precision,
         compiled=is_compiled(config, world.device),
         model=config.backbone or config.init_from or config.model,
         parameters=parameters,

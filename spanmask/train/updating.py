@@ -156,6 +156,12 @@ def precision_of(wanted: Precision, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if wanted is Precision.BF16 else torch.float32
 
 
+def computing_of(wanted: Precision, device: torch.device) -> tuple[str, str]:
+    """Return a device's name, and what an update computes in there."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return name, str(Precision.BF16 if precision_of(wanted, device) is torch.bfloat16 else Precision.FP32)
+
+
 def dropout_seed(seed: int, step: int, place: int, rank: int) -> int:
     """Return the seed of a micro-batch's dropout: a resumed run needs no state of a generator."""
     name = f"dropout {seed} {step} {place} {rank}".encode()

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import pytest
 from scipy import stats
 
+from spanmask.errors import ConfigError
 from spanmask.report.grid import ArmTold, Difference, GridTold
 from spanmask.report.grid_page import grid_page
 from spanmask.reproduction.arms import Arm, Equal
-from spanmask.reproduction.collecting import adjusted, difference
+from spanmask.reproduction.cells import Cell, cells_of
+from spanmask.reproduction.collecting import adjusted, collect, difference
+from spanmask.reproduction.devices import computed_on
+from spanmask.reproduction.grid import CELL_VERSION, Grid
+from spanmask.reproduction.lock import GridLock
+from spanmask.reproduction.plan import read_plan
+from spanmask.reproduction.watching import Watch
 
 
 def arm(name: str, against: str | None, *, null: bool = False) -> Arm:
@@ -128,3 +140,75 @@ def test_the_page_says_what_is_claimed_and_shows_nulls_as_such() -> None:
     assert "\x1b" not in page
     assert 'class="card verdict failed"' not in page
     assert 'class="card verdict failed"' in grid_page(told(values, "WARNING: of the same arm again …"))
+
+
+# --- Devices
+
+
+@pytest.fixture
+def grid(plan: Path, tmp_path: Path) -> Grid:
+    read = read_plan(str(plan))
+    lock = GridLock(name=read.name, plan=read.content, texts=())
+    return Grid(plan=read, folder=tmp_path, lock=lock, texts=(), jobs=1, watch=Watch())
+
+
+def done(grid: Grid, cell: Cell, **told: Any) -> None:
+    """Write down what a cell came to."""
+    place = grid.place(cell)
+    place.mkdir(parents=True, exist_ok=True)
+    trained = {"parameters": 9, "updates": 9, "tokens": 9, "training_seconds": 1.0, "loss": 1.0}
+    whole = {"seconds": 1.0, "figures": {}, **trained, **told, "version": CELL_VERSION, "grid": grid.lock.digest}
+    (place / "cell.json").write_text(json.dumps({**whole, "versions": {"spanmask": "1"}}))
+
+
+def test_the_page_says_which_cells_that_are_compared_were_computed_on_several_devices(grid: Grid) -> None:
+    gpu, cpu = ["NVIDIA H200, bf16"], ["cpu, fp32"]
+    cells = [cell for cell in cells_of(grid.plan) if cell.arm and "/seed-" in cell.name]
+    on = {cell.name: gpu if cell.seed == 1 else cpu for cell in cells}
+
+    def lines() -> list[str]:
+        for cell in cells:
+            done(grid, cell, devices=on[cell.name])
+        return [line for line in collect(grid).lines if line.startswith("Not computed on one device")]
+
+    # Seeds are not held against each other.
+    assert lines() == []
+    facts = {one.name: one.facts["trained on"] for one in collect(grid).arms}
+    assert facts == dict.fromkeys(("token", "span", "again"), "NVIDIA H200, bf16; cpu, fp32")
+    on |= {"span/seed-2/training": gpu, "token/seed-1/boundaries": [*gpu, *cpu]}
+    (line,) = lines()
+    assert line.startswith(
+        "Not computed on one device, so that arms are not all that differs, 3 comparisons of cells: "
+    )
+    for told in (
+        "span/seed-1/boundaries on NVIDIA H200, bf16 and token/seed-1/boundaries on NVIDIA H200, bf16; cpu, fp32",
+        "span/seed-2/training on NVIDIA H200, bf16 and token/seed-2/training on cpu, fp32",
+        "again/seed-1/boundaries on ",
+    ):
+        assert told in line
+
+
+def test_cells_that_do_not_say_on_what_they_were_computed_are_not_told_of(grid: Grid) -> None:
+    """As those of earlier releases."""
+    for number, cell in enumerate(cells_of(grid.plan)):
+        if "/seed-" in cell.name:
+            done(grid, cell, **({"devices": ["cpu, fp32"]} if number % 2 else {}))
+    assert not any("device" in line for line in collect(grid).lines)
+
+
+def test_a_cell_that_went_on_elsewhere_says_both_devices(grid: Grid) -> None:
+    cells = {cell.name: cell for cell in cells_of(grid.plan)}
+    training = cells["span/seed-1/training"]
+    file = grid.place(training) / "devices.json"
+    file.parent.mkdir(parents=True)
+    file.write_text('{"devices": ["NVIDIA H200, bf16"]}')
+    # Of a run that never began there is nothing to go on with.
+    assert computed_on(grid, training) == ["cpu, fp32"]
+    file.write_text('{"devices": ["NVIDIA H200, bf16"]}')
+    (file.parent / "run").mkdir()
+    for _ in range(2):
+        assert computed_on(grid, training) == ["NVIDIA H200, bf16", "cpu, fp32"]
+    file.write_text("{}")
+    with pytest.raises(ConfigError, match=r"devices\.json: not what .* writes .*; remove the cell's folder"):
+        computed_on(grid, training)
+    assert [computed_on(grid, cells[name]) for name in ("vocabulary", "shards/token", "tokens")] == [[], [], []]

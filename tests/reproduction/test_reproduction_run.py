@@ -53,6 +53,8 @@ def test_figures_are_those_of_the_cells_own_runs(whole: Path) -> None:
     assert saved["over_seeds"] == list(over_seeds(apart) or ())
     assert saved["verdict"] == "not enough seeds to say (2 of 6)"
     assert "One segment, span boundary objective" in (whole / "report.html").read_text("utf-8")
+    for name in ("training", "held-out", "boundaries"):
+        assert json.loads((whole / "span/seed-2" / name / "cell.json").read_text())["devices"] == ["cpu, fp32"]
 
 
 @pytest.mark.slow
