@@ -51,8 +51,9 @@ class BackboneForPreTraining(PretrainingModel):
         if config.objective.nsp:
             told = Objective.with_heads(sbo=config.objective.sbo, nsp=False)
             raise ConfigError(
-                f"objective is {config.objective}, and only a BERT is trained in what follows: give {told}",
-                options=("objective",),
+                f"objective is {config.objective}, and with backbone there is no head for what follows: give {told}, or a BERT as "
+                "init_from instead",
+                options=("objective", "backbone", "init_from"),
             )
         if config.objective.sbo:
             self.sbo = SpanBoundaryHead(

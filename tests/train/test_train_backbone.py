@@ -207,6 +207,19 @@ def test_options_of_our_own_model_are_refused_beside_a_backbone(shards: Path, tm
     assert isinstance(told.exception, ConfigError)
 
 
+@pytest.mark.parametrize(("objective", "instead"), [("mlm+nsp", "mlm"), ("mlm+sbo+nsp", "mlm+sbo")])
+def test_what_follows_is_not_trained_with_a_backbone(
+    shards: Path, tmp_path: Path, objective: str, instead: str
+) -> None:
+    told = invoke(
+        shards, "--out", tmp_path / "run", *flags_of(saved(tmp_path / "model", "roberta"), objective=objective)
+    )
+    assert isinstance(told.exception, ConfigError)
+    what = f"--objective is {objective}, and with --backbone there is no head for what follows"
+    assert str(told.exception) == f"{what}: give {instead}, or a BERT as --init-from instead"
+    assert not (tmp_path / "run").exists()
+
+
 def test_without_transformers_the_extra_is_named(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.startswith("spanmask.model.backbone")]:
         monkeypatch.delitem(sys.modules, name)
