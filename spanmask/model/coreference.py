@@ -11,6 +11,10 @@ attention's scores are: a product of 2,048 by 2,048 weights, each moved by a lea
 update, which a corpus of a hundred documents does not recover from. Without hidden layer (``ffnn`` 0) it is a linear reader of what an
 encoder says at the boundaries of spans.
 
+Where singletons are learnt, mention scores alone tell what a mention is: spans that score above 0 are kept, in training also all gold ones,
+and no antecedent's score has mention scores in it. With them, two mentions of different entities had to be told apart against two scores
+that say how surely they are mentions.
+
 Training sees all of this at once, of some segments. Prediction sees a document of any length in windows of some segments: one pass over
 them finds the likeliest spans, of which numbers alone are kept, others look for their antecedents. What is read of spans is held for a
 block of them; for each further block, all windows up to it are read again.
@@ -117,21 +121,22 @@ class CorefHead(nn.Module):
         """Return the loss, (), of hidden states (R, H): of the k mentions kept, the mean negative log-likelihood of all gold antecedents.
 
         A mention kept that is nobody's, or whose entity has none before it among those kept, has the gold antecedent "none". Where
-        singletons are learnt, the binary cross entropies of all candidates, to be mentions or not, are added, divided by k likewise.
+        singletons are learnt, the binary cross entropies of all candidates, to be mentions or not, are added, divided by k (or 1) likewise.
         """
         firsts, lasts = (hidden.index_select(0, given[name]) for name in ("first", "last"))
         starts, ends = _candidates(given["reach"])
-        scores = self._mention_scores(firsts, lasts, given["reach"])
-        kept = _highest(scores, self._count(given))
-        if not len(kept):
-            # Nothing to learn from, and yet a loss with gradients for whoever asks for them.
-            return torch.stack([parameter.sum() for parameter in self.parameters()]).sum() * 0
-        spans, mentions, owners = self._read(firsts, lasts, starts[kept], ends[kept]), scores[kept], _owners(given)
-        joint = _joint(self._queries(spans), _wide(spans), mentions, mentions, 0)
-        loss = _antecedent_losses(joint, owners[kept]).mean()
-        if self.shape.singletons:
+        scores, owners = self._mention_scores(firsts, lasts, given["reach"]), _owners(given)
+        kept = self._kept(scores.detach().masked_fill((owners >= 0) & self.shape.singletons, torch.inf), given)
+        # Where there is nothing to learn from there is a loss with gradients all the same, for whoever asks for them.
+        loss = torch.stack([parameter.sum() for parameter in self.parameters()]).sum() * 0
+        if len(kept):
+            spans = self._read(firsts, lasts, starts[kept], ends[kept])
+            joint = self._joint(self._queries(spans), _wide(spans), scores[kept], scores[kept], 0)
+            loss = _antecedent_losses(joint, owners[kept]).mean()
+        if self.shape.singletons and len(scores):
             told = (owners >= 0).to(scores.dtype)
-            loss = loss + functional.binary_cross_entropy_with_logits(scores, told, reduction="sum") / len(kept)
+            told_apart = functional.binary_cross_entropy_with_logits(scores, told, reduction="sum")
+            loss = loss + told_apart / max(len(kept), 1)
         return loss
 
     def predict(self, states: GroupStates, given: Mapping[str, Tensor]) -> Tensor:
@@ -147,7 +152,7 @@ class CorefHead(nn.Module):
             for place in range(0, len(queries), _ROWS):
                 rows = slice(looking.start + place, min(looking.start + place + _ROWS, looking.stop))
                 mentions = kept.scores[rows], kept.scores[earlier]
-                joint = _joint(queries[place : place + _ROWS], keys, *mentions, rows.start - earlier.start)
+                joint = self._joint(queries[place : place + _ROWS], keys, *mentions, rows.start - earlier.start)
                 found, column = joint.max(1)
                 # Earlier spans come first, so that of equals the first stays.
                 which[rows] = torch.where(found > best[rows], column + earlier.start, which[rows])
@@ -159,14 +164,14 @@ class CorefHead(nn.Module):
 
     def _likeliest(self, states: GroupStates, given: Mapping[str, Tensor], windows: Sequence[_Window]) -> _Spans:
         """Return the candidates with the highest scores of a whole document, ascending; of equals the first."""
-        none, count = given["first"][:0], self._count(given)
+        none = given["first"][:0]
         kept = _Spans(none, none, _wide(self.start_score.bias[:0]))
         for window in windows:
             reach = given["reach"][window.begin : window.end]
             scores = self._mention_scores(*_boundaries(states, given, window), reach)
             found = (*(words + window.begin for words in _candidates(reach)), scores)
             joined = _Spans(*map(torch.cat, zip(kept, found, strict=True)))
-            highest = _highest(joined.scores, count)
+            highest = self._kept(joined.scores, given)
             kept = _Spans(*(values[highest] for values in joined))
         return kept
 
@@ -192,9 +197,24 @@ class CorefHead(nn.Module):
                     for later in range(max(place, block.start), block.stop):
                         yield inside[later], queries[later], inside[place], keys
 
-    def _count(self, given: Mapping[str, Tensor]) -> int:
-        """Return how many candidates are kept, if there are so many."""
-        return max(int(self.shape.top * int(given["pieces"])), 1)
+    def _kept(self, scores: Tensor, given: Mapping[str, Tensor]) -> Tensor:
+        """Return the numbers of the candidates kept, ascending; where singletons are learnt, of those that score above 0."""
+        kept = _highest(scores, max(int(self.shape.top * int(given["pieces"])), 1))
+        return kept[scores[kept] > 0] if self.shape.singletons else kept
+
+    def _joint(self, queries: Tensor, keys: Tensor, looking: Tensor, mentions: Tensor, ahead: int) -> Tensor:
+        """Return the scores of antecedents, (r, n), -inf where one does not come before.
+
+        queries: (r, 2·F) with mention scores ``looking``. keys: (n, 2·F) with mention scores ``mentions``. ahead: how many mentions the
+        first query comes behind the first key.
+        """
+        scores = queries @ keys.T
+        if not self.shape.singletons:
+            scores = scores + looking[:, None] + mentions
+        if ahead >= len(keys):
+            return scores
+        later = torch.ones_like(scores, dtype=torch.bool).triu(ahead)
+        return scores.masked_fill(later, -torch.inf)
 
     def _mention_scores(self, firsts: Tensor, lasts: Tensor, reach: Tensor) -> Tensor:
         """Return the scores of the candidates that begin at n words, (C,), by these words' first states, (n, H).
@@ -287,19 +307,6 @@ def banded(rows: Tensor, columns: Tensor, width: int) -> Tensor:
     columns = functional.pad(columns, (0, 0, 0, whole + width - 1 - len(columns))).unfold(0, _BLOCK + width - 1, _BLOCK)
     own = torch.arange(_BLOCK, device=rows.device)[:, None] + torch.arange(width, device=rows.device)
     return (rows @ columns).gather(2, own.expand(blocks, -1, -1)).view(-1, width)[:count]
-
-
-def _joint(queries: Tensor, keys: Tensor, looking: Tensor, mentions: Tensor, ahead: int) -> Tensor:
-    """Return the scores of antecedents, (r, n), -inf where one does not come before.
-
-    queries: (r, 2·F) with mention scores ``looking``. keys: (n, 2·F) with mention scores ``mentions``. ahead: how many mentions the first
-    query comes behind the first key.
-    """
-    scores = queries @ keys.T + looking[:, None] + mentions
-    if ahead >= len(keys):
-        return scores
-    later = torch.ones_like(scores, dtype=torch.bool).triu(ahead)
-    return scores.masked_fill(later, -torch.inf)
 
 
 def _antecedent_losses(scores: Tensor, entities: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ out pair by pair as the definition has it: no matrix but the weights.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -28,8 +28,10 @@ def _read(weights: Weights, name: str, state: np.ndarray) -> np.ndarray:
 class LiteralHead:
     """The head on one document, as its definition reads."""
 
-    def __init__(self, weights: Weights, states: np.ndarray, sentences: Sequence[Sequence[int]]) -> None:
-        self.weights, self.states = weights, states
+    def __init__(
+        self, weights: Weights, states: np.ndarray, sentences: Sequence[Sequence[int]], *, singletons: bool
+    ) -> None:
+        self.weights, self.states, self.singletons = weights, states, singletons
         self.firsts, self.lasts, self.sentence = [], [], []
         piece = 0
         for number, words in enumerate(sentences):
@@ -79,29 +81,35 @@ class LiteralHead:
                     row * size : (row + 1) * size, column * size : (column + 1) * size
                 ]
                 total += other[row] @ quarter @ one[column]
-        return total / math.sqrt(2 * size) + self.mention(span) + self.mention(earlier)
+        total /= math.sqrt(2 * size)
+        return total if self.singletons else total + self.mention(span) + self.mention(earlier)
 
-    def kept(self, max_span: int, top: float) -> list[Span]:
+    def kept(self, max_span: int, top: float, gold: Collection[Span] = ()) -> list[Span]:
+        """The likeliest, of those above 0 where singletons are learnt, before which then come the gold ones that are given."""
         found = self.candidates(max_span)
         count = max(int(top * self.pieces), 1)
-        return sorted(sorted(found, key=self.mention, reverse=True)[:count])
+        if not self.singletons:
+            return sorted(sorted(found, key=self.mention, reverse=True)[:count])
+        known = [span for span in found if span in gold]
+        others = sorted((span for span in found if span not in gold), key=self.mention, reverse=True)
+        return sorted([*known, *(span for span in others if self.mention(span) > 0)][:count])
 
-    def loss(self, max_span: int, top: float, entities: Sequence[Sequence[Span]], *, singletons: bool) -> float:
+    def loss(self, max_span: int, top: float, entities: Sequence[Sequence[Span]]) -> float:
         whose = {mention: number for number, mentions in enumerate(entities) for mention in mentions}
-        kept = self.kept(max_span, top)
+        kept = self.kept(max_span, top, whose)
         losses = []
         for place, span in enumerate(kept):
             weights = {earlier: math.exp(self.antecedent(span, earlier)) for earlier in kept[:place]}
             gold = [earlier for earlier in kept[:place] if span in whose and whose.get(earlier) == whose[span]]
             right = sum(weights[earlier] for earlier in gold) if gold else 1.0
             losses.append(-math.log(right / (1.0 + sum(weights.values()))))
-        total = sum(losses) / len(kept)
-        if singletons:
+        total = sum(losses) / max(len(kept), 1)
+        if self.singletons:
             crossed = 0.0
             for span in self.candidates(max_span):
                 chance = 1 / (1 + math.exp(-self.mention(span)))
                 crossed -= math.log(chance if span in whose else 1 - chance)
-            total += crossed / len(kept)
+            total += crossed / max(len(kept), 1)
         return total
 
     def rows(self, max_span: int, top: float) -> list[tuple[int, int, int, float, float]]:

@@ -76,7 +76,7 @@ def head_of(ffnn: int = 0, *, singletons: bool = False, seed: int = 0) -> corefe
 
 def literal(head: coreference.CorefHead, states: torch.Tensor, sentences: list[list[int]]) -> LiteralHead:
     weights = {name: value.numpy() for name, value in head.state_dict().items()}
-    return LiteralHead(weights, states.numpy(), sentences)
+    return LiteralHead(weights, states.numpy(), sentences, singletons=head.shape.singletons)
 
 
 def compare(name: str, ffnn: int, *, singletons: bool) -> None:
@@ -88,7 +88,7 @@ def compare(name: str, ffnn: int, *, singletons: bool) -> None:
     assert spans == twin.candidates(MAX_SPAN)
     with torch.no_grad():
         loss = float(head(states, given))
-        assert abs(loss - twin.loss(MAX_SPAN, TOP, entities, singletons=singletons)) < 1e-8
+        assert abs(loss - twin.loss(MAX_SPAN, TOP, entities)) < 1e-8
         wanted = np.array(twin.rows(MAX_SPAN, TOP)).reshape(-1, 5)
         for width in (1000, 3, 1):
             rows = head.predict(Windows(states, width), given)
@@ -106,6 +106,7 @@ def test_the_head_is_its_literal_twin(name: str, ffnn: int, singletons: bool) ->
 def _compare_some() -> None:
     for name in ("three sentences", "nested and crossing", "a mention too long and one across", "no mention"):
         compare(name, 7, singletons=True)
+        compare(name, 7, singletons=False)
 
 
 @pytest.mark.parametrize(
@@ -118,13 +119,17 @@ def _compare_some() -> None:
         ("stable=True)[:count].sort().values", "stable=True)[:count]"),
         ("stable=True)[:count].sort().values", "stable=True)[1 : count + 1].sort().values"),
         ("looking[:, None] + mentions", "mentions"),
+        ("if not self.shape.singletons:", "if True:"),
+        ("kept[scores[kept] > 0] if self.shape.singletons", "kept[scores[kept] > 0] if False"),
+        ("(owners >= 0) & self.shape.singletons, torch.inf", "(owners >= 0) & False, torch.inf"),
         ("dtype=torch.bool).triu(ahead)", "dtype=torch.bool).triu(ahead + 1)"),
         ("torch.maximum(found, best[rows])", "found"),
         ("inside = ends - starts < reach[starts]", "inside = ends - starts <= reach[starts]"),
         ("rows.start - earlier.start)", "rows.start)"),
         ("none = torch.where(gold.any(1), -torch.inf, 0.0)", "none = torch.where(gold.any(1), 0.0, 0.0)"),
         ("functional.pad(scores, (1, 0)).logsumexp(1)", "scores.logsumexp(1)"),
-        ('reduction="sum") / len(kept)', 'reduction="mean")'),
+        ('reduction="sum")', 'reduction="mean")'),
+        ("told_apart / max(len(kept), 1)", "told_apart"),
         ("which[best <= 0] = -1", "pass"),
         ("_antecedent_losses(joint, owners[kept]).mean()", "_antecedent_losses(joint, owners[kept]).sum()"),
     ],

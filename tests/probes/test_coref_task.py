@@ -209,7 +209,7 @@ def test_what_the_head_sees_of_segments_is_what_its_twin_sees_of_each_encoded_al
                 states.append(made.encoder(alone.packed)[1:-1].numpy())
         given = task.given(batch)
         counts, sentences = word_pieces(task, batch)
-        twin = LiteralHead(weights, np.concatenate(states), sentences)
+        twin = LiteralHead(weights, np.concatenate(states), sentences, singletons=made.head.shape.singletons)
         with torch.no_grad():
             rows = made(*arguments(task, batch, torch.device("cpu"))).numpy()
         assert len(given["first"]) == counts
