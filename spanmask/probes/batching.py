@@ -44,13 +44,12 @@ class Batch(NamedTuple):
 
 
 class Packing(Protocol):
-    """What makes batches of the units of a set: its examples, or groups of them.
+    """What makes batches of the units of a set: its examples, or groups of them, or parts of groups.
 
-    examples: the set. lengths: (U,) tokens of each unit.
+    examples: the set.
     """
 
     examples: Examples
-    lengths: Offsets
 
     def __len__(self) -> int:
         """Return how many units there are."""
@@ -105,7 +104,7 @@ class Packer:
 
 
 class GroupPacker:
-    """Packs groups of examples of one set: a group a batch, in order, each example a bin of its own, no wider than the longest.
+    """Packs groups of examples of one set: one a batch, in order, each example a bin of its own, no wider than the longest.
 
     Parameters
     ----------
@@ -116,14 +115,13 @@ class GroupPacker:
     pad_id
         What empty slots hold.
     most
-        Examples of a group at most where something is drawn: neighbours, from one on that is drawn; None: any number.
+        Examples of a batch at most: a group of n is ⌈n / most⌉ units, each of so many neighbours, from one on that is drawn; None: it is
+        one, of any number.
 
     Attributes
     ----------
     examples
         The set.
-    lengths
-        (G,) tokens of each group.
 
     Raises
     ------
@@ -136,18 +134,18 @@ class GroupPacker:
         _, counts = np.unique(examples.groups, return_counts=True)
         self.examples, self._pad_id, self._most = examples, pad_id, most
         self._bounds = offsets_of(counts)
-        tokens = examples.input_ids.offsets
-        self.lengths: Offsets = np.diff(tokens[self._bounds])
+        self._groups = np.repeat(np.arange(len(counts)), 1 if most is None else -(-counts // most))
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return len(self._groups)
 
     def batches(self, which: Offsets, key: tuple[int, int] | None = None) -> Iterator[Batch]:
-        """Yield groups, (n,) by their numbers, a batch each; see `Packing`."""
-        for group in which.tolist():
+        """Yield groups, or parts of them, (n,) by the units' numbers, a batch each; see `Packing`."""
+        for unit in which.tolist():
+            group = self._groups[unit]
             start, end = self._bounds[group : group + 2].tolist()
             if key is not None and self._most is not None and end - start > self._most:
-                start += _drawn((*key, group), end - start - self._most + 1)
+                start += _drawn((*key, unit), end - start - self._most + 1)
                 end = start + self._most
             numbers = np.arange(start, end)
             taken = self.examples.take(numbers)
@@ -216,7 +214,7 @@ def _filled(taken: Examples, bins: Bins, width: int, pad_id: int) -> PackedBatch
 
 
 def examples_of(update: int, *, count: int, batch_size: int, seed: int) -> Offsets:
-    """Return the examples, or groups, of an update, (batch_size,) of ``count``: all epochs' next ones.
+    """Return the examples, or other units, of an update, (batch_size,) of ``count``: all epochs' next ones.
 
     Each epoch is shuffled anew, and they are laid end to end.
 

@@ -135,7 +135,7 @@ class _Run:
             world=world,
             watch=watch,
             dtype=precision_of(self._config.dtype, world.device),
-            training=self._packing(task.training),
+            training=self._packing(task.training, training=True),
             selection=self._packing(task.selection.examples),
         )
         self._evaluations = [(held, self._packing(held.examples)) for held in task.evaluations]
@@ -160,10 +160,11 @@ class _Run:
                 options=("selection",),
             )
 
-    def _packing(self, examples: Examples) -> Packing:
+    def _packing(self, examples: Examples, *, training: bool = False) -> Packing:
         task, pad = self._task, self._source.vocabulary.special.pad
         if task.rows is Rows.GROUP:
-            return GroupPacker(examples, width=task.width, pad_id=pad, most=cast(GroupTask, task).most_examples)
+            most = cast(GroupTask, task).most_examples if training else None
+            return GroupPacker(examples, width=task.width, pad_id=pad, most=most)
         return Packer(examples, width=task.width, pad_id=pad, bins=self._config.bins)
 
     def go(self) -> Finished:

@@ -118,10 +118,7 @@ def groups(_: Any = None) -> Groups:
 
 def test_a_group_is_a_batch_in_order_each_example_a_bin_of_its_own() -> None:
     examples = grouped()
-    packing = GroupPacker(examples, width=64, pad_id=PAD, most=2)
-    assert packing.lengths.tolist() == [
-        int(examples.input_ids.lengths[examples.groups == 7 + group].sum()) for group in range(len(SIZES))
-    ]
+    packing = GroupPacker(examples, width=64, pad_id=PAD)
     seen = list(packing.batches(np.arange(len(packing))))
     assert [batch.which.tolist() for batch in seen] == [[0, 1, 2], [3], [4, 5, 6, 7, 8], [9, 10]]
     for batch in seen:
@@ -134,14 +131,22 @@ def test_a_group_is_a_batch_in_order_each_example_a_bin_of_its_own() -> None:
             assert int(batch.firsts[row]) == row * longest
 
 
-def test_neighbours_are_drawn_by_seed_and_update_and_all_of_them_in_time() -> None:
+def test_neighbours_are_drawn_by_seed_update_and_unit_as_often_as_a_group_has_so_many() -> None:
     packing = GroupPacker(grouped(), width=64, pad_id=PAD, most=2)
-    drawn = [[batch.which.tolist() for batch in packing.batches(np.array([2, 1]), (1, step))] for step in range(60)]
-    assert drawn == [[b.which.tolist() for b in packing.batches(np.array([2, 1]), (1, step))] for step in range(60)]
-    assert {tuple(first) for first, _ in drawn} == {(start, start + 1) for start in range(4, 8)}
-    assert {tuple(second) for _, second in drawn} == {(3,)}
-    other = [[batch.which.tolist() for batch in packing.batches(np.array([2, 1]), (2, step))] for step in range(60)]
-    assert other != drawn
+    whose = [0, 0, 1, 2, 2, 2, 3]
+    assert len(packing) == len(whose)
+
+    def drawn(seed: int) -> list[list[list[int]]]:
+        units = np.arange(len(whose))
+        return [[batch.which.tolist() for batch in packing.batches(units, (seed, step))] for step in range(60)]
+
+    seen = drawn(1)
+    assert seen == drawn(1) != drawn(2)
+    firsts = {0: {0, 1}, 1: {3}, 2: {4, 5, 6, 7}, 3: {9}}
+    for unit, group in enumerate(whose):
+        taken = {tuple(update[unit]) for update in seen}
+        assert taken == {(first, first + 1)[: SIZES[group]] for first in firsts[group]}
+    assert [update[3] for update in seen] != [update[4] for update in seen]
 
 
 def test_a_grouped_run_that_is_stopped_is_the_one_that_went_through(model: Path, tmp_path: Path) -> None:
@@ -175,7 +180,7 @@ def test_a_grouped_run_that_is_stopped_is_the_one_that_went_through(model: Path,
     seen = [
         batch.which
         for step in range(1, last["step"] + 1)
-        for batch in packing.batches(examples_of(step, count=len(SIZES), batch_size=2, seed=1), (1, step))
+        for batch in packing.batches(examples_of(step, count=len(packing), batch_size=2, seed=1), (1, step))
     ]
     assert last["tokens"] == grouped().input_ids.lengths[np.concatenate(seen)].sum()
 

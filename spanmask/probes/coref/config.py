@@ -34,7 +34,8 @@ class CorefConfig(Options):
     segment
         Longest segment of a document: its pieces and two special tokens. Each is encoded by itself.
     max_segments
-        Segments of a document that an update sees at most, neighbours, drawn anew each time; 0: all.
+        Segments of a document that an update sees at most, neighbours, drawn anew each time; a document is seen as often in an epoch as
+        it has that many. 0: all.
     max_span
         Pieces of a mention at most.
     top_spans
