@@ -181,17 +181,20 @@ def _trained(run: Path) -> dict[str, Any]:
 
 
 def require_alike(models: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Refuse models that are not trained alike.
+    """Refuse models of a seed, one of each objective, that are not trained alike; seeds draw rows of other lengths.
 
     Raises
     ------
     RuntimeError
         Two differ in updates or tokens.
     """
-    trained = {(one["step"], one["tokens"]) for each in models.values() for one in each}
-    if len(trained) > 1:
-        told = "; ".join(f"{step} updates, {tokens:,} tokens" for step, tokens in sorted(trained))
-        raise RuntimeError(f"models are trained for different lengths: {told}: remove those that differ from --work")
+    for seed, pair in enumerate(zip(*models.values(), strict=True), 1):
+        trained = {(one["step"], one["tokens"]) for one in pair}
+        if len(trained) > 1:
+            told = "; ".join(f"{step} updates, {tokens:,} tokens" for step, tokens in sorted(trained))
+            raise RuntimeError(
+                f"models of seed {seed} are trained for different lengths: {told}: remove those that differ from --work"
+            )
 
 
 def _pairs(runs: Sequence[Path]) -> list[dict[str, Any]]:
@@ -335,12 +338,13 @@ def _told(result: Mapping[str, Any]) -> str:
     models, parameters = result["models"], result["parameters"]
     loss = {name: fmean(one["held_out_mlm_loss"] for one in each) for name, each in models.items()}
     first = models[OBJECTIVES[0]][0]
+    tokens = [one["tokens"] for one in models[OBJECTIVES[0]]]
     alike = "the same weights by name" if all(result["same_start"].values()) else "OTHER WEIGHTS"
     complaints = sum(len(beside["complaints"]) for beside in result["beside"].values())
     return (
-        f"{parameters['seeds']} seeds of each, {first['parameters']:,} parameters, {first['tokens']:,} tokens, from {alike}; masked-token "
-        f"loss on held-out text {', '.join(f'{name} {value:.3f}' for name, value in loss.items())}. Shuffled labels are off by more than "
-        f"chance has it {complaints} times. {markdown.measured_on(result)}"
+        f"{parameters['seeds']} seeds of each, {first['parameters']:,} parameters, {min(tokens):,} to {max(tokens):,} tokens by seed, "
+        f"from {alike}; masked-token loss on held-out text {', '.join(f'{name} {value:.3f}' for name, value in loss.items())}. "
+        f"Shuffled labels are off by more than chance has it {complaints} times. {markdown.measured_on(result)}"
     )
 
 

@@ -61,6 +61,7 @@ def test_a_seed_that_was_not_asked_is_missed(tmp_path: Path) -> None:
 
 def test_models_that_are_not_trained_alike_are_refused() -> None:
     one, other = {"step": 3, "tokens": 900}, {"step": 3, "tokens": 901}
-    boundaries.require_alike({"mlm": [one, one], "mlm+sbo": [one]})
-    with pytest.raises(RuntimeError, match="3 updates, 900 tokens; 3 updates, 901 tokens"):
+    # Seeds may draw rows of other lengths.
+    boundaries.require_alike({"mlm": [one, other], "mlm+sbo": [one, other]})
+    with pytest.raises(RuntimeError, match=r"seed 2 .* 3 updates, 900 tokens; 3 updates, 901 tokens"):
         boundaries.require_alike({"mlm": [one, one], "mlm+sbo": [one, other]})
