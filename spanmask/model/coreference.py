@@ -127,13 +127,14 @@ class CorefHead(nn.Module):
         starts, ends = _candidates(given["reach"])
         scores, owners = self._mention_scores(firsts, lasts, given["reach"]), _owners(given)
         kept = self._kept(scores.detach().masked_fill((owners >= 0) & self.shape.singletons, torch.inf), given)
-        # Where there is nothing to learn from there is a loss with gradients all the same, for whoever asks for them.
-        loss = torch.stack([parameter.sum() for parameter in self.parameters()]).sum() * 0
         if len(kept):
             spans = self._read(firsts, lasts, starts[kept], ends[kept])
             joint = self._joint(self._queries(spans), _wide(spans), scores[kept], scores[kept], 0)
             loss = _antecedent_losses(joint, owners[kept]).mean()
-        if self.shape.singletons and len(scores):
+        else:
+            # Nothing to learn from, and yet a loss with gradients for whoever asks for them.
+            loss = torch.stack([parameter.sum() for parameter in self.parameters()]).sum() * 0
+        if self.shape.singletons:
             told = (owners >= 0).to(scores.dtype)
             told_apart = functional.binary_cross_entropy_with_logits(scores, told, reduction="sum")
             loss = loss + told_apart / max(len(kept), 1)
