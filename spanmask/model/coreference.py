@@ -8,8 +8,12 @@ A mention's score is one of its start, one of its end and a bilinear one of both
 and start, end and end, start and end, end and start) and of both mention scores; that of having none is 0. Kirstain et al. 2021
 (https://aclanthology.org/2021.acl-short.3) have shown that this is enough. Here what is bilinear is divided by the root of its width, as
 attention's scores are: a product of 2,048 by 2,048 weights, each moved by a learning rate of 3e-4, otherwise moves by hundreds in an
-update, which a corpus of a hundred documents does not recover from. Without hidden layer (``ffnn`` 0) it is a linear reader of what an
-encoder says at the boundaries of spans.
+update, which a corpus of a hundred documents does not recover from.
+
+States of segments that were encoded each by itself do not say how far apart two mentions are, by which pronouns are told most of all. So
+an antecedent's score has one more summand: what a linear reader of the later mention says of each distance, counted in mentions, in the
+classes of Lee et al. 2017 (https://aclanthology.org/D17-1018). Without hidden layer (``ffnn`` 0) there is none, and the head is a linear
+reader of what an encoder says at the boundaries of spans, and of nothing else.
 
 Where singletons are learnt, mention scores alone tell what a mention is: spans that score above 0 are kept, in training also all gold ones,
 and no antecedent's score has mention scores in it. With them, two mentions of different entities had to be told apart against two scores
@@ -37,6 +41,8 @@ from spanmask.model.dropout import Dropout
 from spanmask.model.encoder import initialise
 from spanmask.model.finetuning import GroupStates
 
+#: The least distances of each class: how many mentions on from an antecedent, itself counted, one is that looks for it.
+_DISTANCES = (1, 2, 3, 4, 5, 8, 16, 32, 64)
 #: Words whose pairs are multiplied at once: the products computed beside those wanted are fewer with less, and calls with more.
 _BLOCK = 64
 #: Mentions whose antecedents are looked for at once in prediction, and of how many what is read of them is held.
@@ -47,8 +53,8 @@ _ROWS, _BLOCK_MENTIONS = 1024, 1 << 14
 class CorefShape:
     """What a head is made of, and what it keeps.
 
-    ffnn: width of its hidden layers; 0: none. dropout: behind them. top: spans kept for each piece of a document. singletons: whether
-    mentions are learnt for themselves, so that one without antecedent can be told.
+    ffnn: width of its hidden layers; 0: none, and no distances. dropout: behind them. top: spans kept for each piece of a document.
+    singletons: whether mentions are learnt for themselves, so that one without antecedent can be told.
     """
 
     ffnn: int = 1024
@@ -96,6 +102,16 @@ class _Spans(NamedTuple):
     scores: Tensor
 
 
+class _Looking(NamedTuple):
+    """Of spans that look for antecedents: what others are multiplied with, (r, 2·F), and scores of distances, (r, D), if there are."""
+
+    queries: Tensor
+    distances: Tensor | None
+
+    def part(self, rows: slice) -> _Looking:
+        return _Looking(self.queries[rows], None if self.distances is None else self.distances[rows])
+
+
 class CorefHead(nn.Module):
     """Mentions and antecedents of one document, or part of one.
 
@@ -115,6 +131,7 @@ class CorefHead(nn.Module):
         self.mention_pair = nn.Linear(width, width)
         # One product of [start; end] with [start; end] is all four bilinear ones.
         self.antecedent_pair = nn.Linear(2 * width, 2 * width)
+        self.distance = nn.Linear(2 * width, len(_DISTANCES)) if shape.ffnn else None
         initialise(self, config)
 
     def forward(self, hidden: Tensor, given: Mapping[str, Tensor]) -> Tensor:
@@ -129,7 +146,7 @@ class CorefHead(nn.Module):
         kept = self._kept(scores.detach().masked_fill((owners >= 0) & self.shape.singletons, torch.inf), given)
         if len(kept):
             spans = self._read(firsts, lasts, starts[kept], ends[kept])
-            joint = self._joint(self._queries(spans), _wide(spans), scores[kept], scores[kept], 0)
+            joint = self._joint(self._looking(spans), _wide(spans), scores[kept], scores[kept], 0)
             loss = _antecedent_losses(joint, owners[kept]).mean()
         else:
             # Nothing to learn from, and yet a loss with gradients for whoever asks for them.
@@ -149,11 +166,11 @@ class CorefHead(nn.Module):
         windows = _windows(states, given)
         kept = self._likeliest(states, given, windows)
         best, which = torch.full_like(kept.scores, -torch.inf), torch.full_like(kept.starts, -1)
-        for looking, queries, earlier, keys in self._meeting(states, given, windows, kept):
-            for place in range(0, len(queries), _ROWS):
-                rows = slice(looking.start + place, min(looking.start + place + _ROWS, looking.stop))
-                mentions = kept.scores[rows], kept.scores[earlier]
-                joint = self._joint(queries[place : place + _ROWS], keys, *mentions, rows.start - earlier.start)
+        for later, looking, earlier, keys in self._meeting(states, given, windows, kept):
+            for place in range(0, later.stop - later.start, _ROWS):
+                rows = slice(later.start + place, min(later.start + place + _ROWS, later.stop))
+                mentions, part = (kept.scores[rows], kept.scores[earlier]), looking.part(slice(place, place + _ROWS))
+                joint = self._joint(part, keys, *mentions, rows.start - earlier.start)
                 found, column = joint.max(1)
                 # Earlier spans come first, so that of equals the first stays.
                 which[rows] = torch.where(found > best[rows], column + earlier.start, which[rows])
@@ -178,8 +195,8 @@ class CorefHead(nn.Module):
 
     def _meeting(
         self, states: GroupStates, given: Mapping[str, Tensor], windows: Sequence[_Window], kept: _Spans
-    ) -> Iterator[tuple[slice, Tensor, slice, Tensor]]:
-        """Yield spans that look for antecedents, what is read of them, (r, 2·F), and the same of spans up to them, in order of these."""
+    ) -> Iterator[tuple[slice, _Looking, slice, Tensor]]:
+        """Yield spans that look for antecedents, and what is read of spans up to them, (n, 2·F), in order of these."""
         edges = [window.begin for window in windows]
         bounds = [*torch.searchsorted(kept.starts, kept.starts.new_tensor(edges)).tolist(), len(kept.starts)]
         inside = [slice(*pair) for pair in pairwise(bounds)]
@@ -191,27 +208,29 @@ class CorefHead(nn.Module):
 
         for block in _blocks(bounds):
             held = {place: read(place) for place in block}
-            queries = {place: self._queries(spans) for place, spans in held.items()}
+            looking = {place: self._looking(spans) for place, spans in held.items()}
             for place in range(block.stop):
                 keys = _wide(held[place] if place in held else read(place))
                 if len(keys):
                     for later in range(max(place, block.start), block.stop):
-                        yield inside[later], queries[later], inside[place], keys
+                        yield inside[later], looking[later], inside[place], keys
 
     def _kept(self, scores: Tensor, given: Mapping[str, Tensor]) -> Tensor:
         """Return the numbers of the candidates kept, ascending; where singletons are learnt, of those that score above 0."""
         kept = _highest(scores, max(int(self.shape.top * int(given["pieces"])), 1))
         return kept[scores[kept] > 0] if self.shape.singletons else kept
 
-    def _joint(self, queries: Tensor, keys: Tensor, looking: Tensor, mentions: Tensor, ahead: int) -> Tensor:
+    def _joint(self, looking: _Looking, keys: Tensor, own: Tensor, mentions: Tensor, ahead: int) -> Tensor:
         """Return the scores of antecedents, (r, n), -inf where one does not come before.
 
-        queries: (r, 2·F) with mention scores ``looking``. keys: (n, 2·F) with mention scores ``mentions``. ahead: how many mentions the
-        first query comes behind the first key.
+        looking: r spans with mention scores ``own``. keys: (n, 2·F) with mention scores ``mentions``. ahead: how many mentions the first
+        span that looks comes behind the first key.
         """
-        scores = queries @ keys.T
+        scores = looking.queries @ keys.T
+        if looking.distances is not None:
+            scores = _add_distances(scores, looking.distances, ahead)
         if not self.shape.singletons:
-            scores = scores + looking[:, None] + mentions
+            scores = scores + own[:, None] + mentions
         if ahead >= len(keys):
             return scores
         later = torch.ones_like(scores, dtype=torch.bool).triu(ahead)
@@ -234,9 +253,29 @@ class CorefHead(nn.Module):
         """Return what is read of spans as antecedents, (k, 2·F), by states as `_mention_scores` has them."""
         return torch.cat([self.starts(firsts)[starts], self.ends(lasts)[ends]], 1)
 
-    def _queries(self, spans: Tensor) -> Tensor:
-        """Return what looks for antecedents, (k, 2·F), whose products with what is read of others are scores."""
-        return _scaled(self.antecedent_pair(spans))
+    def _looking(self, spans: Tensor) -> _Looking:
+        """Return what looks for antecedents of spans of which (k, 2·F) is read."""
+        distances = None if self.distance is None else _wide(self.distance(spans))
+        return _Looking(_scaled(self.antecedent_pair(spans)), distances)
+
+
+def _add_distances(joint: Tensor, scores: Tensor, ahead: int) -> Tensor:
+    """Return scores of antecedents, (r, n), and of how far each of them is; those that do not come before hold anything.
+
+    scores: (r, D) of all classes of distances. ahead: how many mentions the first of the r spans comes behind the first of the n.
+    """
+    # Most are of the last class, which is the same for a whole row.
+    farthest = scores[:, -1:]
+    joint = joint + farthest
+    begin, end = (min(max(place, 0), joint.shape[1]) for place in (ahead - _DISTANCES[-1] + 1, ahead + len(joint)))
+    if begin < end:
+        rows, columns = (torch.arange(*places, device=joint.device) for places in ((len(joint),), (begin, end)))
+        distances = torch.arange(1, ahead + len(joint) - begin + 1, device=joint.device)
+        classes = torch.bucketize(distances, distances.new_tensor(_DISTANCES), right=True) - 1
+        # By a product, since of what was gathered several times gradients are summed in any order.
+        nearer = (scores - farthest) @ functional.one_hot(classes, scores.shape[1]).T.to(scores.dtype)
+        joint[:, begin:end] += nearer.gather(1, (rows[:, None] + ahead - columns).clamp(min=1) - 1)
+    return joint
 
 
 def _candidates(reach: Tensor) -> tuple[Tensor, Tensor]:

@@ -62,8 +62,8 @@ class LiteralHead:
         both = (weights["mention_pair.weight"] @ start + weights["mention_pair.bias"]) @ end
         return alone + biases + both / math.sqrt(len(start))
 
-    def antecedent(self, span: Span, earlier: Span) -> float:
-        """The four bilinear scores, each by its own quarter of the weights, and what is said of the earlier one alone."""
+    def antecedent(self, span: Span, earlier: Span, between: int) -> float:
+        """The four bilinear scores, each by its own quarter of the weights, what is said of the earlier one alone, and of the distance."""
         weights = self.weights
         one, other = (
             [
@@ -82,6 +82,11 @@ class LiteralHead:
                 ]
                 total += other[row] @ quarter @ one[column]
         total /= math.sqrt(2 * size)
+        if "distance.weight" in weights:
+            classes = ["0", "1", "2", "3", "4-6", "7-14", "15-30", "31-62"]
+            inside = [range(int(name.split("-")[0]), int(name.split("-")[-1]) + 1) for name in classes]
+            number = next((number for number, few in enumerate(inside) if between in few), len(classes))
+            total += weights["distance.weight"][number] @ np.concatenate(one) + weights["distance.bias"][number]
         return total if self.singletons else total + self.mention(span) + self.mention(earlier)
 
     def kept(self, max_span: int, top: float, gold: Collection[Span] = ()) -> list[Span]:
@@ -99,7 +104,10 @@ class LiteralHead:
         kept = self.kept(max_span, top, whose)
         losses = []
         for place, span in enumerate(kept):
-            weights = {earlier: math.exp(self.antecedent(span, earlier)) for earlier in kept[:place]}
+            weights = {
+                earlier: math.exp(self.antecedent(span, earlier, place - other - 1))
+                for other, earlier in enumerate(kept[:place])
+            }
             gold = [earlier for earlier in kept[:place] if span in whose and whose.get(earlier) == whose[span]]
             right = sum(weights[earlier] for earlier in gold) if gold else 1.0
             losses.append(-math.log(right / (1.0 + sum(weights.values()))))
@@ -116,7 +124,7 @@ class LiteralHead:
         kept = self.kept(max_span, top)
         rows = []
         for place, span in enumerate(kept):
-            scores = [self.antecedent(span, earlier) for earlier in kept[:place]]
+            scores = [self.antecedent(span, earlier, place - other - 1) for other, earlier in enumerate(kept[:place])]
             best = max(scores, default=0.0)
             rows.append((*span, scores.index(best) if best > 0 else -1, self.mention(span), best))
         return rows

@@ -25,6 +25,7 @@ DOCUMENTS: dict[str, tuple[list[list[int]], list[list[tuple[int, int]]]]] = {
     ),
     "nested and crossing": ([[1, 1, 1, 1, 1, 1]], [[(0, 2), (4, 4)], [(1, 3), (5, 5)], [(1, 1), (3, 3)]]),
     "a mention too long and one across": ([[2, 2, 2], [1, 1]], [[(0, 2), (3, 3)], [(2, 3), (4, 4)]]),
+    "more mentions than distances are told apart": ([[1]] * 112, [[(0, 0), (1, 1), (111, 111)], [(2, 2), (60, 60)]]),
     "no mention": ([[1, 1], [1, 2]], []),
     "one word": ([[1]], [[(0, 0)]]),
     "a word longer than any span": ([[1, 6, 1]], [[(0, 0), (2, 2)]]),
@@ -118,8 +119,11 @@ def _compare_some() -> None:
         ),
         ("stable=True)[:count].sort().values", "stable=True)[:count]"),
         ("stable=True)[:count].sort().values", "stable=True)[1 : count + 1].sort().values"),
-        ("looking[:, None] + mentions", "mentions"),
+        ("own[:, None] + mentions", "mentions"),
         ("if not self.shape.singletons:", "if True:"),
+        ("right=True) - 1", "right=False) - 1"),
+        ("(scores - farthest) @", "scores @"),
+        ("rows[:, None] + ahead - columns", "rows[:, None] - columns"),
         ("kept[scores[kept] > 0] if self.shape.singletons", "kept[scores[kept] > 0] if False"),
         ("(owners >= 0) & self.shape.singletons, torch.inf", "(owners >= 0) & False, torch.inf"),
         ("dtype=torch.bool).triu(ahead)", "dtype=torch.bool).triu(ahead + 1)"),
@@ -159,7 +163,9 @@ def test_a_document_read_in_windows_and_blocks_is_the_same_read_at_once(monkeypa
     head, given = head_of(5), given_of(cut)
     with torch.no_grad():
         whole = head.predict(Windows(states), given)
-        for rows, held, width in itertools.product((1, 7, len(whole)), (1, 9, 1000), (1, 4, 30)):
+        # Each two of their values together.
+        for first, second in itertools.product(range(3), repeat=2):
+            rows, held, width = (1, 7, len(whole))[first], (1, 9, 1000)[second], (4, 30, 1)[(first + second) % 3]
             monkeypatch.setattr(coreference, "_ROWS", rows)
             monkeypatch.setattr(coreference, "_BLOCK_MENTIONS", held)
             assert (head.predict(Windows(states, width), given) - whole).abs().max() < 1e-12
