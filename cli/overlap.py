@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from .summary import print_json, told_inputs
 if TYPE_CHECKING:
     from spanmask.overlap.run import Overlap
 
-#: Documents that are shown to people.
+#: Documents that are shown to people, and evaluation files of which one that shares nothing is.
 _SHOWN = 20
 _STDOUT = "-"
 
@@ -142,10 +143,18 @@ def _print(found: Overlap, seconds: float, *, err: bool) -> None:
         f"text: {found.text_bytes / 1e6:,.1f} MB in {counted(found.documents, 'document')}{skipped}, {speed:,.0f} MB/s",
         err=err,
     )
+    sharing = Counter(one.evaluation for one in found.found)
+    many = len(found.evaluations) > _SHOWN
     for name, one in found.evaluations.items():
-        sharing = sum(shared.evaluation == name for shared in found.found)
-        told = f"{counted(one.texts, 'text')}, {counted(one.ngrams, f'{found.n}-gram')}"
-        say(f"{name}: {told}; {counted(sharing, 'document')} with {found.least:,} of them or more", err=err)
+        if sharing[name] or not many:
+            told = f"{counted(one.texts, 'text')}, {counted(one.ngrams, f'{found.n}-gram')}"
+            say(f"{name}: {told}; {counted(sharing[name], 'document')} with {found.least:,} of them or more", err=err)
+    clean = [one for name, one in found.evaluations.items() if not sharing[name]]
+    if many and clean:
+        texts = counted(sum(one.texts for one in clean), "text")
+        say(
+            f"{len(clean):,} files, {texts}: no document with {found.least:,} of their {found.n}-grams or more", err=err
+        )
     most = sorted(found.found, key=lambda one: -one.ngrams)[:_SHOWN]
     if not most:
         return

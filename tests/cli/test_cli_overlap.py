@@ -59,6 +59,21 @@ def test_several_evaluation_files_are_given_by_option_or_folder(shell: Any, file
     assert [one["evaluation"] for one in both["found"]] == ["dev.json", "more.tsv"] * 2
 
 
+def test_of_many_evaluation_files_those_that_share_nothing_are_one_line(shell: Any, files: Any) -> None:
+    folder = shell.folder / "evals"
+    folder.mkdir()
+    for number in range(20):
+        (folder / f"{number:02}.txt").write_text(f"text {number} " * 7 + "\n")
+    told = shell("overlap", folder, files[1], "--jobs", 1).out
+    assert told.count(" texts, ") + told.count(" text, ") == 20
+    files[0].rename(folder / files[0].name)
+    told = shell("overlap", folder, files[1], "--jobs", 1).out.splitlines()
+    assert told[2:4] == [
+        "dev.json: 1 text, 4 13-grams; 2 documents with 1 of them or more",
+        "20 files, 20 texts: no document with 1 of their 13-grams or more",
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
