@@ -67,6 +67,7 @@ TABLES: dict[Path, dict[str, Callable[[Results], str]]] = {
         "windows": _measured("windows", windows),
         "engines": _measured("engines", engines),
         "remote": _measured("remote", remote),
+        "train ModernBERT": _measured("train-modernbert", training_table),
         "train on a GPU": lambda results: _training(results, "train-cuda", "cuda"),
     },
     PACKAGE_README: {"performance": performance.table},
