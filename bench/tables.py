@@ -1,4 +1,4 @@
-"""Writes the tables of both READMEs, and of ``reliability.md``, ``scaling.md`` and ``evaluating.md`` in ``docs/``, from ``results/*.json``.
+"""Writes the tables of both READMEs, and of pages of ``docs/``, from ``results/*.json``.
 
 By ``python -m spanmask_bench.tables``.
 """
@@ -18,6 +18,7 @@ from . import (
     engines,
     faults,
     finetuning,
+    grids,
     loading_table,
     masking,
     performance,
@@ -34,8 +35,10 @@ from . import (
 
 README = Path(__file__).with_name("README.md")
 PACKAGE_README = Path(__file__).resolve().parent.parent / "README.md"
-RELIABILITY = PACKAGE_README.with_name("docs") / "reliability.md"
-SCALING, EVALUATING = (PACKAGE_README.parent / "docs" / name for name in ("scaling.md", "evaluating.md"))
+DOCS = PACKAGE_README.with_name("docs")
+RELIABILITY, SCALING, EVALUATING, REPRODUCING = (
+    DOCS / f"{name}.md" for name in ("reliability", "scaling", "evaluating", "reproducing")
+)
 RESULTS = Path(__file__).with_name("results")
 
 Results = Mapping[str, Mapping[str, Any]]
@@ -74,6 +77,7 @@ TABLES: dict[Path, dict[str, Callable[[Results], str]]] = {
     RELIABILITY: {"faults": _measured("faults", faults, "No run is recorded yet.\n")},
     SCALING: {"scale": _measured("scale", scale)},
     EVALUATING: {"probes": _measured("probes", probes)},
+    REPRODUCING: {"spans": _measured("spans", grids, "Not run yet.\n")},
 }
 
 

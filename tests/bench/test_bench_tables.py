@@ -44,6 +44,7 @@ def test_every_result_is_reproduced_by_one_command():
         "revisions-training",
         "scale",
         "scoring",
+        "spans",
         "train-cuda",
         "train-modernbert",
         "windows",
