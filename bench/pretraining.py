@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 import spanmask
 from spanmask.storage import publish_bytes
 
-from . import protocol
+from . import markdown, protocol
 
 QUESTION = "Does a small run learn more than how often each token comes?"
 #: What is asked of the loss: so many nats below the entropy of the masked tokens' frequencies.
@@ -67,6 +68,35 @@ def masked_entropy(folder: Path, split: str) -> float:
         counts = found
     shares = counts[counts > 0] / counts.sum()
     return float(-(shares * np.log(shares)).sum())
+
+
+def table(runs: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return runs, by what they train, as Markdown: loss and entropy of either split."""
+    head = ["run", "split", "tokens", "unigram entropy of the masked tokens", "MLM loss", "below it"]
+    rows = [
+        [
+            name,
+            split,
+            f"{run['curve'][-1]['tokens'] / 1e6:.1f} M",
+            f"{entropy:.3f}",
+            f"{loss:.3f}",
+            f"{entropy - loss:.3f}",
+        ]
+        for name, run in runs.items()
+        for split, entropy in run["unigram_entropy"].items()
+        for loss in [run["mlm_loss"][split]]
+    ]
+    verdicts = [
+        f"- {name}, {split}: {markdown.asked(goal)[0]}."
+        for name, run in runs.items()
+        for split, goal in run["goals"].items()
+    ]
+    return (
+        "\n\n".join(
+            [markdown.table(head, rows, texts=2), "\n".join(verdicts), *map(markdown.measured_on, runs.values())]
+        )
+        + "\n"
+    )
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from . import (
     masking,
     performance,
     presharding,
+    pretraining,
     probes,
     remote,
     revisions,
@@ -48,6 +49,11 @@ def _training(results: Results, name: str, device: str) -> str:
     return training_table.table(results[name]) if name in results else training_table.empty(device)
 
 
+def _pretraining(results: Results) -> str:
+    names = {"`tiny`": "pretraining", "ModernBERT-like": "pretraining-modernbert"}
+    return pretraining.table({told: results[name] for told, name in names.items() if name in results})
+
+
 def _measured(name: str, question: Any, empty: str = "Not measured yet.\n") -> Callable[[Results], str]:
     """Return what makes a question's table, or says that there is no result of it yet."""
     return lambda results: question.table(results[name]) if name in results else empty
@@ -63,6 +69,7 @@ TABLES: dict[Path, dict[str, Callable[[Results], str]]] = {
         "train": lambda results: _training(results, "train", "cpu"),
         "revisions": lambda results: revisions.table(results["revisions"]),
         "revisions, training": lambda results: revisions.table(results["revisions-training"]),
+        "pretraining": _pretraining,
         "scoring": _measured("scoring", scoring),
         "finetuning": _measured("finetuning", finetuning),
         "answering": _measured("answering", answering),

@@ -38,6 +38,7 @@ def test_every_result_is_reproduced_by_one_command():
         "boundaries",
         "finetuning",
         "pretraining",
+        "pretraining-modernbert",
         "probes",
         "remote",
         "revisions",
