@@ -165,7 +165,7 @@ def _trainer(kind: VocabularyKind, given: list[str], size: int, min_frequency: i
 
 def _finished(kind: VocabularyKind, library: Any, vocab: Any, *, cased: bool) -> str:
     """Return a trained tokenizer as text, with special tokens that are added ones and frame a text."""
-    from tokenizers import models, processors
+    from tokenizers import AddedToken, models, processors
 
     # Made anew: to the trained one, every letter that was given is an added token.
     finished = _untrained(kind, cased=cased)
@@ -175,7 +175,11 @@ def _finished(kind: VocabularyKind, library: Any, vocab: Any, *, cased: bool) ->
     elif kind is VocabularyKind.UNIGRAM:
         model = models.Unigram(_settled(vocab), list(special).index("unk"))
     finished.model = model
-    finished.add_special_tokens(list(special.values()))
+    # As in RoBERTa and XLM-R, whose words begin with their space, a mask is one whole: its space is no entry beside it.
+    begins = special is _SPECIAL
+    finished.add_special_tokens(
+        [AddedToken(entry, lstrip=begins and role == "mask", special=True) for role, entry in special.items()]
+    )
     first, last = special["cls"], special["sep"]
     finished.post_processor = processors.TemplateProcessing(
         single=f"{first} $A {last}",

@@ -74,6 +74,17 @@ def test_ids_are_those_that_transformers_and_the_library_give(trained: dict[str,
     assert known == special.as_dict()
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_masks_one_after_another_have_no_entry_between_them(trained: dict[str, Path], name: str) -> None:
+    ours, theirs = Tokenizer(str(trained[name])), AutoTokenizer.from_pretrained(trained[name])
+    mask = theirs.mask_token
+    for text in (f"a {mask} {mask} cat", f"{mask}{mask} a cat", f"a  {mask}\t{mask}."):
+        ids = ours.encode([text], specials="parse").token_ids.tolist()
+        assert ids == theirs(text, add_special_tokens=False).input_ids
+        first = ids.index(theirs.mask_token_id)
+        assert ids[first : first + 2] == [theirs.mask_token_id] * 2
+
+
 @pytest.mark.parametrize("name", [*KINDS, "uncased"])
 def test_a_vocabulary_has_as_many_entries_as_were_asked_for_and_fits_its_text(
     trained: dict[str, Path], name: str
