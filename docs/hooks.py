@@ -18,6 +18,7 @@ ELSEWHERE = {
     "spanmask/shard/FORMAT.md": "format.md",
     "bench/README.md": "speed.md",
     "bench/results/pretraining.png": "images/pretraining.png",
+    "bench/results/spans.html": "grids/spans.html",
     "ARCHITECTURE.md": "architecture.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
