@@ -16,6 +16,7 @@ import pytest
 import torch
 from loading.conftest import Make
 from loading.test_loading_state import LAYOUTS, Unit, units_of
+from together import each_two
 from torch.utils.data import DataLoader
 
 from spanmask import PreshardConfig, ShardSet, preshard
@@ -92,10 +93,10 @@ def test_each_iteration_of_workers_is_the_next_epoch_whole(shards: ShardSet, lay
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["DataLoader", "StatefulDataLoader"])
-@pytest.mark.parametrize("workers", [0, 1, 2, 3, 40])
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("persistent", [True, False], ids=["persistent", "new"])
+@pytest.mark.parametrize(
+    ("kind", "workers", "layout", "persistent"),
+    each_two(["DataLoader", "StatefulDataLoader"], [0, 1, 2, 3, 40], LAYOUTS, [True, False]),
+)
 def test_each_iteration_is_the_next_epoch_for_any_number_of_workers(
     shards: ShardSet, kind: str, workers: int, layout: str, persistent: bool
 ) -> None:
@@ -153,9 +154,7 @@ def test_what_a_data_loader_hides_is_an_error(shards: ShardSet) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("persistent", [True, False], ids=["persistent", "new"])
-@pytest.mark.parametrize("workers", [0, 1, 2, 3])
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("layout", "workers", "persistent"), each_two(LAYOUTS, [0, 1, 2, 3], [True, False]))
 def test_a_stateful_data_loader_resumes_anywhere_and_goes_on_with_the_next_epoch(
     shards: ShardSet, layout: str, workers: int, persistent: bool
 ) -> None:
@@ -324,9 +323,9 @@ def test_all_doors_are_pickled_before_and_after_use(dataset: Make, copied: Any, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
-@pytest.mark.parametrize("used", [False, True], ids=["new", "used"])
-@pytest.mark.parametrize("persistent", [True, False], ids=["persistent", "each time"])
+@pytest.mark.parametrize(
+    ("method", "used", "persistent"), each_two(["spawn", "forkserver"], [False, True], [True, False])
+)
 def test_workers_start_with_any_method(shards: ShardSet, method: str, used: bool, persistent: bool) -> None:
     wanted = own_epochs(shards, "packed", 3)
     loader = loader_of(shards, "packed")
