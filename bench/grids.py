@@ -1,6 +1,6 @@
 """A grid of `spanmask reproduce` as Markdown: what its primary outcomes say, and question answering and coreference beside.
 
-``results/spans.json`` is the ``report.json`` of ``plans/spans.toml``, whose header says how it is made; ``docs/grids/spans.html`` its page.
+``results/spans.json`` is the ``report.json`` of ``plans/spans.toml``, whose header says how it is made; ``results/spans.html`` is its page.
 """
 
 from __future__ import annotations

@@ -175,7 +175,7 @@ def _finished(kind: VocabularyKind, library: Any, vocab: Any, *, cased: bool) ->
     elif kind is VocabularyKind.UNIGRAM:
         model = models.Unigram(_settled(vocab), list(special).index("unk"))
     finished.model = model
-    # As in RoBERTa and XLM-R, whose words begin with their space, a mask is one whole: its space is no entry beside it.
+    # Where words begin with their space, a mask takes the one before it, as in RoBERTa and XLM-R: else that is an entry beside it.
     begins = special is _SPECIAL
     finished.add_special_tokens(
         [AddedToken(entry, lstrip=begins and role == "mask", special=True) for role, entry in special.items()]
