@@ -101,7 +101,7 @@ def parts(name: str, paths: Sequence[str], *, training: int, limit: int, without
         raise ConfigError(f"{name}: one document; give a text of two at least, for one is to warm up")
     trained_on = first(documents, training)
     rest = documents[len(trained_on) :]
-    if sum(len(document.encode()) for document in rest) < limit:
+    if len(rest) < 2 or sum(len(document.encode()) for document in rest) < limit:
         rest = documents
     described = {key: value for key, value in whole.described.items() if key not in _COUNTED}
     warm_up, measured = (_text(first(half, limit), **described) for half in (rest[0::2], rest[1::2]))

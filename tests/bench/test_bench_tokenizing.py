@@ -106,6 +106,12 @@ def test_one_document_cannot_be_divided(tmp_path):
         texts.parts("prose", [str(tmp_path / "one.txt")], training=0, limit=100)
 
 
+def test_a_text_of_which_training_leaves_one_document_is_measured_on_all(tmp_path):
+    (tmp_path / "three.txt").write_text("\n\n".join(["a" * 500, "b" * 500, "c" * 500]), "utf-8")
+    found = texts.parts("prose", [str(tmp_path / "three.txt")], training=1000, limit=300)
+    assert [len(found.training), len(found.warm_up.documents), len(found.measured.documents)] == [2, 1, 1]
+
+
 def test_cuts_lose_nothing():
     for document in STORIES.documents:
         pieces = list(library_tokenizer.pieces(document))
