@@ -110,7 +110,8 @@ def test_a_worker_that_a_cut_ends_is_told_with_the_shards_that_were_cut(
     monkeypatch.setattr(reader, "LOOK_SECONDS", 3600)
     loader = ShardLoader(copy, workers=workers, **OPTIONS)
     batches = iter(loader)
-    found = list(islice(batches, 1))
+    # One of each worker, that all have opened their shards.
+    found = list(islice(batches, workers))
     first, *others = cut(copy, *numbers)
     with pytest.raises(ShardError) as told:
         found.extend(batches)
