@@ -288,7 +288,7 @@ def _saved(result: Mapping[str, Any]) -> str:
         if pair["figure"] == "saved" or pair["figure"].removesuffix("_saved") in PLACES:
             what = "all three" if pair["figure"] == "saved" else pair["figure"].removesuffix("_saved")
             means = [f"{value:.3f}" for value in pair["means"]]
-            cells = [*means, f"{pair['mean']:+.3f}", _interval(pair), pair["verdict"]]
+            cells = [*means, f"{pair['mean']:+.3f}", markdown.interval(pair["interval"], 3), pair["verdict"]]
             rows.append([f"{what}, inside {pair['inside']}", *cells])
     return markdown.table(head, rows)
 
@@ -299,8 +299,8 @@ def _answered(result: Mapping[str, Any]) -> str:
     (pair,) = (one for one in result["pairs"] if (one["inside"], one["figure"]) == PRIMARY)
     return (
         f"The question is answered by one figure, named beforehand: bits {figure}, inside {inside}, all three places, which is "
-        f"{pair['mean']:+.3f} ({_interval(pair)}): {pair['verdict']}. All others are looked at each by itself: of twenty that are alike "
-        "one is called different."
+        f"{pair['mean']:+.3f} ({markdown.interval(pair['interval'], 3)}): {pair['verdict']}. All others are looked at each by itself: "
+        "of twenty that are alike one is called different."
     )
 
 
@@ -323,15 +323,11 @@ def _length_rows(result: Mapping[str, Any]) -> str:
             f"{one['tokens']:,}",
             *(f"{value:.3f}" for value in one["saved"]),
             f"{one['mean']:+.3f}",
-            _interval(one),
+            markdown.interval(one["interval"], 3),
         ]
         for one in result["lengths"]
     ]
     return markdown.table(head, rows)
-
-
-def _interval(known: Mapping[str, Any]) -> str:
-    return "-" if known["interval"] is None else "{:+.3f} to {:+.3f}".format(*known["interval"])
 
 
 def _told(result: Mapping[str, Any]) -> str:

@@ -29,13 +29,13 @@ def table(report: Mapping[str, Any]) -> str:
 
 
 def _row(report: Mapping[str, Any], one: Mapping[str, Any]) -> list[str]:
-    interval, adjusted = one["over_seeds"], one["adjusted"]
+    adjusted = one["adjusted"]
     return [
         one["outcome"],
         f"{one['arm']} minus {one['against']}{', the same again' if one['null'] else ''}",
         f"{fmean(report['values'][one['outcome']][one['arm']].values()):.4f}",
         f"{one['mean']:+.4f}",
-        "–" if interval is None else "{:+.4f} to {:+.4f}".format(*interval),
+        markdown.interval(one["over_seeds"], 4),
         "–" if adjusted is None else f"{adjusted:.2g}",
         one["verdict"],
     ]

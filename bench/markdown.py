@@ -33,6 +33,11 @@ def times(ratio: Mapping[str, Any]) -> str:
     return f"{ratio['median']:.3g} ({ratio['min']:.3g} to {ratio['max']:.3g})"
 
 
+def interval(found: Sequence[float] | None, digits: int) -> str:
+    """Return a difference's interval, or that there is none."""
+    return "-" if found is None else " to ".join(f"{end:+.{digits}f}" for end in found)
+
+
 def megabytes(rate: Mapping[str, float], keys: Sequence[str] = ("median", "min", "max")) -> list[str]:
     """Return bytes/s as cells in MB/s."""
     return [f"{rate[key] / MEGABYTE:,.1f}" for key in keys]

@@ -78,25 +78,18 @@ def table(runs: Mapping[str, Mapping[str, Any]]) -> str:
             name,
             split,
             f"{run['curve'][-1]['tokens'] / 1e6:.1f} M",
-            f"{entropy:.3f}",
-            f"{loss:.3f}",
-            f"{entropy - loss:.3f}",
+            *(f"{run[figure][split]:.3f}" for figure in ("unigram_entropy", "mlm_loss", "nats_below_entropy")),
         ]
         for name, run in runs.items()
-        for split, entropy in run["unigram_entropy"].items()
-        for loss in [run["mlm_loss"][split]]
+        for split in run["goals"]
     ]
     verdicts = [
         f"- {name}, {split}: {markdown.asked(goal)[0]}."
         for name, run in runs.items()
         for split, goal in run["goals"].items()
     ]
-    return (
-        "\n\n".join(
-            [markdown.table(head, rows, texts=2), "\n".join(verdicts), *map(markdown.measured_on, runs.values())]
-        )
-        + "\n"
-    )
+    measured = map(markdown.measured_on, runs.values())
+    return "\n\n".join([markdown.table(head, rows, texts=2), "\n".join(verdicts), *measured]) + "\n"
 
 
 def main() -> None:
