@@ -1,6 +1,6 @@
 """The question: what does an encoder reach on relations, sentences, names and coreference, and what is reached without one.
 
-    python -m spanmask_bench.probes DATA --bert DIR --work DIR --json FILE [--family relation …]
+    python -m spanmask_bench.probes DATA --bert DIR --work DIR --json FILE [--family relation …] [--jobs 2]
 
 Every task is fine-tuned by the command as a user would give it, from a BERT that somebody else pre-trained and from its shape with random
 weights; a killed run goes on where it was, and a family that is measured later joins those in FILE. The BERT is a check of the engine and
@@ -9,7 +9,9 @@ weights; a killed run goes on where it was, and a family that is measured later 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,8 +86,8 @@ FAMILIES: dict[str, dict[str, Probe]] = {
 }
 
 
-def measure(data: Path, bert: Path, work: Path, families: Iterable[str]) -> dict[str, Any]:
-    """Run what is not done yet of some families, and return the record of each.
+def measure(data: Path, bert: Path, work: Path, families: Iterable[str], jobs: int) -> dict[str, Any]:
+    """Run what is not done yet of some families, and return the record of each, with the seconds it took if none of it was begun before.
 
     Parameters
     ----------
@@ -97,6 +99,8 @@ def measure(data: Path, bert: Path, work: Path, families: Iterable[str]) -> dict
         A folder for everything; a run that was killed goes on in it.
     families
         Of `FAMILIES`.
+    jobs
+        Commands that run at once, of one thread each.
 
     Raises
     ------
@@ -109,17 +113,23 @@ def measure(data: Path, bert: Path, work: Path, families: Iterable[str]) -> dict
     models = {"pre-trained": bert, "random": random_twin(bert, work / "random")}
     found = {}
     for family in families:
-        tasks = {}
-        for number, (name, probe) in enumerate(FAMILIES[family].items()):
-            folder = work / f"{family}-{number}"
-            tasks[name] = {
-                "seen": probe.seen,
-                **{kind: _run(probe, data, model, Path(f"{folder}-{kind}")) for kind, model in models.items()},
-            }
-        parameters = {
-            name: [probe.command, *probe.options, *probe.tuned, *_MACHINE] for name, probe in FAMILIES[family].items()
+        probes = FAMILIES[family]
+        folders = {
+            (name, kind): work / f"{family}-{number}-{kind}" for number, name in enumerate(probes) for kind in models
         }
-        found[family] = protocol.record(QUESTION, parameters, {"tasks": tasks}, ["torch"])
+        begun, start = any(folder.exists() for folder in folders.values()), time.perf_counter()
+        with ThreadPoolExecutor(jobs) as pool:
+            running = {
+                key: pool.submit(_run, probes[key[0]], data, models[key[1]], folder) for key, folder in folders.items()
+            }
+        seconds = None if begun else time.perf_counter() - start
+        tasks = {
+            name: {"seen": probe.seen, **{kind: running[name, kind].result() for kind in models}}
+            for name, probe in probes.items()
+        }
+        parameters = {name: [probe.command, *probe.options, *probe.tuned, *_MACHINE] for name, probe in probes.items()}
+        taken = {"jobs": jobs, "seconds": seconds}
+        found[family] = protocol.record(QUESTION, parameters, {"tasks": tasks, "taken": taken}, ["torch"])
     return found
 
 
@@ -144,7 +154,14 @@ def _table(family: str, record: Mapping[str, Any]) -> str:
     parts = [markdown.table(head, rows, texts=2)]
     if family == "coref":
         parts.append("\n".join(_verdicts(record)))
-    return "\n\n".join([*parts, markdown.measured_on(record)])
+    return "\n\n".join([*parts, *_taken(record), markdown.measured_on(record)])
+
+
+def _taken(record: Mapping[str, Any]) -> list[str]:
+    taken = record.get("taken", {"seconds": None})
+    if taken["seconds"] is None:
+        return []
+    return [f"All of it took {taken['seconds'] / 3600:.1f} hours, {taken['jobs']} commands of one thread at once."]
 
 
 def _rows(family: str, name: str, task: Mapping[str, Any]) -> Iterable[list[str]]:
@@ -194,8 +211,9 @@ def main() -> None:
     """Measure what the command line names, and print the tables."""
     parser = arguments("probes", __doc__, "relation/, glue/, spans/ and coref/")
     parser.add_argument("--family", nargs="+", choices=list(FAMILIES), default=list(FAMILIES), help="[all]")
+    parser.add_argument("--jobs", type=int, default=2, help="commands that run at once, of one thread each [2]")
     asked = parser.parse_args()
-    found = measure(asked.data, asked.bert, asked.work, asked.family)
+    found = measure(asked.data, asked.bert, asked.work, asked.family, asked.jobs)
     result = {"question": QUESTION, "families": joined(asked.json, "families", found, FAMILIES)}
     protocol.deliver(result, table(result), asked.json)
 

@@ -59,3 +59,11 @@ def test_every_file_that_is_asked_for_is_named_below_the_data() -> None:
         for probe in family.values():
             for flag, value in zip(probe.options, probe.options[1:], strict=False):
                 assert value.startswith("@") == (flag in ("--train", "--eval", "--data")), probe
+
+
+def test_a_table_tells_how_long_a_family_took_where_it_was_run_in_one_piece() -> None:
+    known = _found({"accuracy": 0.9}, "accuracy")
+    family = _record(known, known)
+    for taken, wanted in (({"jobs": 2, "seconds": 5400.0}, True), ({"jobs": 2, "seconds": None}, False)):
+        table = probes.table({"families": {"glue": family | {"taken": taken}}})
+        assert ("All of it took 1.5 hours, 2 commands of one thread at once." in table) == wanted
