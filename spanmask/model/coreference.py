@@ -10,10 +10,11 @@ and start, end and end, start and end, end and start) and of both mention scores
 attention's scores are: a product of 2,048 by 2,048 weights, each moved by a learning rate of 3e-4, otherwise moves by hundreds in an
 update, which a corpus of a hundred documents does not recover from.
 
-States of segments that were encoded each by itself do not say how far apart two mentions are, by which pronouns are told most of all. So
-an antecedent's score has one more summand: what a linear reader of the later mention says of each distance, counted in mentions, in the
-classes of Lee et al. 2017 (https://aclanthology.org/D17-1018). Without hidden layer (``ffnn`` 0) there is none, and the head is a linear
-reader of what an encoder says at the boundaries of spans, and of nothing else.
+States of segments that were encoded each by itself do not say how far apart two mentions are, by which pronouns are told most of all, and
+that two are the same words has to be learnt of every word. So an antecedent's score has more summands, of what a linear reader of the
+later mention says: one of each distance, counted in mentions, in the classes of Lee et al. 2017 (https://aclanthology.org/D17-1018), one of
+antecedents in the same words, and one of those with the same last word. Without hidden layer (``ffnn`` 0) there are none, and the head is a
+linear reader of what an encoder says at the boundaries of spans, and of nothing else.
 
 Where singletons are learnt, mention scores alone tell what a mention is: spans that score above 0 are kept, in training also all gold ones,
 and no antecedent's score has mention scores in it. With them, two mentions of different entities had to be told apart against two scores
@@ -43,6 +44,8 @@ from spanmask.model.finetuning import GroupStates
 
 #: The least distances of each class: how many mentions on from an antecedent, itself counted, one is that looks for it.
 _DISTANCES = (1, 2, 3, 4, 5, 8, 16, 32, 64)
+#: In how many ways spans can be alike.
+_ALIKE = 2
 #: Words whose pairs are multiplied at once: the products computed beside those wanted are fewer with less, and calls with more.
 _BLOCK = 64
 #: Mentions whose antecedents are looked for at once in prediction, and of how many what is read of them is held.
@@ -102,14 +105,27 @@ class _Spans(NamedTuple):
     scores: Tensor
 
 
+class _Mentions(NamedTuple):
+    """Spans kept of a document in order: mention scores, (n,), and numbers that those share which are alike in something, (n, 2)."""
+
+    scores: Tensor
+    alike: Tensor
+
+    def part(self, rows: slice) -> _Mentions:
+        return _Mentions(self.scores[rows], self.alike[rows])
+
+
 class _Looking(NamedTuple):
-    """Of spans that look for antecedents: what others are multiplied with, (r, 2·F), and scores of distances, (r, D), if there are."""
+    """Of spans that look for antecedents: what others are multiplied with, (r, 2·F), and scores of pairs, (r, D + 2), if there are.
+
+    Those are of each class of distances, and of being alike in each way of `_alike`.
+    """
 
     queries: Tensor
-    distances: Tensor | None
+    pairs: Tensor | None
 
     def part(self, rows: slice) -> _Looking:
-        return _Looking(self.queries[rows], None if self.distances is None else self.distances[rows])
+        return _Looking(self.queries[rows], None if self.pairs is None else self.pairs[rows])
 
 
 class CorefHead(nn.Module):
@@ -119,7 +135,8 @@ class CorefHead(nn.Module):
     mentions, in the order of their starts and then ends:
 
     first, last: (W,) int64, the slots that a word's first and last piece are. reach: (W,) int64, how many candidates begin at a word: it
-    alone, it and the next, and so on. mentions: (M, 3) int64, first word, last word and entity of each; for training alone, and those that
+    alone, it and the next, and so on. texts: (W,) int64, numbers from 0 on that the same words
+    share. mentions: (M, 3) int64, first word, last word and entity of each; for training alone, and those that
     are no candidates count nothing. pieces: () int64, how many there are.
     """
 
@@ -131,7 +148,7 @@ class CorefHead(nn.Module):
         self.mention_pair = nn.Linear(width, width)
         # One product of [start; end] with [start; end] is all four bilinear ones.
         self.antecedent_pair = nn.Linear(2 * width, 2 * width)
-        self.distance = nn.Linear(2 * width, len(_DISTANCES)) if shape.ffnn else None
+        self.pair = nn.Linear(2 * width, len(_DISTANCES) + _ALIKE) if shape.ffnn else None
         initialise(self, config)
 
     def forward(self, hidden: Tensor, given: Mapping[str, Tensor]) -> Tensor:
@@ -146,7 +163,8 @@ class CorefHead(nn.Module):
         kept = self._kept(scores.detach().masked_fill((owners >= 0) & self.shape.singletons, torch.inf), given)
         if len(kept):
             spans = self._read(firsts, lasts, starts[kept], ends[kept])
-            joint = self._joint(self._looking(spans), _wide(spans), scores[kept], scores[kept], 0)
+            mentions = _Mentions(scores[kept], _alike(given["texts"], starts[kept], ends[kept]))
+            joint = self._joint(self._looking(spans), _wide(spans), mentions, mentions, 0)
             loss = _antecedent_losses(joint, owners[kept]).mean()
         else:
             # Nothing to learn from, and yet a loss with gradients for whoever asks for them.
@@ -165,12 +183,14 @@ class CorefHead(nn.Module):
         """
         windows = _windows(states, given)
         kept = self._likeliest(states, given, windows)
+        mentions = _Mentions(kept.scores, _alike(given["texts"], kept.starts, kept.ends))
         best, which = torch.full_like(kept.scores, -torch.inf), torch.full_like(kept.starts, -1)
         for later, looking, earlier, keys in self._meeting(states, given, windows, kept):
             for place in range(0, later.stop - later.start, _ROWS):
                 rows = slice(later.start + place, min(later.start + place + _ROWS, later.stop))
-                mentions, part = (kept.scores[rows], kept.scores[earlier]), looking.part(slice(place, place + _ROWS))
-                joint = self._joint(part, keys, *mentions, rows.start - earlier.start)
+                part = looking.part(slice(place, place + _ROWS))
+                ahead = rows.start - earlier.start
+                joint = self._joint(part, keys, mentions.part(rows), mentions.part(earlier), ahead)
                 found, column = joint.max(1)
                 # Earlier spans come first, so that of equals the first stays.
                 which[rows] = torch.where(found > best[rows], column + earlier.start, which[rows])
@@ -220,17 +240,20 @@ class CorefHead(nn.Module):
         kept = _highest(scores, max(int(self.shape.top * int(given["pieces"])), 1))
         return kept[scores[kept] > 0] if self.shape.singletons else kept
 
-    def _joint(self, looking: _Looking, keys: Tensor, own: Tensor, mentions: Tensor, ahead: int) -> Tensor:
+    def _joint(self, looking: _Looking, keys: Tensor, own: _Mentions, earlier: _Mentions, ahead: int) -> Tensor:
         """Return the scores of antecedents, (r, n), -inf where one does not come before.
 
-        looking: r spans with mention scores ``own``. keys: (n, 2·F) with mention scores ``mentions``. ahead: how many mentions the first
-        span that looks comes behind the first key.
+        looking: r spans, the mentions ``own``. keys: (n, 2·F), of the mentions ``earlier``. ahead: how many mentions the first span that
+        looks comes behind the first key.
         """
         scores = looking.queries @ keys.T
-        if looking.distances is not None:
-            scores = _add_distances(scores, looking.distances, ahead)
+        if looking.pairs is not None:
+            distances, alike = looking.pairs[:, :-_ALIKE], looking.pairs[:, -_ALIKE:]
+            scores = _add_distances(scores, distances, ahead)
+            for way in range(_ALIKE):
+                scores = scores + (own.alike[:, None, way] == earlier.alike[:, way]) * alike[:, way, None]
         if not self.shape.singletons:
-            scores = scores + own[:, None] + mentions
+            scores = scores + own.scores[:, None] + earlier.scores
         if ahead >= len(keys):
             return scores
         later = torch.ones_like(scores, dtype=torch.bool).triu(ahead)
@@ -255,8 +278,8 @@ class CorefHead(nn.Module):
 
     def _looking(self, spans: Tensor) -> _Looking:
         """Return what looks for antecedents of spans of which (k, 2·F) is read."""
-        distances = None if self.distance is None else _wide(self.distance(spans))
-        return _Looking(_scaled(self.antecedent_pair(spans)), distances)
+        pairs = None if self.pair is None else _wide(self.pair(spans))
+        return _Looking(_scaled(self.antecedent_pair(spans)), pairs)
 
 
 def _add_distances(joint: Tensor, scores: Tensor, ahead: int) -> Tensor:
@@ -283,6 +306,19 @@ def _candidates(reach: Tensor) -> tuple[Tensor, Tensor]:
     starts = torch.arange(len(reach), device=reach.device).repeat_interleave(reach)
     ahead = reach.cumsum(0) - reach
     return starts, starts + torch.arange(len(starts), device=reach.device) - ahead[starts]
+
+
+def _alike(words: Tensor, starts: Tensor, ends: Tensor) -> Tensor:
+    """Return numbers for each of k spans, (k, 2): one that those of the same words share, one that those with the same last word do.
+
+    words: (W,) the number of each word's text; W > 0.
+    """
+    numbers, base = words[starts], int(words.max()) + 2
+    for place in range(1, int((ends - starts).max()) + 1 if len(starts) else 0):
+        # Word by word, so that no more is held than numbers of spans; 0 is no word.
+        further = torch.where(starts + place <= ends, words[(starts + place).clamp(max=len(words) - 1)] + 1, 0)
+        numbers = torch.unique(numbers * base + further, return_inverse=True)[1]
+    return torch.stack([numbers, words[ends]], 1)
 
 
 def _owners(given: Mapping[str, Tensor]) -> Tensor:

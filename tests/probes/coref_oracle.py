@@ -1,7 +1,7 @@
 """A literal, slow twin of the coreference head on documents of a few sentences, in float64; it imports nothing of ours.
 
-A document is sentences of words, each word the number of its pieces; states are those of the pieces alone, in order. Everything is written
-out pair by pair as the definition has it: no matrix but the weights.
+A document is sentences of words, each word the number of its pieces, and of each word a number that is its text; states are those of the
+pieces alone, in order. Everything is written out pair by pair as the definition has it: no matrix but the weights.
 """
 
 from __future__ import annotations
@@ -29,9 +29,15 @@ class LiteralHead:
     """The head on one document, as its definition reads."""
 
     def __init__(
-        self, weights: Weights, states: np.ndarray, sentences: Sequence[Sequence[int]], *, singletons: bool
+        self,
+        weights: Weights,
+        states: np.ndarray,
+        sentences: Sequence[Sequence[int]],
+        texts: Sequence[int],
+        *,
+        singletons: bool,
     ) -> None:
-        self.weights, self.states, self.singletons = weights, states, singletons
+        self.weights, self.states, self.texts, self.singletons = weights, states, texts, singletons
         self.firsts, self.lasts, self.sentence = [], [], []
         piece = 0
         for number, words in enumerate(sentences):
@@ -53,6 +59,9 @@ class LiteralHead:
             and self.lasts[end] - self.firsts[start] + 1 <= max_span
         ]
 
+    def words(self, span: Span) -> Sequence[int]:
+        return self.texts[span[0] : span[1] + 1]
+
     def mention(self, span: Span) -> float:
         weights = self.weights
         start = _read(weights, "mention_starts", self.states[self.firsts[span[0]]])
@@ -63,7 +72,8 @@ class LiteralHead:
         return alone + biases + both / math.sqrt(len(start))
 
     def antecedent(self, span: Span, earlier: Span, between: int) -> float:
-        """The four bilinear scores, each by its own quarter of the weights, what is said of the earlier one alone, and of the distance."""
+        """The four bilinear scores, each by its own quarter of the weights, what is said of the earlier one alone, of the distance, of the
+        same words and of the same last word."""
         weights = self.weights
         one, other = (
             [
@@ -82,11 +92,16 @@ class LiteralHead:
                 ]
                 total += other[row] @ quarter @ one[column]
         total /= math.sqrt(2 * size)
-        if "distance.weight" in weights:
+        if "pair.weight" in weights:
             classes = ["0", "1", "2", "3", "4-6", "7-14", "15-30", "31-62"]
             inside = [range(int(name.split("-")[0]), int(name.split("-")[-1]) + 1) for name in classes]
             number = next((number for number, few in enumerate(inside) if between in few), len(classes))
-            total += weights["distance.weight"][number] @ np.concatenate(one) + weights["distance.bias"][number]
+            said = weights["pair.weight"] @ np.concatenate(one) + weights["pair.bias"]
+            total += said[number]
+            if self.words(span) == self.words(earlier):
+                total += said[len(classes) + 1]
+            if self.words(span)[-1] == self.words(earlier)[-1]:
+                total += said[len(classes) + 2]
         return total if self.singletons else total + self.mention(span) + self.mention(earlier)
 
     def kept(self, max_span: int, top: float, gold: Collection[Span] = ()) -> list[Span]:

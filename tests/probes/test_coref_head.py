@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import random
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from planted import plant
@@ -41,14 +43,20 @@ def cut_of(sentences: list[list[int]], entities: list[list[tuple[int, int]]]) ->
         first=ends - counts,
         last=ends - 1,
         sentences=np.repeat(np.arange(len(sentences)), [len(words) for words in sentences]),
+        texts=texts_of(len(ends)),
         bounds=np.array([0, ends[-1]]),
         mentions=np.array(mentions, np.int64).reshape(-1, 3),
     )
 
 
+def texts_of(words: int) -> npt.NDArray[Any]:
+    """Return the number of each word's text: one that comes everywhere, some that come again, and some that do not."""
+    return np.array([0 if number % 3 == 0 else number % 13 for number in range(words)], np.int64)
+
+
 def given_of(cut: CutText) -> dict[str, torch.Tensor]:
     arrays = {"first": cut.first, "last": cut.last, "reach": reaches(cut, 0, len(cut.first), MAX_SPAN)}
-    arrays |= {"mentions": cut.mentions, "pieces": np.array(len(cut.pieces))}
+    arrays |= {"texts": cut.texts, "mentions": cut.mentions, "pieces": np.array(len(cut.pieces))}
     return {name: torch.from_numpy(values) for name, values in arrays.items()}
 
 
@@ -77,7 +85,8 @@ def head_of(ffnn: int = 0, *, singletons: bool = False, seed: int = 0) -> corefe
 
 def literal(head: coreference.CorefHead, states: torch.Tensor, sentences: list[list[int]]) -> LiteralHead:
     weights = {name: value.numpy() for name, value in head.state_dict().items()}
-    return LiteralHead(weights, states.numpy(), sentences, singletons=head.shape.singletons)
+    texts = texts_of(sum(map(len, sentences))).tolist()
+    return LiteralHead(weights, states.numpy(), sentences, texts, singletons=head.shape.singletons)
 
 
 def compare(name: str, ffnn: int, *, singletons: bool) -> None:
@@ -119,9 +128,19 @@ def _compare_some() -> None:
         ),
         ("stable=True)[:count].sort().values", "stable=True)[:count]"),
         ("stable=True)[:count].sort().values", "stable=True)[1 : count + 1].sort().values"),
-        ("own[:, None] + mentions", "mentions"),
+        ("own.scores[:, None] + earlier.scores", "earlier.scores"),
         ("if not self.shape.singletons:", "if True:"),
         ("right=True) - 1", "right=False) - 1"),
+        ("(own.alike[:, None, way] == earlier.alike[:, way]) * alike", "alike"),
+        ("alike[:, way, None]", "alike[:, 0, None]"),
+        ("numbers, words[ends]", "numbers, words[starts]"),
+        ("mentions.part(rows), mentions.part(earlier)", "mentions.part(rows), mentions.part(rows)"),
+        ("numbers * base + further", "numbers * base"),
+        ("numbers * base + further", "further"),
+        (
+            "words[(starts + place).clamp(max=len(words) - 1)] + 1, 0)",
+            "words[(starts + place).clamp(max=len(words) - 1)], 0)",
+        ),
         ("(scores - farthest) @", "scores @"),
         ("rows[:, None] + ahead - columns", "rows[:, None] - columns"),
         ("kept[scores[kept] > 0] if self.shape.singletons", "kept[scores[kept] > 0] if False"),
@@ -129,7 +148,7 @@ def _compare_some() -> None:
         ("dtype=torch.bool).triu(ahead)", "dtype=torch.bool).triu(ahead + 1)"),
         ("torch.maximum(found, best[rows])", "found"),
         ("inside = ends - starts < reach[starts]", "inside = ends - starts <= reach[starts]"),
-        ("rows.start - earlier.start)", "rows.start)"),
+        ("ahead = rows.start - earlier.start", "ahead = rows.start"),
         ("none = torch.where(gold.any(1), -torch.inf, 0.0)", "none = torch.where(gold.any(1), 0.0, 0.0)"),
         ("functional.pad(scores, (1, 0)).logsumexp(1)", "scores.logsumexp(1)"),
         ('reduction="sum")', 'reduction="mean")'),

@@ -156,6 +156,12 @@ def test_each_word_has_the_pieces_that_it_has_alone_and_one_that_has_none_is_unk
     assert [len(own) for own in pieces].count(1) < len(words)
 
 
+def test_words_that_are_equal_in_any_case_share_a_number_and_no_others() -> None:
+    words = ["The", "raven", "the", "Raven", "STRASSE", "Straße", "ravens", "-LRB-", "the"]
+    (cut,) = cut_texts([text_of([" ".join(words[:4]), " ".join(words[4:])])], Tokenizer("cased"), CorefConfig()).cut
+    assert cut.texts.tolist() == [0, 1, 0, 1, 2, 2, 3, 4, 0]
+
+
 def test_spans_of_a_part_are_those_of_the_whole_that_lie_in_it() -> None:
     rng = random.Random(6)
     words = [rng.choice(["the", "raven", "nevermore"]) for _ in range(40)]

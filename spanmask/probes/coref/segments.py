@@ -31,13 +31,15 @@ class CutText:
     """A document of W words in P pieces, cut into S segments.
 
     pieces: (P,) ids. first, last: (W,) int64, the first and last piece of each word. sentences: (W,) int64, which sentence a word is of.
-    bounds: (S + 1,) int64, the pieces at which segments begin, and P. mentions: (M, 3) int64, first word, last word and entity of each.
+    texts: (W,) int64, numbers from 0 on that the same words, in any case, share. bounds: (S + 1,) int64, the pieces at which segments
+    begin, and P. mentions: (M, 3) int64, first word, last word and entity of each.
     """
 
     pieces: npt.NDArray[Any]
     first: Offsets
     last: Offsets
     sentences: Offsets
+    texts: Offsets
     bounds: Offsets
     mentions: Offsets
 
@@ -105,12 +107,15 @@ def _cut(text: Text, counts: Offsets, pieces: npt.NDArray[Any], room: int) -> Cu
     """Return a document whose words have some pieces, cut."""
     words = offsets_of(counts)
     lengths = np.array([len(sentence) for sentence in text.sentences], np.int64)
+    numbers: dict[str, int] = {}
+    texts = [numbers.setdefault(word.casefold(), len(numbers)) for word in text.words]
     found = [(*mention, entity) for entity, mentions in enumerate(text.entities) for mention in mentions]
     return CutText(
         pieces=pieces,
         first=words[:-1],
         last=words[1:] - 1,
         sentences=np.repeat(np.arange(len(lengths)), lengths),
+        texts=np.array(texts, np.int64),
         bounds=segment_bounds(words[1:], words[np.cumsum(lengths)], room),
         mentions=np.array(sorted(found), np.int64).reshape(-1, 3),
     )

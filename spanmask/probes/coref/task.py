@@ -370,6 +370,7 @@ def given_of(segments: Segments, batch: Batch, max_span: int) -> dict[str, Tenso
         "first": first,
         "last": last,
         "reach": reaches(text, begin, end, max_span),
+        "texts": text.texts[begin:end],
         "mentions": mentions - np.array([begin, begin, 0]),
         "pieces": np.array(bounds[-1] - bounds[0]),
     }
