@@ -135,9 +135,8 @@ class CorefHead(nn.Module):
     mentions, in the order of their starts and then ends:
 
     first, last: (W,) int64, the slots that a word's first and last piece are. reach: (W,) int64, how many candidates begin at a word: it
-    alone, it and the next, and so on. texts: (W,) int64, numbers from 0 on that the same words
-    share. mentions: (M, 3) int64, first word, last word and entity of each; for training alone, and those that
-    are no candidates count nothing. pieces: () int64, how many there are.
+    alone, it and the next, and so on. texts: (W,) int64, numbers from 0 on that the same words share. mentions: (M, 3) int64, first word,
+    last word and entity of each; for training alone, and those that are no candidates count nothing. pieces: () int64, how many there are.
     """
 
     def __init__(self, config: SpanBertConfig, shape: CorefShape) -> None:
@@ -311,13 +310,13 @@ def _candidates(reach: Tensor) -> tuple[Tensor, Tensor]:
 def _alike(words: Tensor, starts: Tensor, ends: Tensor) -> Tensor:
     """Return numbers for each of k spans, (k, 2): one that those of the same words share, one that those with the same last word do.
 
-    words: (W,) the number of each word's text; W > 0.
+    words: (W,) the number of each word's text.
     """
-    numbers, base = words[starts], int(words.max()) + 2
+    numbers = words[starts]
     for place in range(1, int((ends - starts).max()) + 1 if len(starts) else 0):
         # Word by word, so that no more is held than numbers of spans; 0 is no word.
         further = torch.where(starts + place <= ends, words[(starts + place).clamp(max=len(words) - 1)] + 1, 0)
-        numbers = torch.unique(numbers * base + further, return_inverse=True)[1]
+        numbers = torch.unique((numbers << 32) + further, return_inverse=True)[1]
     return torch.stack([numbers, words[ends]], 1)
 
 

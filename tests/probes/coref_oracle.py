@@ -47,6 +47,13 @@ class LiteralHead:
                 self.lasts.append(piece - 1)
                 self.sentence.append(number)
         self.pieces = piece
+        self.reading: dict[tuple[str, int], np.ndarray] = {}
+
+    def read(self, name: str, piece: int) -> np.ndarray:
+        """What a reader makes of a piece's state, told once."""
+        if (name, piece) not in self.reading:
+            self.reading[name, piece] = _read(self.weights, name, self.states[piece])
+        return self.reading[name, piece]
 
     def candidates(self, max_span: int) -> list[Span]:
         words = range(len(self.firsts))
@@ -64,8 +71,8 @@ class LiteralHead:
 
     def mention(self, span: Span) -> float:
         weights = self.weights
-        start = _read(weights, "mention_starts", self.states[self.firsts[span[0]]])
-        end = _read(weights, "mention_ends", self.states[self.lasts[span[1]]])
+        start = self.read("mention_starts", self.firsts[span[0]])
+        end = self.read("mention_ends", self.lasts[span[1]])
         alone = weights["start_score.weight"][0] @ start + weights["end_score.weight"][0] @ end
         biases = weights["start_score.bias"][0] + weights["end_score.bias"][0]
         both = (weights["mention_pair.weight"] @ start + weights["mention_pair.bias"]) @ end
@@ -76,10 +83,7 @@ class LiteralHead:
         same words and of the same last word."""
         weights = self.weights
         one, other = (
-            [
-                _read(weights, "starts", self.states[self.firsts[start]]),
-                _read(weights, "ends", self.states[self.lasts[end]]),
-            ]
+            [self.read("starts", self.firsts[start]), self.read("ends", self.lasts[end])]
             for start, end in (span, earlier)
         )
         size = len(one[0])

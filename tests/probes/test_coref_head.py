@@ -135,8 +135,8 @@ def _compare_some() -> None:
         ("alike[:, way, None]", "alike[:, 0, None]"),
         ("numbers, words[ends]", "numbers, words[starts]"),
         ("mentions.part(rows), mentions.part(earlier)", "mentions.part(rows), mentions.part(rows)"),
-        ("numbers * base + further", "numbers * base"),
-        ("numbers * base + further", "further"),
+        ("(numbers << 32) + further", "(numbers << 32)"),
+        ("(numbers << 32) + further", "further"),
         (
             "words[(starts + place).clamp(max=len(words) - 1)] + 1, 0)",
             "words[(starts + place).clamp(max=len(words) - 1)], 0)",
