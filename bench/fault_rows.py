@@ -395,7 +395,7 @@ loading/test_loading_state a_state_that_is_one_unit_behind_is_found""",
         "engines, jobs, orders, kills, stores, hash seeds, time zones, locales, masks of modes, processors",
         (24, 24),
         "one digest",
-        """presharding/test_presharding_determinism any_number_of_jobs_writes_the_same_bytes any_order_of_units_writes_the_same_bytes
+        """presharding/test_presharding_determinism two_jobs_write_the_bytes_of_one any_order_of_units_writes_the_same_bytes
 presharding/test_presharding_determinism the_environment_changes_no_byte
 presharding/test_presharding_engines every_way_of_one_process_has_the_digest no_mask_zone_or_locale_moves_the_digest
 presharding/test_presharding_engines an_object_store_has_the_digest every_command_has_the_digest a_dask_cluster_has_the_digest

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from figures import figure
 from hostile import changed_file, joined_tensors, split_tensors
 from safetensors.torch import load_file, save_file
 from small import VOCABULARY
@@ -319,7 +320,7 @@ def _attack(folders: Sequence[Path], place: Path, seeds: range) -> Counter[str]:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("count", [60, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [60, pytest.param(figure(500, 2000), marks=pytest.mark.slow, id="slow")])
 def test_no_model_folder_breaks_its_readers(
     exported: Path, with_tokenizer: Path, pickled: list[Path], tmp_path: Path, count: int
 ) -> None:

@@ -60,12 +60,11 @@ def mixed(make_lab: Any) -> tuple[Any, list[Path]]:
     return lab, inputs
 
 
-@pytest.mark.parametrize("jobs", [2, pytest.param(3, marks=pytest.mark.slow)])
-def test_any_number_of_jobs_writes_the_same_bytes(mixed: Any, jobs: int) -> None:
+def test_two_jobs_write_the_bytes_of_one(mixed: Any) -> None:
     lab, inputs = mixed
-    lab.run(inputs, f"jobs{jobs}", jobs=jobs, holdout=0.2, random_ids="unigram")
-    assert lab.tree(f"jobs{jobs}") == lab.tree("jobs1")
-    assert verify(lab.folder / f"jobs{jobs}").ok
+    lab.run(inputs, "jobs2", jobs=2, holdout=0.2, random_ids="unigram")
+    assert lab.tree("jobs2") == lab.tree("jobs1")
+    assert verify(lab.folder / "jobs2").ok
     assert len([name for name in lab.tree("jobs1") if name.startswith("train/shard")]) > 10
 
 

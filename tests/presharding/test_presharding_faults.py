@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from functools import cached_property
@@ -31,7 +32,7 @@ class Faults:
         # A document that is left out, so that there is a list of such to be put in its place, too.
         for number, path in enumerate((self.old, self.new)):
             path.write_bytes(b"bad \xff\n\n" * (number + 1) + path.read_bytes())
-        self.run_old("old")
+        self.lab.run(self.old, "old", holdout=0.3, **self.options)
         self.lab.run(self.new, "new", seed=8, **self.options)
         self.number = 0
 
@@ -56,7 +57,8 @@ class Faults:
         return ended
 
     def run_old(self, out: str) -> None:
-        self.lab.run(self.old, out, holdout=0.3, **self.options)
+        """Put the dataset there that another run left."""
+        shutil.copytree(self.lab.folder / "old", self.lab.folder / out, dirs_exist_ok=True)
 
     def run_new(self, out: str) -> None:
         self.lab.run(self.new, out, seed=8, overwrite=True, **self.options)

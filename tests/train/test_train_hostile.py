@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from figures import figure
 from hostile import changed_file, changed_json
 from safetensors.torch import load_file, save_file
 from train.conftest import config_of
@@ -267,7 +268,7 @@ def _attack(shards: Path, trained_run: Path, place: Path, seeds: range) -> Count
 
 @pytest.mark.faults
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("count", [30, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [30, pytest.param(figure(150, 500), marks=pytest.mark.slow, id="slow")])
 def test_no_run_breaks_its_readers(shards: Path, trained_run: Path, tmp_path: Path, count: int) -> None:
     found = _attack(shards, trained_run, tmp_path, range(count))
     print(f"{count} hostile runs: {dict(found)}")
