@@ -9,6 +9,7 @@ import numpy as np
 import oracle
 import pytest
 import strategies as shapes
+from figures import figure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
@@ -90,7 +91,7 @@ def test_kernels_equal_the_oracle(case):
 
 @pytest.mark.slow
 @given(case=shapes.cases(max_words=60))
-@settings(max_examples=4000, deadline=None)
+@settings(max_examples=figure(1500, 4000), deadline=None)
 def test_kernels_equal_the_oracle_at_length(case):
     test_kernels_equal_the_oracle.hypothesis.inner_test(case)
 
@@ -208,22 +209,26 @@ def distribution_p_value(pattern: tuple[int, ...], rows: int, ratio: Fraction, l
 
 #: Probability that a sound sampler fails the whole of a test over many patterns.
 FALSE_ALARM = 1e-6
+RATIOS = [Fraction(3, 10), Fraction(1, 2), Fraction(15, 100)]
 
 
-@pytest.mark.parametrize("ratio", [Fraction(3, 10), pytest.param(Fraction(15, 100), marks=pytest.mark.slow)])
-def test_the_distribution_is_the_exact_enumeration_for_short_patterns(ratio):
-    tried = all_word_length_patterns(4)
+def test_the_distribution_is_the_exact_enumeration_for_short_patterns():
+    tried, ratio = all_word_length_patterns(4), Fraction(3, 10)
     for pattern in tried:
         law = oracle.exact_paper_distribution(pattern, ratio, Fraction(1, 5), 10)
         assert distribution_p_value(pattern, 20_000, ratio, law) > FALSE_ALARM / len(tried), pattern
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ratio", [Fraction(3, 10), Fraction(1, 2), Fraction(15, 100)])
+@pytest.mark.parametrize("ratio", RATIOS)
 def test_the_distribution_is_the_exact_enumeration_for_all_patterns_of_six_words(ratio):
-    tried = all_word_length_patterns(6)
+    """Of up to four words at each ratio, of more at one of them; at each in a long run."""
+    share, short = figure(len(RATIOS), 1), all_word_length_patterns(4)
+    longer = [pattern for pattern in all_word_length_patterns(6) if len(pattern) > 4]
+    tried = [*short, *longer[RATIOS.index(ratio) % share :: share]]
     for pattern in tried:
         law = oracle.exact_paper_distribution(pattern, ratio, Fraction(1, 5), 10)
+        assert sum(law.values()) == 1
         assert distribution_p_value(pattern, 40_000, ratio, law) > FALSE_ALARM / len(tried), pattern
 
 

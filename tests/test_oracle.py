@@ -440,13 +440,6 @@ def test_exact_distributions_sum_to_one_over_all_patterns_of_four_words(ratio):
         assert all(probability > 0 for probability in distribution.values())
 
 
-@pytest.mark.slow
-def test_exact_distributions_sum_to_one_over_all_patterns_of_six_words():
-    for pattern in itertools.product((1, 2, 3), repeat=6):
-        distribution = oracle.exact_paper_distribution(pattern, Fraction("0.3"), Fraction(1, 5), 10)
-        assert sum(distribution.values()) == 1
-
-
 @given(lengths=word_length_patterns(max_words=6), percent=st.integers(1, 90))
 @settings(max_examples=50, deadline=None)
 def test_every_sample_is_among_the_exact_outcomes(lengths, percent):

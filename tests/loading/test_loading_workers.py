@@ -154,10 +154,14 @@ def test_what_a_data_loader_hides_is_an_error(shards: ShardSet) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("layout", "workers", "persistent"), each_two(LAYOUTS, [0, 1, 2, 3], [True, False]))
+@pytest.mark.parametrize(
+    ("layout", "workers", "persistent", "steps"),
+    each_two(LAYOUTS, [0, 1, 2, 3], [True, False], [0, 1, 5, -2, -1, "all", "end"]),
+)
 def test_a_stateful_data_loader_resumes_anywhere_and_goes_on_with_the_next_epoch(
-    shards: ShardSet, layout: str, workers: int, persistent: bool
+    shards: ShardSet, layout: str, workers: int, persistent: bool, steps: int | str
 ) -> None:
+    """After so many batches, or but so many; after the last one, or once the end was seen."""
     wanted = own_epochs(shards, layout, 4)
 
     def make() -> Any:
@@ -165,18 +169,18 @@ def test_a_stateful_data_loader_resumes_anywhere_and_goes_on_with_the_next_epoch
         return around("StatefulDataLoader", loader_of(shards, layout), **options)
 
     count = len(wanted[1])
-    for steps in (0, 1, 5, count - 2, count - 1, count, None):
-        first = make()
-        assert same(list(first), wanted[0])
-        taken = list(itertools.islice(iter(first), steps))
-        again = make()
-        again.load_state_dict(first.state_dict())
-        # After the last batch, workers have yet to say that it was; without workers, and after the end, the next epoch is due.
-        if steps is not None and (steps < count or workers):
-            taken += list(again)
-        assert same(taken, wanted[1]), steps
-        assert same(list(again), wanted[2]), steps
-        assert same(list(again), wanted[3]), steps
+    stop = {"all": count, "end": None}[steps] if isinstance(steps, str) else steps % count
+    first = make()
+    assert same(list(first), wanted[0])
+    taken = list(itertools.islice(iter(first), stop))
+    again = make()
+    again.load_state_dict(first.state_dict())
+    # After the last batch, workers have yet to say that it was; without workers, and after the end, the next epoch is due.
+    if stop is not None and (stop < count or workers):
+        taken += list(again)
+    assert same(taken, wanted[1])
+    assert same(list(again), wanted[2])
+    assert same(list(again), wanted[3])
 
 
 @pytest.mark.slow
@@ -323,9 +327,7 @@ def test_all_doors_are_pickled_before_and_after_use(dataset: Make, copied: Any, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("method", "used", "persistent"), each_two(["spawn", "forkserver"], [False, True], [True, False])
-)
+@pytest.mark.parametrize(("method", "used", "persistent"), [("spawn", True, False), ("forkserver", False, True)])
 def test_workers_start_with_any_method(shards: ShardSet, method: str, used: bool, persistent: bool) -> None:
     wanted = own_epochs(shards, "packed", 3)
     loader = loader_of(shards, "packed")
@@ -380,9 +382,16 @@ def loss_of(batch: Any) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(torch.zeros((len(labels), 2)), labels.clamp(max=1))
 
 
-@pytest.mark.parametrize("last", ["pad", "drop", "wrap"])
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("layout", "last", "workers"),
+    [
+        *((layout, last, 0) for layout in LAYOUTS for last in ("pad", "drop", "wrap")),
+        *(
+            pytest.param(*case, 2, marks=pytest.mark.slow)
+            for case in zip(LAYOUTS, ("pad", "wrap", "drop"), strict=True)
+        ),
+    ],
+)
 def test_no_rank_ever_has_a_loss_that_is_no_number(shards: ShardSet, layout: str, last: str, workers: int) -> None:
     # In the last global batch, some ranks have nothing of their own.
     world, size = 8, 3 if layout == "packed" else 7

@@ -300,8 +300,9 @@ def test_windows_of_a_byte_level_tokenizer_are_the_fast_ones(tmp_path: Any) -> N
 @needs_qa
 @pytest.mark.data
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["cased", "uncased"])
-@pytest.mark.parametrize("file", ["squad_dev_v1.1.rebuilt.json", "squadshifts_reddit_v1.0.json"])
+@pytest.mark.parametrize(
+    ("file", "name"), [("squad_dev_v1.1.rebuilt.json", "cased"), ("squadshifts_reddit_v1.0.json", "uncased")]
+)
 def test_windows_of_real_questions_are_the_fast_tokenizers_with_its_examples_labels(file: str, name: str) -> None:
     config = QaConfig(window=256, stride=64, stride_is="overlap")
     assert as_library(read_questions(QA / file), name, tokenizer_of(name), config, labels=True) > 10_000

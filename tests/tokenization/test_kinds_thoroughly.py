@@ -2,7 +2,7 @@
 
 With SPANMASK_THOROUGH set in the environment, which takes an hour, every code point, a million strings and all prose a kind are tried (of
 most of the prose the ids alone); without it all code points that are assigned (of ideographs and the like, and of the others, each
-sixty-fourth), 20,000 strings and a part of the prose.
+sixty-fourth; of these a third for each kind, in turn), 12,000 strings and a part of the prose.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 PROSE = Path(__file__).resolve().parents[3] / "shared" / "data" / "prose"
 _LOT = 4_000
 #: Characters of prose from each file.
-_SAMPLE = figure(150_000, 4_000_000)
+_SAMPLE = figure(60_000, 4_000_000)
 
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -51,6 +51,8 @@ def assert_all(name: str, texts: list[str]) -> None:
 def test_every_code_point_is_tokenized_as_by_the_library(kind: str) -> None:
     points = code_points(each=figure(64, 1))
     assert len(points) > figure(30_000, 1_100_000)
+    share = figure(3, 1)
+    points = points[[*KINDS].index(kind) % share :: share]
     for first in range(0, len(points), _LOT):
         assert_all(kind, around(points[first : first + _LOT]))
 
@@ -58,14 +60,14 @@ def test_every_code_point_is_tokenized_as_by_the_library(kind: str) -> None:
 @pytest.mark.timeout(3_600)
 @each_kind
 def test_random_strings_are_tokenized_as_by_the_library(kind: str) -> None:
-    for texts in strings(figure(20_000, 1_000_000), seed=12):
+    for texts in strings(figure(12_000, 1_000_000), seed=12):
         assert_all(kind, texts)
 
 
 @pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_random_strings_are_tokenized_as_by_the_library_by_kinds_made_otherwise(name: str) -> None:
-    for texts in strings(figure(4_000, 200_000), seed=13):
+    for texts in strings(figure(2_000, 200_000), seed=13):
         assert_all(name, texts)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import oracle
 import pytest
+from figures import figure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenization.unicode_texts import TEXTS
@@ -121,7 +122,7 @@ def test_any_model_does_as_the_library_does(**drawn: Any) -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=5_000)
+@settings(deadline=None, max_examples=figure(1_500, 5_000))
 @given(**MODELS)
 def test_any_model_does_as_the_library_does_at_length(**drawn: Any) -> None:
     assert_any_model(**drawn)

@@ -10,7 +10,6 @@ import pytest
 from children import run_child
 from figures import figure
 from tokenization.guarded_pages import PAGE
-from tokenization.reference import CASINGS
 
 FOLDER = Path(__file__).parent
 GUARDED = FOLDER / "guarded_pages.py"
@@ -33,10 +32,9 @@ def test_texts_against_an_unreadable_page_are_encoded(casing: str, specials: str
 
 @needs_mprotect
 @pytest.mark.slow
-@pytest.mark.parametrize("specials", ["text", "parse"])
-@pytest.mark.parametrize("casing", CASINGS)
+@pytest.mark.parametrize(("casing", "specials"), [("cased", "text"), ("uncased", "parse")])
 def test_more_texts_against_an_unreadable_page_are_encoded(casing: str, specials: str) -> None:
-    seeds = range(1, figure(3, 11))
+    seeds = range(1, figure(2, 11))
     assert run_guarded("encode", casing, specials, *seeds) == len(seeds) * 201 * 5 * 2 * 2
 
 
@@ -93,6 +91,8 @@ def test_bounds_checked_kernels_give_the_librarys_tokens() -> None:
     result = run_child(
         *("-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider"),
         *(FOLDER / name for name in CHECKED),
+        # Megabytes show how long it takes, and no other index; what Python's own patterns find reads nothing of ours.
+        *("-k", "not linear and not oracle_splits and not time_does_not_depend"),
         NUMBA_BOUNDSCHECK="1",
     )
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]

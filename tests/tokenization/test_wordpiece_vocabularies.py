@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from figures import figure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenization.reference import Reference, assert_as_library
@@ -79,9 +80,9 @@ def test_any_vocabulary_gives_the_librarys_tokens(
 
 
 @pytest.mark.slow
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=figure(1000, 3000), deadline=None)
 @given(known=st.lists(entries, max_size=40), texts=st.lists(words, min_size=1, max_size=5), cased=st.booleans())
-def test_thousands_of_vocabularies_give_the_librarys_tokens(known: list[str], texts: list[str], cased: bool) -> None:
+def test_many_vocabularies_give_the_librarys_tokens(known: list[str], texts: list[str], cased: bool) -> None:
     assert_both_agree(vocabulary_of(known, cased=cased), texts)
 
 

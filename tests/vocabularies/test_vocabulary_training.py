@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from figures import figure
 from tokenizers import Tokenizer as Library
 from transformers import AutoTokenizer
 
@@ -145,7 +146,7 @@ def test_bytes_are_the_same_whatever_threads_and_hash_maps_do(
 @pytest.mark.parametrize("kind", KINDS)
 def test_many_trainings_give_the_same_bytes(tmp_path: Path, kind: str, size: int) -> None:
     text, seen = _write(tmp_path, STORIES), set[str]()
-    for _ in range(5):
+    for _ in range(figure(3, 5)):
         train_vocabulary(text, tmp_path / "out", TrainingConfig.of(kind=kind, size=size), overwrite=True)
         seen.add(hashlib.sha256(repr(_bytes(tmp_path / "out")).encode()).hexdigest())
     assert len(seen) == 1
