@@ -99,7 +99,7 @@ cli/test_cli_streams presharding_is_done_whatever_the_streams_are an_error_keeps
     ),
     _row(
         "B1",
-        "every bit of a small shard flipped: its digest, `verify`, the reader",
+        "every bit of a small shard flipped: its digest, the reader, and of `verify` each seventh (all in a long run)",
         (44_560, 44_560),
         "found by the digest, by `verify`; reading gives rows as written or none",
         """shard/test_corruption the_digest_finds_every_flipped_bit_of_a_shard a_flipped_bit_of_a_shard_never_gives_another_row

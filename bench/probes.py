@@ -4,7 +4,7 @@
 
 Every task is fine-tuned by the command as a user would give it, from a BERT that somebody else pre-trained and from its shape with random
 weights; a killed run goes on where it was, and a family that is measured later joins those in FILE. The BERT is a check of the engine and
-**no baseline**: what its training has seen of a task's kind stands beside its figures. All of it takes four hours on two cores.
+**no baseline**: what its training has seen of a task's kind stands beside its figures.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ FAMILIES: dict[str, dict[str, Probe]] = {
 
 
 def measure(data: Path, bert: Path, work: Path, families: Iterable[str], jobs: int) -> dict[str, Any]:
-    """Run what is not done yet of some families, and return the record of each, with the seconds it took if none of it was begun before.
+    """Run what is not done yet of some families, and return the record of each, with the seconds it took if it was run in one piece.
 
     Parameters
     ----------
@@ -119,18 +119,24 @@ def measure(data: Path, bert: Path, work: Path, families: Iterable[str], jobs: i
         }
         begun, start = any(folder.exists() for folder in folders.values()), time.perf_counter()
         with ThreadPoolExecutor(jobs) as pool:
-            running = {
-                key: pool.submit(_run, probes[key[0]], data, models[key[1]], folder) for key, folder in folders.items()
-            }
-        seconds = None if begun else time.perf_counter() - start
+            asked = ((probes[name], data, models[kind], folder) for (name, kind), folder in folders.items())
+            # Where one fails or is interrupted, what did not begin is cancelled.
+            done = dict(zip(folders, pool.map(_run, *zip(*asked, strict=True)), strict=True))
+        seconds = _seconds(work / f"{family}.seconds", None if begun else time.perf_counter() - start)
         tasks = {
-            name: {"seen": probe.seen, **{kind: running[name, kind].result() for kind in models}}
-            for name, probe in probes.items()
+            name: {"seen": probe.seen, **{kind: done[name, kind] for kind in models}} for name, probe in probes.items()
         }
         parameters = {name: [probe.command, *probe.options, *probe.tuned, *_MACHINE] for name, probe in probes.items()}
         taken = {"jobs": jobs, "seconds": seconds}
         found[family] = protocol.record(QUESTION, parameters, {"tasks": tasks, "taken": taken}, ["torch"])
     return found
+
+
+def _seconds(file: Path, taken: float | None) -> float | None:
+    """Return what a family took, which is kept in a file; None where it was not run in one piece."""
+    if taken is not None:
+        file.write_text(f"{taken:.1f}\n", "utf-8")
+    return float(file.read_text("utf-8")) if file.exists() else None
 
 
 def _run(probe: Probe, data: Path, model: Path, out: Path) -> dict[str, Any]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from itertools import product
 from pathlib import Path
 
 import pytest
 import spaceless
 import trained
-from figures import figure
 from schemes import SCHEMES
-from together import each_two
+from together import each_two_or_all
 
 from spanmask import PreshardConfig, audit, preshard, verify
 from spanmask.words import LINES
@@ -50,7 +48,7 @@ def test_text_without_spaces_is_masked_as_much_as_asked_for(tmp_path: Path, lang
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("language", "tokenizer", "scheme"),
-    figure(each_two, lambda *values: [*product(*values)])([*spaceless.LANGUAGES], [*spaceless.TOKENIZERS], [*SCHEMES]),
+    each_two_or_all([*spaceless.LANGUAGES], [*spaceless.TOKENIZERS], [*SCHEMES]),
 )
 def test_text_without_spaces_is_masked_with_every_tokenizer_and_scheme(
     tmp_path: Path, tell: Callable[[str], None], language: str, tokenizer: str, scheme: str

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from itertools import combinations, product
 from typing import Any
 
+from figures import THOROUGH
+
 Case = tuple[Any, ...]
+
+
+def each_two_or_all(*values: Sequence[Any]) -> list[Case]:
+    """Return what `each_two` does; in a long run all combinations."""
+    return [*product(*values)] if THOROUGH else each_two(*values)
 
 
 def each_two(*values: Sequence[Any]) -> list[Case]:

@@ -56,8 +56,8 @@ _ROWS, _BLOCK_MENTIONS = 1024, 1 << 14
 class CorefShape:
     """What a head is made of, and what it keeps.
 
-    ffnn: width of its hidden layers; 0: none, and no distances. dropout: behind them. top: spans kept for each piece of a document.
-    singletons: whether mentions are learnt for themselves, so that one without antecedent can be told.
+    ffnn: width of its hidden layers; 0: none, and nothing of distances and of the same words. dropout: behind them. top: spans kept for
+    each piece of a document. singletons: whether mentions are learnt for themselves, so that one without antecedent can be told.
     """
 
     ffnn: int = 1024
@@ -135,8 +135,9 @@ class CorefHead(nn.Module):
     mentions, in the order of their starts and then ends:
 
     first, last: (W,) int64, the slots that a word's first and last piece are. reach: (W,) int64, how many candidates begin at a word: it
-    alone, it and the next, and so on. texts: (W,) int64, numbers from 0 on that the same words share. mentions: (M, 3) int64, first word,
-    last word and entity of each; for training alone, and those that are no candidates count nothing. pieces: () int64, how many there are.
+    alone, it and the next, and so on. texts: (W,) int64, numbers from 0 on that the same words, in any case, share. mentions: (M, 3) int64,
+    first word, last word and entity of each; for training alone, and those that are no candidates count nothing. pieces: () int64, how many
+    there are.
     """
 
     def __init__(self, config: SpanBertConfig, shape: CorefShape) -> None:
@@ -162,7 +163,7 @@ class CorefHead(nn.Module):
         kept = self._kept(scores.detach().masked_fill((owners >= 0) & self.shape.singletons, torch.inf), given)
         if len(kept):
             spans = self._read(firsts, lasts, starts[kept], ends[kept])
-            mentions = _Mentions(scores[kept], _alike(given["texts"], starts[kept], ends[kept]))
+            mentions = self._mentions(_Spans(starts[kept], ends[kept], scores[kept]), given)
             joint = self._joint(self._looking(spans), _wide(spans), mentions, mentions, 0)
             loss = _antecedent_losses(joint, owners[kept]).mean()
         else:
@@ -182,7 +183,7 @@ class CorefHead(nn.Module):
         """
         windows = _windows(states, given)
         kept = self._likeliest(states, given, windows)
-        mentions = _Mentions(kept.scores, _alike(given["texts"], kept.starts, kept.ends))
+        mentions = self._mentions(kept, given)
         best, which = torch.full_like(kept.scores, -torch.inf), torch.full_like(kept.starts, -1)
         for later, looking, earlier, keys in self._meeting(states, given, windows, kept):
             for place in range(0, later.stop - later.start, _ROWS):
@@ -238,6 +239,12 @@ class CorefHead(nn.Module):
         """Return the numbers of the candidates kept, ascending; where singletons are learnt, of those that score above 0."""
         kept = _highest(scores, max(int(self.shape.top * int(given["pieces"])), 1))
         return kept[scores[kept] > 0] if self.shape.singletons else kept
+
+    def _mentions(self, spans: _Spans, given: Mapping[str, Tensor]) -> _Mentions:
+        """Return what pairs of spans are told by beside states; alike in nothing where no pair is asked for it."""
+        if self.pair is None:
+            return _Mentions(spans.scores, spans.starts.new_zeros(len(spans.starts), _ALIKE))
+        return _Mentions(spans.scores, _alike(given["texts"], spans.starts, spans.ends))
 
     def _joint(self, looking: _Looking, keys: Tensor, own: _Mentions, earlier: _Mentions, ahead: int) -> Tensor:
         """Return the scores of antecedents, (r, n), -inf where one does not come before.

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from spanmask_bench import probes, protocol
 from spanmask_bench.probe_runs import joined
 
@@ -67,3 +68,40 @@ def test_a_table_tells_how_long_a_family_took_where_it_was_run_in_one_piece() ->
     for taken, wanted in (({"jobs": 2, "seconds": 5400.0}, True), ({"jobs": 2, "seconds": None}, False)):
         table = probes.table({"families": {"glue": family | {"taken": taken}}})
         assert ("All of it took 1.5 hours, 2 commands of one thread at once." in table) == wanted
+
+
+def _measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int, failing: str = "") -> tuple[Any, list[str]]:
+    """Measure a family with commands that do nothing but tell of themselves; return its record and which were begun."""
+    begun = []
+
+    def run(probe: probes.Probe, data: Path, model: Path, out: Path) -> dict[str, Any]:
+        begun.append(out.name)
+        if out.name == failing:
+            raise RuntimeError(out.name)
+        out.mkdir(exist_ok=True)
+        return {"command": probe.command, "model": model.name, "out": out.name}
+
+    monkeypatch.setattr(probes, "_run", run)
+    monkeypatch.setattr(probes, "random_twin", lambda _, out: out)
+    return probes.measure(tmp_path, tmp_path / "bert", tmp_path / "work", ["relation"], jobs)["relation"], begun
+
+
+def test_commands_that_run_at_once_stand_under_their_tasks_and_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, _ = _measured(tmp_path, monkeypatch, jobs=3)
+    for number, task in enumerate(record["tasks"].values()):
+        for kind, model in (("pre-trained", "bert"), ("random", "random")):
+            assert task[kind] == {"command": "relation", "model": model, "out": f"relation-{number}-{kind}"}
+    # What a family took stays known once it is read again, and is not known of one that went on.
+    again, _ = _measured(tmp_path, monkeypatch, jobs=3)
+    assert again["taken"]["seconds"] == pytest.approx(record["taken"]["seconds"], abs=0.1)
+    (tmp_path / "work" / "relation.seconds").unlink()
+    assert _measured(tmp_path, monkeypatch, jobs=3)[0]["taken"] == {"jobs": 3, "seconds": None}
+
+
+def test_where_a_command_fails_no_other_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+    with pytest.raises(RuntimeError, match="relation-0-pre-trained"):
+        begun = _measured(tmp_path, monkeypatch, jobs=1, failing="relation-0-pre-trained")[1]
+    assert len({path.name for path in (tmp_path / "work").glob("relation-*")}) <= 1, begun

@@ -62,7 +62,7 @@ def _ran(folder: Path, pid: int) -> int:
 
 
 @pytest.mark.parametrize(
-    "number", [0, *(pytest.param(number, marks=pytest.mark.slow) for number in range(1, figure(2, 20)))]
+    "number", [0, *(pytest.param(number, marks=pytest.mark.slow) for number in range(1, figure(3, 20)))]
 )
 def test_a_worker_that_is_killed_costs_what_it_had_and_no_more(
     tmp_path: Path, cluster: DaskCluster, number: int
@@ -90,7 +90,7 @@ _FAILURES = "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cluster", [{_FAILURES: "0"}, {_FAILURES: "9"}], ids=["0", "9"], indirect=True)
+@pytest.mark.parametrize("cluster", [*figure([], [{}]), {_FAILURES: "0"}, {_FAILURES: "9"}], ids=str, indirect=True)
 def test_a_poison_unit_is_given_up_after_three_tries_and_no_other_with_it(tmp_path: Path, cluster: DaskCluster) -> None:
     """Seen to fail: without `workers=` in `Link.call`, Dask itself tries it as often as its owner configured."""
     for _ in range(2):

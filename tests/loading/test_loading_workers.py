@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from figures import figure
 from loading.conftest import Make
 from loading.test_loading_state import LAYOUTS, Unit, units_of
-from together import each_two
+from together import each_two, each_two_or_all
 from torch.utils.data import DataLoader
 
 from spanmask import PreshardConfig, ShardSet, preshard
@@ -156,12 +157,12 @@ def test_what_a_data_loader_hides_is_an_error(shards: ShardSet) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("layout", "workers", "persistent", "steps"),
-    each_two(LAYOUTS, [0, 1, 2, 3], [True, False], [0, 1, 5, -2, -1, "all", "end"]),
+    each_two_or_all(LAYOUTS, [0, 1, 2, 3], [True, False], [0, 1, 5, -2, -1, "all", "end"]),
 )
 def test_a_stateful_data_loader_resumes_anywhere_and_goes_on_with_the_next_epoch(
     shards: ShardSet, layout: str, workers: int, persistent: bool, steps: int | str
 ) -> None:
-    """After so many batches, or but so many; after the last one, or once the end was seen."""
+    """After so many batches (below 0: all but so many), after the last, or once the end was seen."""
     wanted = own_epochs(shards, layout, 4)
 
     def make() -> Any:
@@ -327,7 +328,9 @@ def test_all_doors_are_pickled_before_and_after_use(dataset: Make, copied: Any, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "used", "persistent"), [("spawn", True, False), ("forkserver", False, True)])
+@pytest.mark.parametrize(
+    ("method", "used", "persistent"), each_two_or_all(["spawn", "forkserver"], [False, True], [True, False])
+)
 def test_workers_start_with_any_method(shards: ShardSet, method: str, used: bool, persistent: bool) -> None:
     wanted = own_epochs(shards, "packed", 3)
     loader = loader_of(shards, "packed")
@@ -376,6 +379,10 @@ def test_own_workers_start_with_any_method(shards: ShardSet, method: str) -> Non
 # --- No batch without a target
 
 
+_LASTS = ["pad", "drop", "wrap"]
+_EACH_ONCE = [("padded", "pad"), ("bucketed", "wrap"), ("packed", "drop")]
+
+
 def loss_of(batch: Any) -> torch.Tensor:
     """Return the loss of a plain model, the mean over targets, as transformers reckons it; of two entries, for speed."""
     labels = (batch["labels"] if "labels" in batch else batch["mlm_labels"].long()).view(-1)
@@ -385,10 +392,10 @@ def loss_of(batch: Any) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("layout", "last", "workers"),
     [
-        *((layout, last, 0) for layout in LAYOUTS for last in ("pad", "drop", "wrap")),
+        *((*case, 0) for case in itertools.product(LAYOUTS, _LASTS)),
         *(
             pytest.param(*case, 2, marks=pytest.mark.slow)
-            for case in zip(LAYOUTS, ("pad", "wrap", "drop"), strict=True)
+            for case in figure(_EACH_ONCE, [*itertools.product(LAYOUTS, _LASTS)])
         ),
     ],
 )

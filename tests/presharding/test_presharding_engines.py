@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from figures import figure
 
 from spanmask import IncompleteShards, finalize, preshard
 from spanmask.engines.array import choose
@@ -218,7 +219,9 @@ def test_a_killed_command_has_the_digest_whoever_ends_it(
 
 @pytest.mark.slow
 @pytest.mark.faults
-@pytest.mark.parametrize(("dataset", "jobs", "killed"), [("whole", 2, True), ("paired", 2, True)])
+@pytest.mark.parametrize(
+    ("dataset", "jobs", "killed"), [*figure([], [("whole", 1, False)]), ("whole", 2, True), ("paired", 2, True)]
+)
 def test_a_dask_cluster_has_the_digest(
     dataset: str, jobs: int, killed: bool, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

@@ -73,7 +73,7 @@ def _assert_resumed(lab: Any, out: Path, jobs: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("at", [1, 4, 8, 13])
+@pytest.mark.parametrize("at", figure([1, 4, 8, 13], [1, 2, 4, 6, 8, 9, 11, 13]))
 def test_a_killed_run_goes_on_to_the_same_bytes(reference: Any, at: int, tell: Callable[[str], None]) -> None:
     out = reference.folder / f"killed-{at}"
     complete = _kill_after(reference, out, at, jobs=1 + at % 2)

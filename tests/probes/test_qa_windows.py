@@ -17,6 +17,7 @@ import numpy as np
 import oracle
 import pyarrow as pa
 import pytest
+from figures import figure
 from planted import planted
 from probes.conftest import QA, needs_qa
 from tokenization.unicode_texts import random_texts
@@ -301,7 +302,12 @@ def test_windows_of_a_byte_level_tokenizer_are_the_fast_ones(tmp_path: Any) -> N
 @pytest.mark.data
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("file", "name"), [("squad_dev_v1.1.rebuilt.json", "cased"), ("squadshifts_reddit_v1.0.json", "uncased")]
+    ("file", "name"),
+    [
+        ("squad_dev_v1.1.rebuilt.json", "cased"),
+        ("squadshifts_reddit_v1.0.json", "uncased"),
+        *figure([], [("squad_dev_v1.1.rebuilt.json", "uncased"), ("squadshifts_reddit_v1.0.json", "cased")]),
+    ],
 )
 def test_windows_of_real_questions_are_the_fast_tokenizers_with_its_examples_labels(file: str, name: str) -> None:
     config = QaConfig(window=256, stride=64, stride_is="overlap")

@@ -126,7 +126,7 @@ def test_a_flipped_bit_of_a_shard_never_gives_another_row(every, small, count):
 
 @pytest.mark.parametrize("every", [61, pytest.param(figure(7, 1), marks=pytest.mark.slow, id="slow")])
 def test_verify_fails_for_flipped_bits_of_a_shard(every, small, count):
-    """In 7 bytes every bit is flipped; the digest that `verify` begins with finds all bits (below)."""
+    """Each seventh bit in the slow leg, so each of a byte's eight once in 7 bytes; all in a long run. The digest meets all above."""
     (record,) = read_manifest(small).splits["train"].shards
     for place, bit in flips(small / record.path):
         if (8 * place + bit) % every == 0:

@@ -265,9 +265,10 @@ def test_some_values_put_into_a_manifest_are_read_or_refused(
 def test_any_value_put_into_a_manifest_is_read_or_refused(
     name: str, made: Callable[[str], Path], tmp_path: Path, tell: Callable[[str], None], count: Callable[[int], None]
 ) -> None:
-    """A seventh of the values, of each dataset others, those that open by a fifth of the readers in turn; all in a long run.
+    """A seventh of the values, of each dataset another, by a fifth of the readers in turn where they open.
 
-    A place has 15, 20 or 22 values, of which each seventh is some of every place and the same of no two in a row (SPANMASK_THOROUGH).
+    All by all in a long run (SPANMASK_THOROUGH). A place has 15, 20 or 22 values: two or more of each place are tried, and
+    not the same ones of two places in a row.
     """
     trial = Trial(made(name), tmp_path)
     turns = _after_opening(tmp_path)

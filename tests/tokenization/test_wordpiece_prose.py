@@ -53,5 +53,6 @@ def batches_of(name: str) -> Iterator[list[str]]:
 @pytest.mark.parametrize("name", FILES)
 def test_much_prose_gives_the_librarys_tokens(casing: str, name: str) -> None:
     """A sixteenth of it, all along each file; all of it in a long run."""
-    for batch in islice(batches_of(name), 0, None, figure(16, 1)):
+    for number, batch in enumerate(islice(batches_of(name), 0, None, figure(16, 1))):
+        assert number or sum(map(len, batch)) >= 100_000
         assert_as_library(tokenizer_of(casing), reference_of(casing), batch)

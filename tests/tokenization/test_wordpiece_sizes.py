@@ -57,7 +57,7 @@ def test_long_monotonous_texts_give_the_librarys_tokens(casing: str, unit: str) 
 @pytest.mark.timeout(600)
 @each_casing
 @each_unit
-def test_megabytes_of_anything_give_the_librarys_tokens(casing: str, unit: str) -> None:
+def test_long_texts_of_anything_give_the_librarys_tokens(casing: str, unit: str) -> None:
     text = text_of(unit, figure(500_000, 10_000_000))
     assert_as_library(tokenizer_of(casing), reference_of(casing), [text])
 

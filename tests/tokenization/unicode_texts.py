@@ -19,8 +19,8 @@ from spanmask.vocab import Vocabulary, load_vocabulary
 
 SURROGATES = range(0xD800, 0xE000)
 CODE_POINTS = [point for point in range(0x110000) if point not in SURROGATES]
-#: Without most of those planes that hold hardly more than private characters and none: of them one in 61, so some of every 128.
-NEAR_POINTS = [point for point in CODE_POINTS if point < 0x30000 or 0xE0000 <= point < 0xE0200 or point % 61 == 0]
+#: All but most of planes 3, behind its ideographs, to 16, where hardly anything is assigned: of those one in 61, so some of every 128.
+NEAR_POINTS = [point for point in CODE_POINTS if point < 0x33480 or 0xE0000 <= point < 0xE0200 or point % 61 == 0]
 
 #: Every character that Python or Unicode calls a space, a control or a format, as far as BERT may tell them apart.
 SPACES = [" ", "\n", *map(chr, [9, 11, 12, 13, 28, 29, 30, 31, 0x85, 0xA0, 0x1680, 0x180E])]
