@@ -35,22 +35,27 @@ def check_out(out: Out) -> None:
         It cannot be listed.
     """
     if isinstance(out, Path):
-        _check_folder(out)
-    elif not (out.size(MANIFEST) or out.size(f"{FOLDER}/{PLAN}")) and out.names():
-        raise ConfigError(f"{out}: objects lie below it, and no spanmask run began there; choose another --out")
+        if out.exists() and not out.is_dir():
+            raise ConfigError(f"{out}: a file stands there; choose another --out")
+        refuse_links(*(out / name for name in (FOLDER, *SPLITS)))
+    # Asked once more, since what lies there may be of a run that began in the meantime.
+    if not _has_begun(out) and _holds_anything(out) and not _has_begun(out):
+        what = "the folder is not empty" if isinstance(out, Path) else "objects lie below it"
+        raise ConfigError(f"{out}: {what}, and no spanmask run began there; choose another --out")
 
 
-def _check_folder(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder}: a file stands there; choose another --out")
-    refuse_links(*(folder / name for name in (FOLDER, *SPLITS)))
-    if not folder.is_dir() or (folder / MANIFEST).exists() or (folder / FOLDER).exists():
-        return
-    with reporting(folder, "list"):
-        if any(folder.iterdir()):
-            raise ConfigError(
-                f"{folder}: the folder is not empty, and no spanmask run began there; choose another --out"
-            )
+def _has_begun(out: Out) -> bool:
+    """Tell whether a run began there; one that ends has its manifest before its state goes."""
+    if isinstance(out, Path):
+        return (out / FOLDER).exists() or (out / MANIFEST).exists()
+    return bool(out.size(f"{FOLDER}/{PLAN}") or out.size(MANIFEST))
+
+
+def _holds_anything(out: Out) -> bool:
+    if not isinstance(out, Path):
+        return bool(out.names())
+    with reporting(out, "list"):
+        return out.is_dir() and any(out.iterdir())
 
 
 def finished_dataset(

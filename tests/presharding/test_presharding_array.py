@@ -28,10 +28,11 @@ from spanmask.engines.array import choose
 from spanmask.folders import sole_writer
 from spanmask.presharding import finishing, plan, read_plan, run_unit
 from spanmask.presharding import state as states
+from spanmask.presharding.existing import check_out
 from spanmask.presharding.plan_file import plan_to_json
 from spanmask.presharding.planning import make_plan
 from spanmask.presharding.running import Ran
-from spanmask.presharding.state import joined
+from spanmask.presharding.state import FOLDER, joined
 from spanmask.presharding.tasks import run_share
 
 
@@ -93,6 +94,7 @@ def test_a_lost_task_is_named_with_the_command_that_runs_just_that(whole: Any, t
     assert whole.tree("lost") == whole.wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["receipt", "shard", "end", "block", "cut"])
 def test_what_was_damaged_since_is_named_and_made_again(damage: str, whole: Any) -> None:
     out = f"damaged-{damage}"
@@ -143,6 +145,24 @@ def test_of_many_that_come_at_once_one_plans(whole: Any, monkeypatch: pytest.Mon
         one.join()
     assert (len(made), len(plans)) == (1, 6)
     assert len({str(plan_to_json(one)) for one in plans}) == 1
+
+
+def test_a_run_that_begins_while_its_folder_is_looked_at_is_no_other_thing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = Path.iterdir
+
+    def begun(folder: Path) -> Any:
+        (folder / FOLDER).mkdir()
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", begun)
+    check_out(tmp_path)
+    monkeypatch.undo()
+    (tmp_path / FOLDER).rmdir()
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="the folder is not empty, and no spanmask run began there"):
+        check_out(tmp_path)
 
 
 def test_two_at_once_on_one_number_write_the_same(whole: Any) -> None:
