@@ -203,10 +203,14 @@ def _verdicts(record: Mapping[str, Any]) -> Iterable[str]:
     (name, goal), *_ = GOAL.items()
     for task in record["tasks"].values():
         file, means = next(iter(task["pre-trained"]["mean"].items()))
-        above = means["conll_f1"] - means["equal_strings_conll_f1"]
-        asked = protocol.goals({name: above}, {name: goal})[name]
-        told = "; ".join([f"{above:.2f} points of CoNLL F1 above one entity for equal strings", *markdown.asked(asked)])
-        yield f"- {file}: {told}."
+        for figure, singletons in (
+            ("conll_f1", "with singletons"),
+            ("conll_f1_without_singletons", "without singletons"),
+        ):
+            above = means[figure] - means[f"equal_strings_{figure}"]
+            asked = markdown.asked(protocol.goals({name: above}, {name: goal})[name])
+            points = f"{above:.2f} points of CoNLL F1 above one entity for equal strings"
+            yield f"- {file}, {singletons}: {'; '.join([points, *asked])}."
 
 
 def _number(value: float | None) -> str:
