@@ -135,6 +135,7 @@ def test_kernels_know_arrays_only() -> None:
         }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("statement", "absent"),
     [

@@ -34,6 +34,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     return place_of(store.url("some/prefix"))
 
 
+@pytest.mark.slow
 def test_files_are_published_read_listed_and_removed(place: Place) -> None:
     place.publish("sub/b", memoryview(b"before"))
     place.publish("sub/b", b"0123")

@@ -67,6 +67,7 @@ def test_plain_text_becomes_its_documents_without_the_blank_lines_between_them(t
     ]
 
 
+@pytest.mark.slow
 def test_noun_chunks_are_the_parsers(tmp_path: Path, phrases: Path) -> None:
     choose = random.Random(2)
     words = ["the", "a", "cat", "dog", "ball", "saw", "had", "big", "new", ".", "mat"]
@@ -164,6 +165,7 @@ def _stopping(after: int) -> Callable[[int, int], None]:
     return on_progress
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["none", "flipped", "cut"])
 def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(damage: str, tmp_path: Path, rules: Path, long: Path) -> None:
     config, out = _config(rules, unit_bytes=1024, keep=["id"]), tmp_path / "out.jsonl.zst"

@@ -44,6 +44,7 @@ def ragged_block(
     )
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 2**64 - 1),
     sizes=st.lists(st.integers(1, 600), min_size=1, max_size=12),

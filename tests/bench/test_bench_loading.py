@@ -211,6 +211,7 @@ def test_groups_share_no_block(shards):
     assert set().union(*groups) == set(range(shards.block_count()))
 
 
+@pytest.mark.slow
 def test_the_bytes_that_the_system_counts_are_reported(folder, monkeypatch):
     """The first count that is as large as the shards; none where pages stayed in memory."""
     monkeypatch.setattr(cold_reads, "drop", lambda _: None)
@@ -230,6 +231,7 @@ def test_the_bytes_that_the_system_counts_are_reported(folder, monkeypatch):
         assert found["disk_bytes"] == (None if wanted is None else [useful, useful])
 
 
+@pytest.mark.slow
 def test_what_is_dropped_is_read_from_the_disk_again(folder, tmp_path):
     def read(*, drop):
         """Return the bytes that the process's reads of a new copy took from the disk."""

@@ -87,6 +87,7 @@ def tiny_run(tmp_path_factory):
     return done, folder / "out.json"
 
 
+@pytest.mark.slow
 def test_a_run_says_how_fast_every_contestant_is(tiny_run):
     done, path = tiny_run
     assert done.exit_code == 0

@@ -82,6 +82,7 @@ def _pipeline(padded, batch=1):
     return collator_pipeline.CollatorPipeline(load_vocabulary(VocabularyConfig()), padded=padded, batch=batch)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("padded", [True, False])
 @pytest.mark.parametrize("form", presharding.PEER_FORMS.values())
@@ -135,6 +136,7 @@ def test_the_collators_fastest_batch_is_chosen(files, tmp_path, monkeypatch):
 # --- Whole runs
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_reported(tmp_path, capfd):
     with pytest.raises(RuntimeError, match="exit code 2"):
         command_runs.CommandRun([str(tmp_path / "missing.txt")], tmp_path / "out").run()

@@ -54,6 +54,7 @@ def test_a_checkout_is_measured_beside_itself(text: Path, work: str) -> None:
     assert revisions.table(result).splitlines()[2].startswith(f"| {work} |")
 
 
+@pytest.mark.slow
 def test_a_contestant_that_ends_says_so(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="ended with exit code"):
         revisions.measure(str(ROOT), str(tmp_path / "none.jsonl"), rounds=1, work=["preshard"])

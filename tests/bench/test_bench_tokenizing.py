@@ -57,6 +57,7 @@ def test_made_up_words_follow_zipfs_law():
     assert 7 < ranked[0] / ranked[9] < 13
 
 
+@pytest.mark.slow
 def test_code_is_python_as_it_is_written():
     found = texts.code(300_000)
     assert found.size >= 300_000
@@ -77,6 +78,7 @@ def test_mixed_text_has_all_scripts_in_like_shares_and_is_the_same_every_time():
     assert texts.mixed(200_000).described == found.described
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["prose", *texts.NAMES])
 def test_a_text_is_divided_so_that_nothing_is_seen_twice(name):
     found = texts.parts(name, [], training=40_000, limit=30_000)
@@ -152,6 +154,7 @@ def _file(files, name):
     return files[name]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Some leave the file open.
 @pytest.mark.parametrize(
     ("name", "readers"),
@@ -206,6 +209,7 @@ def test_characters_of_byte_level_vocabularies_stand_for_all_bytes():
     assert byte_of["Ġ"] == ord(" ")
 
 
+@pytest.mark.slow
 def test_a_trained_tokenizer_is_kept_and_found_again(tmp_path, monkeypatch):
     monkeypatch.setattr(tokenizer_files, "user_cache_folder", lambda: tmp_path)
     trained = []
@@ -293,6 +297,7 @@ def tiny_run(files, tmp_path_factory):
     return done, folder / "out.json"
 
 
+@pytest.mark.slow
 def test_a_run_says_how_fast_every_contestant_is(tiny_run):
     done, path = tiny_run
     assert done.exit_code == 0

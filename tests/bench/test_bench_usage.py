@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+import pytest
 from spanmask_bench.usage import measure
 
 MIB = 1 << 20
@@ -15,6 +16,7 @@ def python(code):
     return [sys.executable, "-I", "-S", "-c", code]
 
 
+@pytest.mark.slow
 def test_the_peak_of_a_command_is_its_own_when_two_gigabytes_start_it():
     code = """
 import json, sys

@@ -18,6 +18,7 @@ from spanmask.errors import ConfigError
 from spanmask.probes.qa import QaConfig, cut_windows
 
 
+@pytest.mark.slow
 def test_a_peer_with_other_windows_is_not_measured_beside() -> None:
     tokenizer = tokenizer_of("uncased")
     passages = [*texts(6, 4), "Ödön said: the red house stood. " * 6]

@@ -76,6 +76,7 @@ def _ended(place: Path, limit: int, name: str, shell: Any, one_line: OneLine) ->
     return int(result.returncode)
 
 
+@pytest.mark.slow
 def test_a_shard_that_cannot_be_opened_is_not_a_damaged_one(ground: Path, shell: Any, one_line: OneLine) -> None:
     assert _ended(ground, 8, "verify", shell, one_line) == 4
 

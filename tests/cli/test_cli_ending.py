@@ -132,6 +132,7 @@ except BaseException as error:
 """
 
 
+@pytest.mark.slow
 @both
 @pytest.mark.parametrize("after", ["", "strike()"], ids=["time is up", "once more"])
 def test_a_signal_that_is_noted_ends_what_takes_too_long_and_a_second_one_at_once(
@@ -163,6 +164,7 @@ def test_another_error_of_a_finalizer_is_told_as_ever(tmp_path: Path) -> None:
     assert "ZeroDivisionError" in error
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs /proc to see what signals a process answers")
 @both
 def test_a_signal_at_any_moment_of_the_start_ends_with_its_code(number: signal.Signals, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ TOKENIZERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "reason"), TOKENIZERS.values(), ids=TOKENIZERS)
 def test_preshard_and_its_dry_run_tell_why_text_goes_through_the_library(
     shell: Shell, text: str, reason: str | None

@@ -34,6 +34,7 @@ def _dataset(shell: Any, model: Path) -> Path:
     return shards
 
 
+@pytest.mark.slow
 def test_tables_json_and_a_folder_tell_the_same(shell: Any) -> None:
     model = small_model(shell.folder / "model")
     shards = _dataset(shell, model)

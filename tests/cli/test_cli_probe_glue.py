@@ -68,6 +68,7 @@ def test_all_tasks_that_are_there_run_and_what_is_not_is_told(shell: Any, model:
     assert "no QNLI/train.tsv" in told["left_out"]
 
 
+@pytest.mark.slow
 def test_a_row_of_a_later_task_ends_all_before_the_first_training(shell: Any, model: Path) -> None:
     for task in ("sst2", "rte"):
         write_task(shell.folder / "glue", task)

@@ -201,6 +201,7 @@ def test_the_bar_says_for_how_long_it_waits_and_that_kernels_are_compiled(monkey
     assert threading.active_count() == before
 
 
+@pytest.mark.slow
 def test_workers_are_forks_though_the_bar_waits(shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     forks: list[bool] = []
     for name in ("a.txt", "b.txt"):

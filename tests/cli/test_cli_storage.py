@@ -33,6 +33,7 @@ def _in_mounts(script: str, *arguments: object) -> list[str]:
     return prefix
 
 
+@pytest.mark.slow
 @as_root
 def test_an_input_that_may_not_be_read_ends_with_4(shell: Any, one_line: Callable[[str], str]) -> None:
     if shutil.which("setpriv") is None:
@@ -87,6 +88,7 @@ def test_a_full_output_ends_with_4_and_the_same_command_goes_on(
     assert _tree(shell.folder / "place" / "out") == _tree(shell.folder / "reference")
 
 
+@pytest.mark.slow
 def test_a_file_that_may_not_grow_ends_with_4_and_the_same_command_goes_on(
     shell: Any, one_line: Callable[[str], str]
 ) -> None:

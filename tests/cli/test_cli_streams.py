@@ -44,6 +44,7 @@ def _said(streams: str) -> str:
     return FULL if streams == ">/dev/full" else ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)], ids="-".join)
 def test_help_of_every_command_meets_closed_and_full_streams(shell: Any, command: tuple[str, ...]) -> None:
     for streams in ("<&- 2>&-", ">/dev/full"):
@@ -81,6 +82,7 @@ def test_commands_on_a_dataset_meet_closed_and_full_streams(shell: Any, command:
     assert (shell.folder / "exported" / "train.jsonl").exists() == (command[0] == "export")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "code"), [(["nope"], 2), (["verify", "missing"], 2), (["preshard", "e.txt"], 2)])
 @pytest.mark.parametrize("streams", ["2>&-", "2>/dev/full", ">/dev/full"])
 def test_an_error_keeps_its_code_where_nobody_can_be_told(
@@ -89,6 +91,7 @@ def test_an_error_keeps_its_code_where_nobody_can_be_told(
     assert _run(shell, streams, *arguments).returncode == code
 
 
+@pytest.mark.slow
 def test_a_closed_standard_input_is_an_empty_one(shell: Any, one_line: OneLine) -> None:
     result = _run(shell, "<&-", "preshard", "-", "--format", "text", "--out", "out", "--seed", 1)
     assert (result.returncode, result.stdout) == (5, "")

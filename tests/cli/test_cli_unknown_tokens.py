@@ -53,6 +53,7 @@ _CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "text", "warning"), _CASES.values(), ids=_CASES)
 def test_a_share_of_unknown_tokens_is_told(shell: Shell, make: Any, text: str, warning: str | None) -> None:
     options, library = make(shell.folder)

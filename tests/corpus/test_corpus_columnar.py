@@ -46,6 +46,7 @@ def text_as(kind: str, texts: list[str | None]) -> pa.Array:
     return pa.array(texts, getattr(pa, kind)())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layout", "kind"), [pair for pair in product(LAYOUTS, KINDS) if pair != ("parquet", "dictionary of views")]
 )
@@ -295,6 +296,7 @@ def test_a_column_there_twice_is_refused(corpus: Any) -> None:
         corpus.parts(save(corpus, table, "stream"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["parquet", "file", "stream"])
 def test_flipped_bytes_never_do_worse_than_an_error_of_ours(corpus: Any, layout: str) -> None:
     table = pa.table(

@@ -80,6 +80,7 @@ def blocks(file: Any, config: CorpusConfig) -> Any:
     return (block for part in divide(file, config, 32 * MIB) for block in read_part(part, config))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", ["text", "kept"])
 @pytest.mark.parametrize("layout", WRITERS)
 def test_rows_that_share_their_bytes_are_decoded_some_at_a_time(corpus: Any, layout: str, field: str) -> None:
@@ -100,6 +101,7 @@ def test_rows_that_share_their_bytes_are_decoded_some_at_a_time(corpus: Any, lay
     assert peak < 128 * MIB
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", ["text", "kept"])
 @pytest.mark.parametrize("layout", WRITERS)
 def test_rows_that_are_too_long_are_not_decoded(corpus: Any, layout: str, field: str) -> None:

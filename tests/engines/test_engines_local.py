@@ -133,12 +133,14 @@ def test_a_worker_goes_on_before_it_is_looked_at_what_it_did(tmp_path: Path) -> 
     assert [outcome.unit for outcome in outcomes] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_unit_whose_worker_dies_is_tried_again_and_poison_is_given_up(tmp_path: Path) -> None:
     results, _ = _run(Squares(str(tmp_path), poison=(3,), weak=(1, 5)), range(8))
     assert results == {unit: None if unit == 3 else unit * unit for unit in range(8)}
     assert [_tries(tmp_path, unit) for unit in (1, 3, 5, 7)] == [2, TRIES, 2, 1]
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_stopped_is_ended_and_its_unit_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

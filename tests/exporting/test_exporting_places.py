@@ -222,6 +222,7 @@ def test_a_missing_shard_ends_the_command_with_5(dataset: Path, tmp_path: Path, 
     assert names(tmp_path) == ["shards"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "out"),
     [*((target, "out") for target in Target), *(("jsonl", f"out.jsonl{end}") for end in ("", ".gz", ".zst"))],

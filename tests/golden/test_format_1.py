@@ -130,6 +130,7 @@ def test_masks_of_format_1_are_neither_drawn_anew_nor_audited_nor_compared() -> 
         verify_source(folder, [FOLDER / "tales.txt"], jobs=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["audit"], ["verify", "--source"], ["train", "--seed", 1, "--masks", "fresh"]])
 def test_commands_that_need_new_masks_end_with_2(command: list[Any], shell: Any) -> None:
     inputs = [FOLDER / "tales.txt"] if "--source" in command else ["--out", "run"] if "train" in command else []

@@ -23,6 +23,7 @@ def enwiki(tmp_path_factory: pytest.TempPathFactory) -> spanmask.ShardSet:
     return spanmask.open(out)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize("size", [8, 64])
 def test_fresh_masks_of_enwiki_fill_bins_and_slots(enwiki: spanmask.ShardSet, size: int) -> None:

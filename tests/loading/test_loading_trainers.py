@@ -237,6 +237,7 @@ except SpanmaskError as error:
     assert not left & set(os.listdir("/dev/shm"))
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 @pytest.mark.parametrize("taken", [1, 3])
 def test_a_stopped_worker_is_named_and_the_loader_goes_on_from_its_state(

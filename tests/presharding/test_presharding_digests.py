@@ -86,6 +86,7 @@ def test_records_have_the_digest_of_each_file_as_the_format_says(hashed: Any) ->
         assert record["sha256"] == stated(path, record.get("range_bytes")), name
 
 
+@pytest.mark.slow
 def test_any_number_of_jobs_and_a_run_that_goes_on_make_the_same_digests(hashed: Any) -> None:
     lab, files, manifest = hashed
     paths = [path for path, _ in files.values()]

@@ -143,6 +143,7 @@ def test_a_changed_byte_anywhere_moves_the_digest(whole: Any) -> None:
 # --- Object stores
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 @pytest.mark.parametrize("way", ["local", "array of 3, backwards", "local, stopped and resumed"])
 def test_an_object_store_has_the_digest(way: str, whole: Any, object_store: Any) -> None:

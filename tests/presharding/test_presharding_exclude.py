@@ -24,6 +24,7 @@ def _written(lab: Any, suffix: str) -> Path:
     return write_rows(lab.folder / f"rows{suffix}", rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet", ".csv"])
 def test_listed_documents_are_left_out_counted_and_nothing_else_moves(lab: Any, suffix: str) -> None:
     path = _written(lab, suffix)

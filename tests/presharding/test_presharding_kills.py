@@ -83,6 +83,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(reference: Any, at: int, tell: C
     _assert_resumed(reference, out, jobs=2 - at % 2)
 
 
+@pytest.mark.slow
 def test_a_run_killed_again_while_it_goes_on_ends_in_the_same_bytes(
     reference: Any, tell: Callable[[str], None]
 ) -> None:

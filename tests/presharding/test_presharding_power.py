@@ -108,6 +108,7 @@ FLUSHES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flush", FLUSHES)
 def test_a_run_without_one_of_its_flushes_is_found(faults: Faults, monkeypatch: pytest.MonkeyPatch, flush: str) -> None:
     module, before, line = FLUSHES[flush]

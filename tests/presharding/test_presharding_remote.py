@@ -80,6 +80,7 @@ def test_tasks_of_one_process_read_the_plan_once(local: Any, object_store: Objec
         run_unit(made, 4)
 
 
+@pytest.mark.slow
 def test_a_run_that_a_store_ended_goes_on_and_does_nothing_twice(local: Any, object_store: ObjectStore) -> None:
     with object_store.failing("status", None, method="PUT", key="shard-00002") as fault, pytest.raises(StorageError):
         _run(local, object_store)
@@ -167,6 +168,7 @@ def test_a_run_that_another_of_the_same_plan_overtakes_ends_well(
     assert object_store.tree(PREFIX) == local.wanted
 
 
+@pytest.mark.slow
 def test_another_configuration_is_refused_and_nothing_is_replaced(local: Any, object_store: ObjectStore) -> None:
     with object_store.failing("status", None, method="PUT", key="shard-00002"), pytest.raises(StorageError):
         _run(local, object_store)
@@ -241,6 +243,7 @@ def test_what_comes_to_nothing_leaves_nothing(lab: Any, object_store: ObjectStor
     assert object_store.keys() == []
 
 
+@pytest.mark.slow
 def test_a_call_that_fails_takes_back_its_own_plan_and_nobody_elses(
     local: Any, lab: Any, object_store: ObjectStore
 ) -> None:

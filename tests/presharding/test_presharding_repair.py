@@ -388,6 +388,7 @@ def test_a_kill_while_shards_take_their_places_leaves_none_half_made(
     assert _tree(copy) == {name: data for name, data in made[1].items() if not name.endswith("/")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["overwritten", "removed"])
 def test_no_object_is_put_into_a_dataset_that_replaced_the_damaged_one(
     lab: Lab, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch, way: str

@@ -95,6 +95,7 @@ def _bad(lab: Any, count: int = 120) -> list[Path]:
     return [lab.folder / name for name in ("a.txt", "b.txt.gz", "c.jsonl")]
 
 
+@pytest.mark.slow
 def test_the_file_has_the_same_bytes_for_any_jobs_and_after_a_kill(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = _bad(lab)
     lab.run(inputs, "one", on_error="skip")

@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 #: What Arrow's conversions, its functions on columns, and numba's compiler import.
 NEEDLESS = {"pandas", "pyarrow.compute", "scipy.linalg", "numba.np.arraymath"}
 
 
+@pytest.mark.slow
 def test_presharding_imports_neither_pandas_nor_a_compiler_once_kernels_are_kept(tmp_path: Path) -> None:
     source = tmp_path / "text.jsonl"
     source.write_text('{"text": "The cat sat on the mat, and nobody told the cat that it sat on the mat."}\n')

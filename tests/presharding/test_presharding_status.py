@@ -194,6 +194,7 @@ def test_a_program_is_told_in_json(
     assert Path(out).name in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_to_an_object_store_is_told_too(lab: Lab, object_store: ObjectStore) -> None:
     url, began = object_store.url("data/set"), time.time()
     planned = plan(lab.text(), url, lab.config())

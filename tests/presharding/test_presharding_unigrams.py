@@ -81,6 +81,7 @@ def _of(counts: np.ndarray[Any, Any], words: list[str]) -> np.ndarray[Any, Any]:
     return counts[[VOCABULARY.ids[word] for word in words]]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize(("words_a_document", "parts", "tolerance"), [(5, 20, 0.25), (60, 20, 0.25), (3000, 4, 0.6)])
 @pytest.mark.parametrize("name", KINDS)

@@ -281,6 +281,7 @@ def test_states_of_pairs_are_those_of_the_trainer_s_batch(paired: Path) -> None:
 # --- Whole runs
 
 
+@pytest.mark.slow
 def test_a_run_that_was_ended_goes_on_to_the_same_figures_and_runs_are_compared_by_seed(
     tmp_path: Path, model: Path, shards: Path
 ) -> None:

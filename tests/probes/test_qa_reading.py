@@ -252,6 +252,7 @@ def test_damaged_files_end_in_windows_or_an_error(
     tell(f"150 damaged files read both ways: {ended}")
 
 
+@pytest.mark.slow
 @needs_qa
 @pytest.mark.data
 @pytest.mark.parametrize(

@@ -332,6 +332,7 @@ def test_files_in_another_order_give_the_same_mapping(tmp_path: Path) -> None:
     assert [*found[0].tokens] == ["SUBJ", "OBJ", "OBJ-LOCATION", "SUBJ-ANIMAL", "SUBJ-PERSON"]
 
 
+@pytest.mark.slow
 @needs_relation
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["semeval2010_tokenized/test.txt", "wiki80/dev.txt", "tacred_sample/test.json"])

@@ -278,6 +278,7 @@ def test_files_joined_keep_their_pairs_and_tell_ids_apart(write: Callable[..., P
     assert (last.ids, entities(last)) == (("1:8001",), entities(two)[:1])
 
 
+@pytest.mark.slow
 @needs_relation
 @pytest.mark.data
 @pytest.mark.parametrize("name", REAL)

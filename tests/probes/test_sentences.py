@@ -102,6 +102,7 @@ def test_texts_without_tokens_are_parts_without_any() -> None:
     assert examples.second_starts.tolist() == [2, 2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @needs_glue
 @pytest.mark.parametrize(("name", "columns"), [("RTE", (1, 2)), ("MRPC", (3, 4)), ("QNLI", (1, 2))])

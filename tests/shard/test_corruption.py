@@ -136,6 +136,7 @@ def test_verify_fails_for_flipped_bits_of_a_shard(every, small, count):
     count(8 * record.bytes // every)
 
 
+@pytest.mark.slow
 def test_every_bit_of_the_manifest_is_guarded(small, count):
     count(8 * (small / "manifest.json").stat().st_size)
     for place, bit in flips(small / "manifest.json"):
@@ -270,6 +271,7 @@ def test_verify_is_not_ended_by_a_cut_of_what_it_reads(fresh, monkeypatch):
     assert not verify(folder).ok
 
 
+@pytest.mark.slow
 def test_a_shard_cut_at_any_length_is_refused(fresh, count):
     folder = fresh("stored")
     manifest = read_manifest(folder)

@@ -243,6 +243,7 @@ KNOWN = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*_OPTIONS, *_OLD])
 def test_some_values_put_into_a_manifest_are_read_or_refused(
     name: str, made: Callable[[str], Path], tmp_path: Path, tell: Callable[[str], None], count: Callable[[int], None]
@@ -290,6 +291,7 @@ def _as_many(content: dict[str, Any], rows: int, tokens: int, size: int) -> dict
     return content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "tokens", "size"),
     [

@@ -64,6 +64,7 @@ print(time.process_time() - start, memory() - before, len(shards), len(shards.sp
 """
 
 
+@pytest.mark.slow
 def test_300_000_shards_open_in_a_second_and_50_megabytes(fresh: Callable[[str], Path]) -> None:
     folder = fresh("single")
     give(folder, many(MANY))

@@ -206,6 +206,7 @@ def test_an_added_token_that_looks_beyond_its_unit_needs_whole_texts(flags: dict
     assert kind_of(content) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["byte level", "unigram"])
 def test_a_table_that_is_full_forgets_and_goes_on(kind: str) -> None:
     texts = [trained.stories()[start : start + 3_000] for start in range(0, 90_000, 3_000)]
@@ -238,6 +239,7 @@ def test_what_was_found_again_outlives_forgetting() -> None:
     assert set(table._numbers) == {"the", " raven", "x"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["byte level", "unigram", "accented wordpiece"])
 def test_a_word_of_a_megabyte_and_a_text_of_spaces_are_tokenized(name: str) -> None:
     texts = ["a" * (1 << 20 if name == "accented wordpiece" else 1 << 12), " " * 10_000, "\n" * 1000, ""]

@@ -75,6 +75,7 @@ def test_no_trap_catches_a_kind(kind: str, trap: str) -> None:
     assert_as_library(tokenizer_of(kind), plain_library_of(kind), TRAPS[trap])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in KINDS])
 def test_no_trap_catches_a_kind_made_otherwise(name: str) -> None:
     assert_as_library(tokenizer_of(name), plain_library_of(name), [text for texts in TRAPS.values() for text in texts])

@@ -208,6 +208,7 @@ def distinct_words(count: int) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_more_words_than_are_remembered_are_tokenized_all_the_same() -> None:
     tokenizer = Tokenizer("uncased")
     texts = distinct_words(200_000)

@@ -24,6 +24,7 @@ def run_guarded(*arguments: str | int) -> int:
     return int(result.stdout)
 
 
+@pytest.mark.slow
 @needs_mprotect
 @pytest.mark.parametrize(("casing", "specials"), [("cased", "parse"), ("uncased", "text")])
 def test_texts_against_an_unreadable_page_are_encoded(casing: str, specials: str) -> None:
@@ -41,6 +42,7 @@ def test_more_texts_against_an_unreadable_page_are_encoded(casing: str, specials
     assert run_guarded("encode", casing, specials, *seeds) == len(seeds) * 201 * 5 * 2 * 2
 
 
+@pytest.mark.slow
 @needs_mprotect
 def test_documents_with_lines_against_an_unreadable_page_are_tokenized() -> None:
     assert run_guarded("lines", "uncased", 0) == 201 * 9
@@ -51,6 +53,7 @@ def test_texts_that_end_inside_a_character_before_an_unreadable_page_are_refused
     assert run_guarded("refuse", "cased") == (1 + 2 + 3) * 70
 
 
+@pytest.mark.slow
 @needs_mprotect
 @pytest.mark.parametrize(("place", "width"), [(PAGE, 1), (PAGE - 31, 32), (-1, 1)], ids=str)
 def test_a_read_outside_a_text_kills_the_process(place: int, width: int) -> None:

@@ -142,6 +142,7 @@ def assert_close(run: Path, other: Path) -> None:
         assert mine == pytest.approx(theirs, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_an_epoch_and_more_divided_into_micro_batches_is_the_same_run(shards: Path, tmp_path: Path) -> None:
     """Past the end of the epoch, whose 1,161 bins do not fill its 20th step."""
     options = {"steps": 21, "save_every": 0, "window": 4096, **NO_DROPOUT}

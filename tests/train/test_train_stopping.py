@@ -83,6 +83,7 @@ class StopAt(StopAfter):
         self._made = 0 if self._last == 0 else -1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [SPARSE, {"save_every": 1, "log_every": 1}], ids=["sparse", "dense"])
 def test_a_run_whose_data_does_not_come_is_stopped_with_a_checkpoint_of_the_last_step(
     shards: Path, tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, int]
@@ -165,6 +166,7 @@ def test_checkpoints_come_by_the_clock_too(shards: Path, tmp_path: Path, monkeyp
     assert 2 < len(found) < 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["model.safetensors", "optimizer.safetensors", "state.json", "missing"])
 def test_of_a_damaged_checkpoint_the_one_before_that_is_whole_is_offered_by_name(
     shards: Path, tmp_path: Path, damage: str
