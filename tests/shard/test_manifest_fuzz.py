@@ -243,7 +243,6 @@ KNOWN = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", [*_OPTIONS, *_OLD])
 def test_some_values_put_into_a_manifest_are_read_or_refused(
     name: str, made: Callable[[str], Path], tmp_path: Path, tell: Callable[[str], None], count: Callable[[int], None]
